@@ -1,0 +1,13 @@
+//! What every layer stands on: time, handles, timers, randomness, redaction. No I/O, no protocol.
+
+mod random;
+mod redact;
+mod slab;
+mod time;
+mod timers;
+
+pub use random::Random;
+pub use redact::{RedactAddr, Redacted};
+pub use slab::{Handle, Slab};
+pub use time::{Now, Timestamp, UnixMillis};
+pub use timers::{TimerHeap, Timers};

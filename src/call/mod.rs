@@ -1,0 +1,1 @@
+//! The B2BUA: calls, legs, forks, dial plan, call records.

@@ -1,0 +1,1 @@
+//! What the API, the command line and the page may ask of the engine, and what it answers.

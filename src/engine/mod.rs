@@ -1,0 +1,3 @@
+//! The sans-IO engine: inputs in, outputs out.
+
+pub mod command;

@@ -1,0 +1,3 @@
+//! The `segue` binary: hands over to the command line of the shell.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! What must be forwarded, transformed or dropped, decided from two descriptions; and the packet path.
+
+pub mod codec;
+pub mod plan;
+pub mod relay;

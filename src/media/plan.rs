@@ -1,0 +1,1 @@
+//! What two descriptions have in common, and what each side is told.

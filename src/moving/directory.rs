@@ -1,0 +1,1 @@
+//! The live legs of every user and device.

@@ -1,0 +1,1 @@
+//! Who may not touch which call until when.

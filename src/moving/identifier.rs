@@ -1,0 +1,1 @@
+//! One-time dialog identifiers and tokens.

@@ -1,0 +1,1 @@
+//! Replaces and Join (RFC 3891, RFC 3911): reading, matching.

@@ -1,0 +1,1 @@
+//! Star codes and what follows them.

@@ -1,0 +1,1 @@
+//! Users and their devices, found by name, extension and digest identity.

@@ -1,0 +1,1 @@
+//! The demonstration: a node on loopback, three software phones, two moves.

@@ -1,0 +1,11 @@
+//! The only layer that knows sockets, threads, files, clocks and stores.
+
+pub mod cli;
+pub mod demo;
+pub mod http;
+pub mod media;
+pub mod node;
+pub mod password;
+pub mod phone;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,1 @@
+//! A running node: workers, sockets, threads and their shutdown.

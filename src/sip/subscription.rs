@@ -1,0 +1,1 @@
+//! Notifier side of subscriptions (RFC 6665).

@@ -1,0 +1,1 @@
+//! dialog-info documents (RFC 4235): writing and reading.

@@ -1,0 +1,1 @@
+//! RTCP compound packets as views (RFC 3550 6).

@@ -1,0 +1,1 @@
+//! Session descriptions: reading, and line-preserving editing.
