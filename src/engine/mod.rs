@@ -1,3 +1,5 @@
 //! The sans-IO engine: inputs in, outputs out.
 
 pub mod command;
+pub mod event;
+pub mod view;

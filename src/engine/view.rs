@@ -1,0 +1,619 @@
+//! What the engine shows of calls, moves, registrations, users and itself: plain values, ready to be serialised.
+
+use std::cmp::Ordering;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::command::{Subject, TrustName};
+use crate::base::UnixMillis;
+
+/// Items of a list without a `limit`.
+pub const PAGE_DEFAULT: u16 = 100;
+/// Most items of one answer.
+pub const PAGE_MAX: u16 = 1000;
+
+/// A wall-clock time that is written as RFC 3339 with milliseconds, UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub UnixMillis);
+
+/// Which part of a list. Lists are in ascending order of [`Listed::key`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageQuery {
+    /// Only items whose key is above this one.
+    pub cursor: Option<Box<str>>,
+    /// Most items; [`PAGE_DEFAULT`] unless given, at most [`PAGE_MAX`].
+    pub limit: u16,
+}
+
+impl Default for PageQuery {
+    fn default() -> Self {
+        Self { cursor: None, limit: PAGE_DEFAULT }
+    }
+}
+
+/// What can stand in a list: it has a key that orders it.
+pub trait Listed {
+    /// The key; unique in the list.
+    fn key(&self) -> String;
+}
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// The cursor of the next part; `None` at the end.
+    pub next: Option<String>,
+}
+
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), next: None }
+    }
+}
+
+impl<T: Listed> Page<T> {
+    /// The part that `query` asks for of `items`, which need not be in order.
+    #[must_use]
+    pub fn cut(items: impl IntoIterator<Item = T>, query: &PageQuery) -> Self {
+        let mut keyed: Vec<(String, T)> = items
+            .into_iter()
+            .map(|item| (item.key(), item))
+            .filter(|(key, _)| query.cursor.as_deref().is_none_or(|cursor| key.as_str() > cursor))
+            .collect();
+        keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let limit = usize::from(query.limit.clamp(1, PAGE_MAX));
+        let more = keyed.len() > limit;
+        keyed.truncate(limit);
+        let next = keyed.last().filter(|_| more).map(|(key, _)| key.clone());
+        Self { items: keyed.into_iter().map(|(_, item)| item).collect(), next }
+    }
+
+    /// One part of the parts that several workers gave to the same query.
+    #[must_use]
+    pub fn merge(pages: Vec<Self>, query: &PageQuery) -> Self {
+        let more = pages.iter().filter_map(|page| page.next.clone()).min();
+        let mut merged = Self::cut(pages.into_iter().flat_map(|page| page.items), query);
+        if let Some(more) = more
+            && merged.next.as_deref().is_none_or(|next| next.cmp(&more) == Ordering::Greater)
+        {
+            // A worker that had more than fits stops the list where its own part ends.
+            merged.items.retain(|item| item.key() <= more);
+            merged.next = Some(more);
+        }
+        merged
+    }
+}
+
+/// How a call stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallPhase {
+    /// No answer yet.
+    Ringing,
+    /// Both sides talk.
+    Answered,
+    /// A side holds.
+    Held,
+    /// A move is under way.
+    Moving,
+    /// Being taken down.
+    Ended,
+}
+
+/// A live call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CallView {
+    /// Its name (ULID).
+    pub id: String,
+    /// How it stands.
+    pub state: CallPhase,
+    /// `internal`, `inbound`, `outbound`.
+    pub direction: String,
+    /// Who calls: user or number.
+    pub from: String,
+    /// Who is called: user or number.
+    pub to: String,
+    /// The user whose call it is: the caller where that is a user, else the callee.
+    pub user: Option<String>,
+    /// Trunk.
+    pub trunk: Option<String>,
+    /// When it came in.
+    pub started: Time,
+    /// When it was answered.
+    pub answered: Option<Time>,
+    /// The audio codec in use.
+    pub codec: Option<String>,
+    /// Whether its media runs through this node.
+    pub anchored: bool,
+    /// Moves so far.
+    pub moves: u32,
+    /// The parties.
+    pub legs: Vec<LegView>,
+}
+
+/// One party of a call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LegView {
+    /// `caller`, `callee`, `ringing` (one of the devices rung), `moving` (new device of a move), `released`.
+    pub role: String,
+    /// `early`, `answered`, `confirmed`, `ended`.
+    pub state: String,
+    /// The user.
+    pub user: Option<String>,
+    /// The device.
+    pub device: Option<String>,
+    /// The trunk.
+    pub trunk: Option<String>,
+    /// `udp`, `tcp`, ….
+    pub transport: Option<String>,
+    /// Its address.
+    pub address: Option<String>,
+    /// What it calls itself.
+    pub user_agent: Option<String>,
+    /// Whether it holds the call.
+    pub held: bool,
+    /// Whether it can be moved to another device, or a word that says why not (see [`MoveView::reason`]).
+    pub movable: Option<String>,
+}
+
+impl CallView {
+    /// Whether `subject` may know of it.
+    #[must_use]
+    pub fn is_seen_by(&self, subject: &Subject) -> bool {
+        match subject {
+            Subject::Admin => true,
+            Subject::User(_) => {
+                self.legs.iter().filter_map(|leg| leg.user.as_deref()).any(|user| subject.may_see(user))
+            }
+        }
+    }
+
+    /// What `subject` may see of it: of other people's legs neither device, address nor software.
+    #[must_use]
+    pub fn cut_for(mut self, subject: &Subject) -> Self {
+        for leg in &mut self.legs {
+            if leg.user.as_deref().is_some_and(|user| subject.may_see(user)) || *subject == Subject::Admin {
+                continue;
+            }
+            (leg.device, leg.address, leg.user_agent, leg.transport) = (None, None, None, None);
+            (leg.trunk, leg.movable) = (None, None);
+        }
+        if *subject != Subject::Admin {
+            self.trunk = None;
+        }
+        self
+    }
+}
+
+/// Where a move stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MoveState {
+    /// Asked for.
+    Requested,
+    /// Granted.
+    Authorized,
+    /// The new device rings.
+    Ringing,
+    /// The far side is shown the new media.
+    Negotiating,
+    /// Media changes over.
+    Switching,
+    /// The call is on the new device.
+    Done,
+    /// The call is back, or never left.
+    RolledBack,
+    /// Not granted, or given up before anything changed.
+    Refused,
+}
+
+impl MoveState {
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::RolledBack | Self::Refused)
+    }
+}
+
+/// Which door a move came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The star code, dialled on the new device.
+    StarCode,
+    /// The push code, dialled on the old device.
+    PushCode,
+    /// INVITE with Replaces.
+    Replaces,
+    /// INVITE to a token URI.
+    Token,
+    /// REFER.
+    Refer,
+    /// HTTP.
+    Api,
+    /// The command line.
+    Cli,
+    /// The page.
+    Page,
+    /// Undo of an earlier move.
+    Undo,
+}
+
+impl Trigger {
+    /// Every door.
+    pub const ALL: [Self; 9] = [
+        Self::StarCode,
+        Self::PushCode,
+        Self::Replaces,
+        Self::Token,
+        Self::Refer,
+        Self::Api,
+        Self::Cli,
+        Self::Page,
+        Self::Undo,
+    ];
+
+    /// Its name in metrics, events and records.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StarCode => "star_code",
+            Self::PushCode => "push_code",
+            Self::Replaces => "replaces",
+            Self::Token => "token",
+            Self::Refer => "refer",
+            Self::Api => "api",
+            Self::Cli => "cli",
+            Self::Page => "page",
+            Self::Undo => "undo",
+        }
+    }
+}
+
+/// A move.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MoveView {
+    /// Its name (ULID).
+    pub id: String,
+    /// The call.
+    pub call: String,
+    /// Whose call.
+    pub user: String,
+    /// The device that had it.
+    pub from_device: Option<String>,
+    /// The device that gets it.
+    pub to_device: Option<String>,
+    /// Which door it came in by.
+    pub trigger: Trigger,
+    /// Where it stands.
+    pub state: MoveState,
+    /// Why it was refused or rolled back: a short word such as `hold_off`, `busy`, `no_common_codec`, `far_refused`,
+    /// `new_device_gone`, `no_media`, `not_registered`, `emergency`, `not_authorized`.
+    pub reason: Option<String>,
+    /// When it was asked for.
+    pub requested: Time,
+    /// When it became final.
+    pub ended: Option<Time>,
+    /// Silence at the switch on the far side's packet clock, ms.
+    pub gap_ms: Option<f64>,
+    /// RTP packets lost at the switch.
+    pub lost: Option<u64>,
+    /// Until when the old device may not touch the call.
+    pub hold_off_until: Option<Time>,
+    /// What happened, in order. Empty in lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// A line of a timeline.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// ms after the request.
+    pub at_ms: f64,
+    /// Who: `new`, `old`, `far`, `media`, `core`.
+    pub party: String,
+    /// What, in a few words.
+    pub what: String,
+    /// More, may have several lines (a session description).
+    pub detail: Option<String>,
+}
+
+/// A binding.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RegistrationView {
+    /// The user.
+    pub user: String,
+    /// The device.
+    pub device: String,
+    /// The contact URI.
+    pub contact: String,
+    /// `udp`, `tcp`, ….
+    pub transport: String,
+    /// Where it comes from.
+    pub address: String,
+    /// What the device calls itself.
+    pub user_agent: Option<String>,
+    /// `+sip.instance`.
+    pub instance: Option<String>,
+    /// When it ends unless refreshed.
+    pub expires: Time,
+    /// Seconds until then.
+    pub expires_s: u64,
+}
+
+/// A user with devices.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UserView {
+    /// The name.
+    pub name: String,
+    /// Shown to the other side.
+    pub display: Option<String>,
+    /// The number that dials the user.
+    pub extension: Option<String>,
+    /// `file` or `store`.
+    pub origin: String,
+    /// Whether there is a login.
+    pub login: bool,
+    /// Whether there is a PIN.
+    pub pin: bool,
+    /// The devices.
+    pub devices: Vec<DeviceView>,
+}
+
+/// A device of a user.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceView {
+    /// The user.
+    pub user: String,
+    /// Its name among the devices of the user.
+    pub id: String,
+    /// Its own address: `alice*desk`.
+    pub address: String,
+    /// The digest username.
+    pub auth_user: String,
+    /// Whether it is one person's.
+    pub trust: TrustName,
+    /// Whether it is registered now.
+    pub registered: bool,
+    /// Seconds left of a hold-off on it.
+    pub hold_off_s: Option<u64>,
+}
+
+/// How the node is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Its id.
+    pub node: String,
+    /// Its domain.
+    pub domain: String,
+    /// Version of the program.
+    pub version: String,
+    /// When it started.
+    pub started: Time,
+    /// Seconds since then.
+    pub uptime_s: u64,
+    /// Whether it refuses new calls.
+    pub draining: bool,
+    /// Where it listens: `udp://127.0.0.1:5060`.
+    pub listeners: Vec<String>,
+    /// Signalling workers.
+    pub workers: u32,
+    /// Calls that ring.
+    pub calls_ringing: u64,
+    /// Calls that are answered.
+    pub calls_answered: u64,
+    /// Moves under way.
+    pub moves: u64,
+    /// Bindings.
+    pub registrations: u64,
+    /// Users.
+    pub users: u64,
+    /// Free RTP port pairs.
+    pub ports_free: u64,
+    /// RTP port pairs in use.
+    pub ports_used: u64,
+    /// RTP port pairs in quarantine.
+    pub ports_quarantined: u64,
+    /// `ok`, or what is wrong with the store.
+    pub store: String,
+}
+
+impl StatusView {
+    /// The status of the node from those of its workers: what is counted per worker is added up.
+    pub fn add(&mut self, other: &Self) {
+        self.workers += other.workers;
+        self.calls_ringing += other.calls_ringing;
+        self.calls_answered += other.calls_answered;
+        self.moves += other.moves;
+        self.registrations += other.registrations;
+        self.ports_free += other.ports_free;
+        self.ports_used += other.ports_used;
+        self.ports_quarantined += other.ports_quarantined;
+        self.draining |= other.draining;
+        if self.store == "ok" {
+            self.store.clone_from(&other.store);
+        }
+    }
+}
+
+impl Listed for CallView {
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+impl Listed for MoveView {
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+impl Listed for RegistrationView {
+    fn key(&self) -> String {
+        format!("{}*{} {}", self.user, self.device, self.contact)
+    }
+}
+impl Listed for UserView {
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+}
+impl Listed for DeviceView {
+    fn key(&self) -> String {
+        self.address.clone()
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|()| serde::de::Error::custom("not a time such as 2026-01-31T12:00:00.000Z"))
+    }
+}
+
+impl FromStr for Time {
+    type Err = ();
+
+    /// Reads what [`UnixMillis`] prints: `YYYY-MM-DDTHH:MM:SS.mmmZ`.
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number = |range: std::ops::Range<usize>| -> Result<u64, ()> {
+            let digits = text.get(range).ok_or(())?;
+            if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                digits.parse().map_err(|_| ())
+            } else {
+                Err(())
+            }
+        };
+        let punctuation = [(4, "-"), (7, "-"), (10, "T"), (13, ":"), (16, ":"), (19, "."), (23, "Z")];
+        if text.len() != 24 || punctuation.iter().any(|(at, mark)| text.get(*at..at + 1) != Some(mark)) {
+            return Err(());
+        }
+        let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+        let (hour, minute, second, ms) = (number(11..13)?, number(14..16)?, number(17..19)?, number(20..23)?);
+        if year < 1970
+            || !(1..=12).contains(&month)
+            || !(1..=31).contains(&day)
+            || hour > 23
+            || minute > 59
+            || second > 59
+        {
+            return Err(());
+        }
+        // Days from the civil date, the reverse of the printing in `base`.
+        let y = if month <= 2 { year - 1 } else { year };
+        let (era, yoe) = (y / 400, y % 400);
+        let mp = (month + 9) % 12;
+        let doy = (153 * mp + 2) / 5 + day - 1;
+        let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
+        let days = era * 146_097 + doe - 719_468;
+        Ok(Self(UnixMillis((days * 86_400 + hour * 3600 + minute * 60 + second) * 1000 + ms)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Item(&'static str);
+    impl Listed for Item {
+        fn key(&self) -> String {
+            self.0.into()
+        }
+    }
+
+    fn keys(page: &Page<Item>) -> (Vec<&'static str>, Option<&str>) {
+        (page.items.iter().map(|item| item.0).collect(), page.next.as_deref())
+    }
+
+    fn query(cursor: Option<&str>, limit: u16) -> PageQuery {
+        PageQuery { cursor: cursor.map(Box::from), limit }
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_hole_or_overlap() {
+        let all = || ["d", "a", "c", "b", "e"].map(Item);
+        let first = Page::cut(all(), &query(None, 2));
+        assert_eq!(keys(&first), (vec!["a", "b"], Some("b")));
+        let second = Page::cut(all(), &query(Some("b"), 2));
+        assert_eq!(keys(&second), (vec!["c", "d"], Some("d")));
+        let last = Page::cut(all(), &query(Some("d"), 2));
+        assert_eq!(keys(&last), (vec!["e"], None));
+        assert_eq!(keys(&Page::cut(all(), &query(None, 0))).0.len(), 1);
+    }
+
+    #[test]
+    fn pages_of_several_workers_merge_as_if_they_were_one() {
+        let (one, two) = (["a", "c", "e", "g"], ["b", "d", "f"]);
+        let mut cursor: Option<String> = None;
+        let mut seen = Vec::new();
+        for _ in 0..10 {
+            let query = query(cursor.as_deref(), 3);
+            let page =
+                Page::merge(vec![Page::cut(one.map(Item), &query), Page::cut(two.map(Item), &query)], &query);
+            assert!(page.items.len() <= 3);
+            seen.extend(page.items.iter().map(|item| item.0));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, ["a", "b", "c", "d", "e", "f", "g"]);
+    }
+
+    #[test]
+    fn times_read_as_they_are_written() {
+        for ms in [0, 951_782_400_000, 1_795_766_763_007, 1_709_164_799_999] {
+            let time = Time(UnixMillis(ms));
+            let text = serde_json::to_string(&time).unwrap();
+            assert_eq!(serde_json::from_str::<Time>(&text).unwrap(), time, "{text}");
+        }
+        for bad in ["", "2026-13-01T00:00:00.000Z", "2026-01-01T00:00:00Z", "2026-01-01T24:00:00.000Z", "é"]
+        {
+            assert!(bad.parse::<Time>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_user_sees_own_legs_only() {
+        let leg = |user: &str| LegView {
+            role: "caller".into(),
+            state: "confirmed".into(),
+            user: Some(user.into()),
+            device: Some("desk".into()),
+            trunk: None,
+            transport: Some("udp".into()),
+            address: Some("192.0.2.1:5060".into()),
+            user_agent: Some("phone".into()),
+            held: false,
+            movable: None,
+        };
+        let call = CallView {
+            id: "1".into(),
+            state: CallPhase::Answered,
+            direction: "internal".into(),
+            from: "alice".into(),
+            to: "bob".into(),
+            user: Some("alice".into()),
+            trunk: None,
+            started: Time::default(),
+            answered: None,
+            codec: None,
+            anchored: true,
+            moves: 0,
+            legs: vec![leg("alice"), leg("bob")],
+        };
+        let bob = Subject::User("bob".into());
+        assert!(call.is_seen_by(&bob) && !call.is_seen_by(&Subject::User("carol".into())));
+        let seen = call.clone().cut_for(&bob);
+        assert_eq!(seen.legs[0].device, None);
+        assert_eq!(seen.legs[0].address, None);
+        assert_eq!(seen.legs[1], call.legs[1]);
+        assert_eq!(call.clone().cut_for(&Subject::Admin), call);
+    }
+}
