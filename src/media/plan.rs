@@ -1,1 +1,0 @@
-//! What two descriptions have in common, and what each side is told.

@@ -1,0 +1,56 @@
+//! What two descriptions have in common, and what each side is told.
+//!
+//! Everything is built from one value per leg, [`LegMedia`] (what this dialog has said about media, both ways), and
+//! one value per joined pair of legs, [`Pairing`] (which m-line of one is which m-line of the other).
+//! Four verbs move them on, in this order in every offer/answer exchange (RFC 3264):
+//!
+//! ```text
+//!  A ── INVITE, offer ──► segue                     Screen::admit(body)? ; a.receive_offer(description)
+//!                         segue ── INVITE ──► B     offer_across(&a, &mut b, &mut pairing, ports_of_b)?
+//!                         segue ◄── 200 ───── B     b.receive_answer(Screen::admit(body)?)?
+//!  A ◄──── 200, answer ── segue                     answer_across(&b, &mut a, &pairing, ports_of_a)?
+//!                         segue = relay             streams(&a, &b, &pairing): remote addresses, payload maps
+//! ```
+//! The same four serve re-INVITE and UPDATE in either direction, an INVITE without an offer (B's 200 carries the
+//! offer, A's ACK the answer), and early media (an answer may be repeated). An exchange that fails (488, 491, timeout)
+//! is ended with [`LegMedia::abandon`] on each leg: what had been agreed stands.
+//!
+//! A move adds one decision, [`join`], and two ways to make an offer:
+//! ```text
+//!  pull      new ── INVITE, offer ──► segue         new.receive_offer(..); join(&far, &new, sending, hold)?
+//!            Join::Unchanged{pairing}               answer_across(&far, &mut new, &pairing, ports_of_new)?   → 200
+//!            Join::Reoffer{pairing, ..}             reoffer(&new, &mut far, &mut pairing, hold, ports_of_far)? → re-INVITE
+//!                                                   far.receive_answer(..)?; answer_across(&far, &mut new, ..)? → 200
+//!  pull without offer, push                         offer_far(&far, &mut new, hold, ports_of_new)? → 200 or INVITE
+//!                                                   new.receive_answer(..)?; join(&far, &new, sending, hold)?
+//!            Join::Unchanged                        ACK; nothing else is sent
+//!            Join::Reoffer                          reoffer(..) → re-INVITE far; far.receive_answer(..)?; ACK to new
+//!  rollback  far was re-INVITEd, new is gone        far.restore(&snapshot)? → re-INVITE;  far.receive_answer(..)?
+//! ```
+//! All texts toward one leg carry one `o=` whose version rises by one exactly when the text changes (RFC 3264 8).
+//!
+//! `anchor = never` uses none of this: bodies pass byte for byte.
+
+mod across;
+mod history;
+mod join;
+mod leg;
+mod local;
+mod ours;
+mod pairing;
+mod payload;
+mod refusal;
+mod screen;
+mod stream;
+
+pub use across::{answer_across, offer_across};
+pub use history::PayloadHistory;
+pub use join::{Hold, Join, Why, join, offer_far, reoffer};
+pub use leg::{LegMedia, Offerer, Snapshot};
+pub use local::{Local, answer_local, offer_local};
+pub use ours::OurDescription;
+pub use pairing::Pairing;
+pub use payload::PtMap;
+pub use refusal::Refusal;
+pub use screen::{Description, Screen};
+pub use stream::{Format, RemoteMedia, Stream, streams};
