@@ -1,1 +1,322 @@
-//! The live legs of every user and device.
+//! The live legs of every user and device, and which of them a pull or a push means.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::hold_off::{Access, HoldOffs};
+use super::star_code::Select;
+use super::{CallKey, DeviceKey, LegKey, Refusal, SelectPolicy};
+use crate::base::Timestamp;
+
+/// A leg of a user's device in a call that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LiveLeg {
+    /// The leg.
+    pub leg: LegKey,
+    /// Its call.
+    pub call: CallKey,
+    /// Whose handset.
+    pub device: DeviceKey,
+    /// The user's own extension, if there is one.
+    pub extension: Option<Arc<str>>,
+    /// Who is at the far side.
+    pub far: FarParty,
+    /// Which side placed the call.
+    pub direction: Direction,
+    /// Ringing or answered.
+    pub progress: Progress,
+    /// What the call itself says against a move.
+    pub bar: Option<Bar>,
+}
+
+/// The far side, as shown to the user.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct FarParty {
+    /// Display name, or empty.
+    pub display: Arc<str>,
+    /// Number or user name.
+    pub number: Arc<str>,
+}
+
+/// Which side placed the call, seen from the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The user called.
+    Outgoing,
+    /// The user was called.
+    Incoming,
+}
+
+/// How far a leg is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The device called; the far side has not answered.
+    Calling {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The device rings.
+    Ringing {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// Answered.
+    Answered {
+        /// Since when.
+        at: Timestamp,
+    },
+}
+
+/// What the call itself says against a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bar {
+    /// A move is under way.
+    Busy,
+    /// An emergency call.
+    Emergency,
+    /// The far side's media cannot be carried on.
+    NoCommonMedia,
+}
+
+/// Whether a watcher could take a leg, and if not, why: the words of the dialog-info extension and of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Movable {
+    /// It could.
+    Yes,
+    /// The watcher's own leg.
+    Own,
+    /// A move is under way.
+    Busy,
+    /// The watcher handed it on a moment ago.
+    HoldOff {
+        /// Whole seconds left.
+        seconds: u32,
+    },
+    /// An emergency call.
+    Emergency,
+    /// No common media.
+    NoCommonMedia,
+    /// The watcher is a shared device that is not unlocked.
+    Locked,
+    /// Not answered yet, and not ringing at the user.
+    NotAnswered,
+}
+
+impl Movable {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::Own => "own",
+            Self::Busy => "busy",
+            Self::HoldOff { .. } => "hold-off",
+            Self::Emergency => "emergency",
+            Self::NoCommonMedia => "no-common-media",
+            Self::Locked => "locked",
+            Self::NotAnswered => "not-answered",
+        }
+    }
+
+    /// The refusal of a move that is asked for nevertheless.
+    ///
+    /// # Errors
+    /// The reason, unless it is [`Movable::Yes`].
+    pub const fn check(self) -> Result<(), Refusal> {
+        Err(match self {
+            Self::Yes => return Ok(()),
+            Self::Own => Refusal::AlreadyThere,
+            Self::Busy => Refusal::Busy,
+            Self::HoldOff { seconds } => Refusal::HoldOff { seconds },
+            Self::Emergency => Refusal::Emergency,
+            Self::NoCommonMedia => Refusal::OfferUnusable,
+            Self::Locked => Refusal::Locked,
+            Self::NotAnswered => Refusal::NoCall,
+        })
+    }
+}
+
+/// Whether the watcher is a shared device that nobody has signed in at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lock {
+    /// A personal device, or a shared one with this user signed in.
+    Open,
+    /// A shared device without its user.
+    Locked,
+}
+
+/// The live legs. One of them per worker; every change says whose watchers to tell.
+#[derive(Default)]
+pub struct Directory {
+    legs: BTreeMap<LegKey, LiveLeg>,
+    by_user: BTreeMap<Arc<str>, BTreeSet<LegKey>>,
+}
+
+impl Directory {
+    /// Adds or changes a leg: `true` where something differs, and the watchers of its user are to be told.
+    pub fn set(&mut self, leg: LiveLeg) -> bool {
+        if self.legs.get(&leg.leg) == Some(&leg) {
+            return false;
+        }
+        let (key, user) = (leg.leg, leg.device.shared_user());
+        if let Some(before) = self.legs.insert(key, leg)
+            && before.device.user() != &*user
+        {
+            self.unlist(before.device.user(), key);
+        }
+        self.by_user.entry(user).or_default().insert(key);
+        true
+    }
+
+    /// Changes a leg in place, if it is there: `true` where something differs.
+    pub fn update(&mut self, leg: LegKey, change: impl FnOnce(&mut LiveLeg)) -> bool {
+        let Some(mut changed) = self.legs.get(&leg).cloned() else { return false };
+        change(&mut changed);
+        changed.leg = leg;
+        self.set(changed)
+    }
+
+    /// Takes a leg out.
+    pub fn remove(&mut self, leg: LegKey) -> Option<LiveLeg> {
+        let gone = self.legs.remove(&leg)?;
+        self.unlist(gone.device.user(), leg);
+        Some(gone)
+    }
+
+    /// A leg.
+    #[must_use]
+    pub fn leg(&self, leg: LegKey) -> Option<&LiveLeg> {
+        self.legs.get(&leg)
+    }
+
+    /// All legs of a user, in the order of choice: answered before ringing, newest first.
+    #[must_use]
+    pub fn of_user(&self, user: &str) -> Vec<&LiveLeg> {
+        let keys = self.by_user.get(user).into_iter().flatten();
+        let mut legs: Vec<_> = keys.filter_map(|key| self.legs.get(key)).collect();
+        legs.sort_by_key(|leg| std::cmp::Reverse((rank(leg.progress), leg.leg)));
+        legs
+    }
+
+    /// The newest answered leg of a device: what a push code from its second line means. `except` is that line.
+    #[must_use]
+    pub fn of_device(&self, device: &DeviceKey, except: Option<LegKey>) -> Option<&LiveLeg> {
+        let answered = |leg: &&LiveLeg| matches!(leg.progress, Progress::Answered { .. });
+        self.of_user(device.user())
+            .into_iter()
+            .filter(|leg| leg.device == *device && Some(leg.leg) != except)
+            .find(answered)
+    }
+
+    /// The users that have a live leg.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.by_user.keys().map(|user| &**user)
+    }
+
+    /// How many legs live.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.legs.len()
+    }
+
+    /// Whether none lives.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.legs.is_empty()
+    }
+
+    /// Whether `watcher` could take `leg`.
+    #[must_use]
+    pub fn movable(
+        leg: &LiveLeg,
+        watcher: &DeviceKey,
+        lock: Lock,
+        hold_offs: &HoldOffs,
+        now: Timestamp,
+    ) -> Movable {
+        if leg.device == *watcher {
+            return Movable::Own;
+        }
+        if lock == Lock::Locked {
+            return Movable::Locked;
+        }
+        if let Err(held) = hold_offs.look(now, watcher, Access::Call(leg.call)) {
+            return Movable::HoldOff { seconds: held.seconds };
+        }
+        match (leg.bar, leg.progress) {
+            (Some(Bar::Emergency), _) => Movable::Emergency,
+            (_, Progress::Calling { .. }) => Movable::NotAnswered,
+            (Some(Bar::Busy), _) => Movable::Busy,
+            (Some(Bar::NoCommonMedia), _) => Movable::NoCommonMedia,
+            (None, Progress::Ringing { .. } | Progress::Answered { .. }) => Movable::Yes,
+        }
+    }
+
+    /// The leg that a pull of `by` means: of the user's legs on other devices the one that `select` names; a bare
+    /// pull passes over what cannot be moved while something can.
+    ///
+    /// # Errors
+    /// [`Refusal::NoCall`], or why the one that is meant cannot be moved.
+    pub fn select(&self, by: &DeviceKey, select: &Select, ask: &Ask<'_>) -> Result<&LiveLeg, Refusal> {
+        let mut legs = self.of_user(by.user());
+        legs.retain(|leg| leg.device != *by && !matches!(leg.progress, Progress::Calling { .. }));
+        let state = |leg: &LiveLeg| Self::movable(leg, by, ask.lock, ask.hold_offs, ask.now);
+        let is_answered = |leg: &&LiveLeg| matches!(leg.progress, Progress::Answered { .. });
+        let chosen = match select {
+            Select::Newest => {
+                let mut order = legs.clone();
+                if ask.policy == SelectPolicy::Oldest {
+                    let answered = order.iter().filter(|leg| is_answered(leg)).count();
+                    if let Some(part) = order.get_mut(..answered) {
+                        part.reverse();
+                    }
+                }
+                order
+                    .iter()
+                    .copied()
+                    .find(|leg| state(leg) == Movable::Yes)
+                    .or_else(|| order.first().copied())
+            }
+            Select::Nth(n) => usize::from(*n).checked_sub(1).and_then(|n| legs.get(n).copied()),
+            Select::Device(name) => legs.iter().copied().find(|leg| leg.device.device() == &**name),
+            Select::Extension(number) => {
+                let own = |leg: &&LiveLeg| leg.extension.as_deref() == Some(&**number);
+                let far = |leg: &&LiveLeg| &*leg.far.number == &**number;
+                let found = legs.iter().copied().find(far);
+                found.or_else(|| legs.iter().copied().find(own))
+            }
+        };
+        let leg = chosen.ok_or(Refusal::NoCall)?;
+        state(leg).check().map(|()| leg)
+    }
+
+    fn unlist(&mut self, user: &str, leg: LegKey) {
+        if let Some(legs) = self.by_user.get_mut(user) {
+            legs.remove(&leg);
+            if legs.is_empty() {
+                self.by_user.remove(user);
+            }
+        }
+    }
+}
+
+/// What a selection depends on besides the legs.
+#[derive(Clone, Copy)]
+pub struct Ask<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// The hold-offs.
+    pub hold_offs: &'a HoldOffs,
+    /// Whether the asking device is locked.
+    pub lock: Lock,
+    /// Which call a bare pull takes.
+    pub policy: SelectPolicy,
+}
+
+fn rank(progress: Progress) -> (u8, Timestamp) {
+    match progress {
+        Progress::Answered { at } => (2, at),
+        Progress::Ringing { since } => (1, since),
+        Progress::Calling { since } => (0, since),
+    }
+}

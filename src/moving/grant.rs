@@ -1,1 +1,237 @@
-//! The one function that grants a move.
+//! The one function that grants a move. A security review of moving reads this file.
+//!
+//! The facts come in as types that say what was proved ([`Mover`], [`Presence`], [`Unlocked`]); the grant that goes
+//! out has private fields, no `Clone`, and is spent by [`Move::begin`](super::machine::Move::begin).
+
+use std::time::Duration;
+
+use super::directory::{Bar, Directory, LiveLeg, Lock, Movable, Progress};
+use super::hold_off::{Access, HoldOffs};
+use super::{CallKey, DeviceKey, LegKey, Refusal, Trigger};
+use crate::base::Timestamp;
+
+/// At most one move per call in this time (threats.md: ping-pong).
+pub const MOVE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Proof that someone may carry one given leg to one given device. Not `Clone`: spent by use.
+#[must_use]
+#[derive(Debug)]
+pub struct MoveGrant {
+    call: CallKey,
+    generation: u32,
+    old_leg: LegKey,
+    old_device: DeviceKey,
+    new_device: DeviceKey,
+    trigger: Trigger,
+}
+
+impl MoveGrant {
+    /// The call.
+    #[must_use]
+    pub fn call(&self) -> CallKey {
+        self.call
+    }
+    /// The generation that the call gets with this grant: store it in the call at once. Whoever asks with an older
+    /// one has lost.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+    /// The leg that is taken over.
+    #[must_use]
+    pub fn old_leg(&self) -> LegKey {
+        self.old_leg
+    }
+    /// The device that loses the call.
+    #[must_use]
+    pub fn old_device(&self) -> &DeviceKey {
+        &self.old_device
+    }
+    /// The device that gets the call.
+    #[must_use]
+    pub fn new_device(&self) -> &DeviceKey {
+        &self.new_device
+    }
+    /// The way in.
+    #[must_use]
+    pub fn trigger(&self) -> Trigger {
+        self.trigger
+    }
+}
+
+/// Who asks, and how that was proved.
+#[derive(Clone, Copy, Debug)]
+pub enum Mover<'a> {
+    /// A device, by its digest credentials in this very request (or its own dialog on its own flow).
+    Device(&'a DeviceKey),
+    /// A user, by a bearer token of a login.
+    Login {
+        /// The user's name.
+        user: &'a str,
+    },
+    /// The operator at the control socket.
+    Operator,
+}
+
+/// Whether a device has a binding, as the registrar knew at the moment of asking.
+#[derive(Clone, Copy, Debug)]
+pub struct Presence {
+    expires: Option<Timestamp>,
+}
+
+impl Presence {
+    /// From the latest expiry among the device's bindings; `None` where it has none.
+    #[must_use]
+    pub const fn until(expires: Option<Timestamp>) -> Self {
+        Self { expires }
+    }
+
+    fn check(self, now: Timestamp) -> Result<(), Refusal> {
+        if self.expires.is_some_and(|expires| expires > now) { Ok(()) } else { Err(Refusal::NotRegistered) }
+    }
+}
+
+/// Proof that a user has given extension and PIN (or signed in) at a shared device.
+#[derive(Clone, Debug)]
+pub struct Unlocked {
+    /// The shared device.
+    pub device: DeviceKey,
+    /// The user who signed in there.
+    pub user: Box<str>,
+    /// Until when that holds.
+    pub until: Timestamp,
+}
+
+/// The new device's standing towards the call's user.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// `trust = "personal"`.
+    Personal,
+    /// `trust = "shared"`, with its sign-in, if any.
+    Shared(Option<&'a Unlocked>),
+}
+
+/// Everything that a decision rests on.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// Now.
+    pub now: Timestamp,
+    /// How the move was asked for.
+    pub trigger: Trigger,
+    /// Who asks.
+    pub mover: Mover<'a>,
+    /// The leg to be taken over, as the directory has it now.
+    pub leg: &'a LiveLeg,
+    /// The device that is to get the call.
+    pub new_device: &'a DeviceKey,
+    /// What kind of device that is.
+    pub target: Target<'a>,
+    /// Bindings of the old device.
+    pub old_presence: Presence,
+    /// Bindings of the new device.
+    pub new_presence: Presence,
+    /// The hold-offs.
+    pub hold_offs: &'a HoldOffs,
+    /// The call's generation when the request was read.
+    pub seen_generation: u32,
+    /// The call's generation now.
+    pub generation: u32,
+    /// When the call was last moved.
+    pub last_move: Option<Timestamp>,
+}
+
+/// Grants the move or says why not. The order is part of the contract: who is not the owner hears
+/// [`Refusal::DialogUnknown`] before anything about the call is looked at.
+///
+/// # Errors
+/// The first reason that applies.
+pub fn authorise(facts: &Facts<'_>) -> Result<MoveGrant, Refusal> {
+    let leg = facts.leg;
+    owner(facts)?;
+    if leg.device == *facts.new_device {
+        return Err(Refusal::AlreadyThere);
+    }
+    let lock = lock(facts)?;
+    held_off(facts)?;
+    match Directory::movable(leg, facts.new_device, lock, facts.hold_offs, facts.now) {
+        // A bar of "busy" is judged by the generation below, so that the loser of a race hears the same as one who
+        // comes while a move is under way.
+        Movable::Yes | Movable::Busy => {}
+        other => other.check()?,
+    }
+    if leg.bar == Some(Bar::Busy) || facts.seen_generation != facts.generation {
+        return Err(Refusal::Busy);
+    }
+    if let Some(last) = facts.last_move {
+        let left = (last + MOVE_INTERVAL).since(facts.now);
+        if !left.is_zero() {
+            let seconds = u32::try_from(left.as_micros().div_ceil(1_000_000)).unwrap_or(u32::MAX);
+            return Err(Refusal::TooSoon { seconds });
+        }
+    }
+    still_registered(facts.now, facts.old_presence, facts.new_presence)?;
+    Ok(MoveGrant {
+        call: leg.call,
+        generation: facts.generation.wrapping_add(1),
+        old_leg: leg.leg,
+        old_device: leg.device.clone(),
+        new_device: facts.new_device.clone(),
+        trigger: facts.trigger,
+    })
+}
+
+/// Whether both devices have an unexpired binding: at the grant, and again at the instant of commit.
+///
+/// # Errors
+/// [`Refusal::NotRegistered`].
+pub fn still_registered(now: Timestamp, old: Presence, new: Presence) -> Result<(), Refusal> {
+    old.check(now)?;
+    new.check(now)
+}
+
+fn owner(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let of_call = facts.leg.device.user();
+    let asks_for_own_call = match facts.mover {
+        Mover::Operator => true,
+        Mover::Login { user } => user == of_call,
+        // A shared device speaks for the user who signed in at it.
+        Mover::Device(device) => {
+            device.user() == of_call || (device == facts.new_device && unlocked_for(facts, of_call))
+        }
+    };
+    let may_get_it = facts.new_device.user() == of_call || unlocked_for(facts, of_call);
+    if asks_for_own_call && may_get_it { Ok(()) } else { Err(Refusal::DialogUnknown) }
+}
+
+fn unlocked_for(facts: &Facts<'_>, user: &str) -> bool {
+    match facts.target {
+        Target::Personal => false,
+        Target::Shared(unlocked) => unlocked.is_some_and(|proof| {
+            proof.device == *facts.new_device && &*proof.user == user && proof.until > facts.now
+        }),
+    }
+}
+
+fn lock(facts: &Facts<'_>) -> Result<Lock, Refusal> {
+    match facts.target {
+        Target::Personal => Ok(Lock::Open),
+        Target::Shared(_) if unlocked_for(facts, facts.leg.device.user()) => Ok(Lock::Open),
+        Target::Shared(_) => Err(Refusal::Locked),
+    }
+}
+
+/// The hold-off binds the device that would get the call, and the device that asks for it.
+fn held_off(facts: &Facts<'_>) -> Result<(), Refusal> {
+    let access = Access::Call(facts.leg.call);
+    facts.hold_offs.look(facts.now, facts.new_device, access)?;
+    if let Mover::Device(device) = facts.mover {
+        facts.hold_offs.look(facts.now, device, access)?;
+    }
+    Ok(())
+}
+
+/// Whether a leg is answered (a move) or rings (a pickup).
+#[must_use]
+pub const fn is_answered(leg: &LiveLeg) -> bool {
+    matches!(leg.progress, Progress::Answered { .. })
+}

@@ -1,0 +1,71 @@
+//! The `[move]` and `[test]` settings, resolved.
+
+use std::time::Duration;
+
+use super::hold_off::Scope;
+use super::star_code::Codes;
+
+/// What a node does about moves. Per-user values, where they exist, override the lengths given here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The star codes and the test codes.
+    pub codes: Codes,
+    /// How Replaces is read.
+    pub replaces: ReplacesMode,
+    /// Whether the far side is re-INVITEd when it need not be.
+    pub re_invite: ReInvite,
+    /// Which call a bare pull code takes.
+    pub select: SelectPolicy,
+    /// How long the old device may not touch the call; zero turns it off.
+    pub hold_off: Duration,
+    /// What a hold-off covers.
+    pub hold_off_scope: Scope,
+    /// How long the new device may stay silent after the swap before the call goes back.
+    pub rollback: Duration,
+    /// How long the far side is kept when the last device died.
+    pub rescue: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            codes: Codes::default(),
+            replaces: ReplacesMode::Lenient,
+            re_invite: ReInvite::WhenNeeded,
+            select: SelectPolicy::Newest,
+            hold_off: Duration::from_secs(30),
+            hold_off_scope: Scope::Call,
+            rollback: Duration::from_millis(2000),
+            rescue: Duration::from_secs(20),
+        }
+    }
+}
+
+/// `replaces = "strict" | "lenient" | "off"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplacesMode {
+    /// RFC 3891 section 3, to the letter.
+    Strict,
+    /// What real phones send is understood, for the authenticated owner alone.
+    Lenient,
+    /// Nothing matches.
+    Off,
+}
+
+/// `re_invite = "when-needed" | "always"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReInvite {
+    /// Only where the anchored media cannot stay as it is.
+    WhenNeeded,
+    /// At every move.
+    Always,
+}
+
+/// `select = "newest"`: the call a bare pull code takes among several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelectPolicy {
+    /// The most recently answered.
+    Newest,
+    /// The one that was answered first.
+    Oldest,
+}
