@@ -1,0 +1,282 @@
+//! SIP, SIPS and tel URIs as a view over their text (RFC 3261 19.1, RFC 3966).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::lex;
+use super::params::Params;
+
+/// The scheme of a URI.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scheme {
+    /// `sip`.
+    Sip,
+    /// `sips`.
+    Sips,
+    /// `tel` (RFC 3966).
+    Tel,
+    /// Anything else: the rest of the URI is opaque.
+    Other,
+}
+
+/// The host of a URI or a Via.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Host<'a> {
+    /// An IPv4 address.
+    V4(Ipv4Addr),
+    /// An IPv6 address (in brackets on the wire).
+    V6(Ipv6Addr),
+    /// A name; empty in a `tel` URI and in one of another scheme.
+    Name(&'a str),
+}
+
+impl<'a> Host<'a> {
+    /// Reads a host: an address or a name of letters, digits, dots, hyphens (and underscores, which occur).
+    pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
+        if let Some(inner) = text.strip_prefix('[') {
+            let inner = inner.strip_suffix(']').ok_or("a bracket of the host is not closed")?;
+            return inner.parse().map(Self::V6).map_err(|_| "the host is no IPv6 address");
+        }
+        if text.as_bytes().first().is_some_and(u8::is_ascii_digit)
+            && let Ok(address) = text.parse()
+        {
+            return Ok(Self::V4(address));
+        }
+        let valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        if text.is_empty() || !text.as_bytes().iter().all(valid) {
+            return Err("the host is no name");
+        }
+        Ok(Self::Name(text))
+    }
+
+    /// The address, unless it is a name.
+    #[must_use]
+    pub const fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::V4(address) => Some(IpAddr::V4(*address)),
+            Self::V6(address) => Some(IpAddr::V6(*address)),
+            Self::Name(_) => None,
+        }
+    }
+
+    /// Equal addresses, or equal names without regard to case.
+    #[must_use]
+    pub fn equivalent(&self, other: &Host<'_>) -> bool {
+        match (self, other) {
+            (Self::V4(a), Host::V4(b)) => a == b,
+            (Self::V6(a), Host::V6(b)) => a == b,
+            (Self::Name(a), Host::Name(b)) => a.eq_ignore_ascii_case(b),
+            _ => false,
+        }
+    }
+}
+
+impl fmt::Display for Host<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4(address) => write!(f, "{address}"),
+            Self::V6(address) => write!(f, "[{address}]"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Why a text is not a URI.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct UriError(pub &'static str);
+
+/// A URI, its parts as they stand in the text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Uri<'a> {
+    pub(super) text: &'a str,
+    pub(super) scheme: Scheme,
+    pub(super) user: Option<&'a str>,
+    pub(super) password: Option<&'a str>,
+    pub(super) host: Host<'a>,
+    pub(super) port: Option<u16>,
+    pub(super) params: Params<'a>,
+    pub(super) headers: &'a str,
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI without angle brackets around it.
+    ///
+    /// # Errors
+    /// When the text is no URI, or a SIP URI that breaks RFC 3261 19.1.1.
+    pub fn parse(text: &'a str) -> Result<Self, UriError> {
+        let (name, rest) = text.split_once(':').ok_or(UriError("no scheme"))?;
+        let letters = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+        if !name.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
+            || !name.as_bytes().iter().all(letters)
+        {
+            return Err(UriError("no scheme"));
+        }
+        if rest.as_bytes().iter().any(|byte| matches!(byte, 0..=b' ' | b'<' | b'>' | b'"' | 0x7f)) {
+            return Err(UriError("a character that cannot stand in a URI"));
+        }
+        if name.eq_ignore_ascii_case("sip") {
+            Self::parse_sip(text, Scheme::Sip, rest)
+        } else if name.eq_ignore_ascii_case("sips") {
+            Self::parse_sip(text, Scheme::Sips, rest)
+        } else if name.eq_ignore_ascii_case("tel") {
+            Self::parse_tel(text, rest)
+        } else if rest.is_empty() {
+            Err(UriError("nothing behind the scheme"))
+        } else {
+            Ok(Self { user: None, ..Self::bare(text, Scheme::Other) })
+        }
+    }
+
+    fn bare(text: &'a str, scheme: Scheme) -> Self {
+        Self {
+            text,
+            scheme,
+            user: None,
+            password: None,
+            host: Host::Name(""),
+            port: None,
+            params: Params::default(),
+            headers: "",
+        }
+    }
+
+    fn parse_sip(text: &'a str, scheme: Scheme, rest: &'a str) -> Result<Self, UriError> {
+        let mut uri = Self::bare(text, scheme);
+        let rest = match rest.split_once('@') {
+            Some((userinfo, rest)) => {
+                let (user, password) =
+                    userinfo.split_once(':').map_or((userinfo, None), |(user, word)| (user, Some(word)));
+                if user.is_empty() {
+                    return Err(UriError("the user is empty"));
+                }
+                (uri.user, uri.password) = (Some(user), password);
+                rest
+            }
+            None => rest,
+        };
+        let (rest, headers) = rest.split_once('?').map_or((rest, None), |(rest, text)| (rest, Some(text)));
+        let (hostport, params) = rest.split_once(';').map_or((rest, None), |(rest, text)| (rest, Some(text)));
+        (uri.host, uri.port) = host_and_port(hostport).map_err(UriError)?;
+        uri.params = params.map_or(Ok(Params::default()), Params::parse).map_err(UriError)?;
+        uri.headers = match headers {
+            None => "",
+            Some(headers) if headers.split('&').all(|header| header.find('=').is_some_and(|at| at > 0)) => {
+                headers
+            }
+            Some(_) => return Err(UriError("a header without name or value")),
+        };
+        Ok(uri)
+    }
+
+    fn parse_tel(text: &'a str, rest: &'a str) -> Result<Self, UriError> {
+        let (number, params) = rest.split_once(';').map_or((rest, None), |(rest, text)| (rest, Some(text)));
+        let digit =
+            |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'*' | b'#' | b'-' | b'.' | b'(' | b')');
+        let digits = number.strip_prefix('+').unwrap_or(number);
+        if !digits.as_bytes().iter().any(u8::is_ascii_hexdigit) && !digits.contains(['*', '#'])
+            || !digits.as_bytes().iter().all(digit)
+        {
+            return Err(UriError("no telephone number"));
+        }
+        let params = params.map_or(Ok(Params::default()), Params::parse).map_err(UriError)?;
+        Ok(Self { user: Some(number), params, ..Self::bare(text, Scheme::Tel) })
+    }
+
+    /// As it was read.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The scheme.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The user part as it stands, escapes included; the number of a `tel` URI.
+    #[must_use]
+    pub const fn user(&self) -> Option<&'a str> {
+        self.user
+    }
+
+    /// The user part without escapes.
+    #[must_use]
+    pub fn user_decoded(&self) -> Option<Cow<'a, str>> {
+        self.user.map(lex::percent_decode)
+    }
+
+    /// The password (deprecated by RFC 3261 19.1.1).
+    #[must_use]
+    pub const fn password(&self) -> Option<&'a str> {
+        self.password
+    }
+
+    /// The host; an empty name in a `tel` URI and in one of another scheme.
+    #[must_use]
+    pub const fn host(&self) -> Host<'a> {
+        self.host
+    }
+
+    /// The port, if it is written out.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The URI parameters.
+    #[must_use]
+    pub const fn params(&self) -> Params<'a> {
+        self.params
+    }
+
+    /// The value of a URI parameter: `Some(None)` for one without value.
+    #[must_use]
+    #[expect(clippy::option_option, reason = "a flag parameter differs from an absent one")]
+    pub fn param(&self, name: &str) -> Option<Option<&'a str>> {
+        self.params.get(name)
+    }
+
+    /// Whether it carries embedded headers.
+    #[must_use]
+    pub const fn has_headers(&self) -> bool {
+        !self.headers.is_empty()
+    }
+
+    /// The embedded headers, names and values as they stand (`Uri::header` decodes).
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.headers.split('&').filter_map(|header| header.split_once('='))
+    }
+
+    /// The value of an embedded header, without escapes: `header("Replaces")` of a Refer-To.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.headers()
+            .find(|(known, _)| lex::percent_decode(known).eq_ignore_ascii_case(name))
+            .map(|(_, value)| lex::percent_decode(value))
+    }
+}
+
+impl fmt::Display for Uri<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text)
+    }
+}
+
+/// Reads `host` or `host:port`; white space around the parts is no part of them (Via allows it).
+pub(super) fn host_and_port(text: &str) -> Result<(Host<'_>, Option<u16>), &'static str> {
+    let colon = match text.strip_prefix('[') {
+        Some(_) => text.find(']').and_then(|end| text.get(end..)?.find(':').map(|at| end + at)),
+        None => text.find(':'),
+    };
+    let Some(colon) = colon else { return Ok((Host::parse(lex::trim_str(text))?, None)) };
+    let (host, port) = text.split_at_checked(colon).ok_or("the host is no name")?;
+    let port = lex::trim_str(port.strip_prefix(':').unwrap_or(port));
+    let port = lex::number(port.as_bytes(), u64::from(u16::MAX))
+        .and_then(|port| u16::try_from(port).ok())
+        .filter(|port| *port != 0)
+        .ok_or("the port is no number from 1 to 65535")?;
+    Ok((Host::parse(lex::trim_str(host))?, Some(port)))
+}
