@@ -98,7 +98,7 @@ pub enum Command {
         /// The move.
         id: Box<str>,
     },
-    /// Moves, oldest first, without timelines. Answer: [`Reply::Moves`].
+    /// Moves, newest first, without timelines. Answer: [`Reply::Moves`].
     ListMoves {
         /// Only those of this user.
         user: Option<Box<str>>,

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
@@ -15,6 +16,9 @@ use crate::base::{Random, UnixMillis};
 
 /// Users whom an event concerns; only they and administrators see it.
 pub type Users = SmallVec<[Box<str>; 2]>;
+
+/// Phases of a move and how long each took: `authorize`, `ring`, `negotiate`, `switch`, `total`.
+pub type Phases = SmallVec<[(&'static str, Duration); 5]>;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +39,8 @@ pub enum Event {
         device: Option<(Box<str>, Box<str>)>,
         /// Why it ended: `normal`, `busy`, `no_answer`, `cancelled`, `failed`, `media_timeout`, …
         cause: Option<&'static str>,
+        /// From INVITE to the answer (answered), or from the answer to the end (ended).
+        took: Option<Duration>,
     },
     /// `move.…`
     Move {
@@ -56,6 +62,8 @@ pub enum Event {
         reason: Option<&'static str>,
         /// Silence at the switch, ms.
         gap_ms: Option<f64>,
+        /// How long each phase took; given with the last event of a move.
+        phases: Phases,
     },
     /// `hold_off.…`
     HoldOff {
@@ -224,10 +232,13 @@ impl Event {
     pub fn data(&self, subject: &Subject) -> serde_json::Value {
         use serde_json::json;
         let mut data = match self {
-            Self::Call { users, from, to, device, cause, .. } => {
+            Self::Call { users, from, to, device, cause, took, .. } => {
                 let device = device.as_ref().filter(|(user, _)| subject.may_see(user));
                 let device = device.map(|(user, id)| format!("{user}*{id}"));
-                json!({ "users": users.as_slice(), "from": from, "to": to, "device": device, "cause": cause })
+                json!({
+                    "users": users.as_slice(), "from": from, "to": to, "device": device, "cause": cause,
+                    "took_ms": took.map(|took| took.as_millis() as u64),
+                })
             }
             Self::Move { id, user, from_device, to_device, trigger, reason, gap_ms, .. } => json!({
                 "move": id, "user": user, "from_device": from_device, "to_device": to_device,
@@ -377,6 +388,7 @@ mod tests {
             to: "bob".into(),
             device: Some(("bob".into(), "desk".into())),
             cause: None,
+            took: None,
         };
         let (alice, bob) = (Subject::User("alice".into()), Subject::User("bob".into()));
         assert!(event.is_seen_by(&alice) && event.is_seen_by(&bob));

@@ -17,10 +17,10 @@ pub const PAGE_MAX: u16 = 1000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time(pub UnixMillis);
 
-/// Which part of a list. Lists are in ascending order of [`Listed::key`].
+/// Which part of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PageQuery {
-    /// Only items whose key is above this one.
+    /// Only items after the one with this key.
     pub cursor: Option<Box<str>>,
     /// Most items; [`PAGE_DEFAULT`] unless given, at most [`PAGE_MAX`].
     pub limit: u16,
@@ -32,8 +32,31 @@ impl Default for PageQuery {
     }
 }
 
+/// Which end of a list comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The least key.
+    Ascending,
+    /// The greatest key: of ULIDs the newest.
+    Descending,
+}
+
+impl Order {
+    /// How two keys stand in the list.
+    #[must_use]
+    pub fn compare(self, a: &str, b: &str) -> Ordering {
+        match self {
+            Self::Ascending => a.cmp(b),
+            Self::Descending => b.cmp(a),
+        }
+    }
+}
+
 /// What can stand in a list: it has a key that orders it.
 pub trait Listed {
+    /// The order of such lists.
+    const ORDER: Order;
+
     /// The key; unique in the list.
     fn key(&self) -> String;
 }
@@ -57,12 +80,10 @@ impl<T: Listed> Page<T> {
     /// The part that `query` asks for of `items`, which need not be in order.
     #[must_use]
     pub fn cut(items: impl IntoIterator<Item = T>, query: &PageQuery) -> Self {
-        let mut keyed: Vec<(String, T)> = items
-            .into_iter()
-            .map(|item| (item.key(), item))
-            .filter(|(key, _)| query.cursor.as_deref().is_none_or(|cursor| key.as_str() > cursor))
-            .collect();
-        keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let is_after = |key: &str| query.cursor.as_deref().is_none_or(|at| T::ORDER.compare(key, at).is_gt());
+        let mut keyed: Vec<(String, T)> =
+            items.into_iter().map(|item| (item.key(), item)).filter(|(key, _)| is_after(key)).collect();
+        keyed.sort_by(|(a, _), (b, _)| T::ORDER.compare(a, b));
         let limit = usize::from(query.limit.clamp(1, PAGE_MAX));
         let more = keyed.len() > limit;
         keyed.truncate(limit);
@@ -73,14 +94,14 @@ impl<T: Listed> Page<T> {
     /// One part of the parts that several workers gave to the same query.
     #[must_use]
     pub fn merge(pages: Vec<Self>, query: &PageQuery) -> Self {
-        let more = pages.iter().filter_map(|page| page.next.clone()).min();
+        // A worker that had more than fits ends the list where its own part ends.
+        let end = pages.iter().filter_map(|page| page.next.clone()).min_by(|a, b| T::ORDER.compare(a, b));
         let mut merged = Self::cut(pages.into_iter().flat_map(|page| page.items), query);
-        if let Some(more) = more
-            && merged.next.as_deref().is_none_or(|next| next.cmp(&more) == Ordering::Greater)
+        if let Some(end) = end
+            && merged.next.as_deref().is_none_or(|next| T::ORDER.compare(next, &end).is_gt())
         {
-            // A worker that had more than fits stops the list where its own part ends.
-            merged.items.retain(|item| item.key() <= more);
-            merged.next = Some(more);
+            merged.items.retain(|item| T::ORDER.compare(&item.key(), &end).is_le());
+            merged.next = Some(end);
         }
         merged
     }
@@ -217,56 +238,43 @@ impl MoveState {
     }
 }
 
-/// Which door a move came in by.
+/// How a move was asked for; the `trigger` of records, events and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// The star code, dialled on the new device.
+    /// The new device dialled the pull code.
     StarCode,
-    /// The push code, dialled on the old device.
-    PushCode,
-    /// INVITE with Replaces.
+    /// The new device sent INVITE with Replaces.
     Replaces,
-    /// INVITE to a token URI.
+    /// The new device called a token URI (lamp target or 302).
     Token,
-    /// REFER.
+    /// The old device sent REFER to another device.
     Refer,
-    /// HTTP.
-    Api,
+    /// The old device dialled the push code from a second line.
+    PushCode,
+    /// The new device picked up a call that rang elsewhere.
+    Pickup,
+    /// `POST /v1/moves` or the page.
+    Http,
     /// The command line.
     Cli,
-    /// The page.
-    Page,
     /// Undo of an earlier move.
     Undo,
 }
 
 impl Trigger {
-    /// Every door.
-    pub const ALL: [Self; 9] = [
-        Self::StarCode,
-        Self::PushCode,
-        Self::Replaces,
-        Self::Token,
-        Self::Refer,
-        Self::Api,
-        Self::Cli,
-        Self::Page,
-        Self::Undo,
-    ];
-
     /// Its name in metrics, events and records.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::StarCode => "star_code",
-            Self::PushCode => "push_code",
             Self::Replaces => "replaces",
             Self::Token => "token",
             Self::Refer => "refer",
-            Self::Api => "api",
+            Self::PushCode => "push_code",
+            Self::Pickup => "pickup",
+            Self::Http => "http",
             Self::Cli => "cli",
-            Self::Page => "page",
             Self::Undo => "undo",
         }
     }
@@ -439,26 +447,36 @@ impl StatusView {
 }
 
 impl Listed for CallView {
+    const ORDER: Order = Order::Ascending;
+
     fn key(&self) -> String {
         self.id.clone()
     }
 }
 impl Listed for MoveView {
+    const ORDER: Order = Order::Descending;
+
     fn key(&self) -> String {
         self.id.clone()
     }
 }
 impl Listed for RegistrationView {
+    const ORDER: Order = Order::Ascending;
+
     fn key(&self) -> String {
         format!("{}*{} {}", self.user, self.device, self.contact)
     }
 }
 impl Listed for UserView {
+    const ORDER: Order = Order::Ascending;
+
     fn key(&self) -> String {
         self.name.clone()
     }
 }
 impl Listed for DeviceView {
+    const ORDER: Order = Order::Ascending;
+
     fn key(&self) -> String {
         self.address.clone()
     }
@@ -520,50 +538,64 @@ impl FromStr for Time {
 mod tests {
     use super::*;
 
-    struct Item(&'static str);
-    impl Listed for Item {
+    struct Up(&'static str);
+    impl Listed for Up {
+        const ORDER: Order = Order::Ascending;
         fn key(&self) -> String {
             self.0.into()
         }
     }
-
-    fn keys(page: &Page<Item>) -> (Vec<&'static str>, Option<&str>) {
-        (page.items.iter().map(|item| item.0).collect(), page.next.as_deref())
+    struct Down(&'static str);
+    impl Listed for Down {
+        const ORDER: Order = Order::Descending;
+        fn key(&self) -> String {
+            self.0.into()
+        }
     }
 
     fn query(cursor: Option<&str>, limit: u16) -> PageQuery {
         PageQuery { cursor: cursor.map(Box::from), limit }
     }
 
-    #[test]
-    fn pages_follow_each_other_without_hole_or_overlap() {
-        let all = || ["d", "a", "c", "b", "e"].map(Item);
-        let first = Page::cut(all(), &query(None, 2));
-        assert_eq!(keys(&first), (vec!["a", "b"], Some("b")));
-        let second = Page::cut(all(), &query(Some("b"), 2));
-        assert_eq!(keys(&second), (vec!["c", "d"], Some("d")));
-        let last = Page::cut(all(), &query(Some("d"), 2));
-        assert_eq!(keys(&last), (vec!["e"], None));
-        assert_eq!(keys(&Page::cut(all(), &query(None, 0))).0.len(), 1);
+    /// Every key that following `next` from part to part gives.
+    fn walk<T: Listed>(part: impl Fn(&PageQuery) -> Page<T>, limit: u16) -> Vec<String> {
+        let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+        for _ in 0..20 {
+            let page = part(&query(cursor.as_deref(), limit));
+            assert!(page.items.len() <= usize::from(limit));
+            seen.extend(page.items.iter().map(Listed::key));
+            cursor = page.next;
+            if cursor.is_none() {
+                return seen;
+            }
+        }
+        panic!("the list does not end: {seen:?}");
     }
 
     #[test]
-    fn pages_of_several_workers_merge_as_if_they_were_one() {
-        let (one, two) = (["a", "c", "e", "g"], ["b", "d", "f"]);
-        let mut cursor: Option<String> = None;
-        let mut seen = Vec::new();
-        for _ in 0..10 {
-            let query = query(cursor.as_deref(), 3);
-            let page =
-                Page::merge(vec![Page::cut(one.map(Item), &query), Page::cut(two.map(Item), &query)], &query);
-            assert!(page.items.len() <= 3);
-            seen.extend(page.items.iter().map(|item| item.0));
-            cursor = page.next;
-            if cursor.is_none() {
-                break;
-            }
+    fn parts_follow_each_other_without_hole_or_overlap() {
+        const ALL: [&str; 5] = ["d", "a", "c", "b", "e"];
+        for limit in 1..=6 {
+            assert_eq!(walk(|query| Page::cut(ALL.map(Up), query), limit), ["a", "b", "c", "d", "e"]);
+            assert_eq!(walk(|query| Page::cut(ALL.map(Down), query), limit), ["e", "d", "c", "b", "a"]);
         }
-        assert_eq!(seen, ["a", "b", "c", "d", "e", "f", "g"]);
+        assert_eq!(Page::cut(ALL.map(Up), &query(None, 0)).items.len(), 1);
+    }
+
+    #[test]
+    fn parts_of_several_workers_merge_as_if_there_were_one() {
+        const ONE: [&str; 4] = ["a", "c", "e", "g"];
+        const TWO: [&str; 3] = ["b", "d", "f"];
+        for limit in 1..=8 {
+            let up = |query: &PageQuery| {
+                Page::merge(vec![Page::cut(ONE.map(Up), query), Page::cut(TWO.map(Up), query)], query)
+            };
+            assert_eq!(walk(up, limit), ["a", "b", "c", "d", "e", "f", "g"]);
+            let down = |query: &PageQuery| {
+                Page::merge(vec![Page::cut(ONE.map(Down), query), Page::cut(TWO.map(Down), query)], query)
+            };
+            assert_eq!(walk(down, limit), ["g", "f", "e", "d", "c", "b", "a"]);
+        }
     }
 
     #[test]

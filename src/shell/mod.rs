@@ -1,6 +1,7 @@
 //! The only layer that knows sockets, threads, files, clocks and stores.
 
 pub mod cli;
+pub mod control;
 pub mod demo;
 pub mod http;
 pub mod media;

@@ -1,0 +1,215 @@
+//! A node for tests: tasks that answer commands as an engine with a little world would.
+
+use std::sync::{Arc, Mutex};
+
+use super::{EventHub, NodeHandle, Request, link};
+use crate::base::UnixMillis;
+use crate::engine::command::*;
+use crate::engine::view::*;
+
+/// A handle on workers that answer from a world, and what they were asked.
+pub(crate) struct Node {
+    pub(crate) handle: NodeHandle,
+    pub(crate) asked: Arc<Mutex<Vec<(usize, Asked)>>>,
+}
+
+/// The status that a single test worker gives.
+pub(crate) fn admin_status() -> Reply {
+    Reply::Status(Box::new(StatusView {
+        node: "edge1".into(),
+        domain: "pbx.test".into(),
+        version: "0".into(),
+        workers: 1,
+        calls_answered: 1,
+        store: "ok".into(),
+        ..StatusView::default()
+    }))
+}
+
+impl Node {
+    /// One worker with the call `01` between alice and bob.
+    pub(crate) fn start() -> Self {
+        Self::with_workers(1, |_, asked| answer(asked))
+    }
+
+    /// As many workers, each answering by `answer`.
+    pub(crate) fn with_workers(
+        count: usize,
+        answer: impl Fn(usize, &Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        let (answer, asked) = (Arc::new(answer), Arc::new(Mutex::new(Vec::new())));
+        let links = (0..count)
+            .map(|worker| {
+                let woken = Arc::new(tokio::sync::Notify::new());
+                let (link, requests) = link({
+                    let woken = Arc::clone(&woken);
+                    move || woken.notify_one()
+                });
+                let (answer, asked) = (Arc::clone(&answer), Arc::clone(&asked));
+                tokio::spawn(async move {
+                    loop {
+                        woken.notified().await;
+                        while let Ok(Request { asked: request, answer: to }) = requests.try_recv() {
+                            asked.lock().unwrap().push((worker, request.clone()));
+                            to.send(answer(worker, &request));
+                        }
+                    }
+                });
+                link
+            })
+            .collect();
+        Self { handle: NodeHandle::new(links, EventHub::new("edge1", [1; 32])), asked }
+    }
+}
+
+/// The call of the little world.
+pub(crate) fn call(id: &str, answered: u64) -> CallView {
+    let leg = |role: &str, user: &str| LegView {
+        role: role.into(),
+        state: "confirmed".into(),
+        user: Some(user.into()),
+        device: Some("desk".into()),
+        trunk: None,
+        transport: Some("udp".into()),
+        address: Some("192.0.2.1:5060".into()),
+        user_agent: Some("phone".into()),
+        held: false,
+        movable: None,
+    };
+    CallView {
+        id: id.into(),
+        state: CallPhase::Answered,
+        direction: "internal".into(),
+        from: "alice".into(),
+        to: "bob".into(),
+        user: Some("alice".into()),
+        trunk: None,
+        started: Time(UnixMillis(answered)),
+        answered: Some(Time(UnixMillis(answered))),
+        codec: Some("PCMU".into()),
+        anchored: true,
+        moves: 0,
+        legs: vec![leg("caller", "alice"), leg("callee", "bob")],
+    }
+}
+
+/// The move of the little world.
+pub(crate) fn moved(id: &str) -> MoveView {
+    MoveView {
+        id: id.into(),
+        call: "01".into(),
+        user: "alice".into(),
+        from_device: Some("desk".into()),
+        to_device: Some("mobile".into()),
+        trigger: Trigger::Http,
+        state: MoveState::Done,
+        reason: None,
+        requested: Time(UnixMillis(1000)),
+        ended: Some(Time(UnixMillis(1042))),
+        gap_ms: Some(19.5),
+        lost: Some(0),
+        hold_off_until: Some(Time(UnixMillis(31_042))),
+        timeline: vec![TimelineEntry {
+            at_ms: 0.0,
+            party: "core".into(),
+            what: "requested".into(),
+            detail: None,
+        }],
+    }
+}
+
+/// The registration of the little world.
+pub(crate) fn registration(user: &str, device: &str) -> RegistrationView {
+    RegistrationView {
+        user: user.into(),
+        device: device.into(),
+        contact: format!("sip:{user}@192.0.2.1:5060"),
+        transport: "udp".into(),
+        address: "192.0.2.1:5060".into(),
+        user_agent: Some("phone/1".into()),
+        instance: Some("urn:uuid:1".into()),
+        expires: Time(UnixMillis(60_000)),
+        expires_s: 60,
+    }
+}
+
+/// The user of the little world.
+pub(crate) fn user(name: &str) -> UserView {
+    UserView {
+        name: name.into(),
+        display: Some("Alice".into()),
+        extension: Some("1001".into()),
+        origin: "store".into(),
+        login: true,
+        pin: false,
+        devices: vec![DeviceView {
+            user: name.into(),
+            id: "desk".into(),
+            address: format!("{name}*desk"),
+            auth_user: format!("{name}-desk"),
+            trust: TrustName::Personal,
+            registered: true,
+            hold_off_s: Some(3),
+        }],
+    }
+}
+
+/// Answers as the engine of the little world: alice and bob have the call `01`, alice the move `02`.
+pub(crate) fn answer(asked: &Asked) -> Reply {
+    let not_found = || Reply::Error(CommandError::NotFound);
+    let by = &asked.by;
+    match &asked.command {
+        Command::Status => admin_status(),
+        Command::ListCalls { user, page } => match by.scope(user.as_deref()) {
+            Ok(scope) => {
+                let calls = [call("01", 5)].into_iter().filter(|call| {
+                    call.is_seen_by(by) && scope.is_none_or(|user| call.from == user || call.to == user)
+                });
+                Reply::Calls(Page::cut(calls.map(|call| call.cut_for(by)), page))
+            }
+            Err(error) => Reply::Error(error),
+        },
+        Command::ShowCall { id } if **id == *"01" && call("01", 5).is_seen_by(by) => {
+            Reply::Call(Box::new(call("01", 5).cut_for(by)))
+        }
+        Command::HangUp { id } if **id == *"01" && call("01", 5).is_seen_by(by) => Reply::Done,
+        Command::ListRegistrations { user, page } => match by.scope(user.as_deref()) {
+            Ok(scope) => {
+                let all = [registration("alice", "desk"), registration("bob", "desk")];
+                let seen = all.into_iter().filter(|r| scope.is_none_or(|user| r.user == user));
+                Reply::Registrations(Page::cut(seen, page))
+            }
+            Err(error) => Reply::Error(error),
+        },
+        Command::KickRegistration { user, .. } if by.may_see(user) => Reply::Done,
+        Command::StartMove(start) => match (&*start.user, start.to_device.as_deref()) {
+            ("alice", Some("held")) => {
+                Reply::Error(CommandError::Refused { reason: "hold_off".into(), retry_after: Some(17) })
+            }
+            ("alice", _) => Reply::Move(Box::new(moved("02"))),
+            _ => not_found(),
+        },
+        Command::ShowMove { id } | Command::UndoMove { id } if **id == *"02" && by.may_see("alice") => {
+            Reply::Move(Box::new(moved("02")))
+        }
+        Command::ListMoves { user, page } => match by.scope(user.as_deref()) {
+            Ok(scope) => {
+                let all = [moved("02"), moved("03")];
+                Reply::Moves(Page::cut(all.into_iter().filter(|_| scope.is_none_or(|u| u == "alice")), page))
+            }
+            Err(error) => Reply::Error(error),
+        },
+        Command::ListUsers { page } => {
+            let seen = [user("alice"), user("bob")].into_iter().filter(|user| by.may_see(&user.name));
+            Reply::Users(Page::cut(seen, page))
+        }
+        Command::ShowUser { name } if **name == *"alice" && by.may_see(name) => {
+            Reply::User(Box::new(user("alice")))
+        }
+        Command::ChangeAccount(AccountChange::Add(new)) if *new.name == *"alice" => {
+            Reply::Error(CommandError::Conflict { why: "name `alice` is already used by alice".into() })
+        }
+        Command::ChangeAccount(_) | Command::AccountChanged(_) | Command::Drain => Reply::Done,
+        _ => not_found(),
+    }
+}
