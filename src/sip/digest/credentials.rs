@@ -1,0 +1,157 @@
+//! What a client answers a challenge with: `Authorization` and `Proxy-Authorization`, parsed or refused.
+
+use std::borrow::Cow;
+
+use super::hash::{Algorithm, Protection};
+use super::params::digest_params;
+use crate::wire::sip::{HeaderName, StatusCode};
+
+/// Which pair of headers: as a server (401) or as a proxy (407).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Credentials {
+    /// `WWW-Authenticate` and `Authorization`: for the registrar and for requests in dialogs with us.
+    Www,
+    /// `Proxy-Authenticate` and `Proxy-Authorization`: for requests that go on to someone else.
+    Proxy,
+}
+
+impl Credentials {
+    /// The header that carries the answer.
+    #[must_use]
+    pub const fn answer_header(self) -> HeaderName {
+        match self {
+            Self::Www => HeaderName::Authorization,
+            Self::Proxy => HeaderName::ProxyAuthorization,
+        }
+    }
+
+    /// The header that carries the challenge.
+    #[must_use]
+    pub const fn challenge_header(self) -> HeaderName {
+        match self {
+            Self::Www => HeaderName::WwwAuthenticate,
+            Self::Proxy => HeaderName::ProxyAuthenticate,
+        }
+    }
+
+    /// The status of a challenge.
+    #[must_use]
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Www => StatusCode::UNAUTHORIZED,
+            Self::Proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        }
+    }
+}
+
+/// One answer for our realm.
+pub(super) struct Answer<'a> {
+    pub(super) username: Cow<'a, str>,
+    pub(super) nonce: Cow<'a, [u8]>,
+    pub(super) uri: Cow<'a, [u8]>,
+    pub(super) response: Cow<'a, [u8]>,
+    pub(super) algorithm: Algorithm,
+    /// The protected part of `qop=auth`; `None` for an RFC 2069 client.
+    nc_and_cnonce: Option<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    /// The number in `nc`.
+    pub(super) count: Option<u32>,
+}
+
+/// The header is for us, and is not an answer to anything we ask.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct BadAnswer;
+
+/// The parameters as found, before they are judged together.
+#[derive(Default)]
+struct Fields<'a> {
+    username: Option<Cow<'a, [u8]>>,
+    realm: Option<Cow<'a, [u8]>>,
+    nonce: Option<Cow<'a, [u8]>>,
+    uri: Option<Cow<'a, [u8]>>,
+    response: Option<Cow<'a, [u8]>>,
+    algorithm: Option<Cow<'a, [u8]>>,
+    qop: Option<Cow<'a, [u8]>>,
+    nc: Option<Cow<'a, [u8]>>,
+    cnonce: Option<Cow<'a, [u8]>>,
+}
+
+impl<'a> Fields<'a> {
+    fn read(params: impl Iterator<Item = Result<(&'a [u8], Cow<'a, [u8]>), super::params::BadParams>>) -> Result<Self, BadAnswer> {
+        let mut fields = Self::default();
+        for param in params {
+            let (name, value) = param.map_err(|_| BadAnswer)?;
+            let slots: [(&[u8], &mut Option<_>); 9] = [
+                (b"username", &mut fields.username),
+                (b"realm", &mut fields.realm),
+                (b"nonce", &mut fields.nonce),
+                (b"uri", &mut fields.uri),
+                (b"response", &mut fields.response),
+                (b"algorithm", &mut fields.algorithm),
+                (b"qop", &mut fields.qop),
+                (b"nc", &mut fields.nc),
+                (b"cnonce", &mut fields.cnonce),
+            ];
+            // Others (opaque, which we never send; userhash; extensions) say nothing to us.
+            if let Some((_, slot)) = slots.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
+                && slot.replace(value).is_some()
+            {
+                return Err(BadAnswer);
+            }
+        }
+        Ok(fields)
+    }
+}
+
+impl<'a> Answer<'a> {
+    /// Reads a header value. `None` where it is of another scheme or for another realm.
+    pub(super) fn read(value: &'a [u8], realm: &str) -> Result<Option<Self>, BadAnswer> {
+        let Some(params) = digest_params(value) else { return Ok(None) };
+        let fields = Fields::read(params)?;
+        if fields.realm.ok_or(BadAnswer)? != realm.as_bytes() {
+            return Ok(None);
+        }
+        let algorithm = match fields.algorithm {
+            Some(token) => Algorithm::from_token(&token).ok_or(BadAnswer)?,
+            None => Algorithm::Md5,
+        };
+        let (nc_and_cnonce, count) = match fields.qop {
+            Some(qop) if qop.eq_ignore_ascii_case(b"auth") => {
+                let (nc, cnonce) = (fields.nc.ok_or(BadAnswer)?, fields.cnonce.ok_or(BadAnswer)?);
+                let count = parse_count(&nc).ok_or(BadAnswer)?;
+                (Some((nc, cnonce)), Some(count))
+            }
+            Some(_) => return Err(BadAnswer),
+            // RFC 8760 2.4: without qop only MD5, for old clients.
+            None if algorithm == Algorithm::Md5 => (None, None),
+            None => return Err(BadAnswer),
+        };
+        Ok(Some(Self {
+            username: text(fields.username.ok_or(BadAnswer)?)?,
+            nonce: fields.nonce.ok_or(BadAnswer)?,
+            uri: fields.uri.ok_or(BadAnswer)?,
+            response: fields.response.ok_or(BadAnswer)?,
+            algorithm,
+            nc_and_cnonce,
+            count,
+        }))
+    }
+
+    pub(super) fn protection(&self) -> Option<Protection<'_>> {
+        self.nc_and_cnonce.as_ref().map(|(nc, cnonce)| Protection { nc, cnonce })
+    }
+}
+
+fn text(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, str>, BadAnswer> {
+    match bytes {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).map(Cow::Borrowed).map_err(|_| BadAnswer),
+        Cow::Owned(bytes) => String::from_utf8(bytes).map(Cow::Owned).map_err(|_| BadAnswer),
+    }
+}
+
+/// `nc-value = 8LHEX` (RFC 7616 3.4); capitals are let pass.
+fn parse_count(digits: &[u8]) -> Option<u32> {
+    if digits.len() != 8 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}

@@ -1,0 +1,1 @@
+//! Tests of digest as a whole.

@@ -1,0 +1,310 @@
+//! The client half of the layer: the user's requests go out, responses come in.
+
+use bytes::Bytes;
+
+use super::action::{Action, Actions};
+use super::client_invite::{self, ClientInvite};
+use super::client_non_invite::{self, ClientNonInvite};
+use super::key::Key;
+use super::layer::{Transactions, Wakeup};
+use super::{ClientTx, Effect, build};
+use crate::base::{Handle, Timestamp};
+use crate::sip::Flow;
+use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
+
+/// A client transaction.
+pub(super) struct Entry<O> {
+    key: Key,
+    /// Whom to tell; nobody for a CANCEL, and after [`Transactions::forget`].
+    owner: Option<O>,
+    flow: Flow,
+    machine: Machine,
+    /// The earliest wake-up that is asked for.
+    wakeup: Timestamp,
+}
+
+enum Machine {
+    Invite(ClientInvite),
+    Other(ClientNonInvite),
+}
+
+impl Machine {
+    fn poll_timeout(&self) -> Option<Timestamp> {
+        match self {
+            Self::Invite(machine) => machine.poll_timeout(),
+            Self::Other(machine) => machine.poll_timeout(),
+        }
+    }
+
+    fn is_terminated(&self) -> bool {
+        match self {
+            Self::Invite(machine) => machine.is_terminated(),
+            Self::Other(machine) => machine.is_terminated(),
+        }
+    }
+}
+
+fn public<O>(handle: Handle<Entry<O>>) -> ClientTx {
+    Handle::from_bits(handle.to_bits())
+}
+
+fn private<O>(tx: ClientTx) -> Handle<Entry<O>> {
+    Handle::from_bits(tx.to_bits())
+}
+
+/// Names nothing, now and later: generations start at 1.
+const NOWHERE: ClientTx = Handle::from_bits(0);
+
+impl<O: Copy> Transactions<O> {
+    /// Sends a request in a transaction of its own. `branch` is that of the top Via in `bytes`, minted by the
+    /// user, unique. Not for ACK (see [`Transactions::acked`]) and CANCEL (see [`Transactions::cancel`]).
+    ///
+    /// Follows exactly one of a final [`Effect::Response`], [`Effect::Timeout`] or [`Effect::Failed`], unless
+    /// it is forgotten. Without room it is [`Effect::Failed`] at once.
+    #[expect(clippy::too_many_arguments, reason = "each is a different thing, and a struct would be made here only")]
+    pub fn request(
+        &mut self,
+        now: Timestamp,
+        flow: Flow,
+        method: &Method,
+        branch: &str,
+        bytes: Bytes,
+        owner: O,
+        out: &mut Vec<Effect<O>>,
+    ) -> ClientTx {
+        if self.clients.len() >= self.settings.max_clients {
+            self.counters.overloaded += 1;
+            out.push(Effect::Failed { tx: NOWHERE, owner });
+            return NOWHERE;
+        }
+        let key = self.keys.response(branch, method);
+        let (pace, mut actions) = (self.paces.of(flow.transport), Actions::new());
+        let machine = match method {
+            Method::Invite => Machine::Invite(ClientInvite::new(now, bytes, &pace, &mut actions)),
+            _ => Machine::Other(ClientNonInvite::new(now, bytes, &pace, &mut actions)),
+        };
+        let handle = self.open_client(flow, key, Some(owner), machine);
+        self.settle_client(now, handle, actions, None, out);
+        public(handle)
+    }
+
+    fn open_client(&mut self, flow: Flow, key: Key, owner: Option<O>, machine: Machine) -> Handle<Entry<O>> {
+        self.counters.clients += 1;
+        let handle = self.clients.insert(Entry { key, owner, flow, machine, wakeup: Timestamp::NEVER });
+        self.client_keys.insert(key, handle);
+        if flow.transport.is_reliable() {
+            self.on_streams.insert((flow, handle));
+        }
+        handle
+    }
+
+    pub(super) fn receive_response(
+        &mut self,
+        now: Timestamp,
+        flow: Flow,
+        message: Message,
+        out: &mut Vec<Effect<O>>,
+    ) {
+        let (Ok(via), Some(status)) = (message.via(), message.status()) else {
+            self.counters.unroutable += 1;
+            return;
+        };
+        // A second Via means that it was meant for somebody else (RFC 3261 8.1.3.3).
+        if message.values(HeaderName::Via).nth(1).is_some() {
+            self.counters.unroutable += 1;
+            return;
+        }
+        let key = self.keys.response(via.branch().unwrap_or_default(), message.method());
+        let Some((handle, entry)) =
+            self.client_keys.get(&key).copied().and_then(|handle| Some((handle, self.clients.get_mut(handle)?)))
+        else {
+            self.counters.strays += 1;
+            out.push(Effect::Stray { flow, message });
+            return;
+        };
+        let (pace, mut actions) = (self.paces.of(entry.flow.transport), Actions::new());
+        match &mut entry.machine {
+            Machine::Invite(machine) => {
+                if status == StatusCode::TRYING && !machine.is_calling() {
+                    self.counters.repeated += 1;
+                    return;
+                }
+                let event = if status.is_provisional() {
+                    client_invite::Event::Provisional
+                } else if status.is_success() {
+                    client_invite::Event::Accepted { fork: self.keys.fork(message.to_tag()) }
+                } else {
+                    // Once there is one, the machine keeps its ACK.
+                    let ack = machine.request().map(|invite| build::ack(invite, &message));
+                    let Some(ack) = ack.unwrap_or_else(|| Some(Bytes::new())) else {
+                        self.counters.unroutable += 1;
+                        return;
+                    };
+                    client_invite::Event::Refused { ack }
+                };
+                machine.handle(now, event, &pace, &mut actions);
+            }
+            Machine::Other(machine) => {
+                let event = if status.is_provisional() {
+                    client_non_invite::Event::Provisional
+                } else {
+                    client_non_invite::Event::Final
+                };
+                machine.handle(now, &event, &pace, &mut actions);
+            }
+        }
+        if !actions.contains(&Action::Deliver) {
+            self.counters.repeated += 1;
+        }
+        self.settle_client(now, handle, actions, Some((flow, message)), out);
+    }
+
+    /// Acknowledges a 2xx to our INVITE. `ack` is the dialog's, `to_tag` the 2xx's, `flow` where the dialog's
+    /// requests go. It is sent, and sent again whenever that 2xx is repeated (RFC 3261 13.2.2.4).
+    pub fn acked(
+        &mut self,
+        now: Timestamp,
+        tx: ClientTx,
+        to_tag: Option<&str>,
+        flow: Flow,
+        ack: Bytes,
+        out: &mut Vec<Effect<O>>,
+    ) {
+        let handle = private(tx);
+        match self.clients.get_mut(handle) {
+            Some(Entry { machine: Machine::Invite(machine), flow: invite_flow, .. }) => {
+                let (pace, mut actions) = (self.paces.of(invite_flow.transport), Actions::new());
+                let event = client_invite::Event::Acked { fork: self.keys.fork(to_tag), flow, ack };
+                machine.handle(now, event, &pace, &mut actions);
+                self.settle_client(now, handle, actions, None, out);
+            }
+            // The transaction is over: this one time is all.
+            _ => out.push(Effect::Send { flow, bytes: ack }),
+        }
+    }
+
+    /// Gives up an INVITE (RFC 3261 9.1): its CANCEL goes out now, or with the first provisional response, or
+    /// not at all if a final one is first. The INVITE's own end still follows: 487 as a rule, a 2xx that crossed
+    /// the CANCEL, or [`Effect::Timeout`] after 64*T1. `reason` is a Reason value (RFC 3326).
+    pub fn cancel(&mut self, now: Timestamp, tx: ClientTx, reason: Option<&str>, out: &mut Vec<Effect<O>>) {
+        let handle = private(tx);
+        let Some(entry) = self.clients.get_mut(handle) else { return };
+        let Machine::Invite(machine) = &mut entry.machine else { return };
+        let Some(cancel) = machine.request().and_then(|invite| build::cancel(invite, reason)) else { return };
+        let (pace, mut actions) = (self.paces.of(entry.flow.transport), Actions::new());
+        machine.handle(now, client_invite::Event::Cancel(cancel), &pace, &mut actions);
+        self.settle_client(now, handle, actions, None, out);
+    }
+
+    /// Nobody wants to hear of it any more. The transaction does its duty and ends by itself; a 2xx to a
+    /// forgotten INVITE comes as [`Effect::Stray`], for somebody must acknowledge it and hang up.
+    pub fn forget(&mut self, tx: ClientTx) {
+        if let Some(entry) = self.clients.get_mut(private(tx)) {
+            entry.owner = None;
+        }
+    }
+
+    /// A stream is gone: what waits for an answer on it has failed (RFC 3261 17.1.4).
+    pub fn flow_closed(&mut self, now: Timestamp, flow: Flow, out: &mut Vec<Effect<O>>) {
+        let (first, last) = (Handle::from_bits(0), Handle::from_bits(u64::MAX));
+        let on_it: Vec<_> = self.on_streams.range((flow, first)..=(flow, last)).map(|(_, tx)| *tx).collect();
+        for handle in on_it {
+            let Some(entry) = self.clients.get_mut(handle) else { continue };
+            let (pace, mut actions) = (self.paces.of(flow.transport), Actions::new());
+            match &mut entry.machine {
+                Machine::Invite(machine) => {
+                    machine.handle(now, client_invite::Event::TransportError, &pace, &mut actions);
+                }
+                Machine::Other(machine) => {
+                    machine.handle(now, &client_non_invite::Event::TransportError, &pace, &mut actions);
+                }
+            }
+            self.settle_client(now, handle, actions, None, out);
+        }
+    }
+
+    pub(super) fn wake_client(&mut self, now: Timestamp, tx: ClientTx, out: &mut Vec<Effect<O>>) {
+        let handle = private(tx);
+        let Some(entry) = self.clients.get_mut(handle) else { return };
+        entry.wakeup = Timestamp::NEVER;
+        let (pace, mut actions) = (self.paces.of(entry.flow.transport), Actions::new());
+        match &mut entry.machine {
+            Machine::Invite(machine) => machine.handle_timeout(now, &mut actions),
+            Machine::Other(machine) => machine.handle_timeout(now, &pace, &mut actions),
+        }
+        let sends = actions.iter().filter(|action| matches!(action, Action::Send(_))).count();
+        self.counters.retransmitted += sends as u64;
+        self.settle_client(now, handle, actions, None, out);
+    }
+
+    /// Carries out what a machine asked for, then closes its transaction or sees that it is woken in time.
+    fn settle_client(
+        &mut self,
+        now: Timestamp,
+        handle: Handle<Entry<O>>,
+        actions: Actions,
+        message: Option<(Flow, Message)>,
+        out: &mut Vec<Effect<O>>,
+    ) {
+        let Some(entry) = self.clients.get_mut(handle) else { return };
+        let (flow, owner, tx, mut message) = (entry.flow, entry.owner, public(handle), message);
+        let mut cancel = None;
+        for action in actions {
+            match action {
+                Action::Send(bytes) => out.push(Effect::Send { flow, bytes }),
+                Action::SendOn(flow, bytes) => out.push(Effect::Send { flow, bytes }),
+                Action::Cancel(bytes) => cancel = Some(bytes),
+                Action::Deliver => {
+                    if let Some((flow, message)) = message.take() {
+                        out.extend(delivery(tx, owner, flow, message));
+                    }
+                }
+                Action::TimedOut => {
+                    self.counters.timeouts += 1;
+                    out.extend(owner.map(|owner| Effect::Timeout { tx, owner }));
+                }
+                Action::Failed => out.extend(owner.map(|owner| Effect::Failed { tx, owner })),
+                // What only servers ask for.
+                Action::Trying | Action::AckTimeout(_) => {}
+            }
+        }
+        if entry.machine.is_terminated() {
+            self.close_client(handle);
+        } else {
+            let (deadline, whom) = (entry.machine.poll_timeout(), Wakeup::Client(tx));
+            self.wakeups.ask(&mut entry.wakeup, deadline, whom);
+        }
+        if let Some(cancel) = cancel {
+            self.start_cancel(now, flow, cancel, out);
+        }
+    }
+
+    /// The CANCEL's own transaction (9.1). Nobody hears of its end: what counts is the INVITE's. Not counted
+    /// against the bound, for there is at most one for each INVITE.
+    fn start_cancel(&mut self, now: Timestamp, flow: Flow, cancel: Bytes, out: &mut Vec<Effect<O>>) {
+        let Some(branch) = build::branch(&cancel) else { return };
+        let key = self.keys.response(&branch, &Method::Cancel);
+        let (pace, mut actions) = (self.paces.of(flow.transport), Actions::new());
+        let machine = Machine::Other(ClientNonInvite::new(now, cancel, &pace, &mut actions));
+        let handle = self.open_client(flow, key, None, machine);
+        self.settle_client(now, handle, actions, None, out);
+    }
+
+    fn close_client(&mut self, handle: Handle<Entry<O>>) {
+        let Some(entry) = self.clients.remove(handle) else { return };
+        self.client_keys.remove(&entry.key);
+        if entry.flow.transport.is_reliable() {
+            self.on_streams.remove(&(entry.flow, handle));
+        }
+    }
+}
+
+fn delivery<O>(tx: ClientTx, owner: Option<O>, flow: Flow, message: Message) -> Option<Effect<O>> {
+    match owner {
+        Some(owner) => Some(Effect::Response { tx, owner, flow, message }),
+        None => {
+            let accepted = *message.method() == Method::Invite && message.status()?.is_success();
+            accepted.then_some(Effect::Stray { flow, message })
+        }
+    }
+}
