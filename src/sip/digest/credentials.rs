@@ -76,7 +76,9 @@ struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    fn read(params: impl Iterator<Item = Result<(&'a [u8], Cow<'a, [u8]>), super::params::BadParams>>) -> Result<Self, BadAnswer> {
+    fn read(
+        params: impl Iterator<Item = Result<(&'a [u8], Cow<'a, [u8]>), super::params::BadParams>>,
+    ) -> Result<Self, BadAnswer> {
         let mut fields = Self::default();
         for param in params {
             let (name, value) = param.map_err(|_| BadAnswer)?;

@@ -216,10 +216,7 @@ mod tests {
     #[test]
     fn debug_of_a_stored_ha1_shows_none_of_it() {
         let ha1s = Ha1s { sha256: None, ..Ha1s::from_password("bob", "biloxi.com", "zanzibar") };
-        assert_eq!(
-            format!("{ha1s:?}"),
-            r#"Ha1s { md5: "stored", sha256: "none", sha512_256: "stored" }"#
-        );
+        assert_eq!(format!("{ha1s:?}"), r#"Ha1s { md5: "stored", sha256: "none", sha512_256: "stored" }"#);
     }
 
     #[test]

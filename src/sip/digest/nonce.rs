@@ -40,7 +40,13 @@ impl Nonces {
     }
 
     /// A fresh nonce for one algorithm and the address that asked, in hexadecimal.
-    pub(super) fn mint(&self, now: Timestamp, ip: IpAddr, algorithm: Algorithm, random: &mut Random) -> String {
+    pub(super) fn mint(
+        &self,
+        now: Timestamp,
+        ip: IpAddr,
+        algorithm: Algorithm,
+        random: &mut Random,
+    ) -> String {
         let mut stamp = [0; STAMP_BYTES];
         let issued = (now.as_micros() / 1000).to_be_bytes();
         let random: [u8; 6] = random.bytes();

@@ -61,7 +61,10 @@ impl<O: Copy> Transactions<O> {
     ///
     /// Follows exactly one of a final [`Effect::Response`], [`Effect::Timeout`] or [`Effect::Failed`], unless
     /// it is forgotten. Without room it is [`Effect::Failed`] at once.
-    #[expect(clippy::too_many_arguments, reason = "each is a different thing, and a struct would be made here only")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a different thing, and a struct would be made here only"
+    )]
     pub fn request(
         &mut self,
         now: Timestamp,
@@ -115,8 +118,11 @@ impl<O: Copy> Transactions<O> {
             return;
         }
         let key = self.keys.response(via.branch().unwrap_or_default(), message.method());
-        let Some((handle, entry)) =
-            self.client_keys.get(&key).copied().and_then(|handle| Some((handle, self.clients.get_mut(handle)?)))
+        let Some((handle, entry)) = self
+            .client_keys
+            .get(&key)
+            .copied()
+            .and_then(|handle| Some((handle, self.clients.get_mut(handle)?)))
         else {
             self.counters.strays += 1;
             out.push(Effect::Stray { flow, message });

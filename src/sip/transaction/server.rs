@@ -7,7 +7,7 @@ use super::key::Key;
 use super::layer::{Transactions, Wakeup};
 use super::server_invite::{self, ServerInvite};
 use super::server_non_invite::{self, ServerNonInvite};
-use super::{Answered, Effect, ServerTx, Trying};
+use super::{Effect, ServerTx, Trying};
 use crate::base::{Handle, Timestamp};
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::{Message, MessageWriter, Method, StatusCode, Via};
@@ -117,7 +117,12 @@ impl<O: Copy> Transactions<O> {
     /// The start of a response to a request that has no transaction. Its To tag is a function of the request, so
     /// that a repeated request gets the same one (RFC 3261 8.2.7).
     #[must_use]
-    pub fn stateless_reply(&self, flow: &Flow, message: &Message, status: StatusCode) -> MessageWriter<'static> {
+    pub fn stateless_reply(
+        &self,
+        flow: &Flow,
+        message: &Message,
+        status: StatusCode,
+    ) -> MessageWriter<'static> {
         let tag = match message.via() {
             Ok(via) => self.keys.request(message, &via, flow.peer.ip(), message.method()).short(),
             Err(_) => 0,
@@ -214,7 +219,9 @@ impl<O: Copy> Transactions<O> {
         let Some(entry) = self.servers.get_mut(handle) else { return };
         let (pace, mut actions) = (self.paces.of(entry.flow.transport), Actions::new());
         match &mut entry.machine {
-            Machine::Invite(machine) => machine.handle(now, server_invite::Event::Invite, &pace, &mut actions),
+            Machine::Invite(machine) => {
+                machine.handle(now, server_invite::Event::Invite, &pace, &mut actions)
+            }
             Machine::Other(machine) => {
                 machine.handle(now, server_non_invite::Event::Request, &pace, &mut actions);
             }
@@ -364,12 +371,7 @@ impl<O: Copy> Transactions<O> {
         if let Machine::Invite(machine) = &mut entry.machine {
             let pace = self.paces.of(entry.flow.transport);
             // Acknowledging arms nothing, so it needs no clock.
-            machine.handle(
-                Timestamp::ZERO,
-                server_invite::Event::Acknowledged,
-                &pace,
-                &mut Actions::new(),
-            );
+            machine.handle(Timestamp::ZERO, server_invite::Event::Acknowledged, &pace, &mut Actions::new());
         }
     }
 

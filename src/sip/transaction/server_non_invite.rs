@@ -86,7 +86,8 @@ impl ServerNonInvite {
     }
 
     pub(super) fn handle_timeout(&mut self, now: Timestamp) {
-        if self.timers.expire(now) == Some(Timer::J as usize) && matches!(self.state, State::Completed { .. }) {
+        if self.timers.expire(now) == Some(Timer::J as usize) && matches!(self.state, State::Completed { .. })
+        {
             self.state = State::Terminated;
         }
     }
