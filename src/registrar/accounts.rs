@@ -1,1 +1,378 @@
-//! Users and their devices, found by name, extension and digest identity.
+//! Users and their devices, found by name, extension, digest identity and device address.
+//!
+//! Accounts from the configuration file and accounts added at run time live side by side; where they clash,
+//! the file wins. No two accounts ever share a name, an extension or a digest identity.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+
+use crate::sip::digest::{Algorithm, Ha1s};
+
+/// Between a user's name and a device's id in the device's own address: `alice*desk`.
+pub const DEVICE_SEPARATOR: char = '*';
+
+/// Longest name of a user, a device or a digest identity.
+pub const NAME_LEN: usize = 64;
+
+/// A person (or a room) with handsets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The user part of the address of record.
+    pub name: Box<str>,
+    /// Shown to the other side.
+    pub display: Option<Box<str>>,
+    /// The number that dials this user.
+    pub extension: Option<Box<str>>,
+    /// Digest algorithms in the order offered; empty: those of the node.
+    pub algorithms: Vec<Algorithm>,
+    /// Verifies a login at the page and the API.
+    pub login: Option<PhcString>,
+    /// Verifies the PIN given at a shared device.
+    pub pin: Option<PhcString>,
+    /// How long the old device is held off after a move; none: the node's setting.
+    pub hold_off: Option<Duration>,
+    /// Other users who may watch this user's calls.
+    pub watchers: Vec<Box<str>>,
+    /// The handsets.
+    pub devices: Vec<Device>,
+    /// Who wrote the account down.
+    pub origin: Origin,
+}
+
+/// One handset, or one program that acts as one. Its identity is its digest identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its name among the devices of the user.
+    pub id: Box<str>,
+    /// The digest username; unique in the node.
+    pub auth_user: Box<str>,
+    /// What its credentials are checked against.
+    pub ha1: Ha1s,
+    /// Whether holding it proves who holds it.
+    pub trust: Trust,
+    /// Whether a call that a move brings may answer itself.
+    pub auto_answer: bool,
+}
+
+/// Whether the digest identity of a device stands for its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Trust {
+    /// Belongs to one person: digest is enough to act as the user.
+    Personal,
+    /// Stands in a room: acts for a user only after extension and PIN.
+    Shared,
+}
+
+/// Where an account comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The configuration file; not changed at run time.
+    File,
+    /// Added by command or API, kept in the store.
+    Store,
+}
+
+/// An argon2id hash in PHC string format, checked for form and for bounded cost. Shown as `…` in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PhcString(Box<str>);
+
+/// Why an account cannot be added or removed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AccountError {
+    /// The name, extension, digest identity or device id is not one.
+    #[error("{what} `{value}` is not usable: {why}")]
+    Malformed {
+        /// Which field.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// It is taken.
+    #[error("{what} `{value}` is already used by {by}")]
+    Taken {
+        /// Which field.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// The user that has it.
+        by: String,
+    },
+    /// It is in the file, which is not changed at run time.
+    #[error("user `{0}` is in the configuration file: change it there")]
+    InFile(String),
+    /// There is no such user.
+    #[error("no user `{0}`")]
+    Unknown(String),
+}
+
+/// All accounts of the node.
+#[derive(Clone, Debug, Default)]
+pub struct Accounts {
+    by_name: BTreeMap<Box<str>, Arc<Account>>,
+    // Keys come from the operator, never from the network: a hash without a seed is safe for look-ups.
+    by_extension: FxHashMap<Box<str>, Box<str>>,
+    by_auth_user: FxHashMap<Box<str>, (Box<str>, usize)>,
+}
+
+impl Accounts {
+    /// Adds an account, or replaces the one of that name.
+    ///
+    /// # Errors
+    /// What clashes, and with whom. An account of the store never replaces one of the file. On error nothing
+    /// has changed.
+    pub fn put(&mut self, account: Account) -> Result<(), AccountError> {
+        account.check()?;
+        if let Some(old) = self.by_name.get(&account.name)
+            && old.origin == Origin::File
+            && account.origin == Origin::Store
+        {
+            return Err(AccountError::InFile(account.name.into()));
+        }
+        self.check_free(&account)?;
+        self.unlink(&account.name);
+        if let Some(extension) = &account.extension {
+            self.by_extension.insert(extension.clone(), account.name.clone());
+        }
+        for (index, device) in account.devices.iter().enumerate() {
+            self.by_auth_user.insert(device.auth_user.clone(), (account.name.clone(), index));
+        }
+        self.by_name.insert(account.name.clone(), Arc::new(account));
+        Ok(())
+    }
+
+    /// Takes an account of the store out.
+    ///
+    /// # Errors
+    /// It is not there, or it is in the file.
+    pub fn remove(&mut self, name: &str) -> Result<Arc<Account>, AccountError> {
+        match self.by_name.get(name) {
+            None => Err(AccountError::Unknown(name.to_owned())),
+            Some(account) if account.origin == Origin::File => Err(AccountError::InFile(name.to_owned())),
+            Some(_) => self.unlink(name).ok_or_else(|| AccountError::Unknown(name.to_owned())),
+        }
+    }
+
+    /// The user of that name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Account>> {
+        self.by_name.get(name)
+    }
+
+    /// The user whom that number dials.
+    #[must_use]
+    pub fn by_extension(&self, extension: &str) -> Option<&Arc<Account>> {
+        self.by_name.get(self.by_extension.get(extension)?)
+    }
+
+    /// The user that a user part means: by name, else by extension.
+    #[must_use]
+    pub fn find(&self, user: &str) -> Option<&Arc<Account>> {
+        self.by_name(user).or_else(|| self.by_extension(user))
+    }
+
+    /// The account with that digest identity, and the place of the device in [`Account::devices`].
+    #[must_use]
+    pub fn by_auth_user(&self, auth_user: &str) -> Option<(Arc<Account>, usize)> {
+        let (name, index) = self.by_auth_user.get(auth_user)?;
+        Some((Arc::clone(self.by_name.get(name)?), *index))
+    }
+
+    /// What an address inside the domain means: a user (`alice`, `1001`), or one device of it, by its place in
+    /// [`Account::devices`] (`alice*desk`, `1001*desk`).
+    #[must_use]
+    pub fn by_address(&self, user_part: &str) -> Option<(Arc<Account>, Option<usize>)> {
+        let Some((user, device)) = user_part.split_once(DEVICE_SEPARATOR) else {
+            return Some((Arc::clone(self.find(user_part)?), None));
+        };
+        let account = self.find(user)?;
+        let index = account.devices.iter().position(|d| *d.id == *device)?;
+        Some((Arc::clone(account), Some(index)))
+    }
+
+    /// All, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Account>> {
+        self.by_name.values()
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_name.is_empty()
+    }
+
+    fn check_free(&self, account: &Account) -> Result<(), AccountError> {
+        let taken = |what, value: &str, by: &str| {
+            Err(AccountError::Taken { what, value: value.to_owned(), by: by.to_owned() })
+        };
+        if let Some(by) = self.by_extension.get(&account.name)
+            && **by != *account.name
+        {
+            return taken("name", &account.name, by);
+        }
+        if let Some(extension) = &account.extension {
+            let holder = self.by_extension.get(extension).or_else(|| {
+                self.by_name.get_key_value(extension).map(|(name, _)| name)
+            });
+            if let Some(by) = holder.filter(|by| ***by != *account.name) {
+                return taken("extension", extension, by);
+            }
+        }
+        for device in &account.devices {
+            if let Some((by, _)) = self.by_auth_user.get(&device.auth_user)
+                && **by != *account.name
+            {
+                return taken("auth_user", &device.auth_user, by);
+            }
+        }
+        Ok(())
+    }
+
+    fn unlink(&mut self, name: &str) -> Option<Arc<Account>> {
+        let account = self.by_name.remove(name)?;
+        if let Some(extension) = &account.extension {
+            self.by_extension.remove(extension);
+        }
+        for device in &account.devices {
+            self.by_auth_user.remove(&device.auth_user);
+        }
+        Some(account)
+    }
+}
+
+impl Account {
+    /// The device of that id.
+    #[must_use]
+    pub fn device(&self, id: &str) -> Option<&Device> {
+        self.devices.iter().find(|d| *d.id == *id)
+    }
+
+    /// Names that can be an address, and no device or digest identity twice.
+    fn check(&self) -> Result<(), AccountError> {
+        let malformed =
+            |what, value: &str, why| Err(AccountError::Malformed { what, value: value.to_owned(), why });
+        if let Err(why) = check_name(&self.name) {
+            return malformed("name", &self.name, why);
+        }
+        if let Some(extension) = &self.extension
+            && let Err(why) = check_extension(extension)
+        {
+            return malformed("extension", extension, why);
+        }
+        for (index, device) in self.devices.iter().enumerate() {
+            if let Err(why) = check_name(&device.id) {
+                return malformed("device", &device.id, why);
+            }
+            if let Err(why) = check_name(&device.auth_user) {
+                return malformed("auth_user", &device.auth_user, why);
+            }
+            let before = self.devices.get(..index).unwrap_or_default();
+            if before.iter().any(|d| d.id == device.id) {
+                return malformed("device", &device.id, "the user has two devices of this name");
+            }
+            if before.iter().any(|d| d.auth_user == device.auth_user) {
+                return malformed("auth_user", &device.auth_user, "two devices of the user share it");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `name` can be a user, a device or a digest identity: part of an address without escapes, and
+/// nothing that a star code or a device address could mean.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() || name.len() > NAME_LEN {
+        return Err("1 to 64 characters are needed");
+    }
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.+~".contains(&b)) {
+        return Err("only letters, digits and - _ . + ~ are allowed");
+    }
+    Ok(())
+}
+
+/// Whether `extension` can be dialled on every phone.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_extension(extension: &str) -> Result<(), &'static str> {
+    if !(1..=15).contains(&extension.len()) || !extension.bytes().all(|b| b.is_ascii_digit()) {
+        return Err("1 to 15 digits are needed");
+    }
+    Ok(())
+}
+
+impl PhcString {
+    /// Most memory that one verification may take, KiB: a typing error must not become an outage.
+    pub const MAX_MEMORY_KIB: u32 = 1 << 20;
+
+    /// Checks form and cost: `$argon2id$v=19$m=…,t=…,p=…$salt$hash`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut parts = text.split('$');
+        if parts.next() != Some("") || parts.next() != Some("argon2id") {
+            return Err("an $argon2id$ hash is needed (make one with `segue hash`)");
+        }
+        let (Some("v=19"), Some(cost), Some(salt), Some(hash), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err("the form is $argon2id$v=19$m=…,t=…,p=…$salt$hash");
+        };
+        Self::check_cost(cost)?;
+        let base64 = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+        if !base64(salt) || !(11..=64).contains(&salt.len()) {
+            return Err("the salt is not base64 of 8 to 48 bytes");
+        }
+        if !base64(hash) || !(22..=86).contains(&hash.len()) {
+            return Err("the hash is not base64 of 16 to 64 bytes");
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The whole string, for the verifier and the store.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn check_cost(cost: &str) -> Result<(), &'static str> {
+        let mut numbers = cost.split(',').map(|pair| pair.split_once('='));
+        let mut take = |key: &str| match numbers.next() {
+            Some(Some((k, v))) if k == key => v.parse::<u32>().ok(),
+            _ => None,
+        };
+        let (Some(m), Some(t), Some(p)) = (take("m"), take("t"), take("p")) else {
+            return Err("the cost is not m=…,t=…,p=…");
+        };
+        if numbers.next().is_some() {
+            return Err("the cost is not m=…,t=…,p=…");
+        }
+        if !(1..=16).contains(&p) || m < 8 * p || m > Self::MAX_MEMORY_KIB || !(1..=64).contains(&t) {
+            return Err("the cost is out of range (m up to 1 GiB, t up to 64, p up to 16)");
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PhcString {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PhcString(…)")
+    }
+}

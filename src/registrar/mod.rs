@@ -1,3 +1,17 @@
-//! Bindings as a pure function: old set and REGISTER in, new set or refusal out.
+//! Bindings as a pure function: old set and REGISTER in, new set or refusal out (RFC 3261 10.3).
+//!
+//! [`apply`] decides and touches nothing; [`Registrar`] keeps the sets in memory, ends what expires, and says
+//! what must be written down. Who may register what is decided before either is called.
 
 pub mod accounts;
+mod apply;
+mod binding;
+mod live;
+mod register;
+mod saved;
+
+pub use apply::{Applied, Change, Ended, Own, Refreshed, Refusal, Settings, apply};
+pub use binding::{Binding, Quality, write_contact};
+pub use live::{Accepted, Happened, Registrar};
+pub use register::{Asked, Asking, Register};
+pub use saved::{SavedAor, SavedBinding};

@@ -1,0 +1,329 @@
+//! The configuration after every check: what the node runs by. Immutable; a reload makes another.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::network::Network;
+use super::routes::Routes;
+use crate::registrar;
+use crate::registrar::accounts::Account;
+use crate::sip::Transport;
+use crate::sip::digest::Algorithm;
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// `[node]`
+    pub node: Node,
+    /// `[[listen]]`, in the order of the file: a flow's listener is a place in here.
+    pub listens: Vec<Listen>,
+    /// `[http]`
+    pub http: Http,
+    /// `[media]`
+    pub media: Media,
+    /// `[registrar]`. `own` holds what the file says; the shell adds the addresses behind a wildcard.
+    pub registrar: registrar::Settings,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[move]`
+    pub moving: Moving,
+    /// `[[user]]`: each passes [`crate::registrar::accounts::Accounts::put`] beside the others.
+    pub accounts: Vec<Account>,
+    /// `[[trunk]]`
+    pub trunks: Vec<Trunk>,
+    /// `[[route]]`
+    pub routes: Routes,
+    /// `[test]`
+    pub test: Test,
+}
+
+/// `[node]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its name in records and metrics.
+    pub id: Box<str>,
+    /// The SIP domain.
+    pub domain: Box<str>,
+    /// Other names and addresses that mean the domain.
+    pub aliases: Vec<Box<str>>,
+    /// Where the store and the control socket are.
+    pub data_dir: PathBuf,
+    /// Which store.
+    pub store: StoreKind,
+}
+
+/// `node.store`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    /// A file in the data directory.
+    Sqlite,
+    /// A Redis or Valkey server, shared by the nodes of a cluster.
+    Redis {
+        /// `redis://…`; may hold a password.
+        url: Secret,
+    },
+}
+
+/// `[[listen]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The transport.
+    pub transport: Transport,
+    /// The address to bind.
+    pub bind: SocketAddr,
+    /// How it is reached from outside, if otherwise.
+    pub advertise: Option<HostPort>,
+    /// For tls and wss.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A host with an optional port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// A name, an IPv4 address, or an IPv6 address without brackets.
+    pub host: Box<str>,
+    /// The port.
+    pub port: Option<u16>,
+}
+
+/// PEM files of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain.
+    pub cert: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// `[http]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// The address to bind.
+    pub bind: SocketAddr,
+}
+
+/// `[media]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// The address that media sockets bind.
+    pub address: IpAddr,
+    /// The address in descriptions, if another.
+    pub advertise: Option<IpAddr>,
+    /// First and last port; the first is even, the last is odd.
+    pub ports: (u16, u16),
+    /// When media flows through us.
+    pub anchor: Anchor,
+    /// A leg without media for so long is dead; none: never.
+    pub timeout: Option<Duration>,
+    /// SRTP toward users.
+    pub srtp: Srtp,
+    /// Whether a source other than the signalled one is learned.
+    pub learning: Learning,
+}
+
+/// `media.anchor`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor {
+    /// For each call.
+    Always,
+    /// Where the two sides could not reach each other, or a move would show.
+    WhenNeeded,
+    /// Never.
+    Never,
+}
+
+/// `media.srtp`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Srtp {
+    /// Plain RTP only.
+    Off,
+    /// Where the other side offers it.
+    Prefer,
+    /// Nothing else.
+    Require,
+}
+
+/// `media.learning`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Learning {
+    /// The signalled address only.
+    Off,
+    /// Once, early, and only for a stream that goes on.
+    Guarded,
+    /// Whenever it changes.
+    Always,
+}
+
+/// `[auth]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// The realm of challenges, and of every HA1. Default: the domain.
+    pub realm: Box<str>,
+    /// In the order offered.
+    pub algorithms: Vec<Algorithm>,
+    /// When a source is refused.
+    pub ban: Ban,
+}
+
+/// `auth.ban`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ban {
+    /// So many failures …
+    pub failures: u32,
+    /// … within this time …
+    pub window: Duration,
+    /// … are refused for this time.
+    pub length: Duration,
+    /// Never refused.
+    pub allow: Vec<Network>,
+}
+
+/// `[move]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Pulls.
+    pub code: Box<str>,
+    /// Pushes.
+    pub push_code: Box<str>,
+    /// Before an extension: pick up, or pull if it is one's own.
+    pub pickup_codes: Vec<Box<str>>,
+    /// How Replaces is read.
+    pub replaces: ReplacesMode,
+    /// When the far leg is re-INVITEd.
+    pub re_invite: ReInvite,
+    /// Which of several calls.
+    pub select: Select,
+    /// How long the old device is held off; zero: not at all.
+    pub hold_off: Duration,
+    /// From what.
+    pub hold_off_scope: HoldOffScope,
+    /// Without media from the new device for so long, the call goes back; zero: never.
+    pub rollback: Duration,
+    /// How long the far side is kept when the old device dies; zero: not.
+    pub rescue: Duration,
+}
+
+/// `move.replaces`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplacesMode {
+    /// RFC 3891 to the letter.
+    Strict,
+    /// What phones really send, from the owner only.
+    Lenient,
+    /// Not at all.
+    Off,
+}
+
+/// `move.re_invite`, also of a trunk
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReInvite {
+    /// Where the media cannot stay as it is.
+    WhenNeeded,
+    /// At each move.
+    Always,
+}
+
+/// `move.select`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Select {
+    /// The most recently answered.
+    Newest,
+    /// The one answered first.
+    Oldest,
+}
+
+/// `move.hold_off_scope`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HoldOffScope {
+    /// From the moved call.
+    Call,
+    /// From everything but emergency calls.
+    System,
+}
+
+/// `[[trunk]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// Its name.
+    pub name: Box<str>,
+    /// Where calls to it go, as written; a SIP URI without user.
+    pub uri: Box<str>,
+    /// The host of `uri`.
+    pub host: HostPort,
+    /// The transport of `uri`.
+    pub transport: Transport,
+    /// Who may send us its calls without credentials.
+    pub from: Vec<Network>,
+    /// Credentials for its challenges.
+    pub auth: Option<TrunkAuth>,
+    /// Whether we register there.
+    pub register: bool,
+    /// Calls at once.
+    pub max_calls: Option<u32>,
+    /// New calls in a second.
+    pub max_cps: Option<u32>,
+    /// OPTIONS this often; none: never.
+    pub ping: Option<Duration>,
+    /// When its leg is re-INVITEd at a move; none: as `[move]` says.
+    pub re_invite: Option<ReInvite>,
+}
+
+/// `trunk.auth`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrunkAuth {
+    /// The digest username.
+    pub user: Box<str>,
+    /// Its password.
+    pub password: Secret,
+    /// The only realm that is answered; none: that of the first challenge.
+    pub realm: Option<Box<str>>,
+}
+
+/// `[test]`
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Test {
+    /// Sends back what it hears.
+    pub echo: Option<Box<str>>,
+    /// Plays a tone.
+    pub tone: Option<Box<str>>,
+}
+
+/// A password or a URL with one; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<str>);
+
+impl Secret {
+    /// Takes it in.
+    #[must_use]
+    pub fn new(text: impl Into<Box<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// Gives it out: for the one place that needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Resolved {
+    /// Whether `host` of a URI means this node's domain.
+    #[must_use]
+    pub fn is_domain(&self, host: &str) -> bool {
+        host.eq_ignore_ascii_case(&self.node.domain)
+            || self.node.aliases.iter().any(|alias| host.eq_ignore_ascii_case(alias))
+    }
+
+    /// The trunk that a call from `peer` comes from, if any.
+    #[must_use]
+    pub fn trunk_of(&self, peer: SocketAddr) -> Option<&Trunk> {
+        self.trunks.iter().find(|trunk| trunk.from.iter().any(|network| network.contains(peer)))
+    }
+}

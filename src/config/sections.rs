@@ -1,0 +1,326 @@
+//! The sections that occur once, and `[[listen]]`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::error::Place;
+use super::resolved::{
+    Anchor, Auth, Ban, HoldOffScope, Http, Learning, Listen, Media, Moving, Node, ReInvite, ReplacesMode, Resolved,
+    Secret, Select, Srtp, StoreKind, Test, TlsFiles,
+};
+use super::tree::{Faults, Section, Taken, Tree};
+use super::{Network, Source, checks, trunks, users, values};
+use crate::registrar;
+use crate::sip::Transport;
+use crate::sip::digest::Algorithm;
+
+/// Most listeners: a flow names its listener in 16 bits, and each is a socket per worker.
+const MAX_LISTENS: usize = 64;
+
+const DAY: u32 = 86_400;
+
+pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Option<Resolved> {
+    let mut root = Section::root(tree, faults);
+    let node = node(&mut root, source);
+    let listens = listens(&mut root, source);
+    let http = http(root.section_or_empty("http"));
+    let media = media(root.section_or_empty("media"));
+    let registrar = registrar(root.section_or_empty("registrar"));
+    let domain = node.as_ref().map_or("", |node| &node.domain);
+    let auth = auth(root.section_or_empty("auth"), domain);
+    let moving = moving(root.section_or_empty("move"));
+    let test = test(root.section_or_empty("test"));
+    let accounts = users::read(&mut root, source, &auth);
+    let trunks = trunks::read(&mut root, source);
+    let routes = trunks::routes(&mut root, &trunks, &accounts);
+    root.finish();
+    let mut resolved = Resolved {
+        node: node?,
+        listens,
+        http,
+        media,
+        registrar,
+        auth,
+        moving,
+        accounts: accounts.into_iter().map(|taken| taken.value).collect(),
+        trunks: trunks.into_iter().map(|taken| taken.value).collect(),
+        routes,
+        test,
+    };
+    checks::whole(&resolved, source, faults);
+    resolved.registrar.own = own(&resolved);
+    Some(resolved)
+}
+
+fn node(root: &mut Section<'_>, source: &Source<'_>) -> Option<Node> {
+    let mut section = root.section_or_empty("node");
+    let id = section.read("id", name).map(|taken| taken.value);
+    let domain = section.read_needed("domain", values::host).map(|taken| taken.value);
+    let aliases = section.read_all("aliases", values::host).unwrap_or_default();
+    let data_dir = section.text("data_dir").map_or_else(|| "/var/lib/segue".to_owned(), |taken| taken.value);
+    let store = section.read_secret("store", store).map_or(StoreKind::Sqlite, |taken| taken.value);
+    section.finish();
+    let hostname = || name(source.hostname).unwrap_or_else(|_| "segue".into());
+    Some(Node {
+        id: id.unwrap_or_else(hostname),
+        domain: domain?,
+        aliases: aliases.into_iter().map(|taken| taken.value).collect(),
+        data_dir: source.beside(&data_dir),
+        store,
+    })
+}
+
+/// A name that may stand in a record, a metric and a file name.
+pub(super) fn name(text: &str) -> Result<Box<str>, &'static str> {
+    registrar::accounts::check_name(text).map(|()| text.into())
+}
+
+fn store(text: &str) -> Result<StoreKind, &'static str> {
+    match text {
+        "sqlite" => Ok(StoreKind::Sqlite),
+        url if url.starts_with("redis://") || url.starts_with("rediss://") => {
+            Ok(StoreKind::Redis { url: Secret::new(url) })
+        }
+        _ => Err("must be sqlite or redis://host:port/db"),
+    }
+}
+
+fn listens(root: &mut Section<'_>, source: &Source<'_>) -> Vec<Listen> {
+    if !root.has("listen") {
+        let _ = root.text("listen");
+        let bind = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
+        let plain = |transport| Listen { transport, bind, advertise: None, tls: None };
+        return vec![plain(Transport::Udp), plain(Transport::Tcp)];
+    }
+    let mut all: Vec<(Listen, Place)> = Vec::new();
+    root.each("listen", |section| {
+        let place = section.place.clone();
+        if let Some(listen) = listen(section, source, &all) {
+            all.push((listen, place));
+        }
+    });
+    if all.len() > MAX_LISTENS {
+        root.fault("listen", format!("at most {MAX_LISTENS} are possible"));
+    }
+    all.into_iter().map(|(listen, _)| listen).collect()
+}
+
+fn listen(mut section: Section<'_>, source: &Source<'_>, before: &[(Listen, Place)]) -> Option<Listen> {
+    let uri = section.read_needed("uri", values::listen);
+    let advertise = section.read("advertise", values::host_port).map(|taken| taken.value);
+    let cert = section.read("cert", |path| pem(source, path));
+    let key = section.read("key", |path| pem(source, path));
+    let secure = uri.as_ref().map(|uri| matches!(uri.value.0, Transport::Tls | Transport::Wss));
+    let tls = match (cert, key, secure) {
+        (Some(cert), Some(key), Some(true)) => Some(TlsFiles { cert: cert.value, key: key.value }),
+        (None, None, Some(true)) => {
+            section.fault("cert", "cert and key are needed for tls and wss");
+            None
+        }
+        (Some(_), _, Some(false)) | (_, Some(_), Some(false)) => {
+            section.fault("cert", "cert and key are for tls and wss only");
+            None
+        }
+        (Some(_), None, Some(true)) => {
+            section.fault("key", "is needed beside cert");
+            None
+        }
+        (None, Some(_), Some(true)) => {
+            section.fault("cert", "is needed beside key");
+            None
+        }
+        _ => None,
+    };
+    if let Some(Taken { value: (transport, bind), place, key }) = &uri {
+        let twin = before.iter().find(|(other, _)| clashes(other, *transport, *bind));
+        if let Some((_, first)) = twin {
+            section.faults.add(place, key.clone(), format!("the same address is listened on at {first}"));
+        }
+    }
+    section.finish();
+    let Taken { value: (transport, bind), .. } = uri?;
+    Some(Listen { transport, bind, advertise, tls })
+}
+
+/// Whether two listeners would want the same port: TCP and everything upon it share one.
+fn clashes(other: &Listen, transport: Transport, bind: SocketAddr) -> bool {
+    (other.transport == Transport::Udp) == (transport == Transport::Udp) && other.bind == bind
+}
+
+/// The path of a file that can be read and holds PEM.
+fn pem(source: &Source<'_>, path: &str) -> Result<std::path::PathBuf, String> {
+    let path = source.beside(path);
+    match (source.read)(&path) {
+        Ok(text) if text.contains("-----BEGIN ") => Ok(path),
+        Ok(_) => Err("holds no PEM (-----BEGIN …)".to_owned()),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    }
+}
+
+fn http(mut section: Section<'_>) -> Http {
+    let bind = section.read("bind", values::socket).map(|taken| taken.value);
+    section.finish();
+    Http { bind: bind.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))) }
+}
+
+fn media(mut section: Section<'_>) -> Media {
+    let address = section.read("address", values::address).map(|taken| taken.value);
+    let advertise = section.read("advertise", values::address);
+    if let Some(Taken { value, place, key }) = &advertise
+        && (value.is_unspecified() || value.is_multicast())
+    {
+        section.faults.add(place, key.clone(), "must be an address that peers can send to");
+    }
+    let ports = section.read("ports", values::port_range).map(|taken| taken.value);
+    let anchors = [("always", Anchor::Always), ("when-needed", Anchor::WhenNeeded), ("never", Anchor::Never)];
+    let srtps = [("off", Srtp::Off), ("prefer", Srtp::Prefer), ("require", Srtp::Require)];
+    let learnings = [("off", Learning::Off), ("guarded", Learning::Guarded), ("always", Learning::Always)];
+    let anchor = section.choice("anchor", &anchors);
+    let timeout = section.number("timeout_s", 0..=DAY).map_or(60, |taken| taken.value);
+    let srtp = section.choice("srtp", &srtps);
+    let learning = section.choice("learning", &learnings);
+    section.finish();
+    Media {
+        address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        advertise: advertise.map(|taken| taken.value),
+        ports: ports.unwrap_or((30_000, 39_999)),
+        anchor: anchor.unwrap_or(Anchor::Always),
+        timeout: (timeout > 0).then(|| seconds(timeout)),
+        srtp: srtp.unwrap_or(Srtp::Prefer),
+        learning: learning.unwrap_or(Learning::Guarded),
+    }
+}
+
+fn registrar(mut section: Section<'_>) -> registrar::Settings {
+    let min = section.number("min_expires_s", 1..=DAY);
+    let max = section.number("max_expires_s", 1..=30 * DAY);
+    let most = section.number("max_bindings", 1..=64).map_or(8, |taken| taken.value);
+    let (low, high) = (min.as_ref().map_or(60, |t| t.value), max.as_ref().map_or(3600, |t| t.value));
+    if let Some(at) = max.as_ref().or(min.as_ref()).filter(|_| low > high) {
+        section.faults.add(&at.place, at.key.clone(), format!("min_expires_s {low} is above max_expires_s {high}"));
+    }
+    section.finish();
+    registrar::Settings {
+        min_expires: seconds(low),
+        max_expires: seconds(high),
+        max_bindings: most as usize,
+        own: registrar::Own::default(),
+    }
+}
+
+fn auth(mut section: Section<'_>, domain: &str) -> Auth {
+    let realm = section.read("realm", |text| {
+        let plain = !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+        if plain && !text.contains(['"', '\\']) { Ok(Box::from(text)) } else { Err("is no realm: quotes and controls are not allowed") }
+    });
+    let algorithms = algorithms(&mut section);
+    let ban = section.section_or_empty("ban");
+    let ban = self::ban(ban);
+    section.finish();
+    Auth {
+        realm: realm.map_or_else(|| domain.into(), |taken| taken.value),
+        algorithms: algorithms.unwrap_or_else(|| vec![Algorithm::Md5]),
+        ban,
+    }
+}
+
+/// `algorithms`, of the node or of a user: at least one, none twice.
+pub(super) fn algorithms(section: &mut Section<'_>) -> Option<Vec<Algorithm>> {
+    let place = section.place.clone();
+    let taken = section.read_all("algorithms", values::algorithm)?;
+    let mut all = Vec::new();
+    for Taken { value, place, key } in taken {
+        if all.contains(&value) {
+            section.faults.add(&place, key, format!("{} is there twice", value.as_str()));
+        } else {
+            all.push(value);
+        }
+    }
+    if all.is_empty() {
+        let key = section.key("algorithms");
+        section.faults.add(&place, key, "names none: at least one of MD5, SHA-256, SHA-512-256 is needed");
+        return None;
+    }
+    Some(all)
+}
+
+fn ban(mut section: Section<'_>) -> Ban {
+    let failures = section.number("failures", 1..=10_000).map_or(10, |taken| taken.value);
+    let window = section.number("window_s", 1..=DAY).map_or(60, |taken| taken.value);
+    let length = section.number("ban_s", 0..=30 * DAY).map_or(600, |taken| taken.value);
+    let allow = section.read_all("allow", Network::parse);
+    section.finish();
+    let allow = match allow {
+        Some(all) => all.into_iter().map(|taken| taken.value).collect(),
+        None => Network::parse("127.0.0.0/8").into_iter().collect(),
+    };
+    Ban { failures, window: seconds(window), length: seconds(length), allow }
+}
+
+fn moving(mut section: Section<'_>) -> Moving {
+    let code = section.read("code", values::code).map_or_else(|| "*11".into(), |taken| taken.value);
+    let push_code = section.read("push_code", values::code).map_or_else(|| "*12".into(), |taken| taken.value);
+    let pickup = section.read_all("pickup_codes", values::code);
+    let modes = [("strict", ReplacesMode::Strict), ("lenient", ReplacesMode::Lenient), ("off", ReplacesMode::Off)];
+    let replaces = section.choice("replaces", &modes);
+    let re_invite = section.choice("re_invite", &RE_INVITE);
+    let select = section.choice("select", &[("newest", Select::Newest), ("oldest", Select::Oldest)]);
+    let hold_off = section.number("hold_off_s", 0..=DAY).map_or(30, |taken| taken.value);
+    let scopes = [("call", HoldOffScope::Call), ("system", HoldOffScope::System)];
+    let scope = section.choice("hold_off_scope", &scopes);
+    let rollback = section.number("rollback_ms", 0..=60_000).map_or(2000, |taken| taken.value);
+    let rescue = section.number("rescue_s", 0..=600).map_or(20, |taken| taken.value);
+    section.finish();
+    Moving {
+        code,
+        push_code,
+        pickup_codes: pickup.map_or_else(
+            || vec!["**".into()],
+            |all| all.into_iter().map(|taken| taken.value).collect(),
+        ),
+        replaces: replaces.unwrap_or(ReplacesMode::Lenient),
+        re_invite: re_invite.unwrap_or(ReInvite::WhenNeeded),
+        select: select.unwrap_or(Select::Newest),
+        hold_off: seconds(hold_off),
+        hold_off_scope: scope.unwrap_or(HoldOffScope::Call),
+        rollback: Duration::from_millis(rollback.into()),
+        rescue: seconds(rescue),
+    }
+}
+
+/// The words of `re_invite`, of the node and of a trunk.
+pub(super) const RE_INVITE: [(&str, ReInvite); 2] =
+    [("when-needed", ReInvite::WhenNeeded), ("always", ReInvite::Always)];
+
+fn test(mut section: Section<'_>) -> Test {
+    let echo = section.read("echo", values::code).map(|taken| taken.value);
+    let tone = section.read("tone", values::code).map(|taken| taken.value);
+    section.finish();
+    Test { echo, tone }
+}
+
+fn own(resolved: &Resolved) -> registrar::Own {
+    let mut own = registrar::Own::default();
+    let names = std::iter::once(&resolved.node.domain).chain(&resolved.node.aliases);
+    let advertised = resolved.listens.iter().filter_map(|listen| listen.advertise.as_ref());
+    for host in names.chain(advertised.clone().map(|a| &a.host)) {
+        match host.parse::<IpAddr>() {
+            Ok(ip) => own.addresses.push(ip),
+            Err(_) => own.names.push(host.clone()),
+        }
+    }
+    for listen in &resolved.listens {
+        own.ports.push(listen.bind.port());
+        if !listen.bind.ip().is_unspecified() {
+            own.addresses.push(listen.bind.ip());
+        }
+    }
+    own.ports.extend(advertised.filter_map(|a| a.port));
+    own.ports.sort_unstable();
+    own.ports.dedup();
+    own
+}
+
+fn seconds(number: u32) -> Duration {
+    Duration::from_secs(number.into())
+}

@@ -1,0 +1,143 @@
+//! `[[trunk]]` and `[[route]]`.
+
+use std::time::Duration;
+
+use regex::RegexBuilder;
+
+use super::resolved::{HostPort, Trunk, TrunkAuth};
+use super::routes::{RouteTarget, Routes};
+use super::sections::{RE_INVITE, name};
+use super::tree::{Section, Taken};
+use super::{Network, Secret, Source, users, values};
+use crate::registrar::accounts::Account;
+use crate::sip::Transport;
+use crate::wire::sip::{Scheme, Uri};
+
+/// Memory that one compiled pattern may take: a dial plan needs a few kilobytes.
+const MAX_PATTERN: usize = 1 << 20;
+
+pub(super) fn read(root: &mut Section<'_>, source: &Source<'_>) -> Vec<Taken<Trunk>> {
+    let mut all: Vec<Taken<Trunk>> = Vec::new();
+    root.each("trunk", |section| {
+        let (place, key) = (section.place.clone(), section.path.clone());
+        if let Some(value) = trunk(section, source, &all) {
+            all.push(Taken { value, place, key });
+        }
+    });
+    all
+}
+
+fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>]) -> Option<Trunk> {
+    let name = section.read_needed("name", |text| {
+        let twin = before.iter().find(|other| *other.value.name == *text);
+        twin.map_or_else(|| name(text).map_err(str::to_owned), |twin| Err(format!("is the trunk at {} already", twin.place)))
+    });
+    let uri = section.read_needed("uri", trunk_uri).map(|taken| taken.value);
+    let from = section.read_all("from", Network::parse).unwrap_or_default();
+    let auth = section.section("auth").map(|section| auth(section, source));
+    let register = section.flag("register").unwrap_or(false);
+    if register && auth.is_none() {
+        section.fault("register", "needs auth: a registration without credentials is of no use");
+    }
+    let max_calls = section.number("max_calls", 0..=1_000_000).map(|taken| taken.value);
+    let max_cps = section.number("max_cps", 1..=100_000).map(|taken| taken.value);
+    let ping = section.number("ping_s", 0..=86_400).map_or(0, |taken| taken.value);
+    let re_invite = section.choice("re_invite", &RE_INVITE);
+    section.finish();
+    let (uri, host, transport) = uri?;
+    Some(Trunk {
+        name: name?.value,
+        uri,
+        host,
+        transport,
+        from: from.into_iter().map(|taken| taken.value).collect(),
+        auth: auth.flatten(),
+        register,
+        max_calls,
+        max_cps,
+        ping: (ping > 0).then(|| Duration::from_secs(ping.into())),
+        re_invite,
+    })
+}
+
+/// `sip:host[:port][;transport=…]`, without user, headers or other parameters.
+fn trunk_uri(text: &str) -> Result<(Box<str>, HostPort, Transport), String> {
+    let uri = Uri::parse(text).map_err(|error| error.to_string())?;
+    let secure = match uri.scheme() {
+        Scheme::Sip => false,
+        Scheme::Sips => true,
+        Scheme::Tel | Scheme::Other => return Err("must be a sip: or sips: URI".to_owned()),
+    };
+    if uri.user().is_some() || uri.has_headers() {
+        return Err("must name a host only, without user or headers".to_owned());
+    }
+    let host = values::host(&uri.host().to_string())?;
+    let mut transport = if secure { Transport::Tls } else { Transport::Udp };
+    for (key, value) in uri.params() {
+        let value = value.unwrap_or_default().to_ascii_lowercase();
+        transport = match (key.to_ascii_lowercase().as_str(), value.as_str()) {
+            ("transport", "udp") if !secure => Transport::Udp,
+            ("transport", "tcp") if !secure => Transport::Tcp,
+            ("transport", "tcp" | "tls") => Transport::Tls,
+            ("transport", _) => return Err("transport must be udp, tcp or tls (tls for sips:)".to_owned()),
+            (other, _) => return Err(format!("parameter {other} is not known here")),
+        };
+    }
+    Ok((text.into(), HostPort { host, port: uri.port() }, transport))
+}
+
+fn auth(mut section: Section<'_>, source: &Source<'_>) -> Option<TrunkAuth> {
+    let printable = |text: &str| {
+        let fits = (1..=128).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '"');
+        if fits { Ok(Box::<str>::from(text)) } else { Err("1 to 128 characters without quotes are needed") }
+    };
+    let user = section.read_needed("user", printable).map(|taken| taken.value);
+    let realm = section.read("realm", printable).map(|taken| taken.value);
+    if section.has("password") == section.has("password_file") {
+        section.fault("password", "one of password and password_file is needed");
+    }
+    let password = users::secret(&mut section, source);
+    section.finish();
+    Some(TrunkAuth { user: user?, password: Secret::new(password?), realm })
+}
+
+pub(super) fn routes(root: &mut Section<'_>, trunks: &[Taken<Trunk>], users: &[Taken<Account>]) -> Routes {
+    let mut routes = Routes::default();
+    root.each("route", |mut section| {
+        let pattern = section.read_needed("match", |text| {
+            let built = RegexBuilder::new(text).size_limit(MAX_PATTERN).build();
+            built.map_err(|error| format!("is no pattern: {}", last_line(&error.to_string())))
+        });
+        let named = section.has("to");
+        let to = section.read_all("to", |text| target(text, trunks, users));
+        if !named || to.as_ref().is_some_and(Vec::is_empty) {
+            section.fault("to", "names no target: trunk:NAME or user:NAME is needed");
+        }
+        section.finish();
+        if let (Some(pattern), Some(to)) = (pattern, to) {
+            routes.push(pattern.value, to.into_iter().map(|taken| taken.value).collect());
+        }
+    });
+    routes
+}
+
+fn target(text: &str, trunks: &[Taken<Trunk>], users: &[Taken<Account>]) -> Result<RouteTarget, &'static str> {
+    match text.split_once(':') {
+        Some(("trunk", name)) if trunks.iter().any(|t| *t.value.name == *name) => Ok(RouteTarget::Trunk(name.into())),
+        Some(("trunk", _)) => Err("there is no such trunk"),
+        Some(("user", name)) if users.iter().any(|u| *u.value.name == *name) => Ok(RouteTarget::User(name.into())),
+        // A user of the store is known at run time only.
+        Some(("user", name)) if name_ok(name) => Ok(RouteTarget::User(name.into())),
+        _ => Err("must be trunk:NAME or user:NAME"),
+    }
+}
+
+fn name_ok(text: &str) -> bool {
+    name(text).is_ok()
+}
+
+/// The regex crate draws the pattern above its message; the place is known here already.
+fn last_line(message: &str) -> &str {
+    let line = message.lines().last().unwrap_or(message);
+    line.strip_prefix("error: ").unwrap_or(line)
+}

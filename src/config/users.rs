@@ -1,0 +1,159 @@
+//! `[[user]]` and their devices.
+
+use std::time::Duration;
+
+use super::resolved::Auth;
+use super::sections::{algorithms, name};
+use super::tree::{Section, Taken};
+use super::{Source, values};
+use crate::registrar::accounts::{Account, Accounts, Device, Origin, PhcString, Trust, check_extension};
+use crate::sip::digest::{Algorithm, Ha1s};
+
+/// Most devices of a user.
+const MAX_DEVICES: usize = 32;
+
+pub(super) fn read(root: &mut Section<'_>, source: &Source<'_>, auth: &Auth) -> Vec<Taken<Account>> {
+    let mut all: Vec<Taken<Account>> = Vec::new();
+    let mut known = Accounts::default();
+    root.each("user", |section| {
+        let (place, path) = (section.place.clone(), section.path.clone());
+        let faults_before = section.faults.0.len();
+        let Some((account, section)) = user(section, source, auth) else { return };
+        // Names, extensions and digest identities are unique in the node; the accounts themselves say so.
+        let sound = section.faults.0.len() == faults_before;
+        if let Err(error) = known.put(account.clone())
+            && sound
+        {
+            section.faults.add(&place, path.clone(), error.to_string());
+        }
+        section.finish();
+        all.push(Taken { value: account, place, key: path });
+    });
+    all
+}
+
+fn user<'f>(
+    mut section: Section<'f>,
+    source: &Source<'_>,
+    auth: &Auth,
+) -> Option<(Account, Section<'f>)> {
+    let name = section.read_needed("name", name).map(|taken| taken.value);
+    let display = section.read("display", display).map(|taken| taken.value);
+    let extension =
+        section.read("extension", |text| check_extension(text).map(|()| text.into())).map(|taken| taken.value);
+    let algorithms = if section.has("algorithms") { algorithms(&mut section) } else { None };
+    let login = section.read_secret("login", PhcString::parse).map(|taken| taken.value);
+    let pin = section.read_secret("pin", PhcString::parse).map(|taken| taken.value);
+    let hold_off = section.number("hold_off_s", 0..=86_400).map(|t| Duration::from_secs(t.value.into()));
+    let watchers = section.read_all("watchers", super::sections::name).unwrap_or_default();
+    let offered = algorithms.clone().unwrap_or_else(|| auth.algorithms.clone());
+    let mut devices = Vec::new();
+    section.each("device", |section| devices.extend(device(section, source, auth, &offered)));
+    if devices.len() > MAX_DEVICES {
+        section.fault("device", format!("at most {MAX_DEVICES} are possible"));
+    }
+    let Some(name) = name else {
+        section.finish();
+        return None;
+    };
+    let account = Account {
+        name,
+        display,
+        extension,
+        algorithms: algorithms.unwrap_or_default(),
+        login,
+        pin,
+        hold_off,
+        watchers: watchers.into_iter().map(|taken| taken.value).collect(),
+        devices,
+        origin: Origin::File,
+    };
+    Some((account, section))
+}
+
+fn device(mut section: Section<'_>, source: &Source<'_>, auth: &Auth, offered: &[Algorithm]) -> Option<Device> {
+    let id = section.read_needed("id", name).map(|taken| taken.value);
+    let auth_user = section.read_needed("auth_user", name).map(|taken| taken.value);
+    let trust = section.choice("trust", &[("personal", Trust::Personal), ("shared", Trust::Shared)]);
+    let auto_answer = section.flag("auto_answer");
+    let ha1 = credentials(&mut section, source, auth_user.as_deref().unwrap_or(""), &auth.realm);
+    if let Some(ha1) = &ha1 {
+        let missing = offered.iter().find(|algorithm| match algorithm {
+            Algorithm::Md5 => ha1.md5.is_none(),
+            Algorithm::Sha256 => ha1.sha256.is_none(),
+            Algorithm::Sha512_256 => ha1.sha512_256.is_none(),
+        });
+        if let Some(missing) = missing {
+            let why = format!("has no hash for {}, which is offered to this user", missing.as_str());
+            section.fault("ha1", why);
+        }
+    }
+    section.finish();
+    Some(Device {
+        id: id?,
+        auth_user: auth_user?,
+        ha1: ha1?,
+        trust: trust.unwrap_or(Trust::Personal),
+        auto_answer: auto_answer.unwrap_or(false),
+    })
+}
+
+/// One of `ha1`, `password` and `password_file`.
+fn credentials(section: &mut Section<'_>, source: &Source<'_>, user: &str, realm: &str) -> Option<Ha1s> {
+    let ways = ["ha1", "password", "password_file"];
+    let given = ways.iter().filter(|way| section.has(way)).count();
+    if given != 1 {
+        section.fault("ha1", "one of ha1, password and password_file is needed");
+    }
+    let stored = section.section("ha1").map(ha1);
+    let plain = secret(section, source);
+    if given != 1 {
+        return None;
+    }
+    if stored == Some(None) {
+        section.fault("ha1", "holds no usable hash: md5, sha256 or sha512_256 is needed");
+    }
+    stored.flatten().or_else(|| plain.map(|password| Ha1s::from_password(user, realm, &password)))
+}
+
+/// `password`, or the content of `password_file`.
+pub(super) fn secret(section: &mut Section<'_>, source: &Source<'_>) -> Option<String> {
+    let plain = section.text("password");
+    if let Some(Taken { value, place, key }) = &plain
+        && let Err(why) = usable(value)
+    {
+        section.faults.add(place, key.clone(), why);
+        return None;
+    }
+    let file = section.read("password_file", |path| {
+        let content = (source.read)(&source.beside(path)).map_err(|error| format!("cannot be read: {error}"))?;
+        let line = content.lines().next().unwrap_or_default().to_owned();
+        usable(&line).map(|()| line).map_err(|why| format!("the file's first line {why}"))
+    });
+    plain.or(file).map(|taken| taken.value)
+}
+
+/// The message names the key, never the value.
+fn usable(password: &str) -> Result<(), &'static str> {
+    if password.is_empty() || password.len() > 256 || password.chars().any(char::is_control) {
+        return Err("is no password: 1 to 256 characters are needed");
+    }
+    Ok(())
+}
+
+fn ha1(mut section: Section<'_>) -> Option<Ha1s> {
+    let ha1 = Ha1s {
+        md5: section.read_secret("md5", values::hex).map(|taken| taken.value),
+        sha256: section.read_secret("sha256", values::hex).map(|taken| taken.value),
+        sha512_256: section.read_secret("sha512_256", values::hex).map(|taken| taken.value),
+    };
+    section.finish();
+    (ha1 != Ha1s::default()).then_some(ha1)
+}
+
+fn display(text: &str) -> Result<Box<str>, &'static str> {
+    if text.is_empty() || text.len() > 128 || text.chars().any(char::is_control) {
+        return Err("1 to 128 characters without controls are needed");
+    }
+    Ok(text.into())
+}
