@@ -1,9 +1,9 @@
 //! What only shows when the sections are put together.
 
+use super::Source;
 use super::error::Place;
 use super::resolved::Resolved;
 use super::tree::Faults;
-use super::Source;
 use crate::sip::Transport;
 
 pub(super) fn whole(resolved: &Resolved, source: &Source<'_>, faults: &mut Faults) {

@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn networks_contain_what_they_say() {
-        let contains = |network: &str, peer: &str| Network::parse(network).unwrap().contains(peer.parse().unwrap());
+        let contains =
+            |network: &str, peer: &str| Network::parse(network).unwrap().contains(peer.parse().unwrap());
         assert!(contains("198.51.100.0/24", "198.51.100.200:5060"));
         assert!(!contains("198.51.100.0/24", "198.51.101.1:5060"));
         assert!(contains("203.0.113.7:5062", "203.0.113.7:5062"));
@@ -111,7 +112,17 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for wrong in ["", "10.0.0.0/33", "10.0.0.1/8", "10.0.0/8", "::/129", "10.0.0.1:0", "a.example", "10.0.0.0/+8", "10.0.0.0/"] {
+        for wrong in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "10.0.0/8",
+            "::/129",
+            "10.0.0.1:0",
+            "a.example",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+        ] {
             assert!(Network::parse(wrong).is_err(), "{wrong}");
         }
     }

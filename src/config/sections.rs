@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::error::Place;
 use super::resolved::{
-    Anchor, Auth, Ban, HoldOffScope, Http, Learning, Listen, Media, Moving, Node, ReInvite, ReplacesMode, Resolved,
-    Secret, Select, Srtp, StoreKind, Test, TlsFiles,
+    Anchor, Auth, Ban, HoldOffScope, Http, Learning, Listen, Media, Moving, Node, ReInvite, ReplacesMode,
+    Resolved, Secret, Select, Srtp, StoreKind, Test, TlsFiles,
 };
 use super::tree::{Faults, Section, Taken, Tree};
 use super::{Network, Source, checks, trunks, users, values};
@@ -197,7 +197,11 @@ fn registrar(mut section: Section<'_>) -> registrar::Settings {
     let most = section.number("max_bindings", 1..=64).map_or(8, |taken| taken.value);
     let (low, high) = (min.as_ref().map_or(60, |t| t.value), max.as_ref().map_or(3600, |t| t.value));
     if let Some(at) = max.as_ref().or(min.as_ref()).filter(|_| low > high) {
-        section.faults.add(&at.place, at.key.clone(), format!("min_expires_s {low} is above max_expires_s {high}"));
+        section.faults.add(
+            &at.place,
+            at.key.clone(),
+            format!("min_expires_s {low} is above max_expires_s {high}"),
+        );
     }
     section.finish();
     registrar::Settings {
@@ -211,7 +215,11 @@ fn registrar(mut section: Section<'_>) -> registrar::Settings {
 fn auth(mut section: Section<'_>, domain: &str) -> Auth {
     let realm = section.read("realm", |text| {
         let plain = !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| (0x20..0x7f).contains(&b));
-        if plain && !text.contains(['"', '\\']) { Ok(Box::from(text)) } else { Err("is no realm: quotes and controls are not allowed") }
+        if plain && !text.contains(['"', '\\']) {
+            Ok(Box::from(text))
+        } else {
+            Err("is no realm: quotes and controls are not allowed")
+        }
     });
     let algorithms = algorithms(&mut section);
     let ban = section.section_or_empty("ban");
@@ -261,7 +269,8 @@ fn moving(mut section: Section<'_>) -> Moving {
     let code = section.read("code", values::code).map_or_else(|| "*11".into(), |taken| taken.value);
     let push_code = section.read("push_code", values::code).map_or_else(|| "*12".into(), |taken| taken.value);
     let pickup = section.read_all("pickup_codes", values::code);
-    let modes = [("strict", ReplacesMode::Strict), ("lenient", ReplacesMode::Lenient), ("off", ReplacesMode::Off)];
+    let modes =
+        [("strict", ReplacesMode::Strict), ("lenient", ReplacesMode::Lenient), ("off", ReplacesMode::Off)];
     let replaces = section.choice("replaces", &modes);
     let re_invite = section.choice("re_invite", &RE_INVITE);
     let select = section.choice("select", &[("newest", Select::Newest), ("oldest", Select::Oldest)]);
@@ -274,10 +283,8 @@ fn moving(mut section: Section<'_>) -> Moving {
     Moving {
         code,
         push_code,
-        pickup_codes: pickup.map_or_else(
-            || vec!["**".into()],
-            |all| all.into_iter().map(|taken| taken.value).collect(),
-        ),
+        pickup_codes: pickup
+            .map_or_else(|| vec!["**".into()], |all| all.into_iter().map(|taken| taken.value).collect()),
         replaces: replaces.unwrap_or(ReplacesMode::Lenient),
         re_invite: re_invite.unwrap_or(ReInvite::WhenNeeded),
         select: select.unwrap_or(Select::Newest),

@@ -99,9 +99,7 @@ impl Tree {
                 self.kind = Kind::List(vec![item]);
                 fits
             }
-            (Kind::Table(table), _) => {
-                table.entry(key.clone()).or_insert_with(empty).set(rest, value, place)
-            }
+            (Kind::Table(table), _) => table.entry(key.clone()).or_insert_with(empty).set(rest, value, place),
             _ => false,
         }
     }
@@ -180,7 +178,11 @@ impl<'f> Section<'f> {
         match tree.kind {
             Kind::Text(value) | Kind::Raw(value) => Some(Taken { value, place: tree.place, key }),
             _ => {
-                self.faults.add(&tree.place, key, format!("must be a text in quotes, not {}", tree.describe()));
+                self.faults.add(
+                    &tree.place,
+                    key,
+                    format!("must be a text in quotes, not {}", tree.describe()),
+                );
                 None
             }
         }
@@ -290,7 +292,8 @@ impl<'f> Section<'f> {
             Kind::Raw(text) => {
                 let place = tree.place;
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-                let taken = |item: &str| Taken { value: item.to_owned(), place: place.clone(), key: name.clone() };
+                let taken =
+                    |item: &str| Taken { value: item.to_owned(), place: place.clone(), key: name.clone() };
                 Some(items.map(taken).collect())
             }
             _ => {
@@ -341,7 +344,11 @@ impl<'f> Section<'f> {
                     visit(Section::of(item, format!("{name}[{at}]"), self.faults));
                 }
             }
-            _ => self.faults.add(&tree.place, name.clone(), format!("must be written [[{name}]], each on its own")),
+            _ => self.faults.add(
+                &tree.place,
+                name.clone(),
+                format!("must be written [[{name}]], each on its own"),
+            ),
         }
     }
 
@@ -374,7 +381,12 @@ fn is_near(a: &str, b: &str) -> bool {
     let ahead = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
     let behind = a.iter().rev().zip(b.iter().rev()).take_while(|(x, y)| x == y).count();
     let (longer, wrong) = (a.len().max(b.len()), a.len().max(b.len()).saturating_sub(ahead + behind));
-    wrong <= 1 || (wrong == 2 && a.len() == b.len() && ahead + 1 < longer && a.get(ahead) == b.get(ahead + 1) && a.get(ahead + 1) == b.get(ahead))
+    wrong <= 1
+        || (wrong == 2
+            && a.len() == b.len()
+            && ahead + 1 < longer
+            && a.get(ahead) == b.get(ahead + 1)
+            && a.get(ahead + 1) == b.get(ahead))
 }
 
 /// Turns byte offsets into lines.
@@ -406,7 +418,8 @@ impl<'t> Lines<'t> {
             DeValue::String(text) => Kind::Text(text.to_string()),
             DeValue::Integer(number) => {
                 let digits = number.as_str().replace('_', "");
-                i64::from_str_radix(&digits, number.radix()).map_or(Kind::Odd("a number too large"), Kind::Number)
+                i64::from_str_radix(&digits, number.radix())
+                    .map_or(Kind::Odd("a number too large"), Kind::Number)
             }
             DeValue::Boolean(flag) => Kind::Flag(*flag),
             DeValue::Float(_) => Kind::Odd("a number with decimals"),

@@ -30,7 +30,10 @@ pub(super) fn read(root: &mut Section<'_>, source: &Source<'_>) -> Vec<Taken<Tru
 fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>]) -> Option<Trunk> {
     let name = section.read_needed("name", |text| {
         let twin = before.iter().find(|other| *other.value.name == *text);
-        twin.map_or_else(|| name(text).map_err(str::to_owned), |twin| Err(format!("is the trunk at {} already", twin.place)))
+        twin.map_or_else(
+            || name(text).map_err(str::to_owned),
+            |twin| Err(format!("is the trunk at {} already", twin.place)),
+        )
     });
     let uri = section.read_needed("uri", trunk_uri).map(|taken| taken.value);
     let from = section.read_all("from", Network::parse).unwrap_or_default();
@@ -121,11 +124,19 @@ pub(super) fn routes(root: &mut Section<'_>, trunks: &[Taken<Trunk>], users: &[T
     routes
 }
 
-fn target(text: &str, trunks: &[Taken<Trunk>], users: &[Taken<Account>]) -> Result<RouteTarget, &'static str> {
+fn target(
+    text: &str,
+    trunks: &[Taken<Trunk>],
+    users: &[Taken<Account>],
+) -> Result<RouteTarget, &'static str> {
     match text.split_once(':') {
-        Some(("trunk", name)) if trunks.iter().any(|t| *t.value.name == *name) => Ok(RouteTarget::Trunk(name.into())),
+        Some(("trunk", name)) if trunks.iter().any(|t| *t.value.name == *name) => {
+            Ok(RouteTarget::Trunk(name.into()))
+        }
         Some(("trunk", _)) => Err("there is no such trunk"),
-        Some(("user", name)) if users.iter().any(|u| *u.value.name == *name) => Ok(RouteTarget::User(name.into())),
+        Some(("user", name)) if users.iter().any(|u| *u.value.name == *name) => {
+            Ok(RouteTarget::User(name.into()))
+        }
         // A user of the store is known at run time only.
         Some(("user", name)) if name_ok(name) => Ok(RouteTarget::User(name.into())),
         _ => Err("must be trunk:NAME or user:NAME"),

@@ -32,15 +32,12 @@ pub(super) fn read(root: &mut Section<'_>, source: &Source<'_>, auth: &Auth) -> 
     all
 }
 
-fn user<'f>(
-    mut section: Section<'f>,
-    source: &Source<'_>,
-    auth: &Auth,
-) -> Option<(Account, Section<'f>)> {
+fn user<'f>(mut section: Section<'f>, source: &Source<'_>, auth: &Auth) -> Option<(Account, Section<'f>)> {
     let name = section.read_needed("name", name).map(|taken| taken.value);
     let display = section.read("display", display).map(|taken| taken.value);
-    let extension =
-        section.read("extension", |text| check_extension(text).map(|()| text.into())).map(|taken| taken.value);
+    let extension = section
+        .read("extension", |text| check_extension(text).map(|()| text.into()))
+        .map(|taken| taken.value);
     let algorithms = if section.has("algorithms") { algorithms(&mut section) } else { None };
     let login = section.read_secret("login", PhcString::parse).map(|taken| taken.value);
     let pin = section.read_secret("pin", PhcString::parse).map(|taken| taken.value);
@@ -71,7 +68,12 @@ fn user<'f>(
     Some((account, section))
 }
 
-fn device(mut section: Section<'_>, source: &Source<'_>, auth: &Auth, offered: &[Algorithm]) -> Option<Device> {
+fn device(
+    mut section: Section<'_>,
+    source: &Source<'_>,
+    auth: &Auth,
+    offered: &[Algorithm],
+) -> Option<Device> {
     let id = section.read_needed("id", name).map(|taken| taken.value);
     let auth_user = section.read_needed("auth_user", name).map(|taken| taken.value);
     let trust = section.choice("trust", &[("personal", Trust::Personal), ("shared", Trust::Shared)]);
@@ -126,7 +128,8 @@ pub(super) fn secret(section: &mut Section<'_>, source: &Source<'_>) -> Option<S
         return None;
     }
     let file = section.read("password_file", |path| {
-        let content = (source.read)(&source.beside(path)).map_err(|error| format!("cannot be read: {error}"))?;
+        let content =
+            (source.read)(&source.beside(path)).map_err(|error| format!("cannot be read: {error}"))?;
         let line = content.lines().next().unwrap_or_default().to_owned();
         usable(&line).map(|()| line).map_err(|why| format!("the file's first line {why}"))
     });

@@ -89,7 +89,8 @@ fn port_number(text: &str) -> Result<u16, &'static str> {
 
 /// A number that is dialled to make the node do something: `*11`, `**`, `#31#`, `900`.
 pub(super) fn code(text: &str) -> Result<Box<str>, &'static str> {
-    if !(1..=16).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_digit() || b == b'*' || b == b'#') {
+    if !(1..=16).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_digit() || b == b'*' || b == b'#')
+    {
         return Err("must be 1 to 16 of the keys 0-9 * #");
     }
     if text.ends_with('#') {
@@ -128,7 +129,14 @@ mod tests {
         assert_eq!(at("udp://0.0.0.0:5060"), Ok(("udp", "0.0.0.0:5060".into())));
         assert_eq!(at("tls://[::]"), Ok(("tls", "[::]:5061".into())));
         assert_eq!(at("wss://[::1]:8443/"), Ok(("wss", "[::1]:8443".into())));
-        for wrong in ["0.0.0.0:5060", "sctp://0.0.0.0", "udp://", "udp://name:5060", "udp://0.0.0.0:0", "udp://0.0.0.0:70000"] {
+        for wrong in [
+            "0.0.0.0:5060",
+            "sctp://0.0.0.0",
+            "udp://",
+            "udp://name:5060",
+            "udp://0.0.0.0:0",
+            "udp://0.0.0.0:70000",
+        ] {
             assert!(listen(wrong).is_err(), "{wrong}");
         }
         let hp = |t: &str| host_port(t).map(|h| (h.host.to_string(), h.port));
@@ -145,7 +153,9 @@ mod tests {
     fn port_ranges_are_cut_to_whole_pairs() {
         assert_eq!(port_range("30000-39999"), Ok((30000, 39999)));
         assert_eq!(port_range("30001 - 39998"), Ok((30002, 39997)));
-        for wrong in ["", "30000", "39999-30000", "80-90", "30000-30006", "30000-99999", "a-b", "-1-5", "65535-65535"] {
+        for wrong in
+            ["", "30000", "39999-30000", "80-90", "30000-30006", "30000-99999", "a-b", "-1-5", "65535-65535"]
+        {
             assert!(port_range(wrong).is_err(), "{wrong}");
         }
     }

@@ -224,9 +224,10 @@ impl Accounts {
             return taken("name", &account.name, by);
         }
         if let Some(extension) = &account.extension {
-            let holder = self.by_extension.get(extension).or_else(|| {
-                self.by_name.get_key_value(extension).map(|(name, _)| name)
-            });
+            let holder = self
+                .by_extension
+                .get(extension)
+                .or_else(|| self.by_name.get_key_value(extension).map(|(name, _)| name));
             if let Some(by) = holder.filter(|by| ***by != *account.name) {
                 return taken("extension", extension, by);
             }

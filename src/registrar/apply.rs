@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::register::{Asked, Asking, Register};
 use super::Binding;
+use super::register::{Asked, Asking, Register};
 use crate::base::Timestamp;
 use crate::wire::sip::{Host, Scheme, StatusCode, Uri};
 
@@ -140,9 +140,12 @@ impl Own {
         let at_our_port = |or: bool| uri.port().map_or(or, |port| self.ports.contains(&port));
         match host {
             // A name without a port is found by SRV: it leads to us, wherever we listen.
-            Host::Name(name) => self.names.iter().any(|own| own.eq_ignore_ascii_case(name)) && at_our_port(true),
+            Host::Name(name) => {
+                self.names.iter().any(|own| own.eq_ignore_ascii_case(name)) && at_our_port(true)
+            }
             Host::V4(_) | Host::V6(_) => {
-                host.ip().is_some_and(|ip| self.addresses.contains(&ip)) && at_our_port(self.ports.contains(&default))
+                host.ip().is_some_and(|ip| self.addresses.contains(&ip))
+                    && at_our_port(self.ports.contains(&default))
             }
         }
     }
@@ -159,7 +162,14 @@ pub fn apply(
     settings: &Settings,
     now: Timestamp,
 ) -> Result<Applied, Refusal> {
-    let mut draft = Draft { request, settings, now, bindings: Vec::with_capacity(old.len() + 1), touched: SmallVec::new(), changes: SmallVec::new() };
+    let mut draft = Draft {
+        request,
+        settings,
+        now,
+        bindings: Vec::with_capacity(old.len() + 1),
+        touched: SmallVec::new(),
+        changes: SmallVec::new(),
+    };
     for binding in old {
         if binding.is_live(now) {
             draft.bindings.push(binding.clone());
@@ -237,13 +247,20 @@ impl Draft<'_, '_> {
 
     fn add(&mut self, asking: &Asking<'_>, lifetime: Duration) -> Result<(), Refusal> {
         let restarted = |b: &Binding| {
-            b.flow == self.request.flow && b.instance.is_none() && asking.instance.is_none() && self.may_give_way(b)
+            b.flow == self.request.flow
+                && b.instance.is_none()
+                && asking.instance.is_none()
+                && self.may_give_way(b)
         };
         if let Some(at) = self.bindings.iter().position(restarted) {
             self.replace(at);
         }
         if self.bindings.len() >= self.settings.max_bindings {
-            let oldest = self.bindings.iter().enumerate().filter(|(_, b)| b.instance.is_none() && self.may_give_way(b));
+            let oldest = self
+                .bindings
+                .iter()
+                .enumerate()
+                .filter(|(_, b)| b.instance.is_none() && self.may_give_way(b));
             let at = oldest.min_by_key(|(_, b)| b.registered).map(|(at, _)| at).ok_or(Refusal::TooMany)?;
             self.replace(at);
         }
@@ -281,9 +298,12 @@ impl Draft<'_, '_> {
         };
         let same_contact = |b: &Binding| {
             *b.device == *self.request.device
-                && !(b.instance.is_some() && asking.instance.is_some() && b.instance.as_deref() != asking.instance)
+                && !(b.instance.is_some()
+                    && asking.instance.is_some()
+                    && b.instance.as_deref() != asking.instance)
                 && !(b.reg_id.is_some() && asking.reg_id.is_some())
-                && (*b.contact == *asking.uri || Uri::parse(&b.contact).is_ok_and(|known| known.equivalent(uri)))
+                && (*b.contact == *asking.uri
+                    || Uri::parse(&b.contact).is_ok_and(|known| known.equivalent(uri)))
         };
         self.bindings.iter().position(same_phone).or_else(|| self.bindings.iter().position(same_contact))
     }
@@ -298,7 +318,9 @@ impl Draft<'_, '_> {
 
     fn bind(&self, asking: &Asking<'_>, lifetime: Duration, old: Option<&Binding>) -> Binding {
         let request = self.request;
-        let path_unchanged = |b: &&Binding| b.path.len() == request.path.len() && b.path.iter().zip(&request.path).all(|(a, b)| **a == **b);
+        let path_unchanged = |b: &&Binding| {
+            b.path.len() == request.path.len() && b.path.iter().zip(&request.path).all(|(a, b)| **a == **b)
+        };
         Binding {
             contact: share(old.map(|b| &b.contact), asking.uri),
             instance: asking.instance.map(|new| share(old.and_then(|b| b.instance.as_ref()), new)),
@@ -310,7 +332,9 @@ impl Draft<'_, '_> {
             call_id: share(old.map(|b| &b.call_id), request.call_id),
             cseq: request.cseq,
             flow: request.flow,
-            path: old.filter(path_unchanged).map_or_else(|| request.path.iter().map(|p| Arc::from(*p)).collect(), |b| b.path.clone()),
+            path: old
+                .filter(path_unchanged)
+                .map_or_else(|| request.path.iter().map(|p| Arc::from(*p)).collect(), |b| b.path.clone()),
             user_agent: share(old.map(|b| &b.user_agent), &request.user_agent),
             device: share(old.map(|b| &b.device), request.device),
         }

@@ -77,7 +77,8 @@ impl Registrar {
         let applied = apply(old, request, settings, now.at)?;
         let (outbound, changed) = (applied.outbound, !applied.changes.is_empty());
         if !changed {
-            let bindings = known.and_then(|handle| self.aors.get(handle)).map_or(&[][..], |aor| &aor.bindings);
+            let bindings =
+                known.and_then(|handle| self.aors.get(handle)).map_or(&[][..], |aor| &aor.bindings);
             return Ok(Accepted { bindings, outbound });
         }
         let handle = known.unwrap_or_else(|| self.open(Arc::from(user)));
@@ -224,7 +225,12 @@ impl Registrar {
     }
 
     fn open(&mut self, user: Arc<str>) -> Handle<Aor> {
-        let aor = Aor { user: Arc::clone(&user), bindings: Vec::new(), wake: Timestamp::NEVER, save: Timestamp::NEVER };
+        let aor = Aor {
+            user: Arc::clone(&user),
+            bindings: Vec::new(),
+            wake: Timestamp::NEVER,
+            save: Timestamp::NEVER,
+        };
         let handle = self.aors.insert(aor);
         self.by_user.insert(user, handle);
         handle
