@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::view::{CallView, MoveView, Page, PageQuery, RegistrationView, StatusView, Trigger, UserView};
+use crate::moving::Refusal;
 
 /// Longest user, device or call name that is looked at.
 pub const NAME_LEN: usize = 64;
@@ -360,10 +361,14 @@ pub enum CommandError {
         why: Box<str>,
     },
     /// The move was refused.
-    #[error("the move was refused: {reason}")]
+    #[error("{text} ({reason})")]
     Refused {
-        /// A word of the closed list in [`MoveView::reason`].
+        /// The word of the [`Refusal`].
         reason: Box<str>,
+        /// Its sentence.
+        text: Box<str>,
+        /// The HTTP status of it.
+        status: u16,
         /// Seconds after which it may be tried again.
         retry_after: Option<u32>,
     },
@@ -381,6 +386,17 @@ pub enum CommandError {
         /// Seconds to wait.
         retry_after: u32,
     },
+}
+
+impl From<Refusal> for CommandError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused {
+            reason: refusal.as_str().into(),
+            text: refusal.text().into(),
+            status: refusal.http_status(),
+            retry_after: refusal.retry_after(),
+        }
+    }
 }
 
 impl Command {

@@ -7,6 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::command::{Subject, TrustName};
 use crate::base::UnixMillis;
+pub use crate::moving::Trigger;
+pub use crate::moving::machine::State as MoveState;
+use crate::moving::timeline::Timeline;
 
 /// Items of a list without a `limit`.
 pub const PAGE_DEFAULT: u16 = 100;
@@ -175,8 +178,8 @@ pub struct LegView {
     pub user_agent: Option<String>,
     /// Whether it holds the call.
     pub held: bool,
-    /// Whether it can be moved to another device, or a word that says why not (see [`MoveView::reason`]).
-    pub movable: Option<String>,
+    /// Why it cannot be moved to another device now, a word as in [`MoveView::reason`]; `None`: it can.
+    pub immovable: Option<String>,
 }
 
 impl CallView {
@@ -199,84 +202,12 @@ impl CallView {
                 continue;
             }
             (leg.device, leg.address, leg.user_agent, leg.transport) = (None, None, None, None);
-            (leg.trunk, leg.movable) = (None, None);
+            (leg.trunk, leg.immovable) = (None, None);
         }
         if *subject != Subject::Admin {
             self.trunk = None;
         }
         self
-    }
-}
-
-/// Where a move stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MoveState {
-    /// Asked for.
-    Requested,
-    /// Granted.
-    Authorized,
-    /// The new device rings.
-    Ringing,
-    /// The far side is shown the new media.
-    Negotiating,
-    /// Media changes over.
-    Switching,
-    /// The call is on the new device.
-    Done,
-    /// The call is back, or never left.
-    RolledBack,
-    /// Not granted, or given up before anything changed.
-    Refused,
-}
-
-impl MoveState {
-    /// Whether nothing more will happen.
-    #[must_use]
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::RolledBack | Self::Refused)
-    }
-}
-
-/// How a move was asked for; the `trigger` of records, events and metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Trigger {
-    /// The new device dialled the pull code.
-    StarCode,
-    /// The new device sent INVITE with Replaces.
-    Replaces,
-    /// The new device called a token URI (lamp target or 302).
-    Token,
-    /// The old device sent REFER to another device.
-    Refer,
-    /// The old device dialled the push code from a second line.
-    PushCode,
-    /// The new device picked up a call that rang elsewhere.
-    Pickup,
-    /// `POST /v1/moves` or the page.
-    Http,
-    /// The command line.
-    Cli,
-    /// Undo of an earlier move.
-    Undo,
-}
-
-impl Trigger {
-    /// Its name in metrics, events and records.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::StarCode => "star_code",
-            Self::Replaces => "replaces",
-            Self::Token => "token",
-            Self::Refer => "refer",
-            Self::PushCode => "push_code",
-            Self::Pickup => "pickup",
-            Self::Http => "http",
-            Self::Cli => "cli",
-            Self::Undo => "undo",
-        }
     }
 }
 
@@ -297,8 +228,8 @@ pub struct MoveView {
     pub trigger: Trigger,
     /// Where it stands.
     pub state: MoveState,
-    /// Why it was refused or rolled back: a short word such as `hold_off`, `busy`, `no_common_codec`, `far_refused`,
-    /// `new_device_gone`, `no_media`, `not_registered`, `emergency`, `not_authorized`.
+    /// Why it was refused or rolled back: the word of [`Refusal`](crate::moving::Refusal) or
+    /// [`Rollback`](crate::moving::machine::Rollback).
     pub reason: Option<String>,
     /// When it was asked for.
     pub requested: Time,
@@ -310,22 +241,9 @@ pub struct MoveView {
     pub lost: Option<u64>,
     /// Until when the old device may not touch the call.
     pub hold_off_until: Option<Time>,
-    /// What happened, in order. Empty in lists.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub timeline: Vec<TimelineEntry>,
-}
-
-/// A line of a timeline.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TimelineEntry {
-    /// ms after the request.
-    pub at_ms: f64,
-    /// Who: `new`, `old`, `far`, `media`, `core`.
-    pub party: String,
-    /// What, in a few words.
-    pub what: String,
-    /// More, may have several lines (a session description).
-    pub detail: Option<String>,
+    /// What happened, in order. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<Timeline>,
 }
 
 /// A binding.
@@ -623,7 +541,7 @@ mod tests {
             address: Some("192.0.2.1:5060".into()),
             user_agent: Some("phone".into()),
             held: false,
-            movable: None,
+            immovable: None,
         };
         let call = CallView {
             id: "1".into(),

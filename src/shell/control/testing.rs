@@ -1,11 +1,14 @@
 //! A node for tests: tasks that answer commands as an engine with a little world would.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::{EventHub, NodeHandle, Request, link};
-use crate::base::UnixMillis;
+use crate::base::{Now, Timestamp, UnixMillis};
 use crate::engine::command::*;
 use crate::engine::view::*;
+use crate::moving::Refusal;
+use crate::moving::timeline::{Timeline, What};
 
 /// A handle on workers that answer from a world, and what they were asked.
 pub(crate) struct Node {
@@ -74,7 +77,7 @@ pub(crate) fn call(id: &str, answered: u64) -> CallView {
         address: Some("192.0.2.1:5060".into()),
         user_agent: Some("phone".into()),
         held: false,
-        movable: None,
+        immovable: None,
     };
     CallView {
         id: id.into(),
@@ -95,6 +98,10 @@ pub(crate) fn call(id: &str, answered: u64) -> CallView {
 
 /// The move of the little world.
 pub(crate) fn moved(id: &str) -> MoveView {
+    let now = Now { at: Timestamp::from_micros(5), unix: UnixMillis(1000) };
+    let mut timeline = Timeline::new(now);
+    timeline.push(now.at, What::Requested { trigger: Trigger::Http, by: "alice".into() });
+    timeline.push(now.at + Duration::from_millis(42), What::Swapped);
     MoveView {
         id: id.into(),
         call: "01".into(),
@@ -109,12 +116,7 @@ pub(crate) fn moved(id: &str) -> MoveView {
         gap_ms: Some(19.5),
         lost: Some(0),
         hold_off_until: Some(Time(UnixMillis(31_042))),
-        timeline: vec![TimelineEntry {
-            at_ms: 0.0,
-            party: "core".into(),
-            what: "requested".into(),
-            detail: None,
-        }],
+        timeline: Some(timeline),
     }
 }
 
@@ -183,9 +185,7 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
         },
         Command::KickRegistration { user, .. } if by.may_see(user) => Reply::Done,
         Command::StartMove(start) => match (&*start.user, start.to_device.as_deref()) {
-            ("alice", Some("held")) => {
-                Reply::Error(CommandError::Refused { reason: "hold_off".into(), retry_after: Some(17) })
-            }
+            ("alice", Some("held")) => Reply::Error(Refusal::HoldOff { seconds: 17 }.into()),
             ("alice", _) => Reply::Move(Box::new(moved("02"))),
             _ => not_found(),
         },
@@ -194,7 +194,7 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
         }
         Command::ListMoves { user, page } => match by.scope(user.as_deref()) {
             Ok(scope) => {
-                let all = [moved("02"), moved("03")];
+                let all = ["02", "03"].map(|id| MoveView { timeline: None, ..moved(id) });
                 Reply::Moves(Page::cut(all.into_iter().filter(|_| scope.is_none_or(|u| u == "alice")), page))
             }
             Err(error) => Reply::Error(error),
