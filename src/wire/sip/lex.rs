@@ -57,19 +57,14 @@ pub(super) fn trim_str(text: &str) -> &str {
     text.trim_matches([' ', '\t', '\r', '\n'])
 }
 
-/// Replaces every fold (CRLF and the white space around it) by one space.
+/// Replaces every fold (CRLF and the white space around it) by one space. For values that were trimmed.
 pub(super) fn unfold(text: &str) -> Cow<'_, str> {
     if memchr::memchr2(b'\r', b'\n', text.as_bytes()).is_none() {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len());
-    for part in text.split(['\r', '\n']) {
-        let part = if out.is_empty() { part } else { part.trim_start_matches([' ', '\t']) };
-        if part.is_empty() {
-            continue;
-        }
+    for part in text.split(['\r', '\n']).map(trim_str).filter(|part| !part.is_empty()) {
         if !out.is_empty() {
-            out.truncate(out.trim_end_matches([' ', '\t']).len());
             out.push(' ');
         }
         out.push_str(part);

@@ -91,10 +91,10 @@ impl<'a> NameAddr<'a> {
         Uri::parse(self.uri)
     }
 
-    /// The `tag` parameter (RFC 3261 19.3).
+    /// The `tag` parameter (RFC 3261 19.3); an empty one is none.
     #[must_use]
     pub fn tag(&self) -> Option<&'a str> {
-        self.params.value("tag")
+        self.params.value("tag").filter(|tag| !tag.is_empty())
     }
 
     /// The value of a header parameter: `Some(None)` for one without value.

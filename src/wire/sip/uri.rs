@@ -36,7 +36,7 @@ impl<'a> Host<'a> {
     pub(super) fn parse(text: &'a str) -> Result<Self, &'static str> {
         if let Some(inner) = text.strip_prefix('[') {
             let inner = inner.strip_suffix(']').ok_or("a bracket of the host is not closed")?;
-            return inner.parse().map(Self::V6).map_err(|_| "the host is no IPv6 address");
+            return ipv6(inner).map(Self::V6).ok_or("the host is no IPv6 address");
         }
         if text.as_bytes().first().is_some_and(u8::is_ascii_digit)
             && let Ok(address) = text.parse()
@@ -265,6 +265,17 @@ impl fmt::Display for Uri<'_> {
     }
 }
 
+/// Reads an IPv6 address. The grammar of RFC 3261 asks for a third colon before an embedded IPv4 address; RFC 5118
+/// 4.10 says that both forms must be tolerated.
+fn ipv6(text: &str) -> Option<Ipv6Addr> {
+    if let Some((front, v4)) = text.split_once(":::")
+        && v4.parse::<Ipv4Addr>().is_ok()
+    {
+        return format!("{front}::{v4}").parse().ok();
+    }
+    text.parse().ok()
+}
+
 /// Reads `host` or `host:port`; white space around the parts is no part of them (Via allows it).
 pub(super) fn host_and_port(text: &str) -> Result<(Host<'_>, Option<u16>), &'static str> {
     let colon = match text.strip_prefix('[') {
@@ -279,4 +290,86 @@ pub(super) fn host_and_port(text: &str) -> Result<(Host<'_>, Option<u16>), &'sta
         .filter(|port| *port != 0)
         .ok_or("the port is no number from 1 to 65535")?;
     Ok((Host::parse(lex::trim_str(host))?, Some(port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts() {
+        let uri =
+            Uri::parse("sips:al%69ce:pw@[2001:db8::1]:5061;transport=tcp;lr?Replaces=a%40b%3Bto-tag%3D1&X=")
+                .unwrap();
+        assert_eq!((uri.scheme(), uri.user(), uri.password()), (Scheme::Sips, Some("al%69ce"), Some("pw")));
+        assert_eq!(uri.user_decoded().as_deref(), Some("alice"));
+        assert_eq!((uri.host().ip(), uri.port()), ("2001:db8::1".parse().ok(), Some(5061)));
+        assert_eq!(
+            (uri.param("Transport"), uri.param("lr"), uri.param("x")),
+            (Some(Some("tcp")), Some(None), None)
+        );
+        assert_eq!(uri.header("replaces").as_deref(), Some("a@b;to-tag=1"));
+        assert_eq!(uri.headers().collect::<Vec<_>>(), [("Replaces", "a%40b%3Bto-tag%3D1"), ("X", "")]);
+        let uri = Uri::parse("sip:user;par=u%40example.net@example.com").unwrap();
+        assert_eq!(
+            (uri.user_decoded().as_deref(), uri.host()),
+            (Some("user;par=u@example.net"), Host::Name("example.com"))
+        );
+        let uri = Uri::parse("sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com").unwrap();
+        assert_eq!(uri.password(), Some("&it+has=1,weird!*pas$wo~d_too.(doesn't-it)"));
+        let uri = Uri::parse("tel:+1-201-555-0123;phone-context=example.com").unwrap();
+        assert_eq!(
+            (uri.scheme(), uri.user(), uri.host()),
+            (Scheme::Tel, Some("+1-201-555-0123"), Host::Name(""))
+        );
+        assert_eq!(Uri::parse("soap.beep://192.0.2.103:3002").map(|uri| uri.scheme()), Ok(Scheme::Other));
+        assert_eq!(Uri::parse("sip:*11@h").map(|uri| uri.user()), Ok(Some("*11")));
+        assert_eq!(Uri::parse("sip:h").map(|uri| (uri.user(), uri.host())), Ok((None, Host::Name("h"))));
+    }
+
+    #[test]
+    fn ipv6_with_embedded_ipv4() {
+        let host = |text| Host::parse(text).map(|host| host.ip());
+        let expected = Ok("2001:db8::192.0.2.1".parse().ok());
+        assert_eq!(host("[2001:db8::192.0.2.1]"), expected);
+        assert_eq!(host("[2001:db8:::192.0.2.1]"), expected);
+        assert!(host("[2001:db8:::1]").is_err());
+        assert_eq!(host("[2001:db8::10:5070]"), Ok("2001:db8::10:5070".parse().ok()));
+    }
+
+    #[test]
+    fn broken() {
+        for bad in [
+            "",
+            "sip",
+            "sip:",
+            ":x",
+            "1sip:x",
+            "sip:@h",
+            "sip:a@",
+            "sip:a@h:",
+            "sip:a@h:0",
+            "sip:a@h:65536",
+            "sip:a@h:5a",
+            "sip:a@h;",
+            "sip:a@h;;lr",
+            "sip:a@h?",
+            "sip:a@h?x",
+            "sip:a@h?=x",
+            "sip:a b@h",
+            "sip:a@h h",
+            "<sip:a@h>",
+            "sip:2001:db8::10",
+            "sip:[::1",
+            "sip:[::1]x",
+            "sip:[::1]x:5",
+            "tel:",
+            "tel:+",
+            "tel:hello",
+            "urn:",
+            "sip:a@h\u{7f}",
+        ] {
+            assert!(Uri::parse(bad).is_err(), "{bad}");
+        }
+    }
 }
