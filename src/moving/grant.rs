@@ -10,7 +10,7 @@ use super::hold_off::{Access, HoldOffs};
 use super::{CallKey, DeviceKey, LegKey, Refusal, Trigger};
 use crate::base::Timestamp;
 
-/// At most one move per call in this time (threats.md: ping-pong).
+/// At most one move per call in this time, so that two handsets cannot play ping-pong with the far side.
 pub const MOVE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Proof that someone may carry one given leg to one given device. Not `Clone`: spent by use.

@@ -1,1 +1,0 @@
-//! dialog-info documents (RFC 4235): writing and reading.
