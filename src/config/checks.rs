@@ -4,6 +4,7 @@ use super::Source;
 use super::error::Place;
 use super::resolved::Resolved;
 use super::tree::Faults;
+use crate::moving::star_code::Codes;
 use crate::sip::Transport;
 
 pub(super) fn whole(resolved: &Resolved, source: &Source<'_>, faults: &mut Faults) {
@@ -15,18 +16,22 @@ pub(super) fn whole(resolved: &Resolved, source: &Source<'_>, faults: &mut Fault
 
 /// A dialled number must mean one thing: `*11` takes digits and `*` behind it, so nothing may begin with it.
 fn codes(resolved: &Resolved, place: &Place, faults: &mut Faults) {
-    let moving = &resolved.moving;
-    let mut codes = vec![("move.code", &moving.code), ("move.push_code", &moving.push_code)];
-    codes.extend(moving.pickup_codes.iter().map(|code| ("move.pickup_codes", code)));
-    codes.extend(resolved.test.echo.iter().map(|code| ("test.echo", code)));
-    codes.extend(resolved.test.tone.iter().map(|code| ("test.tone", code)));
+    let codes = all_codes(&resolved.moving.codes);
     for (at, (key, code)) in codes.iter().enumerate() {
         for (other, taken) in codes.iter().take(at) {
-            if code.starts_with(&***taken) || taken.starts_with(&***code) {
+            if code.starts_with(taken) || taken.starts_with(code) {
                 faults.add(place, *key, format!("`{code}` cannot be told from `{taken}` of {other}"));
             }
         }
     }
+}
+
+fn all_codes(codes: &Codes) -> Vec<(&'static str, &str)> {
+    let mut all: Vec<(_, &str)> = vec![("move.code", &codes.pull), ("move.push_code", &codes.push)];
+    all.extend(codes.pickup.iter().map(|code| ("move.pickup_codes", &**code)));
+    all.extend(codes.echo.iter().map(|code| ("test.echo", &**code)));
+    all.extend(codes.tone.iter().map(|code| ("test.tone", &**code)));
+    all
 }
 
 /// A listener in the media range would meet a call sooner or later.
@@ -45,13 +50,10 @@ fn ports(resolved: &Resolved, place: &Place, faults: &mut Faults) {
 
 /// Codes come before users: an extension that begins with one could not be dialled.
 fn extensions(resolved: &Resolved, place: &Place, faults: &mut Faults) {
-    let moving = &resolved.moving;
-    let mut codes: Vec<&str> = vec![&moving.code, &moving.push_code];
-    codes.extend(moving.pickup_codes.iter().map(|code| &**code));
-    codes.extend(resolved.test.echo.iter().chain(&resolved.test.tone).map(|code| &**code));
+    let codes = all_codes(&resolved.moving.codes);
     for account in &resolved.accounts {
         for number in account.extension.iter().chain(std::iter::once(&account.name)) {
-            if let Some(code) = codes.iter().find(|code| number.starts_with(**code)) {
+            if let Some((_, code)) = codes.iter().find(|(_, code)| number.starts_with(code)) {
                 let why = format!("`{number}` of {} begins with the code `{code}`", account.name);
                 faults.add(place, "user", why);
             }

@@ -22,8 +22,8 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use network::Network;
 pub use resolved::{
-    Anchor, Auth, Ban, HoldOffScope, HostPort, Http, Learning, Listen, Media, Moving, Node, ReInvite,
-    ReplacesMode, Resolved, Secret, Select, Srtp, StoreKind, Test, TlsFiles, Trunk, TrunkAuth,
+    Anchor, Auth, Ban, HostPort, Http, Listen, Media, Node, Resolved, Secret, Srtp, StoreKind, TlsFiles,
+    Trunk, TrunkAuth,
 };
 pub use routes::{RouteTarget, Routes};
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::network::Network;
 use super::routes::Routes;
+use crate::media::relay::Learning;
+use crate::moving::{self, ReInvite};
 use crate::registrar;
 use crate::registrar::accounts::Account;
 use crate::sip::Transport;
@@ -26,16 +28,14 @@ pub struct Resolved {
     pub registrar: registrar::Settings,
     /// `[auth]`
     pub auth: Auth,
-    /// `[move]`
-    pub moving: Moving,
+    /// `[move]`, and the codes of `[test]`.
+    pub moving: moving::Settings,
     /// `[[user]]`: each passes [`crate::registrar::accounts::Accounts::put`] beside the others.
     pub accounts: Vec<Account>,
     /// `[[trunk]]`
     pub trunks: Vec<Trunk>,
     /// `[[route]]`
     pub routes: Routes,
-    /// `[test]`
-    pub test: Test,
 }
 
 /// `[node]`
@@ -144,17 +144,6 @@ pub enum Srtp {
     Require,
 }
 
-/// `media.learning`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Learning {
-    /// The signalled address only.
-    Off,
-    /// Once, early, and only for a stream that goes on.
-    Guarded,
-    /// Whenever it changes.
-    Always,
-}
-
 /// `[auth]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
@@ -177,69 +166,6 @@ pub struct Ban {
     pub length: Duration,
     /// Never refused.
     pub allow: Vec<Network>,
-}
-
-/// `[move]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Moving {
-    /// Pulls.
-    pub code: Box<str>,
-    /// Pushes.
-    pub push_code: Box<str>,
-    /// Before an extension: pick up, or pull if it is one's own.
-    pub pickup_codes: Vec<Box<str>>,
-    /// How Replaces is read.
-    pub replaces: ReplacesMode,
-    /// When the far leg is re-INVITEd.
-    pub re_invite: ReInvite,
-    /// Which of several calls.
-    pub select: Select,
-    /// How long the old device is held off; zero: not at all.
-    pub hold_off: Duration,
-    /// From what.
-    pub hold_off_scope: HoldOffScope,
-    /// Without media from the new device for so long, the call goes back; zero: never.
-    pub rollback: Duration,
-    /// How long the far side is kept when the old device dies; zero: not.
-    pub rescue: Duration,
-}
-
-/// `move.replaces`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReplacesMode {
-    /// RFC 3891 to the letter.
-    Strict,
-    /// What phones really send, from the owner only.
-    Lenient,
-    /// Not at all.
-    Off,
-}
-
-/// `move.re_invite`, also of a trunk
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReInvite {
-    /// Where the media cannot stay as it is.
-    WhenNeeded,
-    /// At each move.
-    Always,
-}
-
-/// `move.select`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Select {
-    /// The most recently answered.
-    Newest,
-    /// The one answered first.
-    Oldest,
-}
-
-/// `move.hold_off_scope`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HoldOffScope {
-    /// From the moved call.
-    Call,
-    /// From everything but emergency calls.
-    System,
 }
 
 /// `[[trunk]]`
@@ -278,15 +204,6 @@ pub struct TrunkAuth {
     pub password: Secret,
     /// The only realm that is answered; none: that of the first challenge.
     pub realm: Option<Box<str>>,
-}
-
-/// `[test]`
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Test {
-    /// Sends back what it hears.
-    pub echo: Option<Box<str>>,
-    /// Plays a tone.
-    pub tone: Option<Box<str>>,
 }
 
 /// A password or a URL with one; never shown.

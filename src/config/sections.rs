@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use super::error::Place;
 use super::resolved::{
-    Anchor, Auth, Ban, HoldOffScope, Http, Learning, Listen, Media, Moving, Node, ReInvite, ReplacesMode,
-    Resolved, Secret, Select, Srtp, StoreKind, Test, TlsFiles,
+    Anchor, Auth, Ban, Http, Listen, Media, Node, Resolved, Secret, Srtp, StoreKind, TlsFiles,
 };
 use super::tree::{Faults, Section, Taken, Tree};
 use super::{Network, Source, checks, trunks, users, values};
+use crate::media::relay::Learning;
+use crate::moving::hold_off::Scope;
+use crate::moving::star_code::Codes;
+use crate::moving::{self, ReInvite, ReplacesMode, SelectPolicy};
 use crate::registrar;
 use crate::sip::Transport;
 use crate::sip::digest::Algorithm;
@@ -28,8 +31,8 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let registrar = registrar(root.section_or_empty("registrar"));
     let domain = node.as_ref().map_or("", |node| &node.domain);
     let auth = auth(root.section_or_empty("auth"), domain);
-    let moving = moving(root.section_or_empty("move"));
-    let test = test(root.section_or_empty("test"));
+    let tests = test(root.section_or_empty("test"));
+    let moving = moving(root.section_or_empty("move"), tests);
     let accounts = users::read(&mut root, source, &auth);
     let trunks = trunks::read(&mut root, source);
     let routes = trunks::routes(&mut root, &trunks, &accounts);
@@ -45,7 +48,6 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         accounts: accounts.into_iter().map(|taken| taken.value).collect(),
         trunks: trunks.into_iter().map(|taken| taken.value).collect(),
         routes,
-        test,
     };
     checks::whole(&resolved, source, faults);
     resolved.registrar.own = own(&resolved);
@@ -265,46 +267,57 @@ fn ban(mut section: Section<'_>) -> Ban {
     Ban { failures, window: seconds(window), length: seconds(length), allow }
 }
 
-fn moving(mut section: Section<'_>) -> Moving {
-    let code = section.read("code", values::code).map_or_else(|| "*11".into(), |taken| taken.value);
-    let push_code = section.read("push_code", values::code).map_or_else(|| "*12".into(), |taken| taken.value);
-    let pickup = section.read_all("pickup_codes", values::code);
+fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> moving::Settings {
+    let default = moving::Settings::default();
+    let codes = codes(&mut section, tests);
     let modes =
         [("strict", ReplacesMode::Strict), ("lenient", ReplacesMode::Lenient), ("off", ReplacesMode::Off)];
     let replaces = section.choice("replaces", &modes);
     let re_invite = section.choice("re_invite", &RE_INVITE);
-    let select = section.choice("select", &[("newest", Select::Newest), ("oldest", Select::Oldest)]);
-    let hold_off = section.number("hold_off_s", 0..=DAY).map_or(30, |taken| taken.value);
-    let scopes = [("call", HoldOffScope::Call), ("system", HoldOffScope::System)];
-    let scope = section.choice("hold_off_scope", &scopes);
-    let rollback = section.number("rollback_ms", 0..=60_000).map_or(2000, |taken| taken.value);
-    let rescue = section.number("rescue_s", 0..=600).map_or(20, |taken| taken.value);
+    let select =
+        section.choice("select", &[("newest", SelectPolicy::Newest), ("oldest", SelectPolicy::Oldest)]);
+    let hold_off = section.number("hold_off_s", 0..=DAY).map(|taken| seconds(taken.value));
+    let scope = section.choice("hold_off_scope", &[("call", Scope::Call), ("system", Scope::System)]);
+    let rollback = section.number("rollback_ms", 0..=60_000);
+    let rescue = section.number("rescue_s", 0..=600).map(|taken| seconds(taken.value));
     section.finish();
-    Moving {
-        code,
-        push_code,
-        pickup_codes: pickup
-            .map_or_else(|| vec!["**".into()], |all| all.into_iter().map(|taken| taken.value).collect()),
-        replaces: replaces.unwrap_or(ReplacesMode::Lenient),
-        re_invite: re_invite.unwrap_or(ReInvite::WhenNeeded),
-        select: select.unwrap_or(Select::Newest),
-        hold_off: seconds(hold_off),
-        hold_off_scope: scope.unwrap_or(HoldOffScope::Call),
-        rollback: Duration::from_millis(rollback.into()),
-        rescue: seconds(rescue),
+    moving::Settings {
+        codes,
+        replaces: replaces.unwrap_or(default.replaces),
+        re_invite: re_invite.unwrap_or(default.re_invite),
+        select: select.unwrap_or(default.select),
+        hold_off: hold_off.unwrap_or(default.hold_off),
+        hold_off_scope: scope.unwrap_or(default.hold_off_scope),
+        rollback: rollback.map_or(default.rollback, |taken| Duration::from_millis(taken.value.into())),
+        rescue: rescue.unwrap_or(default.rescue),
     }
+}
+
+fn codes(section: &mut Section<'_>, [echo, tone]: [Option<Box<str>>; 2]) -> Codes {
+    let default = Codes::default();
+    let pull = section.read("code", values::code).map(|taken| taken.value);
+    let push = section.read("push_code", values::code).map(|taken| taken.value);
+    let pickup = section.read_all("pickup_codes", values::code);
+    let pickup = pickup.map(|all| all.into_iter().map(|taken| taken.value).collect());
+    Codes {
+        pull: pull.unwrap_or(default.pull),
+        push: push.unwrap_or(default.push),
+        pickup: pickup.unwrap_or(default.pickup),
+        echo,
+        tone,
+    }
+}
+
+/// `[test]`: the numbers of echo and tone.
+fn test(mut section: Section<'_>) -> [Option<Box<str>>; 2] {
+    let numbers = ["echo", "tone"].map(|key| section.read(key, values::code).map(|taken| taken.value));
+    section.finish();
+    numbers
 }
 
 /// The words of `re_invite`, of the node and of a trunk.
 pub(super) const RE_INVITE: [(&str, ReInvite); 2] =
     [("when-needed", ReInvite::WhenNeeded), ("always", ReInvite::Always)];
-
-fn test(mut section: Section<'_>) -> Test {
-    let echo = section.read("echo", values::code).map(|taken| taken.value);
-    let tone = section.read("tone", values::code).map(|taken| taken.value);
-    section.finish();
-    Test { echo, tone }
-}
 
 fn own(resolved: &Resolved) -> registrar::Own {
     let mut own = registrar::Own::default();

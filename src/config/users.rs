@@ -40,6 +40,7 @@ fn user<'f>(mut section: Section<'f>, source: &Source<'_>, auth: &Auth) -> Optio
         .map(|taken| taken.value);
     let algorithms = if section.has("algorithms") { algorithms(&mut section) } else { None };
     let login = section.read_secret("login", PhcString::parse).map(|taken| taken.value);
+    let admin = section.flag("admin").unwrap_or(false);
     let pin = section.read_secret("pin", PhcString::parse).map(|taken| taken.value);
     let hold_off = section.number("hold_off_s", 0..=86_400).map(|t| Duration::from_secs(t.value.into()));
     let watchers = section.read_all("watchers", super::sections::name).unwrap_or_default();
@@ -59,6 +60,7 @@ fn user<'f>(mut section: Section<'f>, source: &Source<'_>, auth: &Auth) -> Optio
         extension,
         algorithms: algorithms.unwrap_or_default(),
         login,
+        admin,
         pin,
         hold_off,
         watchers: watchers.into_iter().map(|taken| taken.value).collect(),

@@ -5,7 +5,10 @@
 //! operations are accepted at once and never refused: memory is what counts, the store keeps trying until they
 //! are written, and a later value of the same thing replaces an earlier one that was not yet written.
 
+use super::view::{MoveView, Page, PageQuery};
 use crate::base::UnixMillis;
+use crate::moving::hold_off;
+use crate::moving::snapshot::Snapshot;
 use crate::registrar::SavedAor;
 use crate::registrar::accounts::Account;
 
@@ -21,7 +24,7 @@ pub enum StoreOp {
     /// Write-behind: these are now the failure counters; one with no failures left goes.
     SaveFailures(Vec<FailureCounter>),
     /// Write-behind: a move as it stands, with its timeline.
-    SaveMove(Box<MoveRecord>),
+    SaveMove(Box<MoveView>),
     /// Answered: adds an account, or replaces the one of that name.
     PutAccount(Box<Account>),
     /// Answered: takes an account out. One that is not there is no error.
@@ -29,47 +32,32 @@ pub enum StoreOp {
         /// Its name.
         name: Box<str>,
     },
-    /// Answered: a device is held off from here on. Replaces the hold-off of that id.
-    PutHoldOff(Box<HoldOffRecord>),
-    /// Answered: a hold-off has ended.
+    /// Answered: a device is held off from here on. Replaces the row of the same move.
+    PutHoldOff(Box<hold_off::Row>),
+    /// Answered: a hold-off has ended. One that is not there is no error.
     RemoveHoldOff {
-        /// Its id.
-        id: Box<str>,
+        /// The move that had begun it.
+        move_id: Box<str>,
     },
-    /// Answered: the session information that a grant captured; replaces that of the same call if its
-    /// generation is higher, else [`StoreReply::Conflict`].
-    PutSnapshot(Box<SnapshotRecord>),
-    /// Answered: the call has ended, or its session information is of no use any more.
+    /// Answered: the session information that a grant captured. Replaces the row of the same move.
+    PutSnapshot(Box<Snapshot>),
+    /// Answered: the session information of a move is of no use any more. One that is not there is no error.
     RemoveSnapshot {
-        /// The call.
-        call: Box<str>,
+        /// The move.
+        move_id: Box<str>,
     },
-    /// Asks for moves, newest first.
+    /// Asks for moves without their timelines, newest first.
     ListMoves {
         /// Of this user only.
         user: Option<Box<str>>,
         /// Where and how much.
-        page: Page,
+        page: PageQuery,
     },
-    /// Asks for one move.
+    /// Asks for one move with its timeline.
     FindMove {
         /// Its id.
         id: Box<str>,
     },
-}
-
-/// A part of a list that is sorted by id, newest first (ids are ULIDs, so they sort by time).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Only what is older than this id.
-    pub before: Option<Box<str>>,
-    /// At most so many; the store gives at most [`Page::MAX`].
-    pub limit: u16,
-}
-
-impl Page {
-    /// Most items of one reply.
-    pub const MAX: u16 = 1000;
 }
 
 /// What a store answers.
@@ -77,19 +65,14 @@ impl Page {
 pub enum StoreReply {
     /// Written, or will be.
     Done,
-    /// Someone wrote a newer one, or the name is taken.
+    /// The name, an extension or a digest identity is another account's.
     Conflict,
     /// Not written, not read. What was asked is unchanged.
     Unavailable(Unavailable),
-    /// The moves asked for, and where the rest begins.
-    Moves {
-        /// Newest first.
-        items: Vec<MoveRecord>,
-        /// For [`Page::before`]; none at the end.
-        next: Option<Box<str>>,
-    },
+    /// The moves asked for.
+    Moves(Page<MoveView>),
     /// The move asked for.
-    Move(Option<Box<MoveRecord>>),
+    Move(Option<Box<MoveView>>),
 }
 
 /// Why a store cannot.
@@ -126,82 +109,11 @@ pub struct Loaded {
     /// Bindings that have not expired.
     pub bindings: Vec<SavedAor>,
     /// Hold-offs that have not ended.
-    pub hold_offs: Vec<HoldOffRecord>,
-    /// Session information of calls that had not ended when the node stopped.
-    pub snapshots: Vec<SnapshotRecord>,
+    pub hold_offs: Vec<hold_off::Row>,
+    /// Session information of moves that were under way when the node stopped.
+    pub snapshots: Vec<Snapshot>,
     /// Failure counters.
     pub failures: Vec<FailureCounter>,
-}
-
-/// Who may not touch which call until when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HoldOffRecord {
-    /// Of the hold-off.
-    pub id: Box<str>,
-    /// Whose device it is.
-    pub user: Box<str>,
-    /// The device that gave the call away.
-    pub device: Box<str>,
-    /// The device that has it.
-    pub new_device: Box<str>,
-    /// The call.
-    pub call: Box<str>,
-    /// The move that began it.
-    pub move_id: Box<str>,
-    /// `call` or `system`.
-    pub scope: Box<str>,
-    /// When it began.
-    pub began: UnixMillis,
-    /// When it ends. With `began` it says the length, whatever the clock has done since.
-    pub ends: UnixMillis,
-}
-
-/// A move as it stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct MoveRecord {
-    /// ULID.
-    pub id: Box<str>,
-    /// The call.
-    pub call: Box<str>,
-    /// Whose call.
-    pub user: Box<str>,
-    /// From where.
-    pub from_device: Option<Box<str>>,
-    /// To where.
-    pub to_device: Option<Box<str>>,
-    /// What asked for it (`star_code`, `replaces`, …).
-    pub trigger: Box<str>,
-    /// requested, authorized, ringing, negotiating, switching, done, rolled_back, refused.
-    pub state: Box<str>,
-    /// Why it was refused or rolled back.
-    pub reason: Option<Box<str>>,
-    /// Silence at the far side, ms.
-    pub gap_ms: Option<f64>,
-    /// Packets lost in the switch.
-    pub lost: Option<u64>,
-    /// When it was asked for.
-    pub began: UnixMillis,
-    /// When it came to an end.
-    pub ended: Option<UnixMillis>,
-    /// What happened, in order, as JSON.
-    pub timeline: String,
-}
-
-/// The session information of move.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotRecord {
-    /// The call.
-    pub call: Box<str>,
-    /// Rises with each move of the call.
-    pub generation: u64,
-    /// Whose call.
-    pub user: Box<str>,
-    /// The device that had it.
-    pub device: Box<str>,
-    /// When it was taken.
-    pub taken: UnixMillis,
-    /// Dialogs, descriptions and media state, as JSON.
-    pub state: String,
 }
 
 /// Failed attempts of one kind against one key.

@@ -32,6 +32,8 @@ pub struct Account {
     pub algorithms: Vec<Algorithm>,
     /// Verifies a login at the page and the API.
     pub login: Option<PhcString>,
+    /// Whether the login may ask for the scope `admin`.
+    pub admin: bool,
     /// Verifies the PIN given at a shared device.
     pub pin: Option<PhcString>,
     /// How long the old device is held off after a move; none: the node's setting.

@@ -170,16 +170,14 @@ impl Registrar {
         due
     }
 
-    /// Everything that is not written yet, at once: for a shutdown.
+    /// Everything that is not written yet, due or not: for a shutdown.
     pub fn take_all_saves(&mut self, now: Now) -> Vec<SavedAor> {
-        let later = Now { at: now.at + SAVE_REFRESH + SAVE_CHANGE, unix: now.unix };
-        while let Some(handle) = self.saves.expire(later.at) {
-            if let Some(aor) = self.aors.get_mut(handle).filter(|aor| aor.save != Timestamp::NEVER) {
+        let waiting = self.aors.iter().filter(|(_, aor)| aor.save != Timestamp::NEVER);
+        let waiting: Vec<_> = waiting.map(|(handle, _)| handle).collect();
+        for handle in &waiting {
+            if let Some(aor) = self.aors.get_mut(*handle) {
                 aor.save = now.at;
-                self.saves.push(now.at, handle);
-            }
-            if self.saves.next().is_none_or(|next| next <= now.at) {
-                break;
+                self.saves.push(now.at, *handle);
             }
         }
         self.take_saves(now, usize::MAX)
