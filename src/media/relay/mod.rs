@@ -3,12 +3,399 @@
 //! The engine compiles its decisions into flat routes by [`MediaCommand`]; a media thread owns one [`Relay`] and
 //! is told in return what happened by [`MediaEvent`]. The relay itself is sans-IO: packets and time go in,
 //! packets and events come out through an [`Outlet`].
+//!
+//! ```text
+//!  packet ─► slot ─► well formed? ─► source? ─► count, digit ─► for each sink: place in its stream ─► send
+//!              └ DropReason at every step; nothing is dropped without a name
+//! ```
 
+mod commands;
+mod egress;
+pub mod g711;
+mod latch;
+mod reception;
+mod route;
+mod rtcp;
+mod sound;
 mod stats;
 mod types;
 
-pub use stats::{DropReason, PortStats, Reported};
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use egress::{Arrival, Feed};
+use route::{Admitted, Route};
+use rtcp::Crossing;
+pub use stats::{DropReason, PortStats, Reported, Totals};
 pub use types::{
     Ingress, Kind, Law, Learning, MediaCommand, MediaEvent, PayloadMap, PortId, PortPair, Prompt, Sending,
     Sink, Sound, Voice,
 };
+
+use crate::base::{Random, TimerHeap, Timestamp};
+use crate::wire::rtcp::Writer;
+use crate::wire::rtp::HEADER;
+
+/// No packet that is longer is carried; an Ethernet frame holds less.
+pub const MAX_PACKET: usize = 1500;
+
+/// Which of the two sockets of a port.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Component {
+    /// The even port.
+    Rtp,
+    /// The odd one.
+    Rtcp,
+}
+
+/// Where packets and events of a relay go.
+pub trait Outlet {
+    /// Sends a packet from a socket of `slot`. False if the system refused.
+    fn send(&mut self, slot: u32, component: Component, to: SocketAddr, packet: &[u8]) -> bool;
+    /// Tells the engine.
+    fn event(&mut self, event: MediaEvent);
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// It went to so many receivers.
+    Forwarded(u8),
+    /// It went nowhere. (Where one of two receivers could not have it, that is counted, and this says the other.)
+    Dropped(DropReason),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    Quiet(u32, u32),
+    Sound(u32, u32),
+}
+
+/// The routes of one media thread.
+pub struct Relay {
+    thread: u8,
+    routes: Vec<Route>,
+    timers: TimerHeap<Timer>,
+    random: Random,
+    report: Writer,
+    totals: Totals,
+}
+
+impl Relay {
+    /// Without ports yet. `random` mints SSRCs and CNAMEs.
+    #[must_use]
+    pub fn new(thread: u8, random: Random) -> Self {
+        let (routes, timers) = (Vec::new(), TimerHeap::default());
+        Self { thread, routes, timers, random, report: Writer::default(), totals: Totals::default() }
+    }
+
+    /// Makes one more slot, for a pair of sockets that was bound.
+    pub fn add_port(&mut self) -> PortId {
+        let slot = u32::try_from(self.routes.len()).unwrap_or(u32::MAX);
+        self.routes.push(Route::default());
+        PortId { thread: self.thread, slot }
+    }
+
+    /// Sums over all ports since the start.
+    #[must_use]
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// Takes a packet that arrived on a socket of `slot`, and sends it on, rewritten in place.
+    pub fn handle_packet(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        component: Component,
+        src: SocketAddr,
+        packet: &mut [u8],
+        out: &mut impl Outlet,
+    ) -> Verdict {
+        let result = match component {
+            _ if packet.len() > MAX_PACKET => Err(DropReason::TooLong),
+            Component::Rtp => self.handle_rtp(now, slot, src, packet, out),
+            Component::Rtcp => self.handle_rtcp(now, slot, src, packet, out),
+        };
+        match result {
+            Ok(receivers) => Verdict::Forwarded(receivers),
+            Err(reason) => {
+                self.count(slot, reason);
+                Verdict::Dropped(reason)
+            }
+        }
+    }
+
+    fn handle_rtp(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        src: SocketAddr,
+        packet: &mut [u8],
+        out: &mut impl Outlet,
+    ) -> Result<u8, DropReason> {
+        let port = PortId { thread: self.thread, slot };
+        let route = self.routes.get_mut(slot as usize).ok_or(DropReason::Unused)?;
+        if route.open && route.expected.kind == Kind::Opaque {
+            return self.handle_opaque(now, port, src, packet, out);
+        }
+        let admitted = route.admit(now, slot, src, packet)?;
+        self.totals.received += 1;
+        if admitted.first {
+            out.event(MediaEvent::Heard { port });
+        }
+        if let Some(addr) = admitted.learned {
+            out.event(MediaEvent::Latched { port, addr });
+        }
+        if let Some(digit) = admitted.digit {
+            out.event(MediaEvent::Dtmf { port, digit });
+        }
+        self.to_sinks(slot, |relay, n| relay.forward(now, slot, n, &admitted, packet, out))
+    }
+
+    /// Runs `forward` for each sink of a port. The reason of the last failure is the packet's if none had it.
+    fn to_sinks(
+        &mut self,
+        slot: u32,
+        mut forward: impl FnMut(&mut Self, usize) -> Result<(), DropReason>,
+    ) -> Result<u8, DropReason> {
+        let sinks = self.routes.get(slot as usize).map_or(0, |route| route.sinks.len());
+        let (mut receivers, mut refused) = (0, None);
+        for n in 0..sinks {
+            match (forward(self, n), refused) {
+                (Ok(()), _) => receivers += 1,
+                (Err(reason), None) => refused = Some(reason),
+                (Err(reason), Some(_)) => self.count(slot, reason),
+            }
+        }
+        match (receivers, refused) {
+            (0, reason) => Err(reason.unwrap_or(DropReason::NoSink)),
+            (_, Some(reason)) => {
+                self.count(slot, reason);
+                Ok(receivers)
+            }
+            (_, None) => Ok(receivers),
+        }
+    }
+
+    /// Sends an admitted packet to sink `n` of its port.
+    fn forward(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        n: usize,
+        admitted: &Admitted,
+        packet: &mut [u8],
+        out: &mut impl Outlet,
+    ) -> Result<(), DropReason> {
+        let from = self.routes.get(slot as usize).ok_or(DropReason::Unused)?;
+        let sink = from.sinks.get(n).ok_or(DropReason::NoSink)?;
+        let payload_type = match &sink.map {
+            None => admitted.header.payload_type,
+            Some(map) => map
+                .get(usize::from(admitted.header.payload_type))
+                .copied()
+                .filter(|p| *p < 128)
+                .ok_or(DropReason::NotAgreed)?,
+        };
+        let arrival = Arrival {
+            event: admitted.event,
+            marks: from.expected.kind == Kind::Audio,
+            ..Arrival::of(&admitted.header, admitted.feed, admitted.extended, from.expected.clock_rate)
+        };
+        let (to, life) = (sink.to, sink.life);
+        let route = self.routes.get_mut(to as usize).filter(|r| r.open && r.life == life);
+        let route = route.ok_or(DropReason::NoSink)?;
+        if route.player.is_some() {
+            return Err(DropReason::Covered);
+        }
+        let target = route.target.ok_or(DropReason::NoRemote)?;
+        let before = route.egress.last_at();
+        let place = route.egress.place(now, &arrival).ok_or(DropReason::Late)?;
+        if place.joined && route.awaited.is_some_and(|awaited| awaited.slot == slot) {
+            route.awaited = None;
+            let gap_us = before.map_or(0, |at| now.since(at).as_micros() as u64);
+            let lost = route.egress.packets_in(gap_us);
+            out.event(MediaEvent::Swapped { far: PortId { thread: self.thread, slot: to }, gap_us, lost });
+        }
+        let mut header = admitted.header;
+        header.payload_type = payload_type;
+        (header.sequence, header.timestamp, header.marker) = (place.sequence, place.timestamp, place.marker);
+        header.ssrc = route.egress.ssrc();
+        header.write(packet);
+        self.emit(to, target, packet, usize::from(header.payload_end - header.payload_at), out)
+    }
+
+    fn emit(
+        &mut self,
+        slot: u32,
+        target: SocketAddr,
+        packet: &[u8],
+        octets: usize,
+        out: &mut impl Outlet,
+    ) -> Result<(), DropReason> {
+        if !out.send(slot, Component::Rtp, target, packet) {
+            return Err(DropReason::SendFailed);
+        }
+        if let Some(route) = self.routes.get_mut(slot as usize) {
+            route.stats.sent += 1;
+            route.stats.sent_bytes += packet.len() as u64;
+            route.sent_octets += octets as u64;
+        }
+        self.totals.sent += 1;
+        Ok(())
+    }
+
+    #[cold]
+    fn handle_opaque(
+        &mut self,
+        now: Timestamp,
+        port: PortId,
+        src: SocketAddr,
+        packet: &[u8],
+        out: &mut impl Outlet,
+    ) -> Result<u8, DropReason> {
+        let route = self.routes.get_mut(port.slot as usize).ok_or(DropReason::Unused)?;
+        let (first, learned) = route.admit_opaque(now, src, packet.len())?;
+        self.totals.received += 1;
+        if first {
+            out.event(MediaEvent::Heard { port });
+        }
+        if let Some(addr) = learned {
+            out.event(MediaEvent::Latched { port, addr });
+        }
+        self.to_sinks(port.slot, |relay, n| {
+            let from = relay.routes.get(port.slot as usize).ok_or(DropReason::Unused)?;
+            let (to, route) = sink(&relay.routes, from, n)?;
+            let target = route.target.ok_or(DropReason::NoRemote)?;
+            relay.emit(to, target, packet, packet.len(), out)
+        })
+    }
+
+    fn handle_rtcp(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        src: SocketAddr,
+        bytes: &[u8],
+        out: &mut impl Outlet,
+    ) -> Result<u8, DropReason> {
+        let route = self.routes.get_mut(slot as usize).filter(|r| r.open).ok_or(DropReason::Unused)?;
+        let packets = crate::wire::rtcp::parse(bytes).map_err(|_| DropReason::NotRtcp)?;
+        route.admit_rtcp(now, src, &packets)?;
+        self.to_sinks(slot, |relay, n| {
+            let from = relay.routes.get(slot as usize).ok_or(DropReason::Unused)?;
+            let (to, route) = sink(&relay.routes, from, n)?;
+            if to == slot {
+                return Err(DropReason::NothingToSay);
+            }
+            let target = route.rtcp_target.ok_or(DropReason::NoRemote)?;
+            let crossing = Crossing {
+                from: slot,
+                reported: &from.egress,
+                to,
+                stream: &route.egress,
+                packets: route.stats.sent,
+                octets: route.sent_octets,
+                cname: &route.cname,
+            };
+            if !crossing.translate(&packets, &mut relay.report) {
+                return Err(DropReason::NothingToSay);
+            }
+            if !out.send(to, Component::Rtcp, target, relay.report.bytes()) {
+                return Err(DropReason::SendFailed);
+            }
+            if let Some(route) = relay.routes.get_mut(to as usize) {
+                route.stats.rtcp_sent += 1;
+            }
+            Ok(())
+        })
+    }
+
+    /// When [`Relay::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    /// Plays what is due, and tells who has been quiet for too long.
+    pub fn handle_timeout(&mut self, now: Timestamp, out: &mut impl Outlet) {
+        while let Some(timer) = self.timers.expire(now) {
+            match timer {
+                Timer::Quiet(slot, generation) => self.check_quiet(now, slot, generation, out),
+                Timer::Sound(slot, generation) => self.play(now, slot, generation, out),
+            }
+        }
+    }
+
+    fn check_quiet(&mut self, now: Timestamp, slot: u32, generation: u32, out: &mut impl Outlet) {
+        let Some(route) = self.routes.get_mut(slot as usize) else { return };
+        let Some(timeout) = route.expected.timeout.filter(|_| route.open && route.generation == generation)
+        else {
+            return;
+        };
+        let due = route.last_heard + timeout;
+        if due <= now && !route.quiet_told {
+            route.quiet_told = true;
+            out.event(MediaEvent::Quiet { port: PortId { thread: self.thread, slot } });
+        }
+        // While it stays quiet, one look per timeout notices when it no longer is.
+        self.timers.push(if due > now { due } else { now + timeout }, Timer::Quiet(slot, generation));
+    }
+
+    fn play(&mut self, now: Timestamp, slot: u32, generation: u32, out: &mut impl Outlet) {
+        let Some(route) = self.routes.get_mut(slot as usize).filter(|r| r.playing == generation) else {
+            return;
+        };
+        let Some(player) = &mut route.player else { return };
+        let mut frame = player.next(now);
+        self.timers.push(player.due(), Timer::Sound(slot, generation));
+        if frame.finished {
+            out.event(MediaEvent::Played { port: PortId { thread: self.thread, slot } });
+        }
+        let Some(target) = route.target else { return };
+        let feed = Feed { slot: u32::MAX, ssrc: 0, run: generation };
+        let arrival = Arrival::of(&frame.header, feed, frame.extended, 8000);
+        let Some(place) = route.egress.place(now, &arrival) else { return };
+        let header = &mut frame.header;
+        (header.sequence, header.timestamp, header.marker) = (place.sequence, place.timestamp, place.marker);
+        header.ssrc = route.egress.ssrc();
+        header.write_new(&mut frame.bytes);
+        if let Err(reason) = self.emit(slot, target, &frame.bytes, frame.bytes.len() - HEADER, out) {
+            self.count(slot, reason);
+        }
+    }
+
+    /// Takes a port out of service after a fault of ours; its other end falls silent, everybody else goes on.
+    pub fn fail(&mut self, slot: u32, out: &mut impl Outlet) {
+        if let Some(route) = self.routes.get_mut(slot as usize) {
+            route.release();
+            out.event(MediaEvent::Failed { port: PortId { thread: self.thread, slot } });
+        }
+    }
+
+    /// The route of a port of this thread that is open.
+    fn open(&mut self, port: PortId) -> Option<&mut Route> {
+        if port.thread != self.thread {
+            return None;
+        }
+        self.routes.get_mut(port.slot as usize).filter(|route| route.open)
+    }
+
+    #[cold]
+    fn count(&mut self, slot: u32, reason: DropReason) {
+        if let Some(route) = self.routes.get_mut(slot as usize) {
+            route.stats.count(reason);
+        }
+        self.totals.count(reason);
+    }
+}
+
+/// Sink `n` of a route, if the slot still is in the life that was meant.
+fn sink<'a>(routes: &'a [Route], from: &Route, n: usize) -> Result<(u32, &'a Route), DropReason> {
+    let sink = from.sinks.get(n).ok_or(DropReason::NoSink)?;
+    let route = routes.get(sink.to as usize).filter(|r| r.open && r.life == sink.life);
+    Ok((sink.to, route.ok_or(DropReason::NoSink)?))
+}

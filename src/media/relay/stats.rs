@@ -107,7 +107,27 @@ impl PortStats {
         self.dropped.iter().sum()
     }
 
-    #[expect(dead_code, reason = "the relay follows")]
+    pub(super) fn count(&mut self, reason: DropReason) {
+        if let Some(count) = self.dropped.get_mut(reason as usize) {
+            *count += 1;
+        }
+    }
+}
+
+/// Sums over all ports of a relay since its start, for metrics: they only go up.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Totals {
+    /// RTP packets accepted.
+    pub received: u64,
+    /// RTP packets sent.
+    pub sent: u64,
+    /// Lost on the way to us; counted when a port is released.
+    pub lost: u64,
+    /// Dropped packets by reason, in the order of [`DropReason::ALL`].
+    pub dropped: [u64; DropReason::ALL.len()],
+}
+
+impl Totals {
     pub(super) fn count(&mut self, reason: DropReason) {
         if let Some(count) = self.dropped.get_mut(reason as usize) {
             *count += 1;

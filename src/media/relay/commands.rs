@@ -1,0 +1,96 @@
+//! What the engine asks, done between two packets.
+
+use smallvec::SmallVec;
+
+use super::route::{Awaited, Outgoing};
+use super::sound::Player;
+use super::{MediaCommand, MediaEvent, Outlet, PortId, Relay, Sink, Timer};
+use crate::base::Timestamp;
+
+/// A leg is heard by one other; while a move is pending, by two.
+const MAX_SINKS: usize = 2;
+
+impl Relay {
+    /// Carries out a command. Commands for other threads and for slots that do not exist change nothing;
+    /// `OpenPorts` is the shell's own.
+    pub fn handle_command(&mut self, now: Timestamp, command: MediaCommand, out: &mut impl Outlet) {
+        if command.thread() != self.thread {
+            return;
+        }
+        match command {
+            MediaCommand::OpenPorts { .. } => {}
+            MediaCommand::Configure { port, ingress } => {
+                let Some(route) = self.routes.get_mut(port.slot as usize) else { return };
+                route.configure(now, &ingress, &mut self.random);
+                if let Some(timeout) = route.expected.timeout {
+                    self.timers.push(now + timeout, Timer::Quiet(port.slot, route.generation));
+                }
+            }
+            MediaCommand::SetSinks { port, sinks } => self.set_sinks(port, sinks),
+            MediaCommand::Swap { far, old, new, to_far, to_new } => {
+                self.swap([far, old, new], to_far, to_new, out);
+            }
+            MediaCommand::Echo { port } => self.set_sinks(port, SmallVec::from_elem(Sink::plain(port), 1)),
+            MediaCommand::Play { port, sound, voice } => {
+                let Some(route) = self.open(port) else { return };
+                let generation = route.play(Player::new(now, sound, voice));
+                self.timers.push(now, Timer::Sound(port.slot, generation));
+            }
+            MediaCommand::Stop { port } => {
+                let Some(route) = self.open(port) else { return };
+                route.player = None;
+                route.sinks.retain(|sink| sink.to != port.slot);
+            }
+            MediaCommand::Report { port } => {
+                if let Some(route) = self.routes.get(port.slot as usize) {
+                    out.event(MediaEvent::Stats { port, stats: Box::new(route.stats()) });
+                }
+            }
+            MediaCommand::Release { port } => self.release(port, out),
+        }
+    }
+
+    /// Who becomes a sink anew joins the stream anew: what it did not get before was not lost on the way.
+    fn set_sinks(&mut self, port: PortId, sinks: SmallVec<[Sink; 2]>) {
+        let mut outgoing = SmallVec::<[Outgoing; MAX_SINKS]>::new();
+        for Sink { to, map } in sinks.into_iter().filter(|s| s.to.thread == port.thread).take(MAX_SINKS) {
+            let Some(route) = self.routes.get(to.slot as usize) else { continue };
+            outgoing.push(Outgoing { to: to.slot, life: route.life, map });
+        }
+        let Some(route) = self.open(port) else { return };
+        route.moved &= outgoing.is_empty();
+        let before = std::mem::replace(&mut route.sinks, outgoing);
+        let now: SmallVec<[u32; MAX_SINKS]> = route.sinks.iter().map(|s| s.to).collect();
+        for slot in now {
+            if before.iter().all(|sink| sink.to != slot)
+                && let Some(route) = self.routes.get_mut(slot as usize)
+            {
+                route.egress.part();
+            }
+        }
+    }
+
+    fn swap(&mut self, [far, old, new]: [PortId; 3], to_far: Sink, to_new: Sink, out: &mut impl Outlet) {
+        if let Some(port) = [far, new].into_iter().find(|port| self.open(*port).is_none()) {
+            out.event(MediaEvent::Failed { port });
+            return;
+        }
+        if let Some(route) = self.open(old) {
+            route.sinks.clear();
+            route.player = None;
+            route.moved = true;
+        }
+        self.set_sinks(new, SmallVec::from_elem(to_far, 1));
+        self.set_sinks(far, SmallVec::from_elem(to_new, 1));
+        if let Some(route) = self.open(far) {
+            route.awaited = Some(Awaited { slot: new.slot });
+        }
+    }
+
+    fn release(&mut self, port: PortId, out: &mut impl Outlet) {
+        let Some(route) = self.routes.get_mut(port.slot as usize) else { return };
+        let stats = route.release();
+        self.totals.lost += stats.lost.max(0).cast_unsigned();
+        out.event(MediaEvent::Stats { port, stats: Box::new(stats) });
+    }
+}

@@ -1,0 +1,261 @@
+//! One port: who is at its other end, where what arrives goes, and the stream that leaves.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use super::egress::{Egress, Feed};
+use super::latch::{Admission, Latch};
+use super::reception::{Place, Reception};
+use super::sound::Player;
+use super::{DropReason, Ingress, Kind, PayloadMap, PortStats, Reported};
+use crate::base::{Random, Timestamp};
+use crate::wire::rtcp::Packet;
+use crate::wire::rtp::{EventDecoder, Header, RtpError, TelephoneEvent};
+
+/// A move that the far leg has not heard of yet: who is to be heard next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaited {
+    pub slot: u32,
+}
+
+/// A sink as the path needs it.
+pub(super) struct Outgoing {
+    /// The slot out of which packets go.
+    pub to: u32,
+    /// The life of that slot that is meant: after a release it is somebody else's.
+    pub life: u32,
+    pub map: Option<PayloadMap>,
+}
+
+/// What the settings say of packets that arrive.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Expected {
+    pub kind: Kind,
+    pub clock_rate: u32,
+    pub telephone_event: Option<u8>,
+    pub report_dtmf: bool,
+    pub timeout: Option<Duration>,
+}
+
+/// An RTP packet that was let in.
+pub(super) struct Admitted {
+    pub header: Header,
+    pub feed: Feed,
+    pub extended: u32,
+    pub event: bool,
+    pub learned: Option<SocketAddr>,
+    pub first: bool,
+    pub digit: Option<char>,
+}
+
+/// A port. Fields that every packet touches come first.
+#[derive(Default)]
+pub(super) struct Route {
+    /// Opened by `Configure`, until `Release`.
+    pub open: bool,
+    /// The call was moved away from the device at the other end.
+    pub moved: bool,
+    pub quiet_told: bool,
+    heard: bool,
+    pub expected: Expected,
+    pub target: Option<SocketAddr>,
+    pub last_heard: Timestamp,
+    pub sinks: SmallVec<[Outgoing; 2]>,
+    pub latch: Latch,
+    pub reception: Reception,
+    pub egress: Egress,
+    pub stats: PortStats,
+    pub awaited: Option<Awaited>,
+    pub player: Option<Box<Player>>,
+    pub rtcp_target: Option<SocketAddr>,
+    pub sent_octets: u64,
+    pub cname: [u8; 16],
+    events: EventDecoder,
+    /// To be told with the next packet that goes on.
+    learned: Option<SocketAddr>,
+    reported: Option<Reported>,
+    /// Goes up with every release.
+    pub life: u32,
+    /// Tells the timer of the settings in force from those of earlier ones.
+    pub generation: u32,
+    /// The same for sounds.
+    pub playing: u32,
+}
+
+impl Route {
+    /// Takes a (new) description of the other end.
+    pub(super) fn configure(&mut self, now: Timestamp, ingress: &Ingress, random: &mut Random) {
+        if !self.open {
+            self.open = true;
+            self.egress = Egress::new(random.bits() as u32);
+            for (place, byte) in self.cname.iter_mut().zip(random.tag().bytes()) {
+                *place = byte;
+            }
+        }
+        if self.latch.configure(ingress) {
+            self.heard = false;
+        }
+        self.expected = Expected {
+            kind: ingress.kind,
+            clock_rate: ingress.clock_rate.max(1),
+            telephone_event: ingress.telephone_event,
+            report_dtmf: ingress.report_dtmf,
+            timeout: ingress.timeout,
+        };
+        self.quiet_told = false;
+        self.last_heard = now;
+        self.generation = self.generation.wrapping_add(1);
+        if self.target.is_none() {
+            // What was not sent meanwhile is no loss of the network.
+            self.egress.part();
+        }
+        self.aim();
+    }
+
+    /// Works out where packets go; called when that may have changed, not for each packet.
+    fn aim(&mut self) {
+        (self.target, self.rtcp_target) = (self.latch.rtp_target(), self.latch.rtcp_target());
+    }
+
+    /// Puts the route back to one never used; what it leaves is its counters.
+    pub(super) fn release(&mut self) -> PortStats {
+        let stats = self.stats();
+        *self = Self {
+            life: self.life.wrapping_add(1),
+            generation: self.generation.wrapping_add(1),
+            playing: self.playing.wrapping_add(1),
+            ..Self::default()
+        };
+        stats
+    }
+
+    /// Begins a sound in place of the one before; gives the number that its timer must carry.
+    pub(super) fn play(&mut self, player: Player) -> u32 {
+        self.playing = self.playing.wrapping_add(1);
+        self.player = Some(Box::new(player));
+        self.playing
+    }
+
+    /// Lets a packet in, or says why not. The order is that of design: well formed, from the right source, ours.
+    pub(super) fn admit(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        src: SocketAddr,
+        packet: &[u8],
+    ) -> Result<Admitted, DropReason> {
+        if !self.open {
+            return Err(DropReason::Unused);
+        }
+        let header = Header::parse(packet).map_err(|error| match error {
+            RtpError::Rtcp => DropReason::RtcpOnRtp,
+            RtpError::Size | RtpError::Version | RtpError::Truncated => DropReason::NotRtp,
+        })?;
+        let reception = &self.reception;
+        match self.latch.admit(now, src, || reception.carried_on_by(&header)) {
+            Admission::Refused => return Err(DropReason::WrongSource),
+            Admission::Known => {}
+            Admission::Signalled => {
+                self.learned = None;
+                self.aim();
+            }
+            Admission::Learned => {
+                self.learned = Some(src);
+                self.aim();
+            }
+        }
+        self.last_heard = now;
+        self.quiet_told = false;
+        self.stats.received += 1;
+        self.stats.received_bytes += packet.len() as u64;
+        let event = self.expected.telephone_event == Some(header.payload_type);
+        let place = self.reception.receive(&header);
+        if self.moved {
+            return Err(DropReason::Moved);
+        }
+        let digit = if event {
+            let payload = TelephoneEvent::parse(header.payload(packet));
+            payload.and_then(|e| self.events.receive(header.ssrc, header.timestamp, e))
+        } else {
+            self.reception.measure(now, &header, self.expected.clock_rate);
+            None
+        };
+        let Place::At { extended, run } = place else { return Err(DropReason::Late) };
+        Ok(Admitted {
+            header,
+            feed: Feed { slot, ssrc: header.ssrc, run },
+            extended,
+            event,
+            learned: self.learned.take(),
+            first: !std::mem::replace(&mut self.heard, true),
+            digit: digit.filter(|_| self.expected.report_dtmf),
+        })
+    }
+
+    /// Lets a packet that is not RTP in, by its source alone.
+    pub(super) fn admit_opaque(
+        &mut self,
+        now: Timestamp,
+        src: SocketAddr,
+        len: usize,
+    ) -> Result<(bool, Option<SocketAddr>), DropReason> {
+        let admission = self.latch.admit(now, src, || false);
+        match admission {
+            Admission::Refused => return Err(DropReason::WrongSource),
+            Admission::Known => {}
+            Admission::Signalled | Admission::Learned => self.aim(),
+        }
+        let first = !self.heard;
+        self.heard = true;
+        (self.last_heard, self.quiet_told) = (now, false);
+        self.stats.received += 1;
+        self.stats.received_bytes += len as u64;
+        if self.moved {
+            return Err(DropReason::Moved);
+        }
+        Ok((first, (admission == Admission::Learned).then_some(src)))
+    }
+
+    /// Lets RTCP in, and keeps what it says of our stream.
+    pub(super) fn admit_rtcp(
+        &mut self,
+        now: Timestamp,
+        src: SocketAddr,
+        packets: &[Packet<'_>],
+    ) -> Result<(), DropReason> {
+        let sender = packets.first().and_then(Packet::sender);
+        let same_sender = sender.is_some() && sender == self.reception.ssrc();
+        if !self.latch.admit_rtcp(src, same_sender) {
+            return Err(DropReason::WrongSource);
+        }
+        self.aim();
+        (self.last_heard, self.quiet_told) = (now, false);
+        self.stats.rtcp_received += 1;
+        let clock = u64::from(self.expected.clock_rate.max(1));
+        let blocks = packets.iter().flat_map(Packet::report_blocks);
+        if let Some(block) = blocks.filter(|b| b.ssrc == self.egress.ssrc()).last() {
+            let jitter = u64::from(block.jitter) * 1_000_000 / clock;
+            self.reported = Some(Reported {
+                fraction_lost: block.fraction_lost,
+                lost: block.lost,
+                jitter_us: u32::try_from(jitter).unwrap_or(u32::MAX),
+            });
+        }
+        if self.moved { Err(DropReason::Moved) } else { Ok(()) }
+    }
+
+    /// The counters as they are.
+    pub(super) fn stats(&self) -> PortStats {
+        PortStats {
+            lost: self.reception.lost(),
+            expected: self.reception.expected(),
+            jitter_us: u32::try_from(self.reception.jitter().as_micros()).unwrap_or(u32::MAX),
+            reported: self.reported,
+            source: self.latch.source(),
+            source_ssrc: self.reception.ssrc(),
+            ..self.stats.clone()
+        }
+    }
+}
