@@ -1,1 +1,22 @@
 //! The B2BUA: calls, legs, forks, dial plan, call records.
+//!
+//! A call joins two legs; a leg is one dialog with one party. Everything works on one [`Core`]; each file beside
+//! this one adds one job to it: [`setup`] (INVITE out), [`answer`] (what comes back), [`modify`] (re-INVITE,
+//! UPDATE), [`release`] (BYE, CANCEL), [`pass`] (INFO, MESSAGE), [`media`] (descriptions, ports, routes).
+//! What the layers above must know is told in [`Happened`].
+
+pub mod answer;
+pub mod core;
+pub mod dial_plan;
+pub mod headers;
+pub mod media;
+pub mod model;
+pub mod modify;
+pub mod pass;
+pub mod record;
+pub mod release;
+pub mod settings;
+pub mod setup;
+
+pub use self::core::{Core, Gone, Happened, Owner};
+pub use self::model::{Call, CallHandle, CallState, Leg, LegHandle, LegState, Party, Purpose, Role, Service, Side};

@@ -1,1 +1,206 @@
-//! Dialogs (RFC 3261 12).
+//! Dialogs (RFC 3261 12): identity, sequence numbers, route set, remote target.
+//!
+//! The dialog writes the head of every request in it; what the request says beyond that is its user's.
+
+use bytes::Bytes;
+
+use super::{Flow, Refusal};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method};
+
+/// Hops a request of ours may take (RFC 3261 8.1.1.6).
+pub const MAX_FORWARDS: u32 = 70;
+
+/// Routes kept of a dialog; more is an attack on the size of our requests.
+const MAX_ROUTES: usize = 16;
+
+/// Which side of the dialog the far end may speak for: what it must match in a request (RFC 3261 12.2.2).
+#[derive(Clone, Debug)]
+pub struct Dialog {
+    /// Call-ID, shared by both sides.
+    pub call_id: Box<str>,
+    /// Our tag.
+    pub local_tag: Box<str>,
+    /// Their tag; empty until they have given one.
+    pub remote_tag: Box<str>,
+    /// The value of From in our requests without the tag.
+    pub local: Box<str>,
+    /// The value of To in our requests without the tag.
+    pub remote: Box<str>,
+    /// The URI of our Contact in this dialog.
+    pub contact: Box<str>,
+    /// Our last CSeq number.
+    pub local_cseq: u32,
+    /// Their last CSeq number.
+    pub remote_cseq: Option<u32>,
+    /// The CSeq number of their last INVITE: what the ACK of our 2xx must carry (RFC 3261 13.2.2.4).
+    pub remote_invite: Option<u32>,
+    /// Where our requests go (the URI of their Contact).
+    pub target: Box<str>,
+    /// The route set, first hop first.
+    pub routes: Vec<Box<str>>,
+    /// The way to the first hop.
+    pub flow: Flow,
+    /// The sent-by of Via (`host:port`) on that flow.
+    pub sent_by: Box<str>,
+}
+
+/// Which header of a request the remote party's dialog data is read from.
+fn routes_of(message: &Message) -> impl DoubleEndedIterator<Item = Box<str>> {
+    let list: Vec<Box<str>> = message
+        .values(HeaderName::RecordRoute)
+        .filter_map(|value| std::str::from_utf8(value).ok())
+        .take(MAX_ROUTES)
+        .map(Box::from)
+        .collect();
+    list.into_iter()
+}
+
+fn contact_of(message: &Message) -> Option<Box<str>> {
+    let value = message.values(HeaderName::Contact).next()?;
+    crate::wire::sip::NameAddr::parse(value).ok().map(|c| c.uri.into())
+}
+
+/// A name-addr header value without its parameters: what From and To of our requests repeat.
+fn without_params(value: &str) -> &str {
+    match (value.rfind('>'), value.find(';')) {
+        (Some(end), _) => value.get(..=end).unwrap_or(value),
+        (None, Some(semicolon)) => value.get(..semicolon).unwrap_or(value),
+        (None, None) => value,
+    }
+}
+
+impl Dialog {
+    /// The dialog that `request` opens toward us; `local_tag` is ours (RFC 3261 12.1.1).
+    ///
+    /// # Errors
+    /// `Malformed` where From, To, Call-ID, CSeq or Contact cannot be read.
+    pub fn from_request(
+        request: &Message,
+        flow: Flow,
+        sent_by: &str,
+        local_tag: &str,
+        contact: &str,
+    ) -> Result<Self, Refusal> {
+        let text = |name| -> Result<Box<str>, Refusal> {
+            let header = request.header(name).ok_or(Refusal::Malformed("missing header"))?;
+            let value = header.value_str().map_err(|_| Refusal::Malformed("header is not text"))?;
+            Ok(without_params(&value).into())
+        };
+        let call_id = request.call_id().map_err(|_| Refusal::Malformed("bad Call-ID"))?;
+        Ok(Self {
+            call_id: call_id.into(),
+            local_tag: local_tag.into(),
+            remote_tag: request.from_tag().unwrap_or_default().into(),
+            local: text(HeaderName::To)?,
+            remote: text(HeaderName::From)?,
+            contact: contact.into(),
+            local_cseq: 0,
+            remote_cseq: request.cseq().ok().map(|cseq| cseq.number),
+            remote_invite: request.cseq().ok().map(|cseq| cseq.number),
+            target: contact_of(request).ok_or(Refusal::Malformed("missing or bad Contact"))?,
+            routes: routes_of(request).collect(),
+            flow,
+            sent_by: sent_by.into(),
+        })
+    }
+
+    /// Learns the remote tag, target and route set from a response that creates or confirms the dialog
+    /// (RFC 3261 12.1.2, 13.2.2.4: a 2xx recomputes the route set).
+    pub fn on_response(&mut self, response: &Message) {
+        if let Some(tag) = response.to_tag()
+            && (self.remote_tag.is_empty() || response.status().is_some_and(|s| s.is_success()))
+        {
+            self.remote_tag = tag.into();
+        }
+        self.refresh_target(response);
+        self.routes = routes_of(response).rev().collect();
+    }
+
+    /// A target refresh (RFC 3261 12.2.1.2, 12.2.2): the Contact of a re-INVITE, UPDATE, or of its 2xx.
+    pub fn refresh_target(&mut self, message: &Message) {
+        if let Some(contact) = contact_of(message) {
+            self.target = contact;
+        }
+    }
+
+    /// Accepts the sequence number of a request in the dialog (RFC 3261 12.2.2).
+    ///
+    /// # Errors
+    /// `CSeqOutOfOrder` where it is not above the last one.
+    pub fn accept(&mut self, request: &Message) -> Result<(), Refusal> {
+        let number = request.cseq().map_err(|_| Refusal::Malformed("bad CSeq"))?.number;
+        if self.remote_cseq.is_some_and(|last| number <= last) {
+            return Err(Refusal::CSeqOutOfOrder);
+        }
+        self.remote_cseq = Some(number);
+        if *request.method() == Method::Invite {
+            self.remote_invite = Some(number);
+        }
+        Ok(())
+    }
+
+    /// Whether `message`, a request from the other side, is of this dialog (RFC 3261 12.2.2).
+    #[must_use]
+    pub fn is_named_by(&self, message: &Message) -> bool {
+        message.call_id().is_ok_and(|id| id == &*self.call_id)
+            && message.to_tag() == Some(&*self.local_tag)
+            && message.from_tag().unwrap_or_default() == &*self.remote_tag
+    }
+
+    /// The head of a request in this dialog, with the next CSeq (the INVITE's own for an ACK, see [`Dialog::ack`]).
+    pub fn request(&mut self, method: &Method, branch: &str) -> MessageWriter {
+        self.request_with_hops(method, branch, MAX_FORWARDS)
+    }
+
+    /// The same for a request passed on, which has fewer hops left (RFC 3261 16.6 step 3).
+    pub fn request_with_hops(&mut self, method: &Method, branch: &str, hops: u32) -> MessageWriter {
+        self.local_cseq = self.local_cseq.saturating_add(1);
+        self.head(method, branch, self.local_cseq, hops)
+    }
+
+    /// An ACK for the 2xx to the INVITE with number `cseq` (RFC 3261 13.2.2.4).
+    #[must_use]
+    pub fn ack(&self, branch: &str, cseq: u32, body: Option<(&str, &[u8])>) -> Bytes {
+        let mut writer = self.head(&Method::Ack, branch, cseq, MAX_FORWARDS);
+        match body {
+            Some((kind, body)) => writer.body(kind, body),
+            None => &mut writer,
+        };
+        writer.finish()
+    }
+
+    fn head(&self, method: &Method, branch: &str, cseq: u32, hops: u32) -> MessageWriter {
+        // A first hop without `lr` is a strict router (RFC 3261 12.2.1.1): it goes into the Request-URI.
+        let strict = self.routes.first().filter(|first| !is_loose(first));
+        let uri = strict.map_or(&*self.target, |first| uri_of(first));
+        let mut writer = MessageWriter::request(method, uri);
+        writer.via(self.flow.transport.via_token(), &self.sent_by, branch);
+        for route in self.routes.iter().skip(usize::from(strict.is_some())) {
+            writer.header(HeaderName::Route, route);
+        }
+        if strict.is_some() {
+            writer.header_parts(HeaderName::Route, &["<", &self.target, ">"]);
+        }
+        writer.header_number(HeaderName::MaxForwards, hops);
+        writer.header_parts(HeaderName::From, &[&self.local, ";tag=", &self.local_tag]);
+        if self.remote_tag.is_empty() {
+            writer.header(HeaderName::To, &self.remote);
+        } else {
+            writer.header_parts(HeaderName::To, &[&self.remote, ";tag=", &self.remote_tag]);
+        }
+        writer.header(HeaderName::CallId, &self.call_id);
+        writer.cseq(cseq, method);
+        if !matches!(method, Method::Bye | Method::Cancel | Method::Ack) {
+            writer.header_parts(HeaderName::Contact, &["<", &self.contact, ">"]);
+        }
+        writer
+    }
+}
+
+fn uri_of(route: &str) -> &str {
+    crate::wire::sip::NameAddr::parse(route.as_bytes()).map_or(route, |parsed| parsed.uri)
+}
+
+fn is_loose(route: &str) -> bool {
+    crate::wire::sip::Uri::parse(uri_of(route)).is_ok_and(|uri| uri.param("lr").is_some())
+}

@@ -3,7 +3,9 @@
 pub mod dialog;
 pub mod digest;
 mod flow;
+mod refusal;
 pub mod subscription;
 pub mod transaction;
 
 pub use flow::{Flow, Transport};
+pub use refusal::Refusal;

@@ -1,0 +1,359 @@
+//! What the targets say to our INVITE: ringing, answering, refusing; and what the caller is told of it.
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::core::{Core, Gone, Happened};
+use super::media::description_in;
+use super::model::{AnswerDue, Best, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer};
+use super::record::{Disposition, HangupBy};
+use crate::sip::Refusal;
+use crate::sip::transaction::ClientTx;
+use crate::wire::sip::{HeaderName, Message, StatusCode};
+
+/// Reason of a CANCEL to devices that lost the race to answer (RFC 3326): phones log no missed call.
+const ANSWERED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+impl Core {
+    /// A response to the initial INVITE of a leg.
+    pub fn on_invite_response(&mut self, leg: LegHandle, tx: ClientTx, response: &Message) {
+        let Some(status) = response.status() else { return };
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        found.learn(response);
+        if status.is_provisional() {
+            if status != StatusCode::TRYING {
+                self.on_ringing(leg, status, response);
+            }
+        } else if status.is_success() {
+            self.on_accepted(leg, tx, response);
+        } else {
+            self.on_leg_failed(leg, status, response.reason_phrase());
+        }
+    }
+
+    /// A target rings, or plays early media.
+    fn on_ringing(&mut self, leg: LegHandle, status: StatusCode, response: &Message) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        found.dialog.on_response(response);
+        let (call, role) = (found.call, found.role);
+        if role == Role::Mover {
+            self.happened.push_back(Happened::MoverRinging(leg));
+            return;
+        }
+        let Some(found) = self.calls.get_mut(call).filter(|call| call.state == CallState::Ringing) else { return };
+        let caller = found.caller;
+        if found.record.ring.is_none() {
+            found.record.ring = Some(self.now.unix);
+            self.happened.push_back(Happened::Ringing(call));
+        }
+        let body = self.early_media(call, leg, response);
+        let Some(found) = self.legs.get(caller) else { return };
+        let Some(tx) = found.server_invite else { return };
+        let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
+        let Some(mut writer) = self.reply(tx, status, &tag) else { return };
+        writer.header_parts(HeaderName::Contact, &["<", &contact, ">"]);
+        writer.header(HeaderName::Allow, super::core::ALLOW);
+        if let Some(body) = &body {
+            writer.body("application/sdp", body);
+        }
+        let bytes = writer.finish();
+        self.respond(tx, status, bytes);
+    }
+
+    /// The first fork that sends a description plays to the caller; the others stay mute until they answer.
+    fn early_media(&mut self, call: CallHandle, leg: LegHandle, response: &Message) -> Option<Bytes> {
+        let description = description_in(response, &self.settings.media.screen).ok()??;
+        let found = self.calls.get_mut(call)?;
+        if found.early_media.is_some_and(|chosen| chosen != leg) {
+            return None;
+        }
+        let caller = found.caller;
+        // Without an offer of the caller this would be an offer in an unreliable response, which RFC 3261 13.2.1
+        // forbids: it waits for the 2xx.
+        if self.legs.get(caller)?.raw.is_empty() {
+            return None;
+        }
+        if let Some(found) = self.calls.get_mut(call) {
+            found.early_media = Some(leg);
+        }
+        self.receive_answer(leg, description).ok()?;
+        let body = self.answer_across(leg, caller).ok()?;
+        let pairing = self.legs.get(leg)?.pairing.clone();
+        self.connect_legs(caller, leg, &pairing, None);
+        Some(body)
+    }
+
+    /// A target answered.
+    fn on_accepted(&mut self, leg: LegHandle, tx: ClientTx, response: &Message) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        found.client_invite = None;
+        found.dialog.on_response(response);
+        found.answered = Some(self.now.at);
+        let (call, role, cseq, dying) = (found.call, found.role, found.dialog.local_cseq, found.release.is_some());
+        found.state = LegState::Confirmed;
+        if role == Role::Mover && !dying {
+            let body = response.body();
+            self.acknowledge(leg, tx, cseq, None);
+            self.happened.push_back(Happened::MoverAnswered(leg, body));
+            return;
+        }
+        let is_late = dying || self.calls.get(call).is_none_or(|call| call.state != CallState::Ringing);
+        if is_late {
+            // A 2xx that crossed our CANCEL (RFC 3261 15: it is acknowledged, then released).
+            self.acknowledge(leg, tx, cseq, None);
+            self.release_leg(leg, ANSWERED_ELSEWHERE);
+            return;
+        }
+        self.on_winner(call, leg, tx, cseq, response);
+    }
+
+    /// The first target to answer gets the call.
+    fn on_winner(&mut self, call: CallHandle, leg: LegHandle, tx: ClientTx, cseq: u32, response: &Message) {
+        let Some(found) = self.calls.get_mut(call) else { return };
+        let caller = found.caller;
+        found.callee = Some(leg);
+        let losers: SmallVec<[LegHandle; 2]> = found.forks.iter().copied().filter(|fork| *fork != leg).collect();
+        found.forks.clear();
+        found.next_trunks.clear();
+        if let Ok(id) = response.call_id() {
+            found.record.sip_call_id.push(id.into());
+        }
+        for loser in losers {
+            self.release_leg(loser, ANSWERED_ELSEWHERE);
+        }
+        self.adopt_winner(call, leg);
+        if let Some(found) = self.legs.get_mut(leg) {
+            found.role = Role::Talking(Side::Callee);
+        }
+        let offered = self.legs.get(caller).is_some_and(|leg| !leg.raw.is_empty());
+        let body = match self.join_answer(caller, leg, offered, response) {
+            Ok(body) => body,
+            Err(refusal) => {
+                self.acknowledge(leg, tx, cseq, None);
+                self.fail_call(call, refusal.status(), &refusal);
+                return;
+            }
+        };
+        if offered {
+            self.acknowledge(leg, tx, cseq, None);
+        } else {
+            if let Some(callee) = self.legs.get_mut(leg) {
+                callee.owed_ack = Some((tx, cseq));
+            }
+            if let Some(caller) = self.legs.get_mut(caller) {
+                caller.answer_due = Some(AnswerDue::Peer);
+            }
+        }
+        let identity = self.identity_of(leg);
+        self.answer_inbound(caller, StatusCode::OK, Some(&body), identity.as_deref());
+        self.note_answered(call);
+        self.connect(call);
+    }
+
+    /// The description in a 2xx, as the caller gets it: the answer to its offer, or the offer it asked for.
+    fn join_answer(
+        &mut self,
+        caller: LegHandle,
+        leg: LegHandle,
+        offered: bool,
+        response: &Message,
+    ) -> Result<Bytes, Refusal> {
+        let description = description_in(response, &self.settings.media.screen)?;
+        match (description, offered) {
+            (Some(description), true) => {
+                self.receive_answer(leg, description)?;
+                self.answer_across(leg, caller)
+            }
+            (Some(description), false) => {
+                self.receive_offer(leg, description)?;
+                self.offer_across(leg, caller)
+            }
+            // The answer came in a 183 and is not repeated.
+            (None, true) if self.legs.get(leg).is_some_and(|leg| !leg.raw.is_empty()) => {
+                self.answer_across(leg, caller)
+            }
+            // RFC 3261 13.2.1: the first reliable answer to an offer carries one, and to no offer an offer.
+            (None, _) => Err(Refusal::OfferUnusable("the answer has no description".into())),
+        }
+    }
+
+    /// Sends the ACK of a 2xx; the transaction repeats it for each retransmission.
+    pub fn acknowledge(&mut self, leg: LegHandle, tx: ClientTx, cseq: u32, answer: Option<&Bytes>) {
+        let branch = self.mint_branch();
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        found.owed_ack = None;
+        let ack = found.dialog.ack(&branch, cseq, answer.map(|body| ("application/sdp", &body[..])));
+        self.transactions.acked(tx, found.dialog.flow, ack, &mut self.effects);
+    }
+
+    /// Who a leg speaks as, for P-Asserted-Identity toward the other one (RFC 3325 9.1).
+    #[must_use]
+    pub fn identity_of(&self, leg: LegHandle) -> Option<Box<str>> {
+        let leg = self.legs.get(leg)?;
+        match &leg.party {
+            Party::User { account, .. } => {
+                Some(super::setup::user_value(&account.display, account.number(), &self.settings.domain))
+            }
+            Party::Trunk { .. } => Some(leg.dialog.remote.clone()),
+            Party::Service(_) => None,
+        }
+    }
+
+    /// A target said no, or nothing. The best answer goes to the caller when it was the last.
+    pub fn on_leg_failed(&mut self, leg: LegHandle, status: StatusCode, reason: &str) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        found.client_invite = None;
+        found.state = LegState::Ended;
+        let (call, role) = (found.call, found.role);
+        if role == Role::Mover {
+            self.happened.push_back(Happened::LegGone { call, leg, why: Gone::Refused(status) });
+            self.remove_leg(leg);
+            return;
+        }
+        self.remove_leg(leg);
+        let Some(found) = self.calls.get_mut(call) else { return };
+        found.forks.retain(|fork| *fork != leg);
+        if found.state != CallState::Ringing {
+            return;
+        }
+        let status = presentable(status);
+        let better = found.best.as_ref().is_none_or(|best| rank(status) < rank(best.status));
+        if better {
+            found.best = Some(Best { status, reason: reason.into() });
+        }
+        if status.as_u16() >= 600 {
+            // RFC 3261 16.7 step 5: a 6xx is for all.
+            let forks = found.forks.clone();
+            found.next_trunks.clear();
+            for fork in forks {
+                self.release_leg(fork, ANSWERED_ELSEWHERE);
+            }
+        }
+        let Some(found) = self.calls.get(call) else { return };
+        if !found.forks.is_empty() || self.try_next_trunk(call) {
+            return;
+        }
+        let Some(best) = self.calls.get_mut(call).and_then(|call| call.best.take()) else { return };
+        self.refuse_caller(call, best.status, &best.reason);
+    }
+
+    /// The caller's final answer is a refusal; the call is over.
+    fn refuse_caller(&mut self, call: CallHandle, status: StatusCode, reason: &str) {
+        let Some(found) = self.calls.get(call) else { return };
+        let caller = found.caller;
+        if let Some(leg) = self.legs.get_mut(caller)
+            && let Some(tx) = leg.server_invite.take()
+        {
+            leg.state = LegState::Ended;
+            let tag = leg.dialog.local_tag.clone();
+            let server = self.transactions.server(tx);
+            let writer = server.and_then(|server| {
+                let message = server.message()?;
+                Some(crate::wire::sip::MessageWriter::reply_reason(message, status, reason, server.source()))
+            });
+            if let Some(mut writer) = writer {
+                writer.to_tag(&tag);
+                let bytes = writer.finish();
+                self.respond(tx, status, bytes);
+            }
+        }
+        let disposition = match status.as_u16() {
+            486 | 600 => Disposition::Busy,
+            408 | 480 => Disposition::NoAnswer,
+            487 => Disposition::Cancelled,
+            _ => Disposition::Failed,
+        };
+        self.finish_call(call, disposition, status.as_u16(), None);
+    }
+
+    /// Ends a call that is not answered yet for a reason of ours.
+    pub fn fail_call(&mut self, call: CallHandle, status: StatusCode, refusal: &Refusal) {
+        let Some(found) = self.calls.get_mut(call) else { return };
+        let legs: SmallVec<[LegHandle; 4]> = found.forks.drain(..).chain(found.callee.take()).collect();
+        for leg in legs {
+            self.release_leg(leg, "SIP;cause=487");
+        }
+        self.refuse_caller(call, status, &refusal.to_string());
+    }
+
+    /// The caller's CANCEL, answered by its transaction (RFC 3261 9.2).
+    pub fn on_cancelled(&mut self, leg: LegHandle, reason: Option<&str>) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        if found.state != LegState::Early {
+            // A re-INVITE is cancelled: what it was passed on as is cancelled in turn.
+            self.cancel_relayed(leg);
+            return;
+        }
+        let (call, role) = (found.call, found.role);
+        if role == Role::Mover {
+            self.refuse_inbound(leg, &Refusal::Terminated);
+            self.happened.push_back(Happened::LegGone { call, leg, why: Gone::ByParty });
+            return;
+        }
+        let reason = reason.unwrap_or("SIP;cause=487;text=\"Request terminated\"").to_owned();
+        let Some(found) = self.calls.get_mut(call) else { return };
+        found.next_trunks.clear();
+        let forks = std::mem::take(&mut found.forks);
+        for fork in forks {
+            self.release_leg(fork, &reason);
+        }
+        self.refuse_inbound(leg, &Refusal::Terminated);
+        self.finish_call(call, Disposition::Cancelled, 487, Some(HangupBy::Caller));
+    }
+
+    /// Refuses the INVITE that opened an inbound leg and forgets the leg.
+    pub fn refuse_inbound(&mut self, leg: LegHandle, refusal: &Refusal) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        found.state = LegState::Ended;
+        let tag = found.dialog.local_tag.clone();
+        if let Some(tx) = found.server_invite.take() {
+            self.refuse(tx, refusal, Some(&tag));
+        }
+        self.remove_leg(leg);
+    }
+
+    /// A leg's ringing time is over.
+    pub(super) fn on_ringing_timeout(&mut self, leg: LegHandle) {
+        let Some(found) = self.legs.get(leg).filter(|leg| leg.state == LegState::Early) else { return };
+        let call = found.call;
+        if found.role == Role::Mover {
+            self.release_leg(leg, "SIP;cause=480;text=\"No answer\"");
+            self.happened.push_back(Happened::LegGone {
+                call,
+                leg,
+                why: Gone::Refused(StatusCode::TEMPORARILY_UNAVAILABLE),
+            });
+        } else {
+            self.fail_call(call, StatusCode::TEMPORARILY_UNAVAILABLE, &Refusal::Unreachable);
+        }
+    }
+
+    /// Starts the ringing timer of a leg that we called on its own (a mover).
+    pub fn limit_ringing(&mut self, leg: LegHandle, after: std::time::Duration) {
+        self.arm(leg, timer::RINGING, after);
+    }
+}
+
+/// What of a target's refusal the caller may see: a challenge of a target is not for the caller, and we never
+/// answer one (a caller could be tricked into answering it with its own credentials).
+fn presentable(status: StatusCode) -> StatusCode {
+    match status.as_u16() {
+        401 | 407 => StatusCode::FORBIDDEN,
+        // A redirection would send the caller around us.
+        300..=399 => StatusCode::TEMPORARILY_UNAVAILABLE,
+        _ => status,
+    }
+}
+
+/// RFC 3261 16.7 step 6: 6xx first, then the lowest class; within 4xx those that tell the caller what to change
+/// come before busy, busy before "not here".
+fn rank(status: StatusCode) -> (u8, u16) {
+    let code = status.as_u16();
+    match code {
+        600..=699 => (0, code),
+        486 => (1, 0),
+        401 | 407 | 415 | 420 | 484 | 488 => (1, 1),
+        400..=499 => (1, 2 + code % 100),
+        _ => (2, code),
+    }
+}

@@ -1,0 +1,304 @@
+//! The state that every part of the call layer works on, and what all of them need: minting, replying, finding.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::model::{Call, CallHandle, Leg, LegHandle, Purpose, Side};
+use super::record::CallRecord;
+use super::settings::Settings;
+use crate::base::{Handle, Now, Random, Slab, TimerHeap};
+use crate::media::ports::Ports;
+use crate::media::relay::{MediaCommand, PortId};
+use crate::registrar::Registrar;
+use crate::registrar::accounts::Accounts;
+use crate::sip::transaction::{Effect, ServerTx, Transactions};
+use crate::sip::{Flow, Refusal};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode};
+
+/// Methods that we serve (RFC 3261 20.5).
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER";
+
+/// Extensions that we support toward everyone (RFC 3261 20.37).
+pub const SUPPORTED: &str = "replaces, norefersub, path";
+
+/// Whose a transaction is, and why it was made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// Our initial INVITE to a leg.
+    Invite(LegHandle),
+    /// Our re-INVITE on a leg.
+    Reinvite(LegHandle, Purpose),
+    /// Our UPDATE on a leg.
+    Update(LegHandle, Purpose),
+    /// Our BYE on a leg.
+    Bye(LegHandle),
+    /// A request passed on to a leg on behalf of `server`.
+    Relay {
+        /// Where it was sent.
+        to: LegHandle,
+        /// Where the answer goes.
+        server: ServerTx,
+    },
+    /// A request outside dialogs passed on (MESSAGE) on behalf of `server`.
+    Pass {
+        /// Where the answer goes.
+        server: ServerTx,
+    },
+    /// A NOTIFY of a subscription: its key.
+    Notify(u64),
+    /// A NOTIFY of a REFER: its leg.
+    ReferNotify(LegHandle),
+    /// Their request on a leg.
+    Served(LegHandle),
+    /// Nobody waits for the outcome.
+    Nobody,
+}
+
+/// Why a leg is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gone {
+    /// BYE or CANCEL from its party.
+    ByParty,
+    /// Its party refused, or let our INVITE run out.
+    Refused(StatusCode),
+    /// It never acknowledged our 2xx.
+    NeverAcknowledged,
+    /// The dialog turned out dead (481, 408 to a request in it), or its media did.
+    Dead,
+    /// We released it.
+    Released,
+}
+
+/// What happened in the call layer that the layers above care about, in order.
+#[derive(Debug)]
+pub enum Happened {
+    /// A call is ringing at a device.
+    Ringing(CallHandle),
+    /// A call was answered.
+    Answered(CallHandle),
+    /// A call ended; its record.
+    Ended {
+        /// The record.
+        record: Box<CallRecord>,
+    },
+    /// A leg that a move concerns (of a call in `moving`, or a mover) is gone.
+    LegGone {
+        /// Its call.
+        call: CallHandle,
+        /// The leg; its handle may be stale by now.
+        leg: LegHandle,
+        /// Why.
+        why: Gone,
+    },
+    /// A mover's device rings.
+    MoverRinging(LegHandle),
+    /// A mover's device answered; what it said.
+    MoverAnswered(LegHandle, Bytes),
+    /// The ACK of a mover's 2xx is here, with the answer if it carried one.
+    MoverAcked(LegHandle, Option<Bytes>),
+    /// The far side answered a re-INVITE of a move; what it said.
+    FarAnswered(LegHandle, Bytes),
+    /// The far side refused a re-INVITE of a move.
+    FarRefused(LegHandle, StatusCode),
+    /// The restoring re-INVITE is settled, one way or the other.
+    FarRestored(LegHandle),
+    /// A leg went on hold (true) or off it.
+    Held {
+        /// The call.
+        call: CallHandle,
+        /// The side that holds.
+        side: Side,
+        /// On or off.
+        held: bool,
+    },
+}
+
+/// The state of the call layer.
+pub struct Core {
+    /// Time of the input being handled.
+    pub now: Now,
+    /// Configuration.
+    pub settings: Arc<Settings>,
+    /// Randomness.
+    pub random: Random,
+    /// Transactions.
+    pub transactions: Transactions<Owner>,
+    /// What transactions ask and tell, not yet acted on.
+    pub effects: Vec<Effect<Owner>>,
+    /// Calls.
+    pub calls: Slab<Call>,
+    /// Legs.
+    pub legs: Slab<Leg>,
+    /// Accounts.
+    pub accounts: Accounts,
+    /// Bindings.
+    pub registrar: Registrar,
+    /// Media ports.
+    pub ports: Ports,
+    /// Whose leg a port in use serves.
+    pub port_legs: rustc_hash::FxHashMap<PortId, LegHandle>,
+    /// Commands to the media threads, not yet sent.
+    pub media: Vec<MediaCommand>,
+    /// News for the layers above.
+    pub happened: VecDeque<Happened>,
+    /// Legs with a timer.
+    pub timers: TimerHeap<LegHandle>,
+    /// Calls per trunk.
+    pub trunk_calls: Vec<u32>,
+    /// Our number among the workers, in every id we mint.
+    pub worker: u8,
+}
+
+impl Core {
+    /// A branch (RFC 3261 8.1.1.7).
+    pub fn mint_branch(&mut self) -> String {
+        let mut branch = String::with_capacity(32);
+        let _ = write!(branch, "z9hG4bK{:02x}{:016x}", self.worker, self.random.bits());
+        branch
+    }
+
+    /// A Call-ID without a word about us.
+    pub fn mint_call_id(&mut self) -> Box<str> {
+        self.random.token().into_boxed_str()
+    }
+
+    /// The public name of a call or move: a ULID (48 bits of time, 80 random).
+    pub fn mint_ulid(&mut self) -> Box<str> {
+        const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        let random = u128::from(self.random.bits()) << 64 | u128::from(self.random.bits());
+        let value = u128::from(self.now.unix.0) << 80 | random >> 48;
+        let digit = |place: u32| ALPHABET.get((value >> (5 * place) & 31) as usize).copied().unwrap_or(b'0');
+        (0..26).rev().map(|place| char::from(digit(place))).collect::<String>().into_boxed_str()
+    }
+
+    /// The leg that a tag of ours names.
+    #[must_use]
+    pub fn leg_of_tag(&self, tag: &str) -> Option<LegHandle> {
+        let (handle, _) = tag.get(2..)?.split_once('.')?;
+        let handle = Handle::from_bits(u64::from_str_radix(handle, 16).ok()?);
+        self.legs.get(handle).filter(|leg| &*leg.dialog.local_tag == tag).map(|_| handle)
+    }
+
+    /// The leg whose dialog a request from outside is in (RFC 3261 12.2.2): Call-ID and both tags.
+    #[must_use]
+    pub fn leg_of(&self, request: &Message) -> Option<LegHandle> {
+        let handle = self.leg_of_tag(request.to_tag()?)?;
+        self.legs.get(handle).filter(|leg| leg.dialog.is_named_by(request)).map(|_| handle)
+    }
+
+    /// The head of an answer to the request of `tx`: Via, From, To with `tag`, Call-ID, CSeq. `None` when the
+    /// transaction is over or already has its final answer.
+    #[must_use]
+    pub fn reply(&self, tx: ServerTx, status: StatusCode, tag: &str) -> Option<MessageWriter> {
+        let server = self.transactions.server(tx)?;
+        let mut writer = MessageWriter::reply_from(server.message()?, status, server.source());
+        writer.to_tag(tag);
+        Some(writer)
+    }
+
+    /// Sends an answer.
+    pub fn respond(&mut self, tx: ServerTx, status: StatusCode, bytes: Bytes) {
+        self.transactions.respond(self.now.at, tx, status, bytes, &mut self.effects);
+    }
+
+    /// Answers with nothing but a status.
+    pub fn respond_plain(&mut self, tx: ServerTx, status: StatusCode, tag: &str) {
+        if let Some(mut writer) = self.reply(tx, status, tag) {
+            let bytes = writer.finish();
+            self.respond(tx, status, bytes);
+        }
+    }
+
+    /// Turns a request down. `tag` is our tag of the dialog, if there is one; otherwise one is minted.
+    pub fn refuse(&mut self, tx: ServerTx, refusal: &Refusal, tag: Option<&str>) {
+        let minted;
+        let tag = match tag {
+            Some(tag) => tag,
+            None => {
+                minted = self.random.tag();
+                &minted
+            }
+        };
+        let status = refusal.status();
+        let Some(mut writer) = self.reply(tx, status, tag) else { return };
+        write_refusal(&mut writer, refusal, &self.settings);
+        let bytes = writer.finish();
+        self.respond(tx, status, bytes);
+    }
+
+    /// Arms a timer of a leg.
+    pub fn arm(&mut self, leg: LegHandle, letter: usize, after: std::time::Duration) {
+        let at = self.now.at + after;
+        if let Some(found) = self.legs.get_mut(leg) {
+            found.timers.arm(letter, at);
+            self.timers.push(at, leg);
+        }
+    }
+
+    /// The call of a leg.
+    #[must_use]
+    pub fn call_of(&self, leg: LegHandle) -> Option<CallHandle> {
+        self.legs.get(leg).map(|leg| leg.call)
+    }
+
+    /// The leg that `leg` talks with.
+    #[must_use]
+    pub fn peer_of(&self, leg: LegHandle) -> Option<LegHandle> {
+        self.calls.get(self.call_of(leg)?)?.peer(leg)
+    }
+}
+
+/// A tag for a leg: worker, handle, 64 random bits. The handle finds the leg without a table; the random part keeps
+/// strangers from naming it.
+#[must_use]
+pub fn format_tag(worker: u8, leg: LegHandle, random: u64) -> Box<str> {
+    let mut tag = String::with_capacity(40);
+    let _ = write!(tag, "{worker:02x}{:x}.{random:016x}", leg.to_bits());
+    tag.into_boxed_str()
+}
+
+/// Our Contact in the dialog of the leg with `tag`, reached over `flow`. It names the leg, so that a Refer-To or
+/// a dialled copy of it can be resolved.
+#[must_use]
+pub fn contact_uri(settings: &Settings, tag: &str, flow: &Flow) -> Box<str> {
+    let host = settings.sent_by(flow);
+    let mut contact = String::with_capacity(16 + tag.len() + host.len());
+    let _ = write!(contact, "sip:{tag}@{host}");
+    if flow.transport.is_reliable() {
+        let _ = write!(contact, ";transport={}", flow.transport.uri_token());
+    }
+    contact.into_boxed_str()
+}
+
+/// The headers that belong to a refusal.
+pub fn write_refusal(writer: &mut MessageWriter, refusal: &Refusal, settings: &Settings) {
+    if let Some(seconds) = refusal.retry_after() {
+        writer.header_number(HeaderName::RetryAfter, seconds);
+    }
+    match refusal {
+        Refusal::ExtensionUnsupported(names) => {
+            writer.header(HeaderName::Unsupported, names);
+        }
+        Refusal::MethodNotAllowed => {
+            writer.header(HeaderName::Allow, ALLOW);
+        }
+        Refusal::BodyUnsupported => {
+            writer.header(HeaderName::Accept, "application/sdp");
+        }
+        Refusal::BadEvent => {
+            writer.header(HeaderName::AllowEvents, "dialog");
+        }
+        Refusal::HoldOff { .. } => {
+            writer.header(HeaderName::Reason, "SIP;cause=403;text=\"Call moved to another device\"");
+        }
+        // RFC 3261 20.43: 399 is the miscellaneous warning, 305 names a codec mismatch.
+        Refusal::OfferUnusable(why) => {
+            let agent = if settings.node.is_empty() { &settings.domain } else { &settings.node };
+            writer.header_parts(HeaderName::Warning, &["305 ", agent, " \"", why, "\""]);
+        }
+        _ => {}
+    }
+}

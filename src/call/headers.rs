@@ -1,0 +1,81 @@
+//! Which headers cross from one leg to the other: one table.
+
+use crate::wire::sip::{Header, HeaderName, Message, MessageWriter};
+
+/// Whether the side that a message came from is believed about identities (RFC 3325 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Trust {
+    /// A trunk of ours.
+    Trusted,
+    /// A user's device.
+    Untrusted,
+}
+
+/// Headers that may cross in one message; more is an attack on the size of what we send.
+const MAX_CROSSING: usize = 48;
+
+/// What the table says of a header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verdict {
+    /// Belongs to one dialog or hop; each leg has its own.
+    Stays,
+    /// Crosses as it is.
+    Crosses,
+    /// Crosses where its source is trusted (RFC 3325, RFC 5806, RFC 7044, RFC 8224).
+    CrossesIfTrusted,
+}
+
+fn verdict(header: &Header<'_>) -> Verdict {
+    use HeaderName as N;
+    match header.name {
+        N::Accept
+        | N::AcceptLanguage
+        | N::AlertInfo
+        | N::CallInfo
+        | N::ContentDisposition
+        | N::ContentEncoding
+        | N::ContentLanguage
+        | N::Date
+        | N::ErrorInfo
+        | N::InReplyTo
+        | N::InfoPackage
+        | N::MimeVersion
+        | N::Organization
+        | N::Priority
+        | N::Reason
+        | N::ReplyTo
+        | N::Subject
+        | N::Warning => Verdict::Crosses,
+        N::PAssertedIdentity
+        | N::Privacy
+        | N::Diversion
+        | N::HistoryInfo
+        | N::Identity
+        | N::RemotePartyId => Verdict::CrossesIfTrusted,
+        N::Other => {
+            // RFC 3325 and its family: P- headers are between trusted nodes.
+            if header.raw_name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"P-")) {
+                Verdict::CrossesIfTrusted
+            } else {
+                Verdict::Crosses
+            }
+        }
+        _ => Verdict::Stays,
+    }
+}
+
+/// Copies into `onto` what crosses of `message`, byte for byte.
+pub fn cross(message: &Message, trust: Trust, onto: &mut MessageWriter) {
+    let mut left = MAX_CROSSING;
+    for header in message.headers() {
+        let passes = match verdict(&header) {
+            Verdict::Stays => false,
+            Verdict::Crosses => true,
+            Verdict::CrossesIfTrusted => trust == Trust::Trusted,
+        };
+        if passes && left > 0 {
+            left -= 1;
+            onto.copy(&header);
+        }
+    }
+}

@@ -1,0 +1,446 @@
+//! Media of a call: which description each leg is told, on which ports, and what the media threads do about it.
+//!
+//! What two descriptions mean is decided in [`crate::media::plan`]; this file keeps the legs' part of it, lends
+//! the ports, and turns the outcome into routes. Where media does not run through us bodies pass byte for byte.
+
+use std::net::{IpAddr, SocketAddr};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::core::Core;
+use super::model::{CallHandle, LegHandle, LegPorts, Party, Service};
+use crate::base::Timestamp;
+use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream};
+use crate::media::ports::Ports;
+use crate::media::relay::{
+    self, Ingress, Law, MediaCommand, PortId, PortPair, Sending, Sink, Sound, Voice,
+};
+use crate::sip::Refusal;
+use crate::wire::sdp::Kind;
+use crate::wire::sip::{HeaderName, Message};
+
+/// Frequency of the tone service, Hz.
+const TONE_HZ: u16 = 440;
+
+impl From<plan::Refusal> for Refusal {
+    fn from(refusal: plan::Refusal) -> Self {
+        match refusal {
+            plan::Refusal::Malformed(_) => Self::Malformed("bad session description"),
+            plan::Refusal::OutOfPorts => Self::Overloaded { what: "media ports", retry_after: 5 },
+            plan::Refusal::OutOfTurn => Self::RequestPending,
+            plan::Refusal::SecureMedia
+            | plan::Refusal::NoUsableMedia
+            | plan::Refusal::NoCommonCodec
+            | plan::Refusal::Address { .. }
+            | plan::Refusal::TooManyLines => Self::OfferUnusable(refusal.to_string().into()),
+        }
+    }
+}
+
+/// A message's session description, screened; `None` without a body.
+///
+/// # Errors
+/// `BodyUnsupported` for another kind of body, `OfferUnusable` or `Malformed` for one that is not let in.
+pub fn description_in(message: &Message, screen: &Screen) -> Result<Option<Description>, Refusal> {
+    let body = message.body();
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let kind = message.content_type().unwrap_or("application/sdp");
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/sdp") {
+        return Ok(Some(screen.admit(body)?));
+    }
+    if essence.len() >= 10 && essence.get(..10).is_some_and(|e| e.eq_ignore_ascii_case("multipart/")) {
+        // RFC 5621 3.1: the session description is one part of several.
+        let part = crate::wire::sip::multipart_part(kind, &body, "application/sdp").ok_or(Refusal::BodyUnsupported)?;
+        return Ok(Some(screen.admit(part)?));
+    }
+    Err(Refusal::BodyUnsupported)
+}
+
+/// Whether the media address of `message` is not the address that it came from: a side behind translation.
+#[must_use]
+pub fn is_translated(offer: &Description, peer: SocketAddr) -> bool {
+    offer.sdp().media().iter().filter_map(|line| line.rtp_address()).any(|address| address.ip() != peer.ip())
+}
+
+/// Ports of one leg while its description is written: the same line gets the same port again.
+struct Lender<'a> {
+    ports: &'a mut Ports,
+    lent: &'a mut LegPorts,
+    thread: u8,
+    now: Timestamp,
+}
+
+impl Lender<'_> {
+    fn port(&mut self, line: usize) -> Option<u16> {
+        // One leg's m-lines are capped by the plan; this only keeps the index honest.
+        if line >= 16 {
+            return None;
+        }
+        if self.lent.len() <= line {
+            self.lent.resize(line + 1, None);
+        }
+        let slot = self.lent.get_mut(line)?;
+        if slot.is_none() {
+            *slot = self.ports.take(self.now, self.thread);
+        }
+        slot.map(|pair: PortPair| pair.rtp)
+    }
+}
+
+/// Which step of an exchange a description is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    Offer,
+    Answer,
+}
+
+impl Core {
+    /// The media state of a leg before its first description.
+    #[must_use]
+    pub fn new_media(&mut self, peer: IpAddr) -> Box<LegMedia> {
+        let address = self.settings.media_address(peer);
+        Box::new(LegMedia::new(self.random.bits(), address))
+    }
+
+    /// Takes in an offer of a leg.
+    ///
+    /// # Errors
+    /// Why it cannot be carried; the leg is as it was.
+    pub fn receive_offer(&mut self, leg: LegHandle, offer: Description) -> Result<(), Refusal> {
+        let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
+        let raw = offer.sdp().bytes().clone();
+        if let Some(media) = &mut found.media {
+            media.receive_offer(offer)?;
+        }
+        found.raw = raw;
+        Ok(())
+    }
+
+    /// Takes in the answer of a leg to our offer.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn receive_answer(&mut self, leg: LegHandle, answer: Description) -> Result<(), Refusal> {
+        let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
+        let raw = answer.sdp().bytes().clone();
+        if let Some(media) = &mut found.media {
+            media.receive_answer(answer)?;
+        }
+        found.raw = raw;
+        Ok(())
+    }
+
+    /// The offer of `from`, as `to` is to get it.
+    ///
+    /// # Errors
+    /// Why it cannot; both legs are as they were.
+    pub fn offer_across(&mut self, from: LegHandle, to: LegHandle) -> Result<Bytes, Refusal> {
+        self.across(from, to, Step::Offer)
+    }
+
+    /// What `from` last said, as the answer to the open offer of `to`.
+    ///
+    /// # Errors
+    /// Why it cannot; both legs are as they were.
+    pub fn answer_across(&mut self, from: LegHandle, to: LegHandle) -> Result<Bytes, Refusal> {
+        self.across(from, to, Step::Answer)
+    }
+
+    fn across(&mut self, from: LegHandle, to: LegHandle, step: Step) -> Result<Bytes, Refusal> {
+        let call = self.call_of(to).ok_or(Refusal::DialogUnknown)?;
+        if !self.calls.get(call).ok_or(Refusal::DialogUnknown)?.anchored {
+            return Ok(self.legs.get(from).ok_or(Refusal::DialogUnknown)?.raw.clone());
+        }
+        let mut pairing = self.pairing_of(call, from, to);
+        let result = self.with_media(to, |core, media, lender| {
+            let other = core.legs.get(from).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
+            let written = match step {
+                Step::Offer => plan::offer_across(other, media, &mut pairing, |line| lender.port(line))?,
+                Step::Answer => plan::answer_across(other, media, &pairing, |line| lender.port(line))?,
+            };
+            Ok(written)
+        });
+        if result.is_ok() && step == Step::Offer {
+            self.keep_pairing(call, from, to, pairing);
+        }
+        result
+    }
+
+    /// Runs `write` with the media of a leg and a lender of its ports.
+    pub fn with_media(
+        &mut self,
+        leg: LegHandle,
+        write: impl FnOnce(&Self, &mut LegMedia, &mut Lender<'_>) -> Result<Bytes, Refusal>,
+    ) -> Result<Bytes, Refusal> {
+        let (now, found) = (self.now.at, self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?);
+        let thread = self.calls.get(found.call).ok_or(Refusal::DialogUnknown)?.thread;
+        let is_fork = found.role == super::model::Role::Fork;
+        let call = found.call;
+        let mut media = found.media.take().ok_or(Refusal::Internal)?;
+        // Forks share one set of ports until one of them answers.
+        let mut lent = match (is_fork, self.calls.get_mut(call)) {
+            (true, Some(call)) => std::mem::take(&mut call.fork_ports),
+            _ => std::mem::take(&mut found.ports),
+        };
+        let mut ports = std::mem::take(&mut self.ports);
+        let mut lender = Lender { ports: &mut ports, lent: &mut lent, thread, now };
+        let result = write(self, &mut media, &mut lender);
+        self.ports = ports;
+        for pair in lent.iter().flatten() {
+            self.port_legs.insert(pair.id, leg);
+        }
+        if let Some(found) = self.legs.get_mut(leg) {
+            found.media = Some(media);
+            match (is_fork, self.calls.get_mut(call)) {
+                (true, Some(call)) => call.fork_ports = lent,
+                _ => found.ports = lent,
+            }
+        }
+        result
+    }
+
+    fn pairing_of(&self, call: CallHandle, a: LegHandle, b: LegHandle) -> plan::Pairing {
+        let talking = self.calls.get(call).filter(|call| call.peer(a) == Some(b));
+        if let Some(call) = talking {
+            return call.pairing.clone();
+        }
+        let pairing = |leg| self.legs.get(leg).map(|leg| leg.pairing.clone()).filter(|pairing| !pairing.is_empty());
+        pairing(a).or_else(|| pairing(b)).unwrap_or_default()
+    }
+
+    fn keep_pairing(&mut self, call: CallHandle, a: LegHandle, b: LegHandle, pairing: plan::Pairing) {
+        if let Some(found) = self.calls.get_mut(call)
+            && found.peer(a) == Some(b)
+        {
+            found.pairing = pairing;
+        } else if let Some(leg) = self.legs.get_mut(b) {
+            leg.pairing = pairing;
+        }
+    }
+
+    /// A fork takes over the ports that all forks were offered, with its pairing becoming the call's.
+    pub(super) fn adopt_winner(&mut self, call: CallHandle, leg: LegHandle) {
+        let Some(found) = self.calls.get_mut(call) else { return };
+        let ports = std::mem::take(&mut found.fork_ports);
+        let Some(winner) = self.legs.get_mut(leg) else { return };
+        found.pairing = std::mem::take(&mut winner.pairing);
+        for pair in ports.iter().flatten() {
+            self.port_legs.insert(pair.id, leg);
+        }
+        winner.ports = ports;
+    }
+
+    /// The exchange that is open on a leg has failed: what was agreed before stands.
+    pub fn abandon_exchange(&mut self, leg: LegHandle) {
+        if let Some(media) = self.legs.get_mut(leg).and_then(|leg| leg.media.as_mut()) {
+            media.abandon();
+        }
+    }
+
+    /// The description with which a service of ours meets an offer (or makes one, where there is none).
+    pub(super) fn describe_service(
+        &mut self,
+        leg: LegHandle,
+        service: Service,
+        has_offer: bool,
+    ) -> Result<Bytes, Refusal> {
+        let local = match service {
+            Service::Echo => Local::Echo,
+            Service::Tone => Local::Play,
+        };
+        self.with_media(leg, |_, media, lender| {
+            Ok(if has_offer {
+                plan::answer_local(media, local, |line| lender.port(line))?
+            } else {
+                plan::offer_local(media, |line| lender.port(line))?
+            })
+        })
+    }
+
+    /// Sets the routes of a call to what its two legs have agreed.
+    pub fn connect(&mut self, call: CallHandle) {
+        let Some(found) = self.calls.get(call) else { return };
+        let (caller, Some(callee)) = (found.caller, found.callee) else { return };
+        let pairing = found.pairing.clone();
+        if let Some(service) = self.service_of(callee) {
+            self.connect_service(caller, service);
+        } else if let Some(service) = self.service_of(caller) {
+            self.connect_service(callee, service);
+        } else {
+            self.connect_legs(caller, callee, &pairing, None);
+        }
+    }
+
+    /// The service at the far end of a leg's dialog, if it is one.
+    #[must_use]
+    pub fn service_of(&self, leg: LegHandle) -> Option<Service> {
+        match self.legs.get(leg)?.party {
+            Party::Service(service) => Some(service),
+            Party::User { .. } | Party::Trunk { .. } => None,
+        }
+    }
+
+    /// Routes between two legs. With `also`, what `a` sends goes there too (a move is pending: both hear).
+    pub fn connect_legs(&mut self, a: LegHandle, b: LegHandle, pairing: &plan::Pairing, also: Option<LegHandle>) {
+        let (Some(leg_a), Some(leg_b)) = (self.legs.get(a), self.legs.get(b)) else { return };
+        let (Some(media_a), Some(media_b)) = (&leg_a.media, &leg_b.media) else { return };
+        if !media_a.is_agreed() || !media_b.is_agreed() {
+            return;
+        }
+        let streams = plan::streams(media_a, media_b, pairing);
+        let ports_b = self.ports_toward(b);
+        let ports_a = self.ports_toward(a);
+        let mut commands: SmallVec<[MediaCommand; 8]> = SmallVec::new();
+        for (index, pair) in ports_a.iter().chain(&ports_b).enumerate() {
+            let Some(pair) = pair else { continue };
+            let of_a = index < ports_a.len();
+            let line = if of_a { index } else { index - ports_a.len() };
+            let is_live = streams.iter().any(|stream| if of_a { stream.a.line } else { stream.b.line } == line);
+            if !is_live {
+                commands.push(MediaCommand::SetSinks { port: pair.id, sinks: SmallVec::new() });
+            }
+        }
+        for stream in streams {
+            let (Some(pa), Some(pb)) = (port_at(&ports_a, stream.a.line), port_at(&ports_b, stream.b.line)) else {
+                continue;
+            };
+            let Stream { a: end_a, b: end_b, a_to_b, b_to_a } = stream;
+            commands.push(MediaCommand::Configure { port: pa, ingress: self.ingress(leg_a.dialog.flow.peer, &end_a) });
+            commands.push(MediaCommand::Configure { port: pb, ingress: self.ingress(leg_b.dialog.flow.peer, &end_b) });
+            let mut sinks = sinks_of(a_to_b, pb);
+            if let Some(also) = also
+                && let Some(port) = port_at(&self.ports_toward(also), end_a.line)
+            {
+                sinks.push(Sink::plain(port));
+            }
+            commands.push(MediaCommand::SetSinks { port: pa, sinks });
+            commands.push(MediaCommand::SetSinks { port: pb, sinks: sinks_of(b_to_a, pa) });
+        }
+        self.media.extend(commands);
+    }
+
+    /// Our ports toward a leg: its own, or while it is one of several forks the shared ones.
+    #[must_use]
+    pub fn ports_toward(&self, leg: LegHandle) -> LegPorts {
+        let Some(found) = self.legs.get(leg) else { return LegPorts::new() };
+        if found.role == super::model::Role::Fork {
+            self.calls.get(found.call).map(|call| call.fork_ports.clone()).unwrap_or_default()
+        } else {
+            found.ports.clone()
+        }
+    }
+
+    fn connect_service(&mut self, leg: LegHandle, service: Service) {
+        let Some(found) = self.legs.get(leg) else { return };
+        let Some(media) = found.media.as_ref().filter(|media| media.is_agreed()) else { return };
+        for end in media.remote_media() {
+            let Some(port) = port_at(&found.ports, end.line) else { continue };
+            let ingress = self.ingress(found.dialog.flow.peer, &end);
+            self.media.push(MediaCommand::Configure { port, ingress });
+            let voice = end.accepts.iter().find_map(|format| voice_of(format));
+            match (service, voice) {
+                (Service::Tone, Some(voice)) if end.hears() => {
+                    self.media.push(MediaCommand::Play { port, sound: Sound::Tone(TONE_HZ), voice });
+                }
+                (Service::Echo, _) if end.hears() && end.speaks() => {
+                    self.media.push(MediaCommand::Echo { port });
+                }
+                _ => self.media.push(MediaCommand::Stop { port }),
+            }
+        }
+    }
+
+    /// What is to arrive on the port of one end, and from whom.
+    #[must_use]
+    pub fn ingress(&self, signalling: SocketAddr, end: &RemoteMedia) -> Ingress {
+        let clock_rate = end.sends.first().map_or(8000, |format| format.codec.clock_rate());
+        let base = Ingress::audio(end.rtp, Some(signalling.ip()));
+        Ingress {
+            remote_rtcp: end.rtcp,
+            learning: self.settings.media.learning,
+            sending: if self.settings.trunk_from(signalling).is_some() { Sending::AtOnce } else { base.sending },
+            kind: match end.kind {
+                Kind::Audio => relay::Kind::Audio,
+                Kind::Video => relay::Kind::Video,
+                _ => relay::Kind::Opaque,
+            },
+            clock_rate: clock_rate.max(1),
+            // A side that was told not to send is allowed to be silent.
+            timeout: if end.speaks() { self.settings.media.timeout } else { None },
+            telephone_event: end.telephone_event,
+            ..base
+        }
+    }
+
+    /// Gives the ports of a leg back.
+    pub fn release_leg_media(&mut self, leg: LegHandle) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        let ports = std::mem::take(&mut found.ports);
+        self.give_back(&ports);
+    }
+
+    /// Gives all ports of a call back.
+    pub(super) fn release_media(&mut self, call: CallHandle) {
+        let Some(found) = self.calls.get_mut(call) else { return };
+        let ports = std::mem::take(&mut found.fork_ports);
+        let legs = [Some(found.caller), found.callee];
+        self.give_back(&ports);
+        for leg in legs.into_iter().flatten() {
+            self.release_leg_media(leg);
+        }
+    }
+
+    fn give_back(&mut self, ports: &LegPorts) {
+        for pair in ports.iter().flatten() {
+            self.port_legs.remove(&pair.id);
+            self.media.push(MediaCommand::Release { port: pair.id });
+            self.ports.give_back(self.now.at, *pair);
+        }
+    }
+}
+
+/// The port of an m-line.
+#[must_use]
+pub fn port_at(ports: &LegPorts, line: usize) -> Option<PortId> {
+    ports.get(line).copied().flatten().map(|pair| pair.id)
+}
+
+/// Where packets go under a payload map; nowhere without one.
+#[must_use]
+pub fn sinks_of(map: Option<plan::PtMap>, to: PortId) -> SmallVec<[Sink; 2]> {
+    map.into_iter().map(|map| Sink { to, map: map.into_table() }).collect()
+}
+
+fn voice_of(format: &plan::Format) -> Option<Voice> {
+    let law = match format.codec.name() {
+        "PCMU" => Law::Mu,
+        "PCMA" => Law::A,
+        _ => return None,
+    };
+    Some(Voice { law, payload: format.number })
+}
+
+/// The caller's number as a trusted peer states it: P-Asserted-Identity over From (RFC 3325 9.1).
+#[must_use]
+pub fn caller_number(message: &Message) -> String {
+    let asserted = message.address(HeaderName::PAssertedIdentity).or_else(|_| message.from());
+    asserted
+        .ok()
+        .and_then(|address| address.parsed_uri().ok())
+        .and_then(|uri| uri.user_decoded().map(|user| user.chars().take(64).collect()))
+        .unwrap_or_default()
+}
+
+/// The value of From toward a target for a caller on a trunk: display name and number in our domain.
+#[must_use]
+pub fn caller_value(message: &Message, domain: &str) -> Box<str> {
+    let number = caller_number(message);
+    let display = message.from().ok().and_then(|from| from.display().map(|d| d.chars().take(64).collect::<String>()));
+    let is_plain = number.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.*#".contains(c));
+    let number = if number.is_empty() || !is_plain { "anonymous" } else { &number };
+    super::setup::user_value(&display.unwrap_or_default(), number, domain)
+}

@@ -1,0 +1,311 @@
+//! Calls and legs: what is known of each. What happens to them is in the files beside this one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::record::CallRecord;
+use crate::base::{Handle, Timers, Timestamp};
+use crate::media::plan::{LegMedia, Pairing};
+use crate::media::relay::PortPair;
+use crate::registrar::accounts::Account;
+use crate::sip::dialog::Dialog;
+use crate::sip::transaction::{ClientTx, ServerTx};
+use crate::wire::sip::StatusCode;
+
+/// Our key of a call.
+pub type CallHandle = Handle<Call>;
+/// Our key of a leg.
+pub type LegHandle = Handle<Leg>;
+
+/// The two sides of a call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Who called.
+    Caller,
+    /// Who was called.
+    Callee,
+}
+
+impl Side {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Caller => Self::Callee,
+            Self::Callee => Self::Caller,
+        }
+    }
+}
+
+/// Who is at the far end of a leg.
+#[derive(Clone)]
+pub enum Party {
+    /// A device of a user.
+    User {
+        /// The user.
+        account: Arc<Account>,
+        /// The device: its place in `account.devices`.
+        device: usize,
+    },
+    /// A trunk: its place in the settings, and its name.
+    Trunk {
+        /// Place in the settings.
+        index: usize,
+        /// Name.
+        name: Arc<str>,
+    },
+    /// Ourselves: echo, tone.
+    Service(Service),
+}
+
+/// What we ourselves can be called for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Service {
+    /// Sends back what it hears.
+    Echo,
+    /// A steady tone.
+    Tone,
+}
+
+impl Party {
+    /// The user, where it is one.
+    #[must_use]
+    pub fn account(&self) -> Option<&Arc<Account>> {
+        match self {
+            Self::User { account, .. } => Some(account),
+            Self::Trunk { .. } | Self::Service(_) => None,
+        }
+    }
+
+    /// User and device name.
+    #[must_use]
+    pub fn device(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::User { account, device } => Some((&account.name, &account.devices.get(*device)?.id)),
+            Self::Trunk { .. } | Self::Service(_) => None,
+        }
+    }
+}
+
+/// What a leg is to its call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// One of the two that talk (or, before the answer, the caller).
+    Talking(Side),
+    /// A device that is rung for the callee's side.
+    Fork,
+    /// A new device in a move that has not yet switched.
+    Mover,
+    /// Left the call by a move; is being told goodbye.
+    Released,
+}
+
+/// The state of a leg's INVITE (RFC 3261 13, 14).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LegState {
+    /// INVITE received or sent, no final answer.
+    Early,
+    /// 2xx sent by us, its ACK not here yet.
+    Answered,
+    /// 2xx and ACK exchanged.
+    Confirmed,
+    /// BYE sent or received.
+    Ended,
+}
+
+/// A request that one of our own open INVITEs or UPDATEs is on behalf of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// Passed on from the other side, which waits on this transaction.
+    Relay {
+        /// Where the answer goes.
+        server: ServerTx,
+        /// Whose request it is.
+        from: LegHandle,
+        /// Whether it carried an offer.
+        offered: bool,
+    },
+    /// A move shows the far side the new media.
+    Move,
+    /// A failed move takes that back.
+    Restore,
+    /// The peer learns who it speaks with (P-Asserted-Identity).
+    Identity,
+}
+
+/// Our ports toward one leg, by m-line; `None` for a line without media.
+pub type LegPorts = SmallVec<[Option<PortPair>; 2]>;
+
+/// Letters of a leg's timers.
+pub mod timer {
+    /// Retry of an own re-INVITE after 491 (RFC 3261 14.1).
+    pub const RETRY: usize = 0;
+    /// End of ringing.
+    pub const RINGING: usize = 1;
+    /// Session refresh is overdue (RFC 4028 10).
+    pub const SESSION: usize = 2;
+    /// Number of letters.
+    pub const COUNT: usize = 3;
+}
+
+/// One dialog of ours with one party.
+pub struct Leg {
+    /// Its call.
+    pub call: CallHandle,
+    /// What it is to the call.
+    pub role: Role,
+    /// Who.
+    pub party: Party,
+    /// The dialog.
+    pub dialog: Dialog,
+    /// Where its INVITE stands.
+    pub state: LegState,
+    /// Whether they invited us.
+    pub is_inbound: bool,
+    /// Their open INVITE or re-INVITE.
+    pub server_invite: Option<ServerTx>,
+    /// Our open INVITE or re-INVITE.
+    pub client_invite: Option<ClientTx>,
+    /// Our or their open UPDATE or other offer outside INVITE.
+    pub open_update: bool,
+    /// CSeq of our INVITE whose 2xx waits for the ACK that carries the other side's answer.
+    pub owed_ack: Option<(ClientTx, u32)>,
+    /// Our offer stands in a 2xx whose ACK brings the answer; on behalf of which purpose.
+    pub answer_due: Option<AnswerDue>,
+    /// A re-INVITE to be sent when the leg is free, or again after 491.
+    pub queued: VecDeque<(Bytes, Purpose)>,
+    /// The offer of our last re-INVITE, for its retry after 491.
+    pub last_offer: Bytes,
+    /// Whether it accepts UPDATE (RFC 3311).
+    pub allows_update: bool,
+    /// What it and we have said about media; `None` only while it is being worked on.
+    pub media: Option<Box<LegMedia>>,
+    /// The last description of it, byte for byte: all there is of media that does not run through us.
+    pub raw: Bytes,
+    /// Our ports toward it.
+    pub ports: LegPorts,
+    /// Its m-lines and those of the leg it is about to talk with; the call's own once it does.
+    pub pairing: Pairing,
+    /// Timers.
+    pub timers: Timers<{ timer::COUNT }>,
+    /// Their User-Agent, cut to a sane length.
+    pub user_agent: Option<Box<str>>,
+    /// When it was answered.
+    pub answered: Option<Timestamp>,
+    /// A release that has to wait until the INVITE is final, with its Reason.
+    pub release: Option<Box<str>>,
+}
+
+/// Where an answer in an ACK goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AnswerDue {
+    /// To the other leg, whose 2xx carried the offer.
+    Peer,
+    /// To the move that this leg is the new device of.
+    Move,
+}
+
+/// How a call stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallState {
+    /// No answer yet.
+    Ringing,
+    /// Both sides talk.
+    Talking,
+    /// Being taken down.
+    Ended,
+}
+
+/// The best final answer of the forks so far (RFC 3261 16.7 step 6).
+#[derive(Clone)]
+pub struct Best {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its reason phrase.
+    pub reason: Box<str>,
+}
+
+/// One conversation, whatever devices it moves between.
+pub struct Call {
+    /// Its public name (ULID), in records, events and the API.
+    pub id: Box<str>,
+    /// How it stands.
+    pub state: CallState,
+    /// Who called.
+    pub caller: LegHandle,
+    /// Who answered.
+    pub callee: Option<LegHandle>,
+    /// Devices being rung.
+    pub forks: SmallVec<[LegHandle; 2]>,
+    /// Targets that come after those being rung (trunks by their place in the settings).
+    pub next_trunks: SmallVec<[usize; 2]>,
+    /// The number that the trunk targets are called by.
+    pub number: Box<str>,
+    /// Our ports toward the callee while it is not known which device answers.
+    pub fork_ports: LegPorts,
+    /// The fork whose early media the caller hears.
+    pub early_media: Option<LegHandle>,
+    /// Best final answer so far.
+    pub best: Option<Best>,
+    /// m-lines of the two legs that talk.
+    pub pairing: Pairing,
+    /// Devices that were moved away from; their dialogs are remembered as long as the call lives.
+    pub released: SmallVec<[LegHandle; 2]>,
+    /// Whether media runs through us.
+    pub anchored: bool,
+    /// Media thread.
+    pub thread: u8,
+    /// Rises with every change of who talks: a move compares it before it swaps.
+    pub generation: u32,
+    /// Whether a move holds the call: far offers get 491, the old device's BYE does not end it.
+    pub moving: bool,
+    /// Whether the number is an emergency number: never moved.
+    pub emergency: bool,
+    /// The record, growing.
+    pub record: Box<CallRecord>,
+}
+
+impl Call {
+    /// The leg on `side`.
+    #[must_use]
+    pub fn leg(&self, side: Side) -> Option<LegHandle> {
+        match side {
+            Side::Caller => Some(self.caller),
+            Side::Callee => self.callee,
+        }
+    }
+
+    /// The side that `leg` talks on.
+    #[must_use]
+    pub fn side_of(&self, leg: LegHandle) -> Option<Side> {
+        if self.caller == leg {
+            Some(Side::Caller)
+        } else if self.callee == Some(leg) {
+            Some(Side::Callee)
+        } else {
+            None
+        }
+    }
+
+    /// The leg at the other end of `leg`.
+    #[must_use]
+    pub fn peer(&self, leg: LegHandle) -> Option<LegHandle> {
+        self.leg(self.side_of(leg)?.other())
+    }
+}
+
+impl Leg {
+    /// Whether an INVITE, re-INVITE or UPDATE of either side is open: nothing new may be offered (RFC 3261 14.1).
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.client_invite.is_some()
+            || self.server_invite.is_some()
+            || self.open_update
+            || self.owed_ack.is_some()
+            || self.answer_due.is_some()
+            || self.state != LegState::Confirmed
+    }
+}

@@ -1,0 +1,496 @@
+//! A session is changed: re-INVITE (RFC 3261 14) and UPDATE (RFC 3311) across, and our own on behalf of a move.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::core::{Core, Happened, Owner};
+use super::headers::{Trust, cross};
+use super::media::description_in;
+use super::model::{AnswerDue, LegHandle, LegState, Party, Purpose, Role, timer};
+use crate::media::plan::Description;
+use crate::sip::Refusal;
+use crate::sip::transaction::{ClientTx, ServerTx};
+use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
+
+/// Own re-INVITEs that may wait on one leg.
+const MAX_QUEUED: usize = 4;
+
+impl Core {
+    /// A re-INVITE from the party of `leg`.
+    ///
+    /// # Errors
+    /// The reason to refuse it; the session is as it was.
+    pub fn on_reinvite(&mut self, leg: LegHandle, tx: ServerTx, message: &Message) -> Result<(), Refusal> {
+        let peer = self.may_modify(leg)?;
+        let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
+        if found.server_invite.is_some() {
+            // RFC 3261 14.2: a second INVITE before the first is answered.
+            return Err(Refusal::InviteOpen { retry_after: self.random.below(11) as u32 });
+        }
+        found.dialog.refresh_target(message);
+        found.learn(message);
+        let offer = description_in(message, &self.settings.media.screen)?;
+        let purpose = Purpose::Relay { server: tx, from: leg, offered: offer.is_some() };
+        if let Some(service) = self.service_of(peer) {
+            let has_offer = offer.is_some();
+            if let Some(offer) = offer {
+                self.receive_offer(leg, offer)?;
+            }
+            let body = self.describe_service(leg, service, has_offer)?;
+            if let Some(found) = self.legs.get_mut(leg) {
+                found.server_invite = Some(tx);
+            }
+            self.transactions.set_owner(tx, Owner::Served(leg));
+            self.answer_reinvite(leg, &body);
+            if let Some(call) = self.call_of(leg) {
+                self.connect(call);
+            }
+            return Ok(());
+        }
+        let body = match offer {
+            Some(offer) => Some(self.propose(leg, peer, offer)?),
+            None => None,
+        };
+        if let Some(found) = self.legs.get_mut(leg) {
+            found.server_invite = Some(tx);
+        }
+        self.transactions.set_owner(tx, Owner::Served(leg));
+        self.send_reinvite(peer, body, purpose, Some(message));
+        Ok(())
+    }
+
+    /// An UPDATE with an offer from the party of `leg`; without one it refreshes and is answered here.
+    ///
+    /// # Errors
+    /// The reason to refuse it.
+    pub fn on_update(&mut self, leg: LegHandle, tx: ServerTx, message: &Message) -> Result<(), Refusal> {
+        let offer = description_in(message, &self.settings.media.screen)?;
+        let Some(offer) = offer else {
+            let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
+            found.dialog.refresh_target(message);
+            let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
+            if let Some(mut writer) = self.reply(tx, StatusCode::OK, &tag) {
+                writer.header_parts(HeaderName::Contact, &["<", &contact, ">"]);
+                let bytes = writer.finish();
+                self.respond(tx, StatusCode::OK, bytes);
+            }
+            return Ok(());
+        };
+        let peer = self.may_modify(leg)?;
+        let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
+        found.dialog.refresh_target(message);
+        if found.server_invite.is_some() {
+            return Err(Refusal::InviteOpen { retry_after: self.random.below(11) as u32 });
+        }
+        if let Some(service) = self.service_of(peer) {
+            self.receive_offer(leg, offer)?;
+            let body = self.describe_service(leg, service, true)?;
+            self.answer_update(leg, tx, &body);
+            return Ok(());
+        }
+        let body = self.propose(leg, peer, offer)?;
+        let purpose = Purpose::Relay { server: tx, from: leg, offered: true };
+        if let Some(found) = self.legs.get_mut(leg) {
+            found.open_update = true;
+        }
+        let by_update = self.legs.get(peer).is_some_and(|peer| peer.allows_update);
+        if by_update {
+            self.send_update(peer, Some(body), purpose, Some(message));
+        } else {
+            self.send_reinvite(peer, Some(body), purpose, Some(message));
+        }
+        Ok(())
+    }
+
+    /// Takes in an offer of `leg` and writes it for `peer`; on refusal both are as they were.
+    fn propose(&mut self, leg: LegHandle, peer: LegHandle, offer: Description) -> Result<Bytes, Refusal> {
+        self.receive_offer(leg, offer)?;
+        let body = self.offer_across(leg, peer);
+        if body.is_err() {
+            self.abandon_exchange(leg);
+        }
+        body
+    }
+
+    /// Whether the party of `leg` may change the session now; the leg it talks with.
+    fn may_modify(&self, leg: LegHandle) -> Result<LegHandle, Refusal> {
+        let found = self.legs.get(leg).ok_or(Refusal::DialogUnknown)?;
+        if found.state == LegState::Ended || !matches!(found.role, Role::Talking(_)) {
+            return Err(Refusal::DialogUnknown);
+        }
+        let call = self.calls.get(found.call).ok_or(Refusal::DialogUnknown)?;
+        // RFC 3261 14.2: an own INVITE is open here. A move counts as one from its first step.
+        if call.moving || found.client_invite.is_some() || found.open_update || !found.queued.is_empty() {
+            return Err(Refusal::RequestPending);
+        }
+        let peer = call.peer(leg).ok_or(Refusal::RequestPending)?;
+        match self.legs.get(peer) {
+            Some(other) if matches!(other.party, Party::Service(_)) || !other.is_busy() => Ok(peer),
+            Some(_) => Err(Refusal::RequestPending),
+            None => Err(Refusal::DialogUnknown),
+        }
+    }
+
+    /// Sends our re-INVITE on a leg at once. The caller has seen that it is free.
+    fn send_reinvite(&mut self, leg: LegHandle, offer: Option<Bytes>, purpose: Purpose, of: Option<&Message>) {
+        let branch = self.mint_branch();
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        let flow = found.dialog.flow;
+        let mut writer = found.dialog.request(&Method::Invite, &branch);
+        super::setup::write_capabilities(&mut writer, &self.settings.software);
+        if let Some(message) = of {
+            cross(message, Trust::Untrusted, &mut writer);
+        }
+        if let Some(offer) = &offer {
+            writer.body("application/sdp", offer);
+        }
+        let bytes = writer.finish();
+        let owner = Owner::Reinvite(leg, purpose);
+        let tx =
+            self.transactions.request(self.now.at, flow, &Method::Invite, &branch, bytes, owner, &mut self.effects);
+        if let Some(found) = self.legs.get_mut(leg) {
+            found.client_invite = tx;
+            found.last_offer = offer.unwrap_or_default();
+        }
+    }
+
+    /// Sends our UPDATE on a leg at once.
+    pub(super) fn send_update(&mut self, leg: LegHandle, offer: Option<Bytes>, purpose: Purpose, of: Option<&Message>) {
+        let branch = self.mint_branch();
+        let identity = if purpose == Purpose::Identity { self.peer_identity(leg) } else { None };
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        let flow = found.dialog.flow;
+        found.open_update = true;
+        let mut writer = found.dialog.request(&Method::Update, &branch);
+        super::setup::write_capabilities(&mut writer, &self.settings.software);
+        if let Some(identity) = &identity {
+            writer.header(HeaderName::PAssertedIdentity, identity);
+        }
+        if let Some(message) = of {
+            cross(message, Trust::Untrusted, &mut writer);
+        }
+        if let Some(offer) = &offer {
+            writer.body("application/sdp", offer);
+        }
+        let bytes = writer.finish();
+        let owner = Owner::Update(leg, purpose);
+        self.transactions.request(self.now.at, flow, &Method::Update, &branch, bytes, owner, &mut self.effects);
+    }
+
+    fn peer_identity(&self, leg: LegHandle) -> Option<Box<str>> {
+        self.identity_of(self.peer_of(leg)?)
+    }
+
+    /// Tells a leg by UPDATE who it speaks with now, where it takes UPDATE and nothing is open (move.md 25).
+    pub fn announce_identity(&mut self, leg: LegHandle) {
+        if self.legs.get(leg).is_some_and(|leg| leg.allows_update && !leg.is_busy()) {
+            self.send_update(leg, None, Purpose::Identity, None);
+        }
+    }
+
+    /// Sends our own re-INVITE as soon as the leg is free: never a step on a leg with an open transaction.
+    pub fn queue_reinvite(&mut self, leg: LegHandle, offer: Bytes, purpose: Purpose) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        if found.queued.len() >= MAX_QUEUED {
+            found.queued.pop_front();
+        }
+        found.queued.push_back((offer, purpose));
+        self.run_queue(leg);
+    }
+
+    /// Drops what waits on a leg for a purpose; true if something did.
+    pub fn unqueue(&mut self, leg: LegHandle, purpose: Purpose) -> bool {
+        let Some(found) = self.legs.get_mut(leg) else { return false };
+        let before = found.queued.len();
+        found.queued.retain(|(_, queued)| *queued != purpose);
+        found.queued.len() != before
+    }
+
+    /// Sends the next queued re-INVITE if the leg is free and no retry is being waited for.
+    pub(super) fn run_queue(&mut self, leg: LegHandle) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        if found.is_busy() || found.timers.deadline(timer::RETRY).is_some() {
+            return;
+        }
+        if let Some((offer, purpose)) = found.queued.pop_front() {
+            self.send_reinvite(leg, Some(offer), purpose, None);
+        }
+    }
+
+    /// A response to a re-INVITE or UPDATE of ours.
+    pub fn on_modify_response(&mut self, leg: LegHandle, tx: ClientTx, purpose: Purpose, response: &Message) {
+        let Some(status) = response.status() else { return };
+        if status.is_provisional() {
+            return;
+        }
+        let is_invite = *response.method() == Method::Invite;
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        if is_invite {
+            found.client_invite = None;
+        } else {
+            found.open_update = false;
+        }
+        if status.is_success() {
+            found.dialog.refresh_target(response);
+            if found.state == LegState::Ended {
+                let cseq = response.cseq().map_or(0, |cseq| cseq.number);
+                if is_invite {
+                    self.acknowledge(leg, tx, cseq, None);
+                }
+                return;
+            }
+            self.on_modified(leg, tx, purpose, is_invite, response);
+        } else {
+            self.on_modify_refused(leg, purpose, status, response);
+        }
+        self.run_queue(leg);
+    }
+
+    fn on_modified(&mut self, leg: LegHandle, tx: ClientTx, purpose: Purpose, is_invite: bool, response: &Message) {
+        let cseq = response.cseq().map_or(0, |cseq| cseq.number);
+        match purpose {
+            Purpose::Relay { server, from, offered } => {
+                self.relay_modified(leg, tx, (server, from, offered), is_invite, response);
+            },
+            Purpose::Identity => {}
+            Purpose::Move => {
+                self.acknowledge(leg, tx, cseq, None);
+                self.happened.push_back(Happened::FarAnswered(leg, response.body()));
+            }
+            Purpose::Restore => {
+                self.acknowledge(leg, tx, cseq, None);
+                if let Ok(Some(description)) = description_in(response, &self.settings.media.screen)
+                    && self.receive_answer(leg, description).is_ok()
+                    && let Some(call) = self.call_of(leg)
+                {
+                    self.connect(call);
+                }
+                self.happened.push_back(Happened::FarRestored(leg));
+            }
+        }
+    }
+
+    /// The other side accepted what `from` proposed: the answer goes back, media follows.
+    fn relay_modified(
+        &mut self,
+        leg: LegHandle,
+        tx: ClientTx,
+        (server, from, had_offer): (ServerTx, LegHandle, bool),
+        is_invite: bool,
+        response: &Message,
+    ) {
+        let cseq = response.cseq().map_or(0, |cseq| cseq.number);
+        let joined = match description_in(response, &self.settings.media.screen) {
+            Ok(Some(description)) if had_offer => {
+                self.receive_answer(leg, description).and_then(|()| self.answer_across(leg, from))
+            }
+            Ok(Some(description)) => self.propose(leg, from, description),
+            Ok(None) => Err(Refusal::OfferUnusable("the answer has no description".into())),
+            Err(refusal) => Err(refusal),
+        };
+        let body = match joined {
+            Ok(body) => body,
+            Err(refusal) => {
+                if is_invite {
+                    self.acknowledge(leg, tx, cseq, None);
+                }
+                self.refuse_modify(from, server, &refusal);
+                return;
+            }
+        };
+        if is_invite && had_offer {
+            self.acknowledge(leg, tx, cseq, None);
+        } else if is_invite {
+            // An offerless re-INVITE: the answer comes in the ACK of the one who asked.
+            if let Some(found) = self.legs.get_mut(leg) {
+                found.owed_ack = Some((tx, cseq));
+            }
+            if let Some(found) = self.legs.get_mut(from) {
+                found.answer_due = Some(AnswerDue::Peer);
+            }
+        }
+        let by_update = self.legs.get(from).is_some_and(|from| from.open_update);
+        if by_update {
+            self.answer_update(from, server, &body);
+        } else {
+            self.answer_reinvite(from, &body);
+        }
+        if let Some(call) = self.call_of(leg) {
+            self.connect(call);
+            self.note_hold(call, from);
+        }
+    }
+
+    fn answer_reinvite(&mut self, leg: LegHandle, body: &Bytes) {
+        self.answer_inbound(leg, StatusCode::OK, Some(body), None);
+    }
+
+    fn answer_update(&mut self, leg: LegHandle, tx: ServerTx, body: &Bytes) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        found.open_update = false;
+        let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
+        if let Some(mut writer) = self.reply(tx, StatusCode::OK, &tag) {
+            writer.header_parts(HeaderName::Contact, &["<", &contact, ">"]);
+            writer.body("application/sdp", body);
+            let bytes = writer.finish();
+            self.respond(tx, StatusCode::OK, bytes);
+        }
+        self.run_queue(leg);
+    }
+
+    fn refuse_modify(&mut self, leg: LegHandle, tx: ServerTx, refusal: &Refusal) {
+        self.abandon_exchange(leg);
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        found.open_update = false;
+        if found.server_invite == Some(tx) {
+            found.server_invite = None;
+        }
+        let tag = found.dialog.local_tag.clone();
+        self.refuse(tx, refusal, Some(&tag));
+        self.run_queue(leg);
+    }
+
+    fn on_modify_refused(&mut self, leg: LegHandle, purpose: Purpose, status: StatusCode, response: &Message) {
+        match purpose {
+            Purpose::Relay { server, from, .. } => {
+                // What the peer was offered and refused is not what it was last told (RFC 3261 14.1).
+                self.abandon_exchange(leg);
+                self.abandon_exchange(from);
+                if let Some(found) = self.legs.get_mut(from) {
+                    found.open_update = false;
+                    if found.server_invite == Some(server) {
+                        found.server_invite = None;
+                    }
+                }
+                self.pass_refusal(from, server, status, response);
+                self.run_queue(from);
+            }
+            Purpose::Identity => {}
+            Purpose::Move | Purpose::Restore if status == StatusCode::REQUEST_PENDING => {
+                self.retry_later(leg, purpose);
+                return;
+            }
+            Purpose::Move => {
+                self.abandon_exchange(leg);
+                self.happened.push_back(Happened::FarRefused(leg, status));
+            }
+            Purpose::Restore => self.happened.push_back(Happened::FarRestored(leg)),
+        }
+        // RFC 3261 12.2.1.2: these two mean that the other end has no such dialog any more.
+        if matches!(status, StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT) {
+            self.on_leg_dead(leg, "SIP;cause=481");
+        }
+    }
+
+    /// RFC 3261 14.1: 2.1 to 4 s for the owner of the Call-ID, 0 to 2 s for the other, in units of 10 ms.
+    fn retry_later(&mut self, leg: LegHandle, purpose: Purpose) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        let (offer, owns_call_id) = (found.last_offer.clone(), !found.is_inbound);
+        found.queued.push_front((offer, purpose));
+        let tens = if owns_call_id { 210 + self.random.below(191) } else { self.random.below(201) };
+        self.arm(leg, timer::RETRY, Duration::from_millis(10 * tens));
+    }
+
+    /// A refusal of the peer, passed on in its own words.
+    pub(super) fn pass_refusal(&mut self, leg: LegHandle, tx: ServerTx, status: StatusCode, response: &Message) {
+        let Some(found) = self.legs.get(leg) else { return };
+        let tag = found.dialog.local_tag.clone();
+        let status = match status.as_u16() {
+            // A challenge of one side is not for the other.
+            401 | 407 => StatusCode::FORBIDDEN,
+            _ => status,
+        };
+        let Some(mut writer) = self.reply(tx, status, &tag) else { return };
+        for name in [HeaderName::Warning, HeaderName::RetryAfter, HeaderName::Reason] {
+            if let Some(header) = response.header(name) {
+                writer.copy(&header);
+            }
+        }
+        let bytes = writer.finish();
+        self.respond(tx, status, bytes);
+    }
+
+    /// The re-INVITE that a leg sent is cancelled: so is what it was passed on as.
+    pub(super) fn cancel_relayed(&mut self, leg: LegHandle) {
+        let Some(peer) = self.peer_of(leg) else { return };
+        if let Some(tx) = self.legs.get(peer).and_then(|peer| peer.client_invite) {
+            self.transactions.cancel(self.now.at, tx, None, &mut self.effects);
+        }
+    }
+
+    /// A re-INVITE or UPDATE of ours got no answer (408), or could not be sent (503).
+    pub fn on_modify_timeout(&mut self, leg: LegHandle, purpose: Purpose) {
+        if let Some(found) = self.legs.get_mut(leg) {
+            found.client_invite = None;
+            found.open_update = false;
+        }
+        match purpose {
+            Purpose::Relay { server, from, .. } => {
+                self.abandon_exchange(leg);
+                self.refuse_modify(from, server, &Refusal::TimedOut);
+            }
+            Purpose::Identity => return,
+            Purpose::Move => self.happened.push_back(Happened::FarRefused(leg, StatusCode::REQUEST_TIMEOUT)),
+            Purpose::Restore => self.happened.push_back(Happened::FarRestored(leg)),
+        }
+        self.on_leg_dead(leg, "SIP;cause=408");
+    }
+
+    /// An ACK in a dialog: of our 2xx (RFC 3261 13.2.2.4).
+    pub fn on_ack(&mut self, leg: LegHandle, message: &Message) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        let Some(tx) = found.server_invite else { return };
+        if message.cseq().ok().map(|cseq| cseq.number) != found.dialog.remote_invite {
+            return;
+        }
+        found.server_invite = None;
+        if found.state == LegState::Answered {
+            found.state = LegState::Confirmed;
+        }
+        let (due, role, release) = (found.answer_due.take(), found.role, found.release.take());
+        self.transactions.acknowledge(tx);
+        if let Some(reason) = release {
+            self.release_leg(leg, &reason);
+            return;
+        }
+        if role == Role::Mover {
+            let body = message.body();
+            self.happened.push_back(Happened::MoverAcked(leg, (!body.is_empty()).then_some(body)));
+            return;
+        }
+        if due == Some(AnswerDue::Peer) {
+            self.pass_late_answer(leg, message);
+        }
+        self.run_queue(leg);
+        if let Some(peer) = self.peer_of(leg) {
+            self.run_queue(peer);
+        }
+    }
+
+    /// The answer that an ACK carries goes to the peer, whose 2xx carried the offer, in its own ACK.
+    fn pass_late_answer(&mut self, leg: LegHandle, message: &Message) {
+        let Some(peer) = self.peer_of(leg) else { return };
+        let Some((tx, cseq)) = self.legs.get(peer).and_then(|peer| peer.owed_ack) else { return };
+        let answer = match description_in(message, &self.settings.media.screen) {
+            Ok(Some(description)) => {
+                self.receive_answer(leg, description).and_then(|()| self.answer_across(leg, peer))
+            }
+            Ok(None) => Err(Refusal::OfferUnusable("the ACK has no answer".into())),
+            Err(refusal) => Err(refusal),
+        };
+        match answer {
+            Ok(body) => {
+                self.acknowledge(peer, tx, cseq, Some(&body));
+                if let Some(call) = self.call_of(leg) {
+                    self.connect(call);
+                }
+            }
+            Err(_) => {
+                // RFC 3261 13.2.2.4: an offer that got no usable answer: the ACK goes out, and BYE follows.
+                self.acknowledge(peer, tx, cseq, None);
+                self.on_leg_dead(leg, "SIP;cause=488;text=\"No usable answer\"");
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Requests that change no session are passed on: INFO, MESSAGE and unknown methods in a dialog, MESSAGE outside.
+
+use super::core::{Core, Owner};
+use super::headers::{Trust, cross};
+use super::model::{LegHandle, LegState, Party, Role};
+use crate::registrar::Binding;
+use crate::sip::Refusal;
+use crate::sip::dialog::MAX_FORWARDS;
+use crate::sip::transaction::ServerTx;
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
+
+impl Core {
+    /// Passes a request of a leg's party on to the leg it talks with.
+    ///
+    /// # Errors
+    /// The reason to refuse it.
+    pub fn on_pass(&mut self, leg: LegHandle, tx: ServerTx, message: &Message) -> Result<(), Refusal> {
+        let found = self.legs.get(leg).ok_or(Refusal::DialogUnknown)?;
+        if found.state == LegState::Ended || !matches!(found.role, Role::Talking(_)) {
+            return Err(Refusal::DialogUnknown);
+        }
+        let trust = trust_of(&found.party);
+        let tag = found.dialog.local_tag.clone();
+        let peer = self.peer_of(leg).ok_or(Refusal::Unreachable)?;
+        if self.service_of(peer).is_some() {
+            self.respond_plain(tx, StatusCode::OK, &tag);
+            return Ok(());
+        }
+        let branch = self.mint_branch();
+        let found = self.legs.get_mut(peer).ok_or(Refusal::DialogUnknown)?;
+        if found.dialog.remote_tag.is_empty() {
+            return Err(Refusal::Unreachable);
+        }
+        let flow = found.dialog.flow;
+        let mut writer = found.dialog.request(message.method(), &branch);
+        cross(message, trust, &mut writer);
+        write_body(message, &mut writer);
+        let bytes = writer.finish();
+        let owner = Owner::Relay { to: peer, server: tx };
+        self.transactions.set_owner(tx, Owner::Served(leg));
+        self.transactions.request(self.now.at, flow, message.method(), &branch, bytes, owner, &mut self.effects);
+        Ok(())
+    }
+
+    /// The answer to a request that was passed on, or nothing in time (`None`, 408).
+    pub fn on_pass_response(&mut self, server: ServerTx, response: Option<&Message>) {
+        let tag = match self.transactions.owner(server) {
+            Some(Owner::Served(leg)) => self.legs.get(leg).map(|leg| leg.dialog.local_tag.clone()),
+            _ => None,
+        };
+        let Some(response) = response else {
+            self.refuse(server, &Refusal::TimedOut, tag.as_deref());
+            return;
+        };
+        let Some(status) = response.status().filter(|status| status.is_final()) else { return };
+        let status = match status.as_u16() {
+            401 | 407 => StatusCode::FORBIDDEN,
+            _ => status,
+        };
+        let tag = tag.unwrap_or_else(|| self.random.tag().into_boxed_str());
+        let Some(mut writer) = self.reply(server, status, &tag) else { return };
+        cross(response, Trust::Untrusted, &mut writer);
+        write_body(response, &mut writer);
+        let bytes = writer.finish();
+        self.respond(server, status, bytes);
+    }
+
+    /// Sends a MESSAGE of a user to one device of another.
+    pub fn pass_message(&mut self, tx: ServerTx, message: &Message, from: &str, to: &str, binding: &Binding) {
+        let (branch, call_id, tag) = (self.mint_branch(), self.mint_call_id(), self.random.tag());
+        let mut writer = MessageWriter::request(&Method::Message, &binding.contact);
+        writer.via(binding.flow.transport.via_token(), self.settings.sent_by(&binding.flow), &branch);
+        for route in &binding.path {
+            writer.header(HeaderName::Route, route);
+        }
+        let hops = message.max_forwards().ok().flatten().map_or(MAX_FORWARDS, u32::from).saturating_sub(1);
+        writer.header_number(HeaderName::MaxForwards, hops);
+        writer.header_parts(HeaderName::From, &[from, ";tag=", &tag]);
+        writer.header(HeaderName::To, to);
+        writer.header(HeaderName::CallId, &call_id);
+        writer.cseq(1, &Method::Message);
+        cross(message, Trust::Untrusted, &mut writer);
+        write_body(message, &mut writer);
+        let bytes = writer.finish();
+        let owner = Owner::Pass { server: tx };
+        let flow = binding.flow;
+        self.transactions.request(self.now.at, flow, &Method::Message, &branch, bytes, owner, &mut self.effects);
+    }
+}
+
+/// What a party is believed.
+#[must_use]
+pub const fn trust_of(party: &Party) -> Trust {
+    match party {
+        Party::Trunk { .. } => Trust::Trusted,
+        Party::User { .. } | Party::Service(_) => Trust::Untrusted,
+    }
+}
+
+fn write_body(message: &Message, writer: &mut MessageWriter) {
+    let body = message.body();
+    if !body.is_empty() {
+        writer.body(message.content_type().unwrap_or("application/octet-stream"), &body);
+    }
+}

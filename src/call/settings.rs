@@ -1,0 +1,255 @@
+//! What the configuration tells the call layer, resolved and immutable.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::sip::digest::Algorithm;
+use crate::sip::{Flow, Transport};
+
+/// One of our listeners: how it is reached from outside and from this machine.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// The transport.
+    pub transport: Transport,
+    /// Where peers on the network reach it.
+    pub address: SocketAddr,
+    /// Where peers on this machine reach it; equal to `address` unless bound to a wildcard.
+    pub loopback: SocketAddr,
+    /// `address` as the `sent-by` of Via.
+    pub sent_by: Box<str>,
+    /// `loopback` as the `sent-by` of Via.
+    pub loopback_sent_by: Box<str>,
+}
+
+impl Listener {
+    /// A listener that is bound to, and reached at, these addresses.
+    #[must_use]
+    pub fn new(transport: Transport, address: SocketAddr, loopback: SocketAddr) -> Self {
+        let sent_by = |address: SocketAddr| address.to_string().into_boxed_str();
+        Self { transport, address, loopback, sent_by: sent_by(address), loopback_sent_by: sent_by(loopback) }
+    }
+
+    /// The `sent-by` that `peer` can answer to.
+    #[must_use]
+    pub fn sent_by_for(&self, peer: IpAddr) -> &str {
+        if peer.is_loopback() { &self.loopback_sent_by } else { &self.sent_by }
+    }
+}
+
+/// Whether media runs through us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Anchor {
+    /// Always: every call can move without the far side noticing.
+    #[default]
+    Always,
+    /// Only where a side is behind address translation.
+    WhenNeeded,
+    /// Never: descriptions pass untouched, a move is a re-INVITE.
+    Never,
+}
+
+/// Where media is received and how sources are learned.
+#[derive(Clone, Debug)]
+pub struct MediaSettings {
+    /// Whether media runs through us.
+    pub anchor: Anchor,
+    /// The address written into descriptions for peers on the network.
+    pub address: IpAddr,
+    /// The same for peers on this machine.
+    pub loopback: IpAddr,
+    /// The same for IPv6 peers, where we have such an address.
+    pub address_v6: Option<IpAddr>,
+    /// Silence after which a leg counts as dead; `None` never.
+    pub timeout: Option<Duration>,
+    /// Learning of sources.
+    pub learning: crate::media::relay::Learning,
+    /// Number of media threads.
+    pub threads: usize,
+    /// Which descriptions are let in.
+    pub screen: crate::media::plan::Screen,
+}
+
+/// A static peer, trusted by its address.
+#[derive(Clone, Debug)]
+pub struct Trunk {
+    /// Its name in routes and records.
+    pub name: Box<str>,
+    /// The Request-URI pattern's host part and parameters: where calls to it go.
+    pub host: Box<str>,
+    /// Its resolved address.
+    pub peer: SocketAddr,
+    /// How.
+    pub transport: Transport,
+    /// Who may send us calls without credentials: networks (address, prefix length) with an optional port.
+    pub from: Vec<Source>,
+    /// Most calls at once; `None` without limit.
+    pub max_calls: Option<u32>,
+    /// Whether each move is shown to it by a re-INVITE, wanted or not.
+    pub re_invite_always: bool,
+}
+
+/// A network, and a port where only one is trusted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Network address.
+    pub network: IpAddr,
+    /// Prefix length in bits.
+    pub prefix: u8,
+    /// The one trusted port.
+    pub port: Option<u16>,
+}
+
+impl Source {
+    /// Whether `peer` is in it.
+    #[must_use]
+    pub fn contains(&self, peer: SocketAddr) -> bool {
+        if self.port.is_some_and(|port| port != peer.port()) {
+            return false;
+        }
+        match (self.network, peer.ip().to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let shift = 32 - u32::from(self.prefix.min(32));
+                u64::from(u32::from(net)) >> shift == u64::from(u32::from(ip)) >> shift
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let shift = 128 - u32::from(self.prefix.min(128));
+                u128::from(net).checked_shr(shift).unwrap_or(0) == u128::from(ip).checked_shr(shift).unwrap_or(0)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A rule of the dial plan for numbers that are no extension: first match wins.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Matched against the dialled number.
+    pub pattern: regex::Regex,
+    /// Trunks by their place in [`Settings::trunks`], tried in order.
+    pub trunks: Vec<usize>,
+}
+
+/// Caps of the call layer.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Calls at once.
+    pub calls: usize,
+    /// Devices rung for one call.
+    pub forks: usize,
+    /// Time a call may ring.
+    pub ringing: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // Ringing: a little above Timer C's floor of three minutes (RFC 3261 16.6 step 11).
+        Self { calls: 50_000, forks: 10, ringing: Duration::from_secs(185) }
+    }
+}
+
+/// Everything the call layer takes from the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Name of this node in records.
+    pub node: Box<str>,
+    /// The domain; also the digest realm.
+    pub domain: Box<str>,
+    /// Other names and addresses that mean this domain.
+    pub aliases: Vec<Box<str>>,
+    /// `User-Agent` and `Server`.
+    pub software: Box<str>,
+    /// Our listeners in the order of the configuration.
+    pub listeners: Vec<Listener>,
+    /// Media.
+    pub media: MediaSettings,
+    /// Digest algorithms in the order offered.
+    pub algorithms: Vec<Algorithm>,
+    /// Trunks.
+    pub trunks: Vec<Trunk>,
+    /// Routes.
+    pub routes: Vec<Route>,
+    /// The number that echoes.
+    pub echo: Option<Box<str>>,
+    /// The number that plays a tone.
+    pub tone: Option<Box<str>>,
+    /// Caps.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// Whether `host` (of a URI) means us.
+    #[must_use]
+    pub fn is_ours(&self, host: &str) -> bool {
+        host.eq_ignore_ascii_case(&self.domain)
+            || self.aliases.iter().any(|alias| host.eq_ignore_ascii_case(alias))
+            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| self.is_our_address(ip))
+    }
+
+    /// Whether `ip` is one of our listeners' addresses.
+    #[must_use]
+    pub fn is_our_address(&self, ip: IpAddr) -> bool {
+        self.listeners.iter().any(|listener| listener.address.ip() == ip || listener.loopback.ip() == ip)
+    }
+
+    /// The `sent-by` of our Via, and the host of our Contact, on `flow`.
+    #[must_use]
+    pub fn sent_by(&self, flow: &Flow) -> &str {
+        self.listeners
+            .get(usize::from(flow.listener))
+            .or_else(|| self.listeners.first())
+            .map_or("invalid.invalid", |listener| listener.sent_by_for(flow.peer.ip()))
+    }
+
+    /// The address we write into a description for `peer`.
+    #[must_use]
+    pub fn media_address(&self, peer: IpAddr) -> IpAddr {
+        match peer.to_canonical() {
+            ip if ip.is_loopback() && ip.is_ipv4() => self.media.loopback,
+            IpAddr::V6(_) => self.media.address_v6.unwrap_or(self.media.address),
+            IpAddr::V4(_) => self.media.address,
+        }
+    }
+
+    /// The trunk that `peer` may speak for without credentials; the most specific entry wins.
+    #[must_use]
+    pub fn trunk_from(&self, peer: SocketAddr) -> Option<usize> {
+        let mut best: Option<(u16, usize)> = None;
+        for (index, trunk) in self.trunks.iter().enumerate() {
+            for source in trunk.from.iter().filter(|source| source.contains(peer)) {
+                let weight = u16::from(source.prefix) + if source.port.is_some() { 256 } else { 0 };
+                if best.is_none_or(|(known, _)| weight > known) {
+                    best = Some((weight, index));
+                }
+            }
+        }
+        best.map(|(_, index)| index)
+    }
+
+    /// The first listener of a transport.
+    #[must_use]
+    pub fn listener_for(&self, transport: Transport, peer: SocketAddr) -> Option<u16> {
+        self.listeners
+            .iter()
+            .position(|l| l.transport == transport && l.address.is_ipv4() == peer.is_ipv4())
+            .or_else(|| self.listeners.iter().position(|l| l.transport == transport))
+            .and_then(|index| u16::try_from(index).ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_a_network_and_perhaps_a_port() {
+        let source = |network: &str, prefix, port| Source { network: network.parse().unwrap(), prefix, port };
+        let peer = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(source("198.51.100.0", 24, None).contains(peer("198.51.100.7:5060")));
+        assert!(!source("198.51.100.0", 24, None).contains(peer("198.51.101.7:5060")));
+        assert!(source("203.0.113.7", 32, Some(5062)).contains(peer("203.0.113.7:5062")));
+        assert!(!source("203.0.113.7", 32, Some(5062)).contains(peer("203.0.113.7:5060")));
+        assert!(source("0.0.0.0", 0, None).contains(peer("8.8.8.8:1")));
+        assert!(source("2001:db8::", 32, None).contains(peer("[2001:db8:1::1]:5060")));
+        assert!(!source("2001:db8::", 32, None).contains(peer("198.51.100.7:5060")));
+    }
+}

@@ -1,0 +1,509 @@
+//! A call is set up: the caller's INVITE comes in, INVITEs to the targets go out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
+
+use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED};
+use super::dial_plan::{Destination, is_emergency};
+use super::headers::{Trust, cross};
+use super::media::{description_in, is_translated};
+use super::model::{Call, CallHandle, CallState, Leg, LegHandle, LegState, Party, Role, Service, Side, timer};
+use super::record::{CallRecord, Direction};
+use super::settings::Anchor;
+use crate::media::plan::{Description, Pairing};
+use crate::registrar::Binding;
+use crate::registrar::accounts::Account;
+use crate::sip::dialog::Dialog;
+use crate::sip::transaction::ServerTx;
+use crate::sip::{Flow, Refusal};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode, display_quoted};
+
+/// Longest User-Agent kept.
+const MAX_USER_AGENT: usize = 64;
+
+/// A request that opens a call, authenticated and addressed.
+pub struct Incoming<'a> {
+    /// Its transaction.
+    pub tx: ServerTx,
+    /// Where it came from.
+    pub flow: Flow,
+    /// The request.
+    pub message: &'a Message,
+    /// Who sent it.
+    pub party: Party,
+    /// The number it dials.
+    pub number: Box<str>,
+}
+
+impl Leg {
+    /// A leg in its first state; tag and Contact are given when it gets its handle.
+    #[must_use]
+    pub fn new(call: CallHandle, role: Role, party: Party, dialog: Dialog, is_inbound: bool) -> Self {
+        Self {
+            call,
+            role,
+            party,
+            dialog,
+            state: LegState::Early,
+            is_inbound,
+            server_invite: None,
+            client_invite: None,
+            open_update: false,
+            owed_ack: None,
+            answer_due: None,
+            queued: std::collections::VecDeque::new(),
+            allows_update: false,
+            media: None,
+            raw: Bytes::new(),
+            ports: SmallVec::new(),
+            pairing: Pairing::default(),
+            last_offer: Bytes::new(),
+            timers: crate::base::Timers::default(),
+            user_agent: None,
+            answered: None,
+            release: None,
+        }
+    }
+
+    /// Learns what the party can do from a message of it.
+    pub fn learn(&mut self, message: &Message) {
+        if message.header(HeaderName::Allow).is_some() {
+            self.allows_update = message.has_token(HeaderName::Allow, "UPDATE");
+        }
+        let agent = if message.is_request() { HeaderName::UserAgent } else { HeaderName::Server };
+        if self.user_agent.is_none()
+            && let Some(value) = message.header(agent).or_else(|| message.header(HeaderName::UserAgent))
+            && let Ok(text) = value.value_str()
+        {
+            self.user_agent = Some(text.chars().take(MAX_USER_AGENT).collect::<String>().into_boxed_str());
+        }
+    }
+}
+
+/// What all INVITEs of one call have in common.
+struct Outgoing<'a> {
+    call: CallHandle,
+    from: Box<str>,
+    identity: Box<str>,
+    to: Box<str>,
+    trust: Trust,
+    message: &'a Message,
+    hops: u32,
+    has_offer: bool,
+}
+
+impl Core {
+    /// Puts a leg in and gives it its tag and Contact.
+    pub fn add_leg(&mut self, mut leg: Leg) -> LegHandle {
+        let bits = self.random.bits();
+        let (worker, settings) = (self.worker, self.settings.clone());
+        self.legs.insert_with(|handle| {
+            let tag = super::core::format_tag(worker, handle, bits);
+            leg.dialog.contact = super::core::contact_uri(&settings, &tag, &leg.dialog.flow);
+            leg.dialog.local_tag = tag;
+            leg
+        })
+    }
+
+    /// Sets up the call that `incoming` asks for.
+    ///
+    /// # Errors
+    /// The reason to refuse it; nothing is left behind then.
+    pub fn place_call(&mut self, incoming: Incoming<'_>, destination: Destination) -> Result<CallHandle, Refusal> {
+        if self.calls.len() >= self.settings.limits.calls {
+            return Err(Refusal::Overloaded { what: "calls", retry_after: 10 });
+        }
+        let hops = incoming.message.max_forwards().map_err(|_| Refusal::Malformed("bad Max-Forwards"))?;
+        let hops = u32::from(hops.unwrap_or(70));
+        if hops == 0 {
+            return Err(Refusal::TooManyHops);
+        }
+        let offer = description_in(incoming.message, &self.settings.media.screen)?;
+        let is_service = matches!(destination, Destination::Service(_));
+        let call = self.open_call(&incoming, offer.as_ref(), is_service)?;
+        let result = match destination {
+            Destination::Service(service) => self.serve(call, service, offer.is_some()),
+            Destination::User { account, device } => {
+                let to = user_value(&account.display, account.number(), &self.settings.domain);
+                self.ring_user(call, &incoming, (account, device), to, hops - 1, offer.is_some())
+            }
+            Destination::Trunks(trunks) => self.ring_trunks(call, &incoming, trunks, hops - 1, offer.is_some()),
+        };
+        match result {
+            Ok(()) => Ok(call),
+            Err(refusal) => {
+                self.discard_call(call);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The call and the caller's leg, before anything is sent.
+    fn open_call(
+        &mut self,
+        incoming: &Incoming<'_>,
+        offer: Option<&Description>,
+        is_service: bool,
+    ) -> Result<CallHandle, Refusal> {
+        let sent_by: Box<str> = self.settings.sent_by(&incoming.flow).into();
+        let dialog = Dialog::from_request(incoming.message, incoming.flow, &sent_by, "", "")?;
+        let (id, thread) = (self.mint_ulid(), self.ports.pick_thread());
+        let record = self.open_record(&id, incoming);
+        let anchored = match self.settings.media.anchor {
+            // A service is an end of media itself.
+            _ if is_service => true,
+            Anchor::Always => true,
+            Anchor::Never => false,
+            Anchor::WhenNeeded => offer.is_some_and(|offer| is_translated(offer, incoming.flow.peer)),
+        };
+        let placeholder = crate::base::Handle::from_bits(0);
+        let caller = self.add_leg(Leg::new(
+            placeholder,
+            Role::Talking(Side::Caller),
+            incoming.party.clone(),
+            dialog,
+            true,
+        ));
+        let call = self.calls.insert(Call {
+            id,
+            state: CallState::Ringing,
+            caller,
+            callee: None,
+            forks: SmallVec::new(),
+            next_trunks: SmallVec::new(),
+            number: incoming.number.clone(),
+            fork_ports: SmallVec::new(),
+            pairing: Pairing::default(),
+            released: SmallVec::new(),
+            early_media: None,
+            best: None,
+            anchored,
+            thread,
+            generation: 0,
+            moving: false,
+            emergency: is_emergency(&incoming.number),
+            record: Box::new(record),
+        });
+        let media = anchored.then(|| self.new_media(incoming.flow.peer.ip()));
+        if let Some(leg) = self.legs.get_mut(caller) {
+            leg.call = call;
+            leg.media = media;
+            leg.server_invite = Some(incoming.tx);
+            leg.learn(incoming.message);
+        }
+        self.transactions.set_owner(incoming.tx, Owner::Served(caller));
+        if let Some(offer) = offer
+            && let Err(refusal) = self.receive_offer(caller, offer.clone())
+        {
+            self.discard_call(call);
+            return Err(refusal);
+        }
+        self.arm(caller, timer::RINGING, self.settings.limits.ringing);
+        Ok(call)
+    }
+
+    fn open_record(&self, id: &str, incoming: &Incoming<'_>) -> CallRecord {
+        let (direction, from, trunk) = match &incoming.party {
+            Party::Trunk { name, .. } => (
+                Direction::Inbound,
+                super::media::caller_number(incoming.message),
+                Some(name.to_string()),
+            ),
+            Party::User { account, .. } => (Direction::Internal, account.name.to_string(), None),
+            Party::Service(_) => (Direction::Internal, String::new(), None),
+        };
+        CallRecord {
+            id: id.into(),
+            sip_call_id: vec![incoming.message.call_id().unwrap_or_default().into()],
+            direction,
+            from,
+            to: incoming.number.to_string(),
+            user: incoming.party.account().map(|account| account.name.to_string()),
+            trunk,
+            start: self.now.unix,
+            transports: vec![incoming.flow.transport.uri_token().into()],
+            node: self.settings.node.to_string(),
+            ..CallRecord::default()
+        }
+    }
+
+    /// Rings the devices of a user.
+    fn ring_user(
+        &mut self,
+        call: CallHandle,
+        incoming: &Incoming<'_>,
+        (account, device): (Arc<Account>, Option<usize>),
+        to: Box<str>,
+        hops: u32,
+        has_offer: bool,
+    ) -> Result<(), Refusal> {
+        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| device.id.clone());
+        let mut bindings: SmallVec<[Binding; 2]> = self
+            .registrar
+            .lookup(&account.name)
+            .filter(|binding| wanted.as_ref().is_none_or(|id| *id == binding.device))
+            .cloned()
+            .collect();
+        // A device that calls its own user does not ring itself.
+        if let Some((user, own)) = incoming.party.device()
+            && user == &*account.name
+        {
+            bindings.retain(|binding| &*binding.device != own);
+        }
+        bindings.truncate(self.settings.limits.forks);
+        if bindings.is_empty() {
+            return Err(Refusal::Unreachable);
+        }
+        if let Some(found) = self.calls.get_mut(call)
+            && found.record.user.is_none()
+        {
+            found.record.user = Some(account.name.to_string());
+        }
+        let outgoing = self.outgoing(call, incoming, to, hops, has_offer);
+        for binding in bindings {
+            let Some(device) = account.devices.iter().position(|device| device.id == binding.device) else {
+                continue;
+            };
+            let party = Party::User { account: account.clone(), device };
+            let dialog = self.dialog_to(&outgoing, &binding.contact, binding.path.clone(), binding.flow);
+            self.send_invite(&outgoing, party, dialog)?;
+        }
+        let none = self.calls.get(call).is_none_or(|call| call.forks.is_empty());
+        if none { Err(Refusal::Unreachable) } else { Ok(()) }
+    }
+
+    /// Calls the first trunk that has room; the others follow when it fails.
+    fn ring_trunks(
+        &mut self,
+        call: CallHandle,
+        incoming: &Incoming<'_>,
+        trunks: SmallVec<[usize; 2]>,
+        hops: u32,
+        has_offer: bool,
+    ) -> Result<(), Refusal> {
+        if let Some(found) = self.calls.get_mut(call) {
+            found.next_trunks = trunks;
+            if found.record.direction == Direction::Internal {
+                found.record.direction = Direction::Outbound;
+            }
+        }
+        let outgoing = self.outgoing(call, incoming, Box::from(""), hops, has_offer);
+        self.ring_next_trunk(outgoing)
+    }
+
+    fn ring_next_trunk(&mut self, mut outgoing: Outgoing<'_>) -> Result<(), Refusal> {
+        let settings = self.settings.clone();
+        loop {
+            let Some(found) = self.calls.get_mut(outgoing.call) else { return Err(Refusal::Internal) };
+            if found.next_trunks.is_empty() {
+                return Err(Refusal::Overloaded { what: "trunk", retry_after: 5 });
+            }
+            let index = found.next_trunks.remove(0);
+            let Some(trunk) = settings.trunks.get(index) else { continue };
+            let used = self.trunk_calls.get(index).copied().unwrap_or(0);
+            if trunk.max_calls.is_some_and(|most| used >= most) {
+                continue;
+            }
+            let Some(listener) = settings.listener_for(trunk.transport, trunk.peer) else { continue };
+            found.record.trunk = Some(trunk.name.to_string());
+            let target = format!("sip:{}@{}", found.number, trunk.host);
+            let flow = Flow { transport: trunk.transport, listener, connection: 0, peer: trunk.peer };
+            outgoing.to = format!("<{target}>").into_boxed_str();
+            let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
+            let dialog = self.dialog_to(&outgoing, &target, Vec::new(), flow);
+            return self.send_invite(&outgoing, party, dialog);
+        }
+    }
+
+    /// After a trunk failed: the next one, from the caller's INVITE that still waits. False when there is none.
+    pub(super) fn try_next_trunk(&mut self, call: CallHandle) -> bool {
+        let Some(found) = self.calls.get(call).filter(|call| !call.next_trunks.is_empty()) else { return false };
+        let (caller, number) = (found.caller, found.number.clone());
+        let Some(leg) = self.legs.get(caller) else { return false };
+        let (Some(tx), flow, party) = (leg.server_invite, leg.dialog.flow, leg.party.clone()) else { return false };
+        let Some(message) = self.transactions.server(tx).and_then(|server| server.message().cloned()) else {
+            return false;
+        };
+        let hops = u32::from(message.max_forwards().ok().flatten().unwrap_or(70)).saturating_sub(1);
+        let incoming = Incoming { tx, flow, message: &message, party, number };
+        let has_offer = !message.body().is_empty();
+        let outgoing = self.outgoing(call, &incoming, Box::from(""), hops, has_offer);
+        self.ring_next_trunk(outgoing).is_ok()
+    }
+
+    /// What all INVITEs of the call say.
+    fn outgoing<'a>(
+        &mut self,
+        call: CallHandle,
+        incoming: &Incoming<'a>,
+        to: Box<str>,
+        hops: u32,
+        has_offer: bool,
+    ) -> Outgoing<'a> {
+        let domain = self.settings.domain.clone();
+        let (identity, trust) = match &incoming.party {
+            Party::User { account, .. } => {
+                (user_value(&account.display, account.number(), &domain), Trust::Untrusted)
+            }
+            Party::Trunk { .. } | Party::Service(_) => {
+                (super::media::caller_value(incoming.message, &domain), Trust::Trusted)
+            }
+        };
+        Outgoing { call, from: identity.clone(), identity, to, trust, message: incoming.message, hops, has_offer }
+    }
+
+    fn dialog_to(&mut self, outgoing: &Outgoing<'_>, target: &str, routes: Vec<Box<str>>, flow: Flow) -> Dialog {
+        Dialog {
+            call_id: self.mint_call_id(),
+            local_tag: Box::from(""),
+            remote_tag: Box::from(""),
+            local: outgoing.from.clone(),
+            remote: outgoing.to.clone(),
+            contact: Box::from(""),
+            local_cseq: 0,
+            remote_cseq: None,
+            remote_invite: None,
+            target: target.into(),
+            routes,
+            flow,
+            sent_by: self.settings.sent_by(&flow).into(),
+        }
+    }
+
+    fn send_invite(&mut self, outgoing: &Outgoing<'_>, party: Party, dialog: Dialog) -> Result<(), Refusal> {
+        let flow = dialog.flow;
+        let call = self.calls.get(outgoing.call).ok_or(Refusal::Internal)?;
+        let (anchored, caller) = (call.anchored, call.caller);
+        let mut leg = Leg::new(outgoing.call, Role::Fork, party, dialog, false);
+        leg.media = anchored.then(|| self.new_media(flow.peer.ip()));
+        let handle = self.add_leg(leg);
+        let offer = if outgoing.has_offer { Some(self.offer_across(caller, handle)) } else { None }.transpose();
+        let offer = match offer {
+            Ok(offer) => offer,
+            Err(refusal) => {
+                self.legs.remove(handle);
+                return Err(refusal);
+            }
+        };
+        let branch = self.mint_branch();
+        let leg = self.legs.get_mut(handle).ok_or(Refusal::Internal)?;
+        if let Party::Trunk { index, .. } = &leg.party
+            && let Some(used) = self.trunk_calls.get_mut(*index)
+        {
+            *used += 1;
+        }
+        let mut writer = leg.dialog.request_with_hops(&Method::Invite, &branch, outgoing.hops);
+        write_capabilities(&mut writer, &self.settings.software);
+        if outgoing.trust == Trust::Untrusted {
+            writer.header(HeaderName::PAssertedIdentity, &outgoing.identity);
+        }
+        cross(outgoing.message, outgoing.trust, &mut writer);
+        if let Some(offer) = &offer {
+            writer.body("application/sdp", offer);
+        }
+        let bytes = writer.finish();
+        let owner = Owner::Invite(handle);
+        let tx =
+            self.transactions.request(self.now.at, flow, &Method::Invite, &branch, bytes, owner, &mut self.effects);
+        if let Some(leg) = self.legs.get_mut(handle) {
+            leg.client_invite = tx;
+        }
+        if let Some(call) = self.calls.get_mut(outgoing.call) {
+            call.forks.push(handle);
+        }
+        Ok(())
+    }
+
+    /// Answers a call to ourselves.
+    fn serve(&mut self, call: CallHandle, service: Service, has_offer: bool) -> Result<(), Refusal> {
+        let found = self.calls.get_mut(call).ok_or(Refusal::Internal)?;
+        found.state = CallState::Talking;
+        let caller = found.caller;
+        found.record.ring = Some(self.now.unix);
+        // The service is a leg without a dialog, so that a call to it moves like any other.
+        let template = self.legs.get(caller).ok_or(Refusal::Internal)?.dialog.clone();
+        let dialog = Dialog { call_id: Box::from(""), remote_tag: Box::from(""), routes: Vec::new(), ..template };
+        let mut leg = Leg::new(call, Role::Talking(Side::Callee), Party::Service(service), dialog, false);
+        leg.state = LegState::Confirmed;
+        let leg = self.add_leg(leg);
+        if let Some(found) = self.calls.get_mut(call) {
+            found.callee = Some(leg);
+        }
+        let body = self.describe_service(caller, service, has_offer)?;
+        self.answer_inbound(caller, StatusCode::OK, Some(&body), None);
+        self.note_answered(call);
+        self.connect(call);
+        Ok(())
+    }
+
+    /// Sends a final 2xx to a leg that invited us, with a description; `identity` is who it speaks with now.
+    pub fn answer_inbound(&mut self, leg: LegHandle, status: StatusCode, body: Option<&Bytes>, identity: Option<&str>) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        let Some(tx) = found.server_invite else { return };
+        let is_first = found.state == LegState::Early;
+        if is_first {
+            found.state = LegState::Answered;
+            found.answered = Some(self.now.at);
+            found.timers.stop(timer::RINGING);
+        }
+        let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
+        let Some(mut writer) = self.reply(tx, status, &tag) else { return };
+        writer.header_parts(HeaderName::Contact, &["<", &contact, ">"]);
+        write_capabilities(&mut writer, &self.settings.software);
+        if let Some(identity) = identity {
+            writer.header(HeaderName::PAssertedIdentity, identity);
+        }
+        if let Some(body) = body {
+            writer.body("application/sdp", body);
+        }
+        let bytes = writer.finish();
+        self.respond(tx, status, bytes);
+    }
+
+    /// The call is answered: record, events.
+    pub(super) fn note_answered(&mut self, call: CallHandle) {
+        let now = self.now;
+        let Some(found) = self.calls.get_mut(call) else { return };
+        found.state = CallState::Talking;
+        found.generation += 1;
+        found.record.answer = Some(now.unix);
+        found.record.disposition = super::record::Disposition::Answered;
+        found.record.sip_code = 200;
+        let sides: SmallVec<[LegHandle; 2]> = smallvec![found.caller];
+        for leg in sides.into_iter().chain(found.callee) {
+            let Some(leg) = self.legs.get_mut(leg) else { continue };
+            leg.answered = Some(now.at);
+            if let Some((user, device)) = leg.party.device() {
+                found.record.begin_segment(now.unix, user, device, None);
+            }
+        }
+        self.happened.push_back(Happened::Answered(call));
+    }
+}
+
+/// `"Display" <sip:number@domain>`.
+#[must_use]
+pub fn user_value(display: &str, number: &str, domain: &str) -> Box<str> {
+    let mut value = String::with_capacity(display.len() + number.len() + domain.len() + 12);
+    if !display.is_empty() {
+        display_quoted(display, &mut value);
+        value.push(' ');
+    }
+    value.push_str("<sip:");
+    value.push_str(number);
+    value.push('@');
+    value.push_str(domain);
+    value.push('>');
+    value.into_boxed_str()
+}
+
+/// What we can do, in every INVITE and its 2xx.
+pub fn write_capabilities(writer: &mut MessageWriter, software: &str) {
+    writer.header(HeaderName::Allow, ALLOW);
+    writer.header(HeaderName::Supported, SUPPORTED);
+    if !software.is_empty() {
+        writer.header(HeaderName::UserAgent, software);
+    }
+}

@@ -1,0 +1,158 @@
+//! Which port pairs are free: a list fed by the shell, which binds ahead of need, and a quarantine so that late
+//! packets of an ended call never reach the next one.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::relay::{MediaCommand, PortPair};
+use crate::base::Timestamp;
+
+/// How long a port rests after a call: longer than packets live on a network path, shorter than a busy hour's need.
+pub const QUARANTINE: Duration = Duration::from_secs(5);
+
+/// Pairs asked of the shell at once. One batch serves eight calls of two legs; a batch costs under a millisecond.
+const BATCH: u16 = 16;
+
+/// Free pairs below which the next batch is asked for.
+const LOW_WATER: usize = 16;
+
+#[derive(Default)]
+struct Thread {
+    free: VecDeque<PortPair>,
+    resting: VecDeque<(Timestamp, PortPair)>,
+    lent: usize,
+    asked: bool,
+    failed: Option<Box<str>>,
+}
+
+/// The port pairs of all media threads.
+#[derive(Default)]
+pub struct Ports {
+    threads: Vec<Thread>,
+    next: usize,
+}
+
+impl Ports {
+    /// For so many media threads, all empty.
+    #[must_use]
+    pub fn new(threads: usize) -> Self {
+        Self { threads: (0..threads.clamp(1, 64)).map(|_| Thread::default()).collect(), next: 0 }
+    }
+
+    /// The thread for a new call: the next one in turn.
+    pub fn pick_thread(&mut self) -> u8 {
+        self.next = (self.next + 1) % self.threads.len().max(1);
+        u8::try_from(self.next).unwrap_or(0)
+    }
+
+    /// Takes a pair on `thread`; `None` when all are in use or resting.
+    pub fn take(&mut self, now: Timestamp, thread: u8) -> Option<PortPair> {
+        let thread = self.threads.get_mut(usize::from(thread))?;
+        thread.wake(now);
+        let pair = thread.free.pop_front()?;
+        thread.lent += 1;
+        Some(pair)
+    }
+
+    /// Gives a pair back; it rests for [`QUARANTINE`].
+    pub fn give_back(&mut self, now: Timestamp, pair: PortPair) {
+        if let Some(thread) = self.threads.get_mut(usize::from(pair.id.thread)) {
+            thread.lent = thread.lent.saturating_sub(1);
+            thread.resting.push_back((now + QUARANTINE, pair));
+        }
+    }
+
+    /// The shell has bound more.
+    pub fn opened(&mut self, thread: u8, pairs: impl IntoIterator<Item = PortPair>) {
+        if let Some(thread) = self.threads.get_mut(usize::from(thread)) {
+            thread.asked = false;
+            thread.failed = None;
+            thread.free.extend(pairs);
+        }
+    }
+
+    /// The shell could not bind more; the next need asks again.
+    pub fn failed(&mut self, thread: u8, why: &str) {
+        if let Some(thread) = self.threads.get_mut(usize::from(thread)) {
+            thread.asked = false;
+            thread.failed = Some(why.into());
+        }
+    }
+
+    /// Requests for more pairs where a thread runs low.
+    pub fn replenish(&mut self, now: Timestamp, mut ask: impl FnMut(MediaCommand)) {
+        for (index, thread) in self.threads.iter_mut().enumerate() {
+            thread.wake(now);
+            if thread.free.len() < LOW_WATER && !thread.asked {
+                thread.asked = true;
+                // A busy thread asks for more at once, so that a ramp of calls is not a ramp of round trips.
+                let busy = u16::try_from(thread.lent / 8).unwrap_or(u16::MAX);
+                let count = BATCH.max(busy.min(256));
+                ask(MediaCommand::OpenPorts { thread: u8::try_from(index).unwrap_or(0), count });
+            }
+        }
+    }
+
+    /// Pairs (free, in use, resting) over all threads: `segue_media_ports`.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize, usize) {
+        self.threads.iter().fold((0, 0, 0), |(free, lent, resting), thread| {
+            (free + thread.free.len(), lent + thread.lent, resting + thread.resting.len())
+        })
+    }
+
+    /// Why the last attempt to bind failed, if it did.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        self.threads.iter().find_map(|thread| thread.failed.as_deref())
+    }
+}
+
+impl Thread {
+    fn wake(&mut self, now: Timestamp) {
+        while let Some((until, pair)) = self.resting.front().copied()
+            && until <= now
+        {
+            self.resting.pop_front();
+            self.free.push_back(pair);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::relay::PortId;
+
+    fn pair(slot: u32) -> PortPair {
+        PortPair { id: PortId { thread: 0, slot }, rtp: 30_000 + 2 * slot as u16 }
+    }
+
+    #[test]
+    fn a_port_rests_before_it_is_lent_again() {
+        let mut ports = Ports::new(1);
+        let t = |s| Timestamp::ZERO + Duration::from_secs(s);
+        assert!(ports.take(t(0), 0).is_none());
+        ports.opened(0, [pair(0)]);
+        let lent = ports.take(t(0), 0).unwrap();
+        assert_eq!(ports.counts(), (0, 1, 0));
+        ports.give_back(t(1), lent);
+        assert!(ports.take(t(5), 0).is_none());
+        assert_eq!(ports.take(t(6), 0), Some(pair(0)));
+    }
+
+    #[test]
+    fn a_low_thread_asks_once_until_answered() {
+        let mut ports = Ports::new(1);
+        let mut asked = 0;
+        ports.replenish(Timestamp::ZERO, |_| asked += 1);
+        ports.replenish(Timestamp::ZERO, |_| asked += 1);
+        assert_eq!(asked, 1);
+        ports.failed(0, "file limit");
+        assert_eq!(ports.failure(), Some("file limit"));
+        ports.replenish(Timestamp::ZERO, |_| asked += 1);
+        ports.opened(0, (0..20).map(pair));
+        ports.replenish(Timestamp::ZERO, |_| asked += 1);
+        assert_eq!(asked, 2);
+    }
+}
