@@ -1,0 +1,95 @@
+//! The closed world: everything that can happen to the node, everything it can ask of the world.
+
+use bytes::Bytes;
+
+use super::command::{Asked, Reply};
+use super::event::Event;
+use super::store::{StoreOp, StoreReply, StoreTicket};
+use crate::call::record::CallRecord;
+use crate::media::relay::{MediaCommand, MediaEvent};
+use crate::sip::Flow;
+
+/// Names a command, so that its reply finds who asked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CommandId(pub u64);
+
+/// Names a check of a secret, so that its outcome finds what waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct VerifyTicket(pub u64);
+
+/// Everything that can happen to the node.
+pub enum Input {
+    /// One message from the network: a datagram, or what a stream framed.
+    Received {
+        /// Where from.
+        flow: Flow,
+        /// It; owned by this message alone.
+        bytes: Bytes,
+    },
+    /// A connection is gone, or could not be made.
+    FlowClosed(Flow),
+    /// The store answers.
+    Stored {
+        /// What was asked.
+        ticket: StoreTicket,
+        /// The answer.
+        reply: StoreReply,
+    },
+    /// The media threads tell something.
+    Media(MediaEvent),
+    /// A secret was checked.
+    Verified {
+        /// What was asked.
+        ticket: VerifyTicket,
+        /// Whether it was right. An overloaded pool says no.
+        right: bool,
+    },
+    /// The API or the command line asks.
+    Command {
+        /// Whom to answer.
+        id: CommandId,
+        /// What.
+        asked: Asked,
+    },
+}
+
+/// Everything the node can ask of the world.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a message. A stream flow without a connection is connected first.
+    Send {
+        /// Where to.
+        flow: Flow,
+        /// What.
+        bytes: Bytes,
+    },
+    /// Tell a media thread.
+    Media(MediaCommand),
+    /// Ask the store.
+    Store {
+        /// Comes back with the reply.
+        ticket: StoreTicket,
+        /// What.
+        op: StoreOp,
+    },
+    /// Check a secret with argon2id, off this thread.
+    Verify {
+        /// Comes back with the outcome.
+        ticket: VerifyTicket,
+        /// The hash in PHC form; `None` where there is none: the same work is done, the outcome is no.
+        hash: Option<Box<str>>,
+        /// What was given.
+        secret: Box<str>,
+    },
+    /// Answer a command.
+    Reply {
+        /// Whose.
+        id: CommandId,
+        /// With what.
+        reply: Reply,
+    },
+    /// Tell whoever listens.
+    Event(Event),
+    /// A call ended: write its record, once.
+    Record(Box<CallRecord>),
+}

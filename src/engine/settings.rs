@@ -1,0 +1,44 @@
+//! Everything the engine takes from the configuration.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::sip::transaction;
+use crate::wire::sip::Limits;
+
+/// When a source of wrong credentials is no longer listened to.
+#[derive(Clone, Debug)]
+pub struct Ban {
+    /// Failures within the window.
+    pub failures: u32,
+    /// The window.
+    pub window: Duration,
+    /// How long the source is ignored.
+    pub ban: Duration,
+    /// Networks that are never banned (address, prefix length).
+    pub allow: Vec<(IpAddr, u8)>,
+}
+
+impl Default for Ban {
+    fn default() -> Self {
+        let allow = vec![(IpAddr::from([127, 0, 0, 0]), 8)];
+        Self { failures: 10, window: Duration::from_secs(60), ban: Duration::from_secs(600), allow }
+    }
+}
+
+/// The engine's settings, each layer's its own.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Caps of the parser.
+    pub limits: Limits,
+    /// Transactions.
+    pub transactions: transaction::Settings,
+    /// The registrar.
+    pub registrar: crate::registrar::Settings,
+    /// Calls.
+    pub call: crate::call::settings::Settings,
+    /// Moves.
+    pub moving: crate::moving::Settings,
+    /// Bans.
+    pub ban: Ban,
+}
