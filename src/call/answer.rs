@@ -40,7 +40,9 @@ impl Core {
             self.happened.push_back(Happened::MoverRinging(leg));
             return;
         }
-        let Some(found) = self.calls.get_mut(call).filter(|call| call.state == CallState::Ringing) else { return };
+        let Some(found) = self.calls.get_mut(call).filter(|call| call.state == CallState::Ringing) else {
+            return;
+        };
         let caller = found.caller;
         if found.record.ring.is_none() {
             found.record.ring = Some(self.now.unix);
@@ -51,8 +53,8 @@ impl Core {
         let Some(tx) = found.server_invite else { return };
         let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
-        writer.header_parts(HeaderName::Contact, &["<", &contact, ">"]);
-        writer.header(HeaderName::Allow, super::core::ALLOW);
+        writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
+        writer.header(&HeaderName::Allow, super::core::ALLOW);
         if let Some(body) = &body {
             writer.body("application/sdp", body);
         }
@@ -89,7 +91,8 @@ impl Core {
         found.client_invite = None;
         found.dialog.on_response(response);
         found.answered = Some(self.now.at);
-        let (call, role, cseq, dying) = (found.call, found.role, found.dialog.local_cseq, found.release.is_some());
+        let (call, role, cseq, dying) =
+            (found.call, found.role, found.dialog.local_cseq, found.release.is_some());
         found.state = LegState::Confirmed;
         if role == Role::Mover && !dying {
             let body = response.body();
@@ -112,7 +115,8 @@ impl Core {
         let Some(found) = self.calls.get_mut(call) else { return };
         let caller = found.caller;
         found.callee = Some(leg);
-        let losers: SmallVec<[LegHandle; 2]> = found.forks.iter().copied().filter(|fork| *fork != leg).collect();
+        let losers: SmallVec<[LegHandle; 2]> =
+            found.forks.iter().copied().filter(|fork| *fork != leg).collect();
         found.forks.clear();
         found.next_trunks.clear();
         if let Ok(id) = response.call_id() {
@@ -183,7 +187,8 @@ impl Core {
         let Some(found) = self.legs.get_mut(leg) else { return };
         found.owed_ack = None;
         let ack = found.dialog.ack(&branch, cseq, answer.map(|body| ("application/sdp", &body[..])));
-        self.transactions.acked(tx, found.dialog.flow, ack, &mut self.effects);
+        let (flow, tag) = (found.dialog.flow, found.dialog.remote_tag.clone());
+        self.transactions.acked(self.now.at, tx, Some(&tag), flow, ack, &mut self.effects);
     }
 
     /// Who a leg speaks as, for P-Asserted-Identity toward the other one (RFC 3325 9.1).
@@ -192,7 +197,7 @@ impl Core {
         let leg = self.legs.get(leg)?;
         match &leg.party {
             Party::User { account, .. } => {
-                Some(super::setup::user_value(&account.display, account.number(), &self.settings.domain))
+                Some(super::setup::user_value(account.shown(), account.number(), &self.settings.domain))
             }
             Party::Trunk { .. } => Some(leg.dialog.remote.clone()),
             Party::Service(_) => None,
@@ -246,13 +251,7 @@ impl Core {
         {
             leg.state = LegState::Ended;
             let tag = leg.dialog.local_tag.clone();
-            let server = self.transactions.server(tx);
-            let writer = server.and_then(|server| {
-                let message = server.message()?;
-                Some(crate::wire::sip::MessageWriter::reply_reason(message, status, reason, server.source()))
-            });
-            if let Some(mut writer) = writer {
-                writer.to_tag(&tag);
+            if let Some(mut writer) = self.transactions.reply(tx, status, Some(reason), Some(&tag)) {
                 let bytes = writer.finish();
                 self.respond(tx, status, bytes);
             }

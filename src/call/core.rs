@@ -19,7 +19,8 @@ use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode};
 
 /// Methods that we serve (RFC 3261 20.5).
-pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER";
+pub const ALLOW: &str =
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER";
 
 /// Extensions that we support toward everyone (RFC 3261 20.37).
 pub const SUPPORTED: &str = "replaces, norefersub, path";
@@ -192,11 +193,8 @@ impl Core {
     /// The head of an answer to the request of `tx`: Via, From, To with `tag`, Call-ID, CSeq. `None` when the
     /// transaction is over or already has its final answer.
     #[must_use]
-    pub fn reply(&self, tx: ServerTx, status: StatusCode, tag: &str) -> Option<MessageWriter> {
-        let server = self.transactions.server(tx)?;
-        let mut writer = MessageWriter::reply_from(server.message()?, status, server.source());
-        writer.to_tag(tag);
-        Some(writer)
+    pub fn reply(&self, tx: ServerTx, status: StatusCode, tag: &str) -> Option<MessageWriter<'static>> {
+        self.transactions.reply(tx, status, None, Some(tag))
     }
 
     /// Sends an answer.
@@ -274,30 +272,30 @@ pub fn contact_uri(settings: &Settings, tag: &str, flow: &Flow) -> Box<str> {
 }
 
 /// The headers that belong to a refusal.
-pub fn write_refusal(writer: &mut MessageWriter, refusal: &Refusal, settings: &Settings) {
+pub fn write_refusal(writer: &mut MessageWriter<'_>, refusal: &Refusal, settings: &Settings) {
     if let Some(seconds) = refusal.retry_after() {
-        writer.header_number(HeaderName::RetryAfter, seconds);
+        writer.header_number(&HeaderName::RetryAfter, seconds.into());
     }
     match refusal {
         Refusal::ExtensionUnsupported(names) => {
-            writer.header(HeaderName::Unsupported, names);
+            writer.header(&HeaderName::Unsupported, names);
         }
         Refusal::MethodNotAllowed => {
-            writer.header(HeaderName::Allow, ALLOW);
+            writer.header(&HeaderName::Allow, ALLOW);
         }
         Refusal::BodyUnsupported => {
-            writer.header(HeaderName::Accept, "application/sdp");
+            writer.header(&HeaderName::Accept, "application/sdp");
         }
         Refusal::BadEvent => {
-            writer.header(HeaderName::AllowEvents, "dialog");
+            writer.header(&HeaderName::AllowEvents, "dialog");
         }
         Refusal::HoldOff { .. } => {
-            writer.header(HeaderName::Reason, "SIP;cause=403;text=\"Call moved to another device\"");
+            writer.header(&HeaderName::Reason, "SIP;cause=403;text=\"Call moved to another device\"");
         }
         // RFC 3261 20.43: 399 is the miscellaneous warning, 305 names a codec mismatch.
         Refusal::OfferUnusable(why) => {
             let agent = if settings.node.is_empty() { &settings.domain } else { &settings.node };
-            writer.header_parts(HeaderName::Warning, &["305 ", agent, " \"", why, "\""]);
+            writer.header_parts(&HeaderName::Warning, &["305 ", agent, " \"", why, "\""]);
         }
         _ => {}
     }

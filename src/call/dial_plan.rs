@@ -39,7 +39,9 @@ pub fn dialled(uri: &Uri<'_>) -> Result<Box<str>, Refusal> {
     let user = match uri.scheme() {
         Scheme::Sip | Scheme::Sips => uri.user_decoded().ok_or(Refusal::DestinationUnknown)?,
         // RFC 3966: visual separators do not count.
-        Scheme::Tel => uri.user_decoded().ok_or(Refusal::DestinationUnknown)?.replace(['-', '.', '(', ')'], "").into(),
+        Scheme::Tel => {
+            uri.user_decoded().ok_or(Refusal::DestinationUnknown)?.replace(['-', '.', '(', ')'], "").into()
+        }
         Scheme::Other => return Err(Refusal::DestinationUnknown),
     };
     if user.is_empty() || user.len() > MAX_NUMBER || user.chars().any(char::is_control) {
@@ -60,7 +62,7 @@ impl Core {
     /// # Errors
     /// `DestinationUnknown` where nothing matches, and for foreign domains: we are nobody's open relay.
     pub fn route(&self, uri: &Uri<'_>, number: &str) -> Result<Destination, Refusal> {
-        let foreign = uri.scheme() != Scheme::Tel && !self.settings.is_ours(uri.host_str());
+        let foreign = uri.scheme() != Scheme::Tel && !self.settings.is_ours(&uri.host().to_string());
         if foreign {
             return Err(Refusal::DestinationUnknown);
         }

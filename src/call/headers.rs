@@ -65,7 +65,7 @@ fn verdict(header: &Header<'_>) -> Verdict {
 }
 
 /// Copies into `onto` what crosses of `message`, byte for byte.
-pub fn cross(message: &Message, trust: Trust, onto: &mut MessageWriter) {
+pub fn cross(message: &Message, trust: Trust, onto: &mut MessageWriter<'_>) {
     let mut left = MAX_CROSSING;
     for header in message.headers() {
         let passes = match verdict(&header) {

@@ -8,14 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::core::Core;
+use super::core::{Core, Happened};
 use super::model::{CallHandle, LegHandle, LegPorts, Party, Service};
 use crate::base::Timestamp;
+use crate::media::codec::Codec;
 use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream};
 use crate::media::ports::Ports;
-use crate::media::relay::{
-    self, Ingress, Law, MediaCommand, PortId, PortPair, Sending, Sink, Sound, Voice,
-};
+use crate::media::relay::{self, Ingress, Law, MediaCommand, PortId, PortPair, Sending, Sink, Sound, Voice};
 use crate::sip::Refusal;
 use crate::wire::sdp::Kind;
 use crate::wire::sip::{HeaderName, Message};
@@ -54,7 +53,7 @@ pub fn description_in(message: &Message, screen: &Screen) -> Result<Option<Descr
     }
     if essence.len() >= 10 && essence.get(..10).is_some_and(|e| e.eq_ignore_ascii_case("multipart/")) {
         // RFC 5621 3.1: the session description is one part of several.
-        let part = crate::wire::sip::multipart_part(kind, &body, "application/sdp").ok_or(Refusal::BodyUnsupported)?;
+        let part = super::multipart::part(kind, &body, "application/sdp").ok_or(Refusal::BodyUnsupported)?;
         return Ok(Some(screen.admit(part)?));
     }
     Err(Refusal::BodyUnsupported)
@@ -63,11 +62,11 @@ pub fn description_in(message: &Message, screen: &Screen) -> Result<Option<Descr
 /// Whether the media address of `message` is not the address that it came from: a side behind translation.
 #[must_use]
 pub fn is_translated(offer: &Description, peer: SocketAddr) -> bool {
-    offer.sdp().media().iter().filter_map(|line| line.rtp_address()).any(|address| address.ip() != peer.ip())
+    offer.sdp().media().filter_map(|line| line.rtp()).any(|address| address.ip() != peer.ip())
 }
 
 /// Ports of one leg while its description is written: the same line gets the same port again.
-struct Lender<'a> {
+pub struct Lender<'a> {
     ports: &'a mut Ports,
     lent: &'a mut LegPorts,
     thread: u8,
@@ -75,7 +74,8 @@ struct Lender<'a> {
 }
 
 impl Lender<'_> {
-    fn port(&mut self, line: usize) -> Option<u16> {
+    /// Our RTP port for an m-line.
+    pub fn port(&mut self, line: usize) -> Option<u16> {
         // One leg's m-lines are capped by the plan; this only keeps the index honest.
         if line >= 16 {
             return None;
@@ -208,7 +208,8 @@ impl Core {
         if let Some(call) = talking {
             return call.pairing.clone();
         }
-        let pairing = |leg| self.legs.get(leg).map(|leg| leg.pairing.clone()).filter(|pairing| !pairing.is_empty());
+        let pairing =
+            |leg| self.legs.get(leg).map(|leg| leg.pairing.clone()).filter(|pairing| !pairing.is_empty());
         pairing(a).or_else(|| pairing(b)).unwrap_or_default()
     }
 
@@ -285,7 +286,13 @@ impl Core {
     }
 
     /// Routes between two legs. With `also`, what `a` sends goes there too (a move is pending: both hear).
-    pub fn connect_legs(&mut self, a: LegHandle, b: LegHandle, pairing: &plan::Pairing, also: Option<LegHandle>) {
+    pub fn connect_legs(
+        &mut self,
+        a: LegHandle,
+        b: LegHandle,
+        pairing: &plan::Pairing,
+        also: Option<LegHandle>,
+    ) {
         let (Some(leg_a), Some(leg_b)) = (self.legs.get(a), self.legs.get(b)) else { return };
         let (Some(media_a), Some(media_b)) = (&leg_a.media, &leg_b.media) else { return };
         if !media_a.is_agreed() || !media_b.is_agreed() {
@@ -299,18 +306,26 @@ impl Core {
             let Some(pair) = pair else { continue };
             let of_a = index < ports_a.len();
             let line = if of_a { index } else { index - ports_a.len() };
-            let is_live = streams.iter().any(|stream| if of_a { stream.a.line } else { stream.b.line } == line);
+            let is_live =
+                streams.iter().any(|stream| if of_a { stream.a.line } else { stream.b.line } == line);
             if !is_live {
                 commands.push(MediaCommand::SetSinks { port: pair.id, sinks: SmallVec::new() });
             }
         }
         for stream in streams {
-            let (Some(pa), Some(pb)) = (port_at(&ports_a, stream.a.line), port_at(&ports_b, stream.b.line)) else {
+            let (Some(pa), Some(pb)) = (port_at(&ports_a, stream.a.line), port_at(&ports_b, stream.b.line))
+            else {
                 continue;
             };
             let Stream { a: end_a, b: end_b, a_to_b, b_to_a } = stream;
-            commands.push(MediaCommand::Configure { port: pa, ingress: self.ingress(leg_a.dialog.flow.peer, &end_a) });
-            commands.push(MediaCommand::Configure { port: pb, ingress: self.ingress(leg_b.dialog.flow.peer, &end_b) });
+            commands.push(MediaCommand::Configure {
+                port: pa,
+                ingress: self.ingress(leg_a.dialog.flow.peer, &end_a),
+            });
+            commands.push(MediaCommand::Configure {
+                port: pb,
+                ingress: self.ingress(leg_b.dialog.flow.peer, &end_b),
+            });
             let mut sinks = sinks_of(a_to_b, pb);
             if let Some(also) = also
                 && let Some(port) = port_at(&self.ports_toward(also), end_a.line)
@@ -357,12 +372,16 @@ impl Core {
     /// What is to arrive on the port of one end, and from whom.
     #[must_use]
     pub fn ingress(&self, signalling: SocketAddr, end: &RemoteMedia) -> Ingress {
-        let clock_rate = end.sends.first().map_or(8000, |format| format.codec.clock_rate());
+        let clock_rate = end.sends.first().map_or(8000, |format| format.codec.clock());
         let base = Ingress::audio(end.rtp, Some(signalling.ip()));
         Ingress {
             remote_rtcp: end.rtcp,
             learning: self.settings.media.learning,
-            sending: if self.settings.trunk_from(signalling).is_some() { Sending::AtOnce } else { base.sending },
+            sending: if self.settings.trunk_from(signalling).is_some() {
+                Sending::AtOnce
+            } else {
+                base.sending
+            },
             kind: match end.kind {
                 Kind::Audio => relay::Kind::Audio,
                 Kind::Video => relay::Kind::Video,
@@ -373,6 +392,21 @@ impl Core {
             timeout: if end.speaks() { self.settings.media.timeout } else { None },
             telephone_event: end.telephone_event,
             ..base
+        }
+    }
+
+    /// Tells when a leg has put the other side on hold, or taken it off.
+    pub(super) fn note_hold(&mut self, call: CallHandle, leg: LegHandle) {
+        let Some(side) = self.calls.get(call).and_then(|call| call.side_of(leg)) else { return };
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        let Some(description) = found.media.as_ref().and_then(|media| media.theirs()) else { return };
+        // Who holds wants to hear nothing (RFC 3264 8.4), or gives no address to send to (RFC 2543).
+        let mut live = description.sdp().media().filter(|line| line.port() != 0).peekable();
+        let held =
+            live.peek().is_some() && live.all(|line| !line.direction().receives() || line.rtp().is_none());
+        if held != found.holds {
+            found.holds = held;
+            self.happened.push_back(Happened::Held { call, side, held });
         }
     }
 
@@ -416,9 +450,9 @@ pub fn sinks_of(map: Option<plan::PtMap>, to: PortId) -> SmallVec<[Sink; 2]> {
 }
 
 fn voice_of(format: &plan::Format) -> Option<Voice> {
-    let law = match format.codec.name() {
-        "PCMU" => Law::Mu,
-        "PCMA" => Law::A,
+    let law = match format.codec {
+        Codec::PCMU => Law::Mu,
+        Codec::PCMA => Law::A,
         _ => return None,
     };
     Some(Voice { law, payload: format.number })
@@ -439,7 +473,8 @@ pub fn caller_number(message: &Message) -> String {
 #[must_use]
 pub fn caller_value(message: &Message, domain: &str) -> Box<str> {
     let number = caller_number(message);
-    let display = message.from().ok().and_then(|from| from.display().map(|d| d.chars().take(64).collect::<String>()));
+    let display =
+        message.from().ok().and_then(|from| from.display().map(|d| d.chars().take(64).collect::<String>()));
     let is_plain = number.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.*#".contains(c));
     let number = if number.is_empty() || !is_plain { "anonymous" } else { &number };
     super::setup::user_value(&display.unwrap_or_default(), number, domain)

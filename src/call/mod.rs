@@ -12,6 +12,7 @@ pub mod headers;
 pub mod media;
 pub mod model;
 pub mod modify;
+mod multipart;
 pub mod pass;
 pub mod record;
 pub mod release;
@@ -19,4 +20,6 @@ pub mod settings;
 pub mod setup;
 
 pub use self::core::{Core, Gone, Happened, Owner};
-pub use self::model::{Call, CallHandle, CallState, Leg, LegHandle, LegState, Party, Purpose, Role, Service, Side};
+pub use self::model::{
+    Call, CallHandle, CallState, Leg, LegHandle, LegState, Party, Purpose, Role, Service, Side,
+};

@@ -195,6 +195,8 @@ pub struct Leg {
     pub user_agent: Option<Box<str>>,
     /// When it was answered.
     pub answered: Option<Timestamp>,
+    /// Whether it has the other side on hold.
+    pub holds: bool,
     /// A release that has to wait until the INVITE is final, with its Reason.
     pub release: Option<Box<str>>,
 }

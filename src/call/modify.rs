@@ -71,7 +71,7 @@ impl Core {
             found.dialog.refresh_target(message);
             let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
             if let Some(mut writer) = self.reply(tx, StatusCode::OK, &tag) {
-                writer.header_parts(HeaderName::Contact, &["<", &contact, ">"]);
+                writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
                 let bytes = writer.finish();
                 self.respond(tx, StatusCode::OK, bytes);
             }
@@ -133,7 +133,13 @@ impl Core {
     }
 
     /// Sends our re-INVITE on a leg at once. The caller has seen that it is free.
-    fn send_reinvite(&mut self, leg: LegHandle, offer: Option<Bytes>, purpose: Purpose, of: Option<&Message>) {
+    fn send_reinvite(
+        &mut self,
+        leg: LegHandle,
+        offer: Option<Bytes>,
+        purpose: Purpose,
+        of: Option<&Message>,
+    ) {
         let branch = self.mint_branch();
         let Some(found) = self.legs.get_mut(leg) else { return };
         let flow = found.dialog.flow;
@@ -147,16 +153,29 @@ impl Core {
         }
         let bytes = writer.finish();
         let owner = Owner::Reinvite(leg, purpose);
-        let tx =
-            self.transactions.request(self.now.at, flow, &Method::Invite, &branch, bytes, owner, &mut self.effects);
+        let tx = self.transactions.request(
+            self.now.at,
+            flow,
+            &Method::Invite,
+            &branch,
+            bytes,
+            owner,
+            &mut self.effects,
+        );
         if let Some(found) = self.legs.get_mut(leg) {
-            found.client_invite = tx;
+            found.client_invite = Some(tx);
             found.last_offer = offer.unwrap_or_default();
         }
     }
 
     /// Sends our UPDATE on a leg at once.
-    pub(super) fn send_update(&mut self, leg: LegHandle, offer: Option<Bytes>, purpose: Purpose, of: Option<&Message>) {
+    pub(super) fn send_update(
+        &mut self,
+        leg: LegHandle,
+        offer: Option<Bytes>,
+        purpose: Purpose,
+        of: Option<&Message>,
+    ) {
         let branch = self.mint_branch();
         let identity = if purpose == Purpose::Identity { self.peer_identity(leg) } else { None };
         let Some(found) = self.legs.get_mut(leg) else { return };
@@ -165,7 +184,7 @@ impl Core {
         let mut writer = found.dialog.request(&Method::Update, &branch);
         super::setup::write_capabilities(&mut writer, &self.settings.software);
         if let Some(identity) = &identity {
-            writer.header(HeaderName::PAssertedIdentity, identity);
+            writer.header(&HeaderName::PAssertedIdentity, identity);
         }
         if let Some(message) = of {
             cross(message, Trust::Untrusted, &mut writer);
@@ -175,7 +194,15 @@ impl Core {
         }
         let bytes = writer.finish();
         let owner = Owner::Update(leg, purpose);
-        self.transactions.request(self.now.at, flow, &Method::Update, &branch, bytes, owner, &mut self.effects);
+        self.transactions.request(
+            self.now.at,
+            flow,
+            &Method::Update,
+            &branch,
+            bytes,
+            owner,
+            &mut self.effects,
+        );
     }
 
     fn peer_identity(&self, leg: LegHandle) -> Option<Box<str>> {
@@ -247,12 +274,19 @@ impl Core {
         self.run_queue(leg);
     }
 
-    fn on_modified(&mut self, leg: LegHandle, tx: ClientTx, purpose: Purpose, is_invite: bool, response: &Message) {
+    fn on_modified(
+        &mut self,
+        leg: LegHandle,
+        tx: ClientTx,
+        purpose: Purpose,
+        is_invite: bool,
+        response: &Message,
+    ) {
         let cseq = response.cseq().map_or(0, |cseq| cseq.number);
         match purpose {
             Purpose::Relay { server, from, offered } => {
                 self.relay_modified(leg, tx, (server, from, offered), is_invite, response);
-            },
+            }
             Purpose::Identity => {}
             Purpose::Move => {
                 self.acknowledge(leg, tx, cseq, None);
@@ -331,7 +365,7 @@ impl Core {
         found.open_update = false;
         let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
         if let Some(mut writer) = self.reply(tx, StatusCode::OK, &tag) {
-            writer.header_parts(HeaderName::Contact, &["<", &contact, ">"]);
+            writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
             writer.body("application/sdp", body);
             let bytes = writer.finish();
             self.respond(tx, StatusCode::OK, bytes);
@@ -351,7 +385,13 @@ impl Core {
         self.run_queue(leg);
     }
 
-    fn on_modify_refused(&mut self, leg: LegHandle, purpose: Purpose, status: StatusCode, response: &Message) {
+    fn on_modify_refused(
+        &mut self,
+        leg: LegHandle,
+        purpose: Purpose,
+        status: StatusCode,
+        response: &Message,
+    ) {
         match purpose {
             Purpose::Relay { server, from, .. } => {
                 // What the peer was offered and refused is not what it was last told (RFC 3261 14.1).
@@ -393,7 +433,13 @@ impl Core {
     }
 
     /// A refusal of the peer, passed on in its own words.
-    pub(super) fn pass_refusal(&mut self, leg: LegHandle, tx: ServerTx, status: StatusCode, response: &Message) {
+    pub(super) fn pass_refusal(
+        &mut self,
+        leg: LegHandle,
+        tx: ServerTx,
+        status: StatusCode,
+        response: &Message,
+    ) {
         let Some(found) = self.legs.get(leg) else { return };
         let tag = found.dialog.local_tag.clone();
         let status = match status.as_u16() {

@@ -5,7 +5,7 @@ use super::headers::{Trust, cross};
 use super::model::{LegHandle, LegState, Party, Role};
 use crate::registrar::Binding;
 use crate::sip::Refusal;
-use crate::sip::dialog::MAX_FORWARDS;
+use crate::sip::dialog::{MAX_FORWARDS, write_via};
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 
@@ -34,17 +34,26 @@ impl Core {
         let flow = found.dialog.flow;
         let mut writer = found.dialog.request(message.method(), &branch);
         cross(message, trust, &mut writer);
-        write_body(message, &mut writer);
+        let body = message.body();
+        write_body(message, &body, &mut writer);
         let bytes = writer.finish();
         let owner = Owner::Relay { to: peer, server: tx };
         self.transactions.set_owner(tx, Owner::Served(leg));
-        self.transactions.request(self.now.at, flow, message.method(), &branch, bytes, owner, &mut self.effects);
+        self.transactions.request(
+            self.now.at,
+            flow,
+            message.method(),
+            &branch,
+            bytes,
+            owner,
+            &mut self.effects,
+        );
         Ok(())
     }
 
     /// The answer to a request that was passed on, or nothing in time (`None`, 408).
     pub fn on_pass_response(&mut self, server: ServerTx, response: Option<&Message>) {
-        let tag = match self.transactions.owner(server) {
+        let tag = match self.transactions.server(server).and_then(|server| server.owner) {
             Some(Owner::Served(leg)) => self.legs.get(leg).map(|leg| leg.dialog.local_tag.clone()),
             _ => None,
         };
@@ -60,7 +69,8 @@ impl Core {
         let tag = tag.unwrap_or_else(|| self.random.tag().into_boxed_str());
         let Some(mut writer) = self.reply(server, status, &tag) else { return };
         cross(response, Trust::Untrusted, &mut writer);
-        write_body(response, &mut writer);
+        let body = response.body();
+        write_body(response, &body, &mut writer);
         let bytes = writer.finish();
         self.respond(server, status, bytes);
     }
@@ -69,22 +79,31 @@ impl Core {
     pub fn pass_message(&mut self, tx: ServerTx, message: &Message, from: &str, to: &str, binding: &Binding) {
         let (branch, call_id, tag) = (self.mint_branch(), self.mint_call_id(), self.random.tag());
         let mut writer = MessageWriter::request(&Method::Message, &binding.contact);
-        writer.via(binding.flow.transport.via_token(), self.settings.sent_by(&binding.flow), &branch);
+        write_via(&mut writer, &binding.flow, self.settings.sent_by(&binding.flow), &branch);
         for route in &binding.path {
-            writer.header(HeaderName::Route, route);
+            writer.header(&HeaderName::Route, route);
         }
         let hops = message.max_forwards().ok().flatten().map_or(MAX_FORWARDS, u32::from).saturating_sub(1);
-        writer.header_number(HeaderName::MaxForwards, hops);
-        writer.header_parts(HeaderName::From, &[from, ";tag=", &tag]);
-        writer.header(HeaderName::To, to);
-        writer.header(HeaderName::CallId, &call_id);
+        writer.header_number(&HeaderName::MaxForwards, hops.into());
+        writer.header_parts(&HeaderName::From, &[from, ";tag=", &tag]);
+        writer.header(&HeaderName::To, to);
+        writer.header(&HeaderName::CallId, &call_id);
         writer.cseq(1, &Method::Message);
         cross(message, Trust::Untrusted, &mut writer);
-        write_body(message, &mut writer);
+        let body = message.body();
+        write_body(message, &body, &mut writer);
         let bytes = writer.finish();
         let owner = Owner::Pass { server: tx };
         let flow = binding.flow;
-        self.transactions.request(self.now.at, flow, &Method::Message, &branch, bytes, owner, &mut self.effects);
+        self.transactions.request(
+            self.now.at,
+            flow,
+            &Method::Message,
+            &branch,
+            bytes,
+            owner,
+            &mut self.effects,
+        );
     }
 }
 
@@ -97,9 +116,8 @@ pub const fn trust_of(party: &Party) -> Trust {
     }
 }
 
-fn write_body(message: &Message, writer: &mut MessageWriter) {
-    let body = message.body();
+fn write_body<'b>(message: &Message, body: &'b [u8], writer: &mut MessageWriter<'b>) {
     if !body.is_empty() {
-        writer.body(message.content_type().unwrap_or("application/octet-stream"), &body);
+        writer.body(message.content_type().unwrap_or("application/octet-stream"), body);
     }
 }

@@ -136,7 +136,8 @@ impl CallRecord {
     pub fn begin_segment(&mut self, now: UnixMillis, user: &str, device: &str, trigger: Option<String>) {
         let device = format!("{user}*{device}");
         let of_user = |segment: &&mut Segment| {
-            segment.end.is_none() && segment.device.strip_prefix(user).is_some_and(|rest| rest.starts_with('*'))
+            segment.end.is_none()
+                && segment.device.strip_prefix(user).is_some_and(|rest| rest.starts_with('*'))
         };
         if let Some(open) = self.segments.iter_mut().find(of_user) {
             open.end = Some(now);

@@ -51,7 +51,7 @@ impl Core {
         found.queued.clear();
         let flow = found.dialog.flow;
         let mut writer = found.dialog.request(&Method::Bye, &branch);
-        writer.header(HeaderName::Reason, reason);
+        writer.header(&HeaderName::Reason, reason);
         let bytes = writer.finish();
         let (open, owner) = (found.server_invite.take(), Owner::Bye(leg));
         if let Some(tx) = open {
@@ -69,7 +69,8 @@ impl Core {
         found.state = LegState::Ended;
         found.timers.stop_all();
         self.respond_plain(tx, StatusCode::OK, &tag);
-        let reason = message.header(HeaderName::Reason).and_then(|h| h.value_str().ok().map(|v| v.into_owned()));
+        let reason =
+            message.header(HeaderName::Reason).and_then(|h| h.value_str().ok().map(|v| v.into_owned()));
         if state != LegState::Ended {
             self.end_open_requests(leg);
             self.leg_gone(call, leg, role, Gone::ByParty, reason.as_deref());
@@ -94,7 +95,14 @@ impl Core {
     }
 
     /// A leg is gone for good. A move decides what that means for its call; without one the call ends.
-    pub fn leg_gone(&mut self, call: CallHandle, leg: LegHandle, role: Role, why: Gone, reason: Option<&str>) {
+    pub fn leg_gone(
+        &mut self,
+        call: CallHandle,
+        leg: LegHandle,
+        role: Role,
+        why: Gone,
+        reason: Option<&str>,
+    ) {
         let Some(found) = self.calls.get(call) else { return };
         if role == Role::Mover || role == Role::Released || found.moving {
             self.happened.push_back(Happened::LegGone { call, leg, why });

@@ -53,6 +53,8 @@ pub enum Anchor {
 pub struct MediaSettings {
     /// Whether media runs through us.
     pub anchor: Anchor,
+    /// Where media sockets are bound.
+    pub bind: IpAddr,
     /// The address written into descriptions for peers on the network.
     pub address: IpAddr,
     /// The same for peers on this machine.
@@ -113,7 +115,8 @@ impl Source {
             }
             (IpAddr::V6(net), IpAddr::V6(ip)) => {
                 let shift = 128 - u32::from(self.prefix.min(128));
-                u128::from(net).checked_shr(shift).unwrap_or(0) == u128::from(ip).checked_shr(shift).unwrap_or(0)
+                u128::from(net).checked_shr(shift).unwrap_or(0)
+                    == u128::from(ip).checked_shr(shift).unwrap_or(0)
             }
             _ => false,
         }

@@ -9,7 +9,9 @@ use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED};
 use super::dial_plan::{Destination, is_emergency};
 use super::headers::{Trust, cross};
 use super::media::{description_in, is_translated};
-use super::model::{Call, CallHandle, CallState, Leg, LegHandle, LegState, Party, Role, Service, Side, timer};
+use super::model::{
+    Call, CallHandle, CallState, Leg, LegHandle, LegState, Party, Role, Service, Side, timer,
+};
 use super::record::{CallRecord, Direction};
 use super::settings::Anchor;
 use crate::media::plan::{Description, Pairing};
@@ -18,7 +20,7 @@ use crate::registrar::accounts::Account;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode, display_quoted};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 
 /// Longest User-Agent kept.
 const MAX_USER_AGENT: usize = 64;
@@ -64,6 +66,7 @@ impl Leg {
             user_agent: None,
             answered: None,
             release: None,
+            holds: false,
         }
     }
 
@@ -111,7 +114,11 @@ impl Core {
     ///
     /// # Errors
     /// The reason to refuse it; nothing is left behind then.
-    pub fn place_call(&mut self, incoming: Incoming<'_>, destination: Destination) -> Result<CallHandle, Refusal> {
+    pub fn place_call(
+        &mut self,
+        incoming: Incoming<'_>,
+        destination: Destination,
+    ) -> Result<CallHandle, Refusal> {
         if self.calls.len() >= self.settings.limits.calls {
             return Err(Refusal::Overloaded { what: "calls", retry_after: 10 });
         }
@@ -126,10 +133,12 @@ impl Core {
         let result = match destination {
             Destination::Service(service) => self.serve(call, service, offer.is_some()),
             Destination::User { account, device } => {
-                let to = user_value(&account.display, account.number(), &self.settings.domain);
+                let to = user_value(account.shown(), account.number(), &self.settings.domain);
                 self.ring_user(call, &incoming, (account, device), to, hops - 1, offer.is_some())
             }
-            Destination::Trunks(trunks) => self.ring_trunks(call, &incoming, trunks, hops - 1, offer.is_some()),
+            Destination::Trunks(trunks) => {
+                self.ring_trunks(call, &incoming, trunks, hops - 1, offer.is_some())
+            }
         };
         match result {
             Ok(()) => Ok(call),
@@ -206,11 +215,9 @@ impl Core {
 
     fn open_record(&self, id: &str, incoming: &Incoming<'_>) -> CallRecord {
         let (direction, from, trunk) = match &incoming.party {
-            Party::Trunk { name, .. } => (
-                Direction::Inbound,
-                super::media::caller_number(incoming.message),
-                Some(name.to_string()),
-            ),
+            Party::Trunk { name, .. } => {
+                (Direction::Inbound, super::media::caller_number(incoming.message), Some(name.to_string()))
+            }
             Party::User { account, .. } => (Direction::Internal, account.name.to_string(), None),
             Party::Service(_) => (Direction::Internal, String::new(), None),
         };
@@ -242,8 +249,9 @@ impl Core {
         let wanted = device.and_then(|index| account.devices.get(index)).map(|device| device.id.clone());
         let mut bindings: SmallVec<[Binding; 2]> = self
             .registrar
-            .lookup(&account.name)
-            .filter(|binding| wanted.as_ref().is_none_or(|id| *id == binding.device))
+            .lookup(&account.name, self.now.at)
+            .into_iter()
+            .filter(|binding| wanted.as_ref().is_none_or(|id| **id == *binding.device))
             .cloned()
             .collect();
         // A device that calls its own user does not ring itself.
@@ -263,11 +271,16 @@ impl Core {
         }
         let outgoing = self.outgoing(call, incoming, to, hops, has_offer);
         for binding in bindings {
-            let Some(device) = account.devices.iter().position(|device| device.id == binding.device) else {
+            let Some(device) = account.devices.iter().position(|device| *device.id == *binding.device) else {
                 continue;
             };
             let party = Party::User { account: account.clone(), device };
-            let dialog = self.dialog_to(&outgoing, &binding.contact, binding.path.clone(), binding.flow);
+            let dialog = self.dialog_to(
+                &outgoing,
+                &binding.contact,
+                binding.path.iter().map(|hop| Box::from(&**hop)).collect(),
+                binding.flow,
+            );
             self.send_invite(&outgoing, party, dialog)?;
         }
         let none = self.calls.get(call).is_none_or(|call| call.forks.is_empty());
@@ -319,11 +332,15 @@ impl Core {
 
     /// After a trunk failed: the next one, from the caller's INVITE that still waits. False when there is none.
     pub(super) fn try_next_trunk(&mut self, call: CallHandle) -> bool {
-        let Some(found) = self.calls.get(call).filter(|call| !call.next_trunks.is_empty()) else { return false };
+        let Some(found) = self.calls.get(call).filter(|call| !call.next_trunks.is_empty()) else {
+            return false;
+        };
         let (caller, number) = (found.caller, found.number.clone());
         let Some(leg) = self.legs.get(caller) else { return false };
-        let (Some(tx), flow, party) = (leg.server_invite, leg.dialog.flow, leg.party.clone()) else { return false };
-        let Some(message) = self.transactions.server(tx).and_then(|server| server.message().cloned()) else {
+        let (Some(tx), flow, party) = (leg.server_invite, leg.dialog.flow, leg.party.clone()) else {
+            return false;
+        };
+        let Some(message) = self.transactions.server(tx).and_then(|server| server.request.cloned()) else {
             return false;
         };
         let hops = u32::from(message.max_forwards().ok().flatten().unwrap_or(70)).saturating_sub(1);
@@ -345,16 +362,31 @@ impl Core {
         let domain = self.settings.domain.clone();
         let (identity, trust) = match &incoming.party {
             Party::User { account, .. } => {
-                (user_value(&account.display, account.number(), &domain), Trust::Untrusted)
+                (user_value(account.shown(), account.number(), &domain), Trust::Untrusted)
             }
             Party::Trunk { .. } | Party::Service(_) => {
                 (super::media::caller_value(incoming.message, &domain), Trust::Trusted)
             }
         };
-        Outgoing { call, from: identity.clone(), identity, to, trust, message: incoming.message, hops, has_offer }
+        Outgoing {
+            call,
+            from: identity.clone(),
+            identity,
+            to,
+            trust,
+            message: incoming.message,
+            hops,
+            has_offer,
+        }
     }
 
-    fn dialog_to(&mut self, outgoing: &Outgoing<'_>, target: &str, routes: Vec<Box<str>>, flow: Flow) -> Dialog {
+    fn dialog_to(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        target: &str,
+        routes: Vec<Box<str>>,
+        flow: Flow,
+    ) -> Dialog {
         Dialog {
             call_id: self.mint_call_id(),
             local_tag: Box::from(""),
@@ -379,7 +411,8 @@ impl Core {
         let mut leg = Leg::new(outgoing.call, Role::Fork, party, dialog, false);
         leg.media = anchored.then(|| self.new_media(flow.peer.ip()));
         let handle = self.add_leg(leg);
-        let offer = if outgoing.has_offer { Some(self.offer_across(caller, handle)) } else { None }.transpose();
+        let offer =
+            if outgoing.has_offer { Some(self.offer_across(caller, handle)) } else { None }.transpose();
         let offer = match offer {
             Ok(offer) => offer,
             Err(refusal) => {
@@ -397,7 +430,7 @@ impl Core {
         let mut writer = leg.dialog.request_with_hops(&Method::Invite, &branch, outgoing.hops);
         write_capabilities(&mut writer, &self.settings.software);
         if outgoing.trust == Trust::Untrusted {
-            writer.header(HeaderName::PAssertedIdentity, &outgoing.identity);
+            writer.header(&HeaderName::PAssertedIdentity, &outgoing.identity);
         }
         cross(outgoing.message, outgoing.trust, &mut writer);
         if let Some(offer) = &offer {
@@ -405,10 +438,17 @@ impl Core {
         }
         let bytes = writer.finish();
         let owner = Owner::Invite(handle);
-        let tx =
-            self.transactions.request(self.now.at, flow, &Method::Invite, &branch, bytes, owner, &mut self.effects);
+        let tx = self.transactions.request(
+            self.now.at,
+            flow,
+            &Method::Invite,
+            &branch,
+            bytes,
+            owner,
+            &mut self.effects,
+        );
         if let Some(leg) = self.legs.get_mut(handle) {
-            leg.client_invite = tx;
+            leg.client_invite = Some(tx);
         }
         if let Some(call) = self.calls.get_mut(outgoing.call) {
             call.forks.push(handle);
@@ -424,7 +464,8 @@ impl Core {
         found.record.ring = Some(self.now.unix);
         // The service is a leg without a dialog, so that a call to it moves like any other.
         let template = self.legs.get(caller).ok_or(Refusal::Internal)?.dialog.clone();
-        let dialog = Dialog { call_id: Box::from(""), remote_tag: Box::from(""), routes: Vec::new(), ..template };
+        let dialog =
+            Dialog { call_id: Box::from(""), remote_tag: Box::from(""), routes: Vec::new(), ..template };
         let mut leg = Leg::new(call, Role::Talking(Side::Callee), Party::Service(service), dialog, false);
         leg.state = LegState::Confirmed;
         let leg = self.add_leg(leg);
@@ -439,7 +480,13 @@ impl Core {
     }
 
     /// Sends a final 2xx to a leg that invited us, with a description; `identity` is who it speaks with now.
-    pub fn answer_inbound(&mut self, leg: LegHandle, status: StatusCode, body: Option<&Bytes>, identity: Option<&str>) {
+    pub fn answer_inbound(
+        &mut self,
+        leg: LegHandle,
+        status: StatusCode,
+        body: Option<&Bytes>,
+        identity: Option<&str>,
+    ) {
         let Some(found) = self.legs.get_mut(leg) else { return };
         let Some(tx) = found.server_invite else { return };
         let is_first = found.state == LegState::Early;
@@ -450,10 +497,10 @@ impl Core {
         }
         let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
-        writer.header_parts(HeaderName::Contact, &["<", &contact, ">"]);
+        writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
         write_capabilities(&mut writer, &self.settings.software);
         if let Some(identity) = identity {
-            writer.header(HeaderName::PAssertedIdentity, identity);
+            writer.header(&HeaderName::PAssertedIdentity, identity);
         }
         if let Some(body) = body {
             writer.body("application/sdp", body);
@@ -488,7 +535,14 @@ impl Core {
 pub fn user_value(display: &str, number: &str, domain: &str) -> Box<str> {
     let mut value = String::with_capacity(display.len() + number.len() + domain.len() + 12);
     if !display.is_empty() {
-        display_quoted(display, &mut value);
+        value.push('"');
+        for c in display.chars().filter(|c| !c.is_control()) {
+            if matches!(c, '"' | '\\') {
+                value.push('\\');
+            }
+            value.push(c);
+        }
+        value.push('"');
         value.push(' ');
     }
     value.push_str("<sip:");
@@ -500,10 +554,10 @@ pub fn user_value(display: &str, number: &str, domain: &str) -> Box<str> {
 }
 
 /// What we can do, in every INVITE and its 2xx.
-pub fn write_capabilities(writer: &mut MessageWriter, software: &str) {
-    writer.header(HeaderName::Allow, ALLOW);
-    writer.header(HeaderName::Supported, SUPPORTED);
+pub fn write_capabilities(writer: &mut MessageWriter<'_>, software: &str) {
+    writer.header(&HeaderName::Allow, ALLOW);
+    writer.header(&HeaderName::Supported, SUPPORTED);
     if !software.is_empty() {
-        writer.header(HeaderName::UserAgent, software);
+        writer.header(&HeaderName::UserAgent, software);
     }
 }

@@ -163,7 +163,7 @@ impl Engine {
         let tag = self.core.random.tag();
         let Some(mut writer) = self.core.reply(tx, StatusCode::UNAUTHORIZED, &tag) else { return };
         for value in &values {
-            writer.header(HeaderName::WwwAuthenticate, value);
+            writer.header(&HeaderName::WwwAuthenticate, value);
         }
         let bytes = writer.finish();
         self.core.respond(tx, StatusCode::UNAUTHORIZED, bytes);

@@ -180,10 +180,10 @@ impl Engine {
         if self.is_draining {
             write_refusal(&mut writer, &Refusal::Draining, &self.core.settings);
         }
-        writer.header(HeaderName::Allow, ALLOW);
-        writer.header(HeaderName::Supported, SUPPORTED);
-        writer.header(HeaderName::Accept, "application/sdp");
-        writer.header(HeaderName::AllowEvents, "dialog");
+        writer.header(&HeaderName::Allow, ALLOW);
+        writer.header(&HeaderName::Supported, SUPPORTED);
+        writer.header(&HeaderName::Accept, "application/sdp");
+        writer.header(&HeaderName::AllowEvents, "dialog");
         let bytes = writer.finish();
         self.core.respond(tx, status, bytes);
     }

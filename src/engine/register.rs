@@ -42,20 +42,19 @@ impl Engine {
         let Some(server) = self.core.transactions.server(tx) else { return };
         let Some(message) = server.message() else { return };
         let mut writer = crate::wire::sip::MessageWriter::reply_from(message, StatusCode::OK, server.source());
-        writer.to_tag(&tag);
-        let mut contact = String::with_capacity(128);
+                let mut contact = String::with_capacity(128);
         for binding in accepted.bindings.iter().filter(|binding| binding.is_live(now.at)) {
             contact.clear();
             write_contact(binding, now.at, &mut contact);
-            writer.header(HeaderName::Contact, &contact);
+            writer.header(&HeaderName::Contact, &contact);
         }
         // RFC 3327 5.3: the Path that was stored is shown to who understands it.
         for path in &request.path {
-            writer.header(HeaderName::Path, path);
+            writer.header(&HeaderName::Path, path);
         }
         if accepted.outbound {
-            writer.header(HeaderName::Require, "outbound");
-            writer.header(HeaderName::Supported, "outbound, path");
+            writer.header(&HeaderName::Require, "outbound");
+            writer.header(&HeaderName::Supported, "outbound, path");
         }
         let bytes = writer.finish();
         self.core.respond(tx, StatusCode::OK, bytes);
@@ -65,7 +64,7 @@ impl Engine {
         let tag = self.core.random.tag();
         let Some(mut writer) = self.core.reply(tx, refusal.status(), &tag) else { return };
         if let crate::registrar::Refusal::TooBrief { min_expires } = refusal {
-            writer.header_number(HeaderName::MinExpires, u32::try_from(min_expires).unwrap_or(u32::MAX));
+            writer.header_number(&HeaderName::MinExpires, u32::try_from(min_expires).unwrap_or(u32::MAX));
         }
         let bytes = writer.finish();
         self.core.respond(tx, refusal.status(), bytes);

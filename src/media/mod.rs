@@ -2,4 +2,5 @@
 
 pub mod codec;
 pub mod plan;
+pub mod ports;
 pub mod relay;

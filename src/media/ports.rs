@@ -2,6 +2,7 @@
 //! packets of an ended call never reach the next one.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::relay::{MediaCommand, PortPair};
@@ -80,7 +81,7 @@ impl Ports {
     }
 
     /// Requests for more pairs where a thread runs low.
-    pub fn replenish(&mut self, now: Timestamp, mut ask: impl FnMut(MediaCommand)) {
+    pub fn replenish(&mut self, now: Timestamp, address: IpAddr, mut ask: impl FnMut(MediaCommand)) {
         for (index, thread) in self.threads.iter_mut().enumerate() {
             thread.wake(now);
             if thread.free.len() < LOW_WATER && !thread.asked {
@@ -88,7 +89,7 @@ impl Ports {
                 // A busy thread asks for more at once, so that a ramp of calls is not a ramp of round trips.
                 let busy = u16::try_from(thread.lent / 8).unwrap_or(u16::MAX);
                 let count = BATCH.max(busy.min(256));
-                ask(MediaCommand::OpenPorts { thread: u8::try_from(index).unwrap_or(0), count });
+                ask(MediaCommand::OpenPorts { thread: u8::try_from(index).unwrap_or(0), address, count });
             }
         }
     }
@@ -124,8 +125,10 @@ mod tests {
     use super::*;
     use crate::media::relay::PortId;
 
+    const ANY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+
     fn pair(slot: u32) -> PortPair {
-        PortPair { id: PortId { thread: 0, slot }, rtp: 30_000 + 2 * slot as u16 }
+        PortPair { id: PortId { thread: 0, slot }, address: ANY, rtp: 30_000 + 2 * slot as u16 }
     }
 
     #[test]
@@ -145,14 +148,14 @@ mod tests {
     fn a_low_thread_asks_once_until_answered() {
         let mut ports = Ports::new(1);
         let mut asked = 0;
-        ports.replenish(Timestamp::ZERO, |_| asked += 1);
-        ports.replenish(Timestamp::ZERO, |_| asked += 1);
+        ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
+        ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
         assert_eq!(asked, 1);
         ports.failed(0, "file limit");
         assert_eq!(ports.failure(), Some("file limit"));
-        ports.replenish(Timestamp::ZERO, |_| asked += 1);
+        ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
         ports.opened(0, (0..20).map(pair));
-        ports.replenish(Timestamp::ZERO, |_| asked += 1);
+        ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
         assert_eq!(asked, 2);
     }
 }

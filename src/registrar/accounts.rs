@@ -257,6 +257,18 @@ impl Accounts {
 }
 
 impl Account {
+    /// What others dial to reach the user: the extension, else the name.
+    #[must_use]
+    pub fn number(&self) -> &str {
+        self.extension.as_deref().unwrap_or(&self.name)
+    }
+
+    /// What others see of the user; empty where nothing is set.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        self.display.as_deref().unwrap_or_default()
+    }
+
     /// The device of that id.
     #[must_use]
     pub fn device(&self, id: &str) -> Option<&Device> {

@@ -148,12 +148,12 @@ impl Dialog {
     }
 
     /// The head of a request in this dialog, with the next CSeq (the INVITE's own for an ACK, see [`Dialog::ack`]).
-    pub fn request(&mut self, method: &Method, branch: &str) -> MessageWriter {
+    pub fn request(&mut self, method: &Method, branch: &str) -> MessageWriter<'static> {
         self.request_with_hops(method, branch, MAX_FORWARDS)
     }
 
     /// The same for a request passed on, which has fewer hops left (RFC 3261 16.6 step 3).
-    pub fn request_with_hops(&mut self, method: &Method, branch: &str, hops: u32) -> MessageWriter {
+    pub fn request_with_hops(&mut self, method: &Method, branch: &str, hops: u32) -> MessageWriter<'static> {
         self.local_cseq = self.local_cseq.saturating_add(1);
         self.head(method, branch, self.local_cseq, hops)
     }
@@ -169,32 +169,38 @@ impl Dialog {
         writer.finish()
     }
 
-    fn head(&self, method: &Method, branch: &str, cseq: u32, hops: u32) -> MessageWriter {
+    fn head(&self, method: &Method, branch: &str, cseq: u32, hops: u32) -> MessageWriter<'static> {
         // A first hop without `lr` is a strict router (RFC 3261 12.2.1.1): it goes into the Request-URI.
         let strict = self.routes.first().filter(|first| !is_loose(first));
         let uri = strict.map_or(&*self.target, |first| uri_of(first));
         let mut writer = MessageWriter::request(method, uri);
-        writer.via(self.flow.transport.via_token(), &self.sent_by, branch);
+        write_via(&mut writer, &self.flow, &self.sent_by, branch);
         for route in self.routes.iter().skip(usize::from(strict.is_some())) {
-            writer.header(HeaderName::Route, route);
+            writer.header(&HeaderName::Route, route);
         }
         if strict.is_some() {
-            writer.header_parts(HeaderName::Route, &["<", &self.target, ">"]);
+            writer.header_parts(&HeaderName::Route, &["<", &self.target, ">"]);
         }
-        writer.header_number(HeaderName::MaxForwards, hops);
-        writer.header_parts(HeaderName::From, &[&self.local, ";tag=", &self.local_tag]);
+        writer.header_number(&HeaderName::MaxForwards, hops.into());
+        writer.header_parts(&HeaderName::From, &[&self.local, ";tag=", &self.local_tag]);
         if self.remote_tag.is_empty() {
-            writer.header(HeaderName::To, &self.remote);
+            writer.header(&HeaderName::To, &self.remote);
         } else {
-            writer.header_parts(HeaderName::To, &[&self.remote, ";tag=", &self.remote_tag]);
+            writer.header_parts(&HeaderName::To, &[&self.remote, ";tag=", &self.remote_tag]);
         }
-        writer.header(HeaderName::CallId, &self.call_id);
+        writer.header(&HeaderName::CallId, &self.call_id);
         writer.cseq(cseq, method);
         if !matches!(method, Method::Bye | Method::Cancel | Method::Ack) {
-            writer.header_parts(HeaderName::Contact, &["<", &self.contact, ">"]);
+            writer.header_parts(&HeaderName::Contact, &["<", &self.contact, ">"]);
         }
         writer
     }
+}
+
+/// A Via of ours: `rport` asks for the answer at the port that we send from (RFC 3581 3).
+pub fn write_via(writer: &mut MessageWriter<'_>, flow: &Flow, sent_by: &str, branch: &str) {
+    let token = flow.transport.via_token();
+    writer.header_parts(&HeaderName::Via, &["SIP/2.0/", token, " ", sent_by, ";branch=", branch, ";rport"]);
 }
 
 fn uri_of(route: &str) -> &str {

@@ -99,7 +99,9 @@ impl Refusal {
             Self::ExtensionUnsupported(_) => StatusCode::BAD_EXTENSION,
             Self::BodyUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::DialogUnknown => StatusCode::CALL_DOES_NOT_EXIST,
-            Self::CSeqOutOfOrder | Self::InviteOpen { .. } | Self::Internal => StatusCode::SERVER_INTERNAL_ERROR,
+            Self::CSeqOutOfOrder | Self::InviteOpen { .. } | Self::Internal => {
+                StatusCode::SERVER_INTERNAL_ERROR
+            }
             Self::RequestPending => StatusCode::REQUEST_PENDING,
             Self::OfferUnusable(_) => StatusCode::NOT_ACCEPTABLE_HERE,
             Self::LoopDetected => StatusCode::LOOP_DETECTED,
@@ -107,7 +109,9 @@ impl Refusal {
             Self::BadEvent => StatusCode::BAD_EVENT,
             Self::Terminated => StatusCode::REQUEST_TERMINATED,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
-            Self::Overloaded { .. } | Self::Draining | Self::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Overloaded { .. } | Self::Draining | Self::StoreUnavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
         }
     }
 
