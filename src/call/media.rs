@@ -372,7 +372,7 @@ impl Core {
     /// What is to arrive on the port of one end, and from whom.
     #[must_use]
     pub fn ingress(&self, signalling: SocketAddr, end: &RemoteMedia) -> Ingress {
-        let clock_rate = end.sends.first().map_or(8000, |format| format.codec.clock());
+        let clock_rate = end.sends.first().map_or(8000, |format| format.codec.clock_rate());
         let base = Ingress::audio(end.rtp, Some(signalling.ip()));
         Ingress {
             remote_rtcp: end.rtcp,
@@ -399,11 +399,7 @@ impl Core {
     pub(super) fn note_hold(&mut self, call: CallHandle, leg: LegHandle) {
         let Some(side) = self.calls.get(call).and_then(|call| call.side_of(leg)) else { return };
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let Some(description) = found.media.as_ref().and_then(|media| media.theirs()) else { return };
-        // Who holds wants to hear nothing (RFC 3264 8.4), or gives no address to send to (RFC 2543).
-        let mut live = description.sdp().media().filter(|line| line.port() != 0).peekable();
-        let held =
-            live.peek().is_some() && live.all(|line| !line.direction().receives() || line.rtp().is_none());
+        let Some(held) = found.media.as_ref().and_then(|media| media.holds()) else { return };
         if held != found.holds {
             found.holds = held;
             self.happened.push_back(Happened::Held { call, side, held });

@@ -1,14 +1,24 @@
 //! An offer or an answer of one leg, as the other leg gets it.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use super::{LegMedia, Pairing, Refusal};
+use super::compose::{self, Section};
+use super::exchange::is_carried;
+use super::formats::{Formats, formats, number_for};
+use super::leg::{MAX_LINES, Open};
+use super::{LegMedia, Offerer, Pairing, PayloadHistory, Refusal};
+use crate::media::codec::Format;
+use crate::wire::sdp::{Direction, Kind, Limits, Media, Sdp, SdpWriter};
 
 /// The offer of `from` (its open offer) as an offer to `to`.
 ///
 /// Ladder: `segue ── INVITE / re-INVITE / UPDATE, offer ──► B`, and 200 with an offer to an INVITE without one.
 /// `ports(line)` is asked once for each m-line of `to` that is to carry media and gives our even RTP port there
 /// (RTCP is the next one); the same line must get the same port again. `None` disables that line.
+///
+/// Lines that we do not carry (SRTP, T.38, MSRP, BFCP, port 0) are not shown to `to`; the answer refuses them. So a
+/// fax re-INVITE of T.38 alone gets 488, on which both ends fall back to G.711.
 ///
 /// # Errors
 /// See [`Refusal`]; both legs and the pairing are unchanged then.
@@ -18,8 +28,25 @@ pub fn offer_across(
     pairing: &mut Pairing,
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
-    let _ = (from, to, pairing, ports);
-    Err(Refusal::NoUsableMedia)
+    let Some(Open::Received(offer)) = &from.open else { return Err(Refusal::OutOfTurn) };
+    to.expect_idle()?;
+    pairing.check(from, to)?;
+    let source = offer.sdp();
+    let next = pair_new_lines(source, from, to, pairing)?;
+    let mut slots: Slots<'_> = SmallVec::new();
+    slots.resize_with(to.lines.len(), || None);
+    for (line, slot) in next.pairs(from, to) {
+        let Some(media) = source.medium(line).filter(is_carried) else { continue };
+        let known = from.lines.get(line).map_or(&[][..], PayloadHistory::used);
+        let formats = formats(&media, known);
+        set(&mut slots, slot, Slot { source: media, formats, extra: &[], direction: media.direction() });
+    }
+    if slots.is_empty() {
+        return Err(Refusal::NoUsableMedia);
+    }
+    let text = write_offer(to, source, &slots, ports)?;
+    *pairing = next;
+    Ok(text)
 }
 
 /// What `from` last said (its answer to our offer, or at a move simply what it agreed), as the answer to the open
@@ -37,6 +64,222 @@ pub fn answer_across(
     pairing: &Pairing,
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
-    let _ = (from, to, pairing, ports);
-    Err(Refusal::NoUsableMedia)
+    pairing.check(from, to)?;
+    let exchange = from.exchange()?;
+    let offer = offer_of(to)?;
+    let pick = |line: usize| {
+        let line = pairing.partner(to, line, from)?;
+        let source = exchange.theirs.medium(line).filter(|_| exchange.is_active(line))?;
+        let (theirs, ours) = (exchange.their_formats(line), exchange.our_formats(line));
+        let is_agreed = |format: &Format| ours.iter().any(|known| known.codec == format.codec);
+        let formats = theirs.into_iter().filter(is_agreed).collect();
+        Some(Slot { source, formats, extra: &[], direction: exchange.direction(line) })
+    };
+    let content = answer_content(to, &offer, &exchange.theirs, pick, ports)?;
+    Ok(to.answer(&content, offer))
+}
+
+/// Our own last description as the answer to a refresh.
+pub(super) fn answer_again(leg: &mut LegMedia) -> Result<Bytes, Refusal> {
+    let exchange = leg.exchange()?;
+    let offer = offer_of(leg)?;
+    let pick = |line: usize| {
+        let source = exchange.ours.medium(line)?;
+        let formats = exchange.our_formats(line);
+        Some(Slot { source, formats, extra: &[], direction: exchange.our_direction(line) })
+    };
+    let port = |line: usize| exchange.ours.medium(line).map(|media| media.port());
+    let content = answer_content(leg, &offer, &exchange.ours, pick, port)?;
+    drop(exchange);
+    Ok(leg.answer(&content, offer))
+}
+
+/// What one m-line of ours is made from.
+pub(super) struct Slot<'a> {
+    pub(super) source: Media<'a>,
+    pub(super) formats: Formats,
+    pub(super) extra: &'a [Format],
+    pub(super) direction: Direction,
+}
+
+/// By m-line of the receiving leg; `None` for one without media.
+pub(super) type Slots<'a> = SmallVec<[Option<Slot<'a>>; 4]>;
+
+/// Puts `slot` at `index`, which may lie behind the end.
+pub(super) fn set<'a>(slots: &mut Slots<'a>, index: usize, slot: Slot<'a>) {
+    if slots.len() <= index {
+        slots.resize_with(index + 1, || None);
+    }
+    if let Some(place) = slots.get_mut(index) {
+        *place = Some(slot);
+    }
+}
+
+/// Writes and sends an offer to `to`. `slots` has at least as many entries as the dialog has m-lines.
+pub(super) fn write_offer(
+    to: &mut LegMedia,
+    source: &Sdp,
+    slots: &[Option<Slot<'_>>],
+    mut ports: impl FnMut(usize) -> Option<u16>,
+) -> Result<Bytes, Refusal> {
+    let last = to.ours.last_sdp();
+    let before = to.lines.len();
+    to.lines.resize_with(slots.len().max(before), PayloadHistory::default);
+    let mut writer = SdpWriter::with_capacity(source.bytes().len() + compose::SLACK);
+    compose::session(&mut writer, source, to.ours.address());
+    let (mut wanted, mut granted) = (0, 0);
+    for (index, (slot, history)) in slots.iter().zip(&mut to.lines).enumerate() {
+        let like = last.as_ref().and_then(|last| last.medium(index));
+        let Some(slot) = slot else {
+            compose::disabled(&mut writer, like);
+            continue;
+        };
+        wanted += 1;
+        let Some(port) = ports(index) else {
+            compose::disabled(&mut writer, like.or(Some(slot.source)));
+            continue;
+        };
+        granted += 1;
+        let both: Formats = slot.formats.iter().chain(slot.extra).copied().collect();
+        let numbers = history.assign(&both);
+        let (copied, own) = numbers.split_at(slot.formats.len().min(numbers.len()));
+        let renumbered = |format: &Format, here: &Option<u8>| here.map(|here| (format.number, here));
+        let pairs: SmallVec<[(u8, u8); 8]> =
+            slot.formats.iter().zip(copied).filter_map(|(format, here)| renumbered(format, here)).collect();
+        let extra: Formats = slot
+            .extra
+            .iter()
+            .zip(own)
+            .filter_map(|(format, here)| here.map(|number| Format { number, ..*format }))
+            .collect();
+        // A line of a dialog keeps its profile.
+        let protocol =
+            like.filter(|media| media.protocol().is_plain_rtp()).unwrap_or(slot.source).protocol_name();
+        compose::section(
+            &mut writer,
+            &Section {
+                sdp: source,
+                source: slot.source,
+                kind: slot.source.kind_name(),
+                protocol,
+                port,
+                formats: &pairs,
+                codecs: &slot.formats,
+                extra: &extra,
+                direction: slot.direction,
+            },
+        );
+    }
+    if wanted > 0 && granted == 0 {
+        to.lines.truncate(before);
+        return Err(Refusal::OutOfPorts);
+    }
+    Ok(to.offer(&writer.finish()))
+}
+
+/// Everything after the `o=` line of an answer to `offer`, made from what `pick` gives for each of its m-lines.
+fn answer_content<'a>(
+    to: &LegMedia,
+    offer: &Sdp,
+    source: &'a Sdp,
+    mut pick: impl FnMut(usize) -> Option<Slot<'a>>,
+    mut ports: impl FnMut(usize) -> Option<u16>,
+) -> Result<Bytes, Refusal> {
+    let mut writer = SdpWriter::with_capacity(source.bytes().len() + compose::SLACK);
+    compose::session(&mut writer, source, to.ours.address());
+    let (mut granted, mut why_not) = (false, None);
+    for (index, offered) in offer.media().enumerate() {
+        let slot = pick(index).filter(|slot| is_carried(&offered) && is_carried(&slot.source));
+        let Some(slot) = slot else {
+            compose::disabled(&mut writer, Some(offered));
+            continue;
+        };
+        let known = to.lines.get(index).map_or(&[][..], PayloadHistory::used);
+        let pairs = shared(&slot.formats, &formats(&offered, known), offered.kind());
+        let port = if pairs.is_empty() { None } else { ports(index).filter(|port| *port != 0) };
+        let Some(port) = port else {
+            why_not = Some(if pairs.is_empty() { Refusal::NoCommonCodec } else { Refusal::OutOfPorts });
+            compose::disabled(&mut writer, Some(offered));
+            continue;
+        };
+        granted = true;
+        compose::section(
+            &mut writer,
+            &Section {
+                sdp: source,
+                source: slot.source,
+                kind: offered.kind_name(),
+                protocol: offered.protocol_name(),
+                port,
+                formats: &pairs,
+                codecs: &slot.formats,
+                extra: &[],
+                direction: slot.direction.and(offered.direction().mirrored()),
+            },
+        );
+    }
+    match why_not {
+        Some(refusal) if !granted => Err(refusal),
+        _ => Ok(writer.finish()),
+    }
+}
+
+/// Formats of `source` that `offered` has too, as (number there, number in the offer), in the order of `source`. Empty
+/// if no one of them could carry the stream.
+fn shared(source: &[Format], offered: &[Format], kind: Kind) -> SmallVec<[(u8, u8); 8]> {
+    let mut pairs: SmallVec<[(u8, u8); 8]> = SmallVec::new();
+    let mut carries = false;
+    for format in source {
+        let Some(number) = number_for(format.codec, format.number, offered) else { continue };
+        if pairs.iter().all(|(_, taken)| *taken != number) {
+            pairs.push((format.number, number));
+            carries |= format.codec.is_primary() || kind != Kind::Audio;
+        }
+    }
+    if !carries {
+        pairs.clear();
+    }
+    pairs
+}
+
+/// The offer that `leg` has to answer: the open one, or the last one (its answer is being repeated).
+fn offer_of(leg: &LegMedia) -> Result<Sdp, Refusal> {
+    match (&leg.open, &leg.agreed) {
+        (Some(Open::Received(offer)), _) => Ok(offer.sdp().clone()),
+        (None, Some(agreed)) if agreed.offerer == Offerer::Them => {
+            Ok(Sdp::parse(agreed.theirs.clone(), &Limits::NONE)?)
+        }
+        _ => Err(Refusal::OutOfTurn),
+    }
+}
+
+/// The pairing with the lines of `source` that no line of `to` carries yet: each takes a line that ended (RFC 3264 8.1),
+/// or a new one.
+fn pair_new_lines(
+    source: &Sdp,
+    from: &LegMedia,
+    to: &LegMedia,
+    pairing: &Pairing,
+) -> Result<Pairing, Refusal> {
+    let mut next = pairing.clone();
+    let mut lines = to.lines.len();
+    let mut last = None;
+    for (line, media) in source.media().enumerate() {
+        if next.partner(from, line, to).is_some() || !is_carried(&media) {
+            continue;
+        }
+        let ended = |slot: &usize| {
+            let last: &Option<Sdp> = last.get_or_insert_with(|| to.ours.last_sdp());
+            let like = last.as_ref().and_then(|last| last.medium(*slot));
+            next.partner(to, *slot, from).is_none()
+                && like.is_some_and(|like| like.port() == 0 && like.kind() == media.kind())
+        };
+        let slot = (0..to.lines.len()).find(ended).unwrap_or(lines);
+        if slot >= MAX_LINES {
+            return Err(Refusal::TooManyLines);
+        }
+        lines = lines.max(slot + 1);
+        next.add(from, line, to, slot)?;
+    }
+    Ok(next)
 }

@@ -1,8 +1,15 @@
 //! The move's question: can the far leg stay as it is when another device takes the call?
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use super::{LegMedia, Pairing, Refusal};
+use super::across::{Slot, Slots, set, write_offer};
+use super::exchange::{Exchange, is_carried};
+use super::formats::{Formats, codec_of, formats};
+use super::leg::{MAX_LINES, Open};
+use super::{Description, LegMedia, Pairing, PayloadHistory, Refusal};
+use crate::media::codec::{Codec, Format};
+use crate::wire::sdp::{Direction, Kind, Sdp};
 
 /// What becomes of a hold that the old device had put on the far side (move.md 24). A hold by the far side always
 /// stays: only the far side can lift it.
@@ -16,7 +23,7 @@ pub enum Hold {
 }
 
 /// The verdict of [`join`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Join {
     /// The far side need not hear of it: its codec and its directions fit the new device.
@@ -62,25 +69,74 @@ impl Join {
 /// [`Refusal::NoCommonCodec`] if the new device has no audio that could be offered to the far side (488 to it),
 /// [`Refusal::OutOfTurn`] if one of the legs has nothing to join.
 pub fn join(far: &LegMedia, new: &LegMedia, sending: Option<u8>, hold: Hold) -> Result<Join, Refusal> {
-    let _ = (far, new, sending, hold);
-    Err(Refusal::NoCommonCodec)
+    let there = far.exchange()?;
+    let device = Device::read(new)?;
+    let mut pairing = Pairing::of(far, new);
+    let mut why: Option<Why> = None;
+    for line in (0..there.len()).filter(|line| there.is_active(*line)) {
+        let kind = there.theirs.medium(line).map(|media| media.kind());
+        let is_counterpart = |candidate: &usize| {
+            device.is_active(*candidate)
+                && device.sdp().medium(*candidate).map(|media| media.kind()) == kind
+                && pairing.partner(new, *candidate, far).is_none()
+                && (kind != Some(Kind::Audio)
+                    || device.formats(*candidate).iter().any(|f| f.codec.is_primary()))
+        };
+        let Some(partner) = (0..device.sdp().media().len()).find(is_counterpart) else {
+            why = why.or(Some(Why::Stream));
+            continue;
+        };
+        pairing.add(far, line, new, partner)?;
+        let in_use = codec_in_use(&there, line, sending);
+        let is_shared = device.formats(partner).iter().any(|format| Some(format.codec) == in_use);
+        if !is_shared {
+            why = why.or(Some(Why::Codec));
+        } else if !is_told(&there, line, wanted(&there, line, device.wish(partner), hold)) {
+            why = why.or(Some(Why::Direction));
+        }
+    }
+    let is_audio =
+        |(line, _): &(usize, usize)| there.theirs.medium(*line).is_some_and(|m| m.kind() == Kind::Audio);
+    let has_audio = (0..there.len()).any(|line| there.is_active(line) && is_audio(&(line, 0)));
+    if pairing.is_empty() || (has_audio && !pairing.pairs(far, new).any(|pair| is_audio(&pair))) {
+        return Err(Refusal::NoCommonCodec);
+    }
+    Ok(match why {
+        None => Join::Unchanged { pairing },
+        Some(why) => Join::Reoffer { pairing, why },
+    })
 }
 
 /// Ladder: `segue ── re-INVITE, offer ──► far` with the media of the new device, after [`Join::Reoffer`] or always.
 /// m-lines keep count and order, payload numbers keep their codec, `o=` keeps its id. After the far side's answer:
-/// [`super::answer_across`] from far to new (pull); nothing (push).
+/// [`super::answer_across`] from far to new (pull); nothing (push, PIN prompt: only what the new device has agreed
+/// already is offered).
 ///
 /// # Errors
 /// See [`Refusal`]; the legs are unchanged then.
 pub fn reoffer(
     new: &LegMedia,
     far: &mut LegMedia,
-    pairing: &mut Pairing,
+    pairing: &Pairing,
     hold: Hold,
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
-    let _ = (new, far, pairing, hold, ports);
-    Err(Refusal::NoUsableMedia)
+    far.expect_idle()?;
+    pairing.check(new, far)?;
+    let there = far.exchange()?;
+    let device = Device::read(new)?;
+    let mut slots = Slots::new();
+    slots.resize_with(far.lines.len(), || None);
+    for (partner, line) in pairing.pairs(new, far) {
+        let Some(source) = device.sdp().medium(partner).filter(is_carried) else { continue };
+        let direction = wanted(&there, line, device.wish(partner), hold);
+        set(&mut slots, line, Slot { source, formats: device.formats(partner), extra: &[], direction });
+    }
+    if slots.iter().all(Option::is_none) {
+        return Err(Refusal::NoUsableMedia);
+    }
+    drop(there);
+    write_offer(far, device.sdp(), &slots, ports)
 }
 
 /// Ladder: push, `segue ── INVITE, offer ──► new`; pull by an INVITE without offer, `200, offer`; PIN prompt whose
@@ -96,6 +152,143 @@ pub fn offer_far(
     hold: Hold,
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
-    let _ = (far, new, sending, hold, ports);
-    Err(Refusal::NoUsableMedia)
+    new.expect_idle()?;
+    let there = far.exchange()?;
+    let last = new.ours.last_sdp();
+    let kind_at = |slot: usize| last.as_ref().and_then(|last| last.medium(slot)).map(|media| media.kind());
+    let extras: SmallVec<[Formats; 2]> = (0..there.len()).map(|line| own_codecs(&there, line)).collect();
+    let mut slots = Slots::new();
+    slots.resize_with(new.lines.len(), || None);
+    for (line, extra) in extras.iter().enumerate().filter(|(line, _)| there.is_active(*line)) {
+        let Some(source) = there.theirs.medium(line) else { continue };
+        let is_free = |slot: &usize| {
+            slots.get(*slot).is_some_and(Option::is_none) && kind_at(*slot) == Some(source.kind())
+        };
+        let slot = (0..new.lines.len()).find(is_free).unwrap_or(slots.len());
+        if slot >= MAX_LINES {
+            return Err(Refusal::TooManyLines);
+        }
+        let mut formats = there.their_formats(line);
+        if let Some(codec) = codec_in_use(&there, line, sending)
+            && let Some(first) = formats.iter().position(|format| format.codec == codec)
+        {
+            formats.get_mut(..=first).unwrap_or_default().rotate_right(1);
+        }
+        let direction = offered_direction(&there, line, hold);
+        set(&mut slots, slot, Slot { source, formats, extra, direction });
+    }
+    if slots.iter().all(Option::is_none) {
+        return Err(Refusal::NoUsableMedia);
+    }
+    write_offer(new, &there.theirs, &slots, ports)
+}
+
+/// The new device as it stands: with an offer of its own, or in an exchange that is finished.
+enum Device<'a> {
+    Offering { leg: &'a LegMedia, offer: &'a Description },
+    Talking(Exchange<'a>),
+}
+
+impl<'a> Device<'a> {
+    fn read(leg: &'a LegMedia) -> Result<Self, Refusal> {
+        match &leg.open {
+            Some(Open::Received(offer)) => Ok(Self::Offering { leg, offer }),
+            Some(Open::Sent(_)) => Err(Refusal::OutOfTurn),
+            None => leg.exchange().map(Self::Talking),
+        }
+    }
+
+    fn sdp(&self) -> &Sdp {
+        match self {
+            Self::Offering { offer, .. } => offer.sdp(),
+            Self::Talking(exchange) => &exchange.theirs,
+        }
+    }
+
+    fn is_active(&self, line: usize) -> bool {
+        match self {
+            Self::Offering { offer, .. } => offer.sdp().medium(line).is_some_and(|media| is_carried(&media)),
+            Self::Talking(exchange) => exchange.is_active(line),
+        }
+    }
+
+    /// What can be chosen from without asking the device again, under its own numbers.
+    fn formats(&self, line: usize) -> Formats {
+        match self {
+            Self::Offering { leg, offer } => {
+                let known = leg.lines.get(line).map_or(&[][..], PayloadHistory::used);
+                offer.sdp().medium(line).map(|media| formats(&media, known)).unwrap_or_default()
+            }
+            Self::Talking(exchange) => {
+                let ours = exchange.our_formats(line);
+                let is_agreed = |format: &Format| ours.iter().any(|known| known.codec == format.codec);
+                exchange.their_formats(line).into_iter().filter(is_agreed).collect()
+            }
+        }
+    }
+
+    /// What the device would do if it were let.
+    fn wish(&self, line: usize) -> Direction {
+        match self {
+            Self::Offering { offer, .. } => {
+                offer.sdp().medium(line).map_or(Direction::Inactive, |media| media.direction())
+            }
+            Self::Talking(exchange) => exchange.their_wish(line),
+        }
+    }
+}
+
+/// The codec that the far side sends: what the relay saw, else the first of the agreed ones.
+fn codec_in_use(there: &Exchange<'_>, line: usize, sending: Option<u8>) -> Option<Codec> {
+    let agreed = there.agreed_formats(line);
+    let is_audio = there.theirs.medium(line).is_some_and(|media| media.kind() == Kind::Audio);
+    let seen = sending.filter(|_| is_audio).and_then(|number| codec_of(&agreed, number));
+    seen.filter(Codec::is_primary)
+        .or_else(|| agreed.iter().map(|format| format.codec).find(Codec::is_primary))
+        .or_else(|| agreed.first().filter(|_| !is_audio).map(|format| format.codec))
+}
+
+/// What the far side should be told of our direction when a device with this wish takes the call.
+fn wanted(there: &Exchange<'_>, line: usize, wish: Direction, hold: Hold) -> Direction {
+    match hold {
+        Hold::Lift => wish,
+        // Only what the far side's own offer forbade is not our hold.
+        Hold::Keep => wish.and(there.our_direction(line).or(there.forced(line))),
+    }
+}
+
+/// Whether the far side has been told so already, as far as it let us tell.
+fn is_told(there: &Exchange<'_>, line: usize, wanted: Direction) -> bool {
+    let (told, forced) = (there.our_direction(line), there.forced(line));
+    (wanted.sends() == told.sends() || (!told.sends() && forced.sends()))
+        && (wanted.receives() == told.receives() || (!told.receives() && forced.receives()))
+}
+
+/// The far side's directions as an offer to the new device, with our hold of it taken off or not.
+fn offered_direction(there: &Exchange<'_>, line: usize, hold: Hold) -> Direction {
+    let now = there.direction(line);
+    let (told, forced) = (there.our_direction(line), there.forced(line));
+    match hold {
+        Hold::Keep => now,
+        Hold::Lift => now.or(told.or(forced).negated().mirrored()),
+    }
+}
+
+/// G.711 and DTMF, where the far side's own description does not have them.
+fn own_codecs(there: &Exchange<'_>, line: usize) -> Formats {
+    const OWN: [Format; 3] = [
+        Format { number: 0, codec: Codec::PCMU },
+        Format { number: 8, codec: Codec::PCMA },
+        Format { number: 101, codec: Codec::TELEPHONE_EVENT },
+    ];
+    if there.theirs.medium(line).is_none_or(|media| media.kind() != Kind::Audio) {
+        return Formats::new();
+    }
+    let theirs = there.their_formats(line);
+    let has_events = theirs.iter().any(|format| format.codec.is_telephone_event());
+    let is_missing = |own: &Format| match own.codec.is_telephone_event() {
+        true => !has_events,
+        false => theirs.iter().all(|format| format.codec != own.codec),
+    };
+    OWN.into_iter().filter(is_missing).collect()
 }

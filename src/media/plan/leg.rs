@@ -5,7 +5,15 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::compose;
+use super::exchange::{Exchange, is_carried};
+use super::formats::formats;
+use super::ours::content_of;
 use super::{Description, OurDescription, PayloadHistory, Refusal, RemoteMedia};
+use crate::wire::sdp::{Protocol, Sdp, SdpWriter};
+
+/// m-lines that one dialog may gather over its life.
+pub(super) const MAX_LINES: usize = 16;
 
 /// Who made the offer of an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,10 +24,10 @@ pub enum Offerer {
     Us,
 }
 
-/// The outcome of the last finished exchange.
-#[derive(Clone, Debug)]
+/// The outcome of the last finished exchange, as text: it is read again when it is needed, which is seldom.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Agreed {
-    pub(super) theirs: Description,
+    pub(super) theirs: Bytes,
     pub(super) ours: Bytes,
     pub(super) offerer: Offerer,
 }
@@ -35,6 +43,7 @@ pub(super) enum Open {
 #[derive(Clone, Debug)]
 pub struct LegMedia {
     pub(super) ours: OurDescription,
+    /// Payload numbers by m-line; as many as the dialog has m-lines.
     pub(super) lines: Vec<PayloadHistory>,
     pub(super) agreed: Option<Agreed>,
     pub(super) open: Option<Open>,
@@ -73,14 +82,25 @@ impl LegMedia {
         self.agreed.is_some()
     }
 
-    /// Their last description: the open offer, else the agreed one. For the timeline ("SDP before and after").
+    /// The text of their last description: the open offer, else the agreed one. For the timeline ("SDP before and
+    /// after").
     #[must_use]
-    pub fn theirs(&self) -> Option<&Description> {
+    pub fn theirs(&self) -> Option<&Bytes> {
         match (&self.open, &self.agreed) {
-            (Some(Open::Received(offer)), _) => Some(offer),
+            (Some(Open::Received(offer)), _) => Some(offer.sdp().bytes()),
             (_, Some(agreed)) => Some(&agreed.theirs),
             _ => None,
         }
+    }
+
+    /// Whether this peer has put the other side on hold: it wants to hear nothing (RFC 3264 8.4), or gives no address to
+    /// send to (RFC 2543). `None` before it has described any live stream.
+    #[must_use]
+    pub fn holds(&self) -> Option<bool> {
+        let sdp = super::exchange::read(self.theirs()?).ok()?;
+        let mut live = sdp.media().filter(is_carried).peekable();
+        live.peek()?;
+        Some(live.all(|media| !media.direction().receives()))
     }
 
     /// Ladder: `A ── INVITE / re-INVITE / UPDATE, offer ──► segue`, or an offer in a 2xx to our INVITE without one.
@@ -89,18 +109,39 @@ impl LegMedia {
     /// [`Refusal::OutOfTurn`] while another offer is open (491), [`Refusal::SecureMedia`] or
     /// [`Refusal::NoUsableMedia`] if there is nothing in it that we carry (488). The leg is unchanged then.
     pub fn receive_offer(&mut self, offer: Description) -> Result<(), Refusal> {
-        let _ = offer;
-        Err(Refusal::NoUsableMedia)
+        if self.open.is_some() {
+            return Err(Refusal::OutOfTurn);
+        }
+        let sdp = offer.sdp();
+        if sdp.media().len() > MAX_LINES {
+            return Err(Refusal::TooManyLines);
+        }
+        // An offer that ends every stream is one; it needs no stream that we could carry.
+        let ends_all =
+            self.agreed.is_some() && sdp.media().len() > 0 && sdp.media().all(|media| media.port() == 0);
+        if !ends_all && !sdp.media().any(|media| is_carried(&media)) {
+            let is_secure = |protocol| protocol == Protocol::SecureRtp;
+            let secure = sdp.media().any(|media| media.port() != 0 && is_secure(media.protocol()));
+            return Err(if secure { Refusal::SecureMedia } else { Refusal::NoUsableMedia });
+        }
+        self.open = Some(Open::Received(offer));
+        Ok(())
     }
 
     /// Ladder: `segue ◄── 183 / 200, answer ── B`, or the answer in an ACK. May be repeated (183, then 200) and may
-    /// differ then (another branch of a fork).
+    /// differ then (another branch of a fork). An answer that refuses every line is one.
     ///
     /// # Errors
-    /// [`Refusal::OutOfTurn`] if we never offered; [`Refusal::NoCommonCodec`] if it accepts no line of our offer.
+    /// [`Refusal::OutOfTurn`] if we never offered. The leg is unchanged then.
     pub fn receive_answer(&mut self, answer: Description) -> Result<(), Refusal> {
-        let _ = answer;
-        Err(Refusal::OutOfTurn)
+        let ours = match (&self.open, &self.agreed) {
+            (Some(Open::Sent(offer)), _) => offer.clone(),
+            (None, Some(Agreed { ours, offerer: Offerer::Us, .. })) => ours.clone(),
+            _ => return Err(Refusal::OutOfTurn),
+        };
+        self.open = None;
+        self.agree(answer.into_sdp(), ours, Offerer::Us);
+        Ok(())
     }
 
     /// Ladder: the exchange failed (4xx, 491, timeout, CANCEL). What was agreed before stands; the text that was sent
@@ -109,21 +150,28 @@ impl LegMedia {
         self.open = None;
     }
 
-    /// Whether `offer` only repeats what they said last (same `o=` id and version: a session refresh, RFC 4028 7.4),
-    /// so that it can be answered with [`LegMedia::repeat`] and need not go across.
+    /// Whether `offer` only repeats what they said last (same text, so same `o=` version: a session refresh,
+    /// RFC 4028 7.4), so that it can be answered with [`LegMedia::repeat`] and need not go across.
     #[must_use]
     pub fn repeats(&self, offer: &Description) -> bool {
-        let _ = offer;
-        false
+        self.agreed.as_ref().is_some_and(|agreed| agreed.theirs == offer.sdp().bytes())
     }
 
     /// Ladder: session refresh. Our agreed description again, as the offer of a refresh of ours or as the answer to
     /// one of theirs; same version unless another text went out in between.
     ///
     /// # Errors
-    /// [`Refusal::OutOfTurn`] before the first exchange is finished.
+    /// [`Refusal::OutOfTurn`] before the first exchange is finished, or while an offer of ours is open.
     pub fn repeat(&mut self) -> Result<Bytes, Refusal> {
-        Err(Refusal::OutOfTurn)
+        match self.open() {
+            None => {
+                let agreed = self.agreed.as_ref().ok_or(Refusal::OutOfTurn)?;
+                let content = Bytes::copy_from_slice(content_of(&agreed.ours));
+                Ok(self.offer(&content))
+            }
+            Some(Offerer::Them) => super::across::answer_again(self),
+            Some(Offerer::Us) => Err(Refusal::OutOfTurn),
+        }
     }
 
     /// What is agreed, to go back to with [`LegMedia::restore`]. Take it before [`super::reoffer`].
@@ -138,14 +186,59 @@ impl LegMedia {
     /// # Errors
     /// [`Refusal::OutOfTurn`] while an exchange is open: [`LegMedia::abandon`] it first.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<Bytes, Refusal> {
-        let _ = snapshot;
-        Err(Refusal::OutOfTurn)
+        self.expect_idle()?;
+        let then = &snapshot.0.ours;
+        let mut writer = SdpWriter::with_capacity(then.len() + compose::SLACK);
+        writer.put(content_of(then));
+        let lines = super::exchange::read(then)?.media().len();
+        let last = self.ours.last_sdp();
+        for line in lines..self.lines.len() {
+            compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(line)));
+        }
+        Ok(self.offer(&writer.finish()))
     }
 
     /// Where this peer's media comes from and goes to, line by line, as agreed. For a leg that segue itself talks to
     /// (echo, tone, prompt); joined legs use [`super::streams`].
     #[must_use]
     pub fn remote_media(&self) -> SmallVec<[RemoteMedia; 2]> {
-        SmallVec::new()
+        let Ok(exchange) = self.exchange() else { return SmallVec::new() };
+        (0..exchange.len()).filter_map(|line| RemoteMedia::read(&exchange, line)).collect()
+    }
+
+    /// The finished exchange, read.
+    pub(super) fn exchange(&self) -> Result<Exchange<'_>, Refusal> {
+        Exchange::read(self, self.agreed.as_ref().ok_or(Refusal::OutOfTurn)?)
+    }
+
+    pub(super) fn expect_idle(&self) -> Result<(), Refusal> {
+        if self.open.is_some() { Err(Refusal::OutOfTurn) } else { Ok(()) }
+    }
+
+    /// Sends `content` as an offer.
+    pub(super) fn offer(&mut self, content: &[u8]) -> Bytes {
+        let text = self.ours.render(content);
+        self.open = Some(Open::Sent(text.clone()));
+        text
+    }
+
+    /// Sends `content` as the answer to `offer`, which is theirs.
+    pub(super) fn answer(&mut self, content: &[u8], offer: Sdp) -> Bytes {
+        let text = self.ours.render(content);
+        self.open = None;
+        self.agree(offer, text.clone(), Offerer::Them);
+        text
+    }
+
+    fn agree(&mut self, theirs: Sdp, ours: Bytes, offerer: Offerer) {
+        let lines = theirs.media().len().clamp(self.lines.len(), MAX_LINES.max(self.lines.len()));
+        self.lines.resize_with(lines, PayloadHistory::default);
+        for (media, history) in theirs.media().zip(&mut self.lines) {
+            if media.protocol().is_plain_rtp() {
+                let spoken = formats(&media, history.used());
+                history.record(&spoken);
+            }
+        }
+        self.agreed = Some(Agreed { theirs: Bytes::copy_from_slice(theirs.bytes()), ours, offerer });
     }
 }

@@ -2,7 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{LegMedia, Refusal};
+use super::compose;
+use super::exchange::is_carried;
+use super::formats::{Formats, formats, payload_attribute};
+use super::leg::Open;
+use super::{LegMedia, PayloadHistory, Refusal};
+use crate::media::codec::{Codec, Format};
+use crate::wire::sdp::{Attribute, Kind, Media, SdpWriter};
 
 /// What segue does with the media of such a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,21 +23,125 @@ pub enum Local {
 /// first audio line is taken, the others are refused with port 0.
 ///
 /// # Errors
-/// [`Refusal::NoCommonCodec`] if there is no codec for `local` in it; [`Refusal::OutOfTurn`] without an offer.
+/// [`Refusal::NoCommonCodec`] if there is no codec for `local` in it; [`Refusal::OutOfPorts`];
+/// [`Refusal::OutOfTurn`] without an offer. The leg is unchanged then.
 pub fn answer_local(
     leg: &mut LegMedia,
     local: Local,
-    ports: impl FnMut(usize) -> Option<u16>,
+    mut ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
-    let _ = (leg, local, ports);
-    Err(Refusal::NoCommonCodec)
+    let Some(Open::Received(offer)) = &leg.open else { return Err(Refusal::OutOfTurn) };
+    let offer = offer.sdp().clone();
+    let mut writer = SdpWriter::with_capacity(offer.bytes().len() + compose::SLACK);
+    compose::plain_session(&mut writer, leg.ours.address());
+    let mut is_taken = false;
+    for (line, media) in offer.media().enumerate() {
+        let known = leg.lines.get(line).map_or(&[][..], PayloadHistory::used);
+        let chosen = match is_taken || media.kind() != Kind::Audio || !is_carried(&media) {
+            true => Formats::new(),
+            false => choose(&formats(&media, known), local),
+        };
+        if chosen.is_empty() {
+            compose::disabled(&mut writer, Some(media));
+            continue;
+        }
+        is_taken = true;
+        let port = ports(line).ok_or(Refusal::OutOfPorts)?;
+        section(&mut writer, &media, port, &chosen);
+    }
+    if !is_taken {
+        return Err(Refusal::NoCommonCodec);
+    }
+    Ok(leg.answer(&writer.finish(), offer))
 }
 
-/// Ladder: `200, offer` to such a call whose INVITE had none: PCMU, PCMA, telephone-event.
+/// Ladder: `200, offer` to such a call whose INVITE had none: PCMU, PCMA, telephone-event on the first line.
 ///
 /// # Errors
-/// [`Refusal::OutOfPorts`], [`Refusal::OutOfTurn`].
-pub fn offer_local(leg: &mut LegMedia, ports: impl FnMut(usize) -> Option<u16>) -> Result<Bytes, Refusal> {
-    let _ = (leg, ports);
-    Err(Refusal::OutOfPorts)
+/// [`Refusal::OutOfPorts`], [`Refusal::OutOfTurn`]. The leg is unchanged then.
+pub fn offer_local(
+    leg: &mut LegMedia,
+    mut ports: impl FnMut(usize) -> Option<u16>,
+) -> Result<Bytes, Refusal> {
+    leg.expect_idle()?;
+    let port = ports(0).ok_or(Refusal::OutOfPorts)?;
+    if leg.lines.is_empty() {
+        leg.lines.push(PayloadHistory::default());
+    }
+    let own = [
+        Format { number: 0, codec: Codec::PCMU },
+        Format { number: 8, codec: Codec::PCMA },
+        Format { number: 101, codec: Codec::TELEPHONE_EVENT },
+    ];
+    let numbers = leg.lines.first_mut().map(|history| history.assign(&own)).unwrap_or_default();
+    let chosen: Formats = own
+        .iter()
+        .zip(numbers)
+        .filter_map(|(own, number)| Some(Format { number: number?, ..*own }))
+        .collect();
+    let mut writer = SdpWriter::with_capacity(256);
+    compose::plain_session(&mut writer, leg.ours.address());
+    writer.media(b"audio", port, b"RTP/AVP");
+    for format in &chosen {
+        writer.number_word(format.number);
+    }
+    writer.end_line();
+    for format in &chosen {
+        compose::rtpmap(&mut writer, *format);
+        if format.codec.is_telephone_event() {
+            events(&mut writer, format.number);
+        }
+    }
+    writer.put(b"a=ptime:20\r\n");
+    let last = leg.ours.last_sdp();
+    for line in 1..leg.lines.len() {
+        compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(line)));
+    }
+    Ok(leg.offer(&writer.finish()))
+}
+
+/// One codec, and DTMF on its clock.
+fn choose(offered: &[Format], local: Local) -> Formats {
+    let fits = |format: &&Format| match local {
+        Local::Play => format.codec == Codec::PCMU || format.codec == Codec::PCMA,
+        Local::Echo => format.codec.is_primary(),
+    };
+    let Some(speech) = offered.iter().find(fits) else { return Formats::new() };
+    let is_event = |format: &&Format| format.codec.is_telephone_event();
+    let on_its_clock =
+        |format: &&Format| is_event(format) && format.codec.clock_rate() == speech.codec.clock_rate();
+    let event = offered.iter().find(on_its_clock).or_else(|| offered.iter().find(is_event));
+    [Some(speech), event].into_iter().flatten().copied().collect()
+}
+
+fn section(writer: &mut SdpWriter, offered: &Media<'_>, port: u16, chosen: &[Format]) {
+    writer.media(offered.kind_name(), port, offered.protocol_name());
+    for format in chosen {
+        writer.number_word(format.number);
+    }
+    writer.end_line();
+    for format in chosen {
+        compose::rtpmap(writer, *format);
+        if format.codec.is_telephone_event() {
+            events(writer, format.number);
+            continue;
+        }
+        // What is echoed must be acceptable to its author, so its own parameters hold for us.
+        for value in offered.attributes(Attribute::Fmtp) {
+            if payload_attribute(value).is_some_and(|(number, _)| number == format.number) {
+                writer.put(b"a=fmtp:");
+                writer.put(value);
+                writer.end_line();
+            }
+        }
+    }
+    writer.put(b"a=ptime:20\r\n");
+    writer.direction(offered.direction().mirrored());
+}
+
+/// The sixteen DTMF events.
+fn events(writer: &mut SdpWriter, number: u8) {
+    writer.put(b"a=fmtp:");
+    writer.number(u64::from(number));
+    writer.put(b" 0-15\r\n");
 }

@@ -19,9 +19,9 @@
 //! ```text
 //!  pull      new ── INVITE, offer ──► segue         new.receive_offer(..); join(&far, &new, sending, hold)?
 //!            Join::Unchanged{pairing}               answer_across(&far, &mut new, &pairing, ports_of_new)?   → 200
-//!            Join::Reoffer{pairing, ..}             reoffer(&new, &mut far, &mut pairing, hold, ports_of_far)? → re-INVITE
+//!            Join::Reoffer{pairing, ..}             reoffer(&new, &mut far, &pairing, hold, ports_of_far)? → re-INVITE
 //!                                                   far.receive_answer(..)?; answer_across(&far, &mut new, ..)? → 200
-//!  pull without offer, push                         offer_far(&far, &mut new, hold, ports_of_new)? → 200 or INVITE
+//!  pull without offer, push                         offer_far(&far, &mut new, sending, hold, ports_of_new)? → 200 or INVITE
 //!                                                   new.receive_answer(..)?; join(&far, &new, sending, hold)?
 //!            Join::Unchanged                        ACK; nothing else is sent
 //!            Join::Reoffer                          reoffer(..) → re-INVITE far; far.receive_answer(..)?; ACK to new
@@ -32,6 +32,9 @@
 //! `anchor = never` uses none of this: bodies pass byte for byte.
 
 mod across;
+mod compose;
+mod exchange;
+mod formats;
 mod history;
 mod join;
 mod leg;
@@ -43,6 +46,7 @@ mod refusal;
 mod screen;
 mod stream;
 
+pub use crate::media::codec::Format;
 pub use across::{answer_across, offer_across};
 pub use history::PayloadHistory;
 pub use join::{Hold, Join, Why, join, offer_far, reoffer};
@@ -53,4 +57,4 @@ pub use pairing::Pairing;
 pub use payload::PtMap;
 pub use refusal::Refusal;
 pub use screen::{Description, Screen};
-pub use stream::{Format, RemoteMedia, Stream, streams};
+pub use stream::{RemoteMedia, Stream, streams};

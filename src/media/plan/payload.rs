@@ -1,5 +1,8 @@
 //! Payload type translation between two legs, as the packet path uses it.
 
+use super::formats::{codec_of, number_for};
+use crate::media::codec::Format;
+
 /// Payload numbers of packets on their way from one leg to the other. Identity costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PtMap(Option<Box<[u8; 128]>>);
@@ -10,6 +13,29 @@ impl PtMap {
 
     /// Every number stays as it is.
     pub const IDENTITY: Self = Self(None);
+
+    /// From the numbers that one leg sends to the numbers that the other accepts.
+    ///
+    /// A number that was not agreed passes in the identity; beside a change of numbers it passes if it is static and not
+    /// otherwise used (comfort noise is often sent unasked), and is dropped if it is dynamic: it could mean anything.
+    pub(super) fn between(sends: &[Format], accepts: &[Format]) -> Self {
+        let target = |format: &Format| number_for(format.codec, format.number, accepts);
+        if sends.iter().all(|format| target(format) == Some(format.number)) {
+            return Self::IDENTITY;
+        }
+        let mut table = Box::new([Self::DROP; 128]);
+        for (number, entry) in (0..35).zip(table.iter_mut()) {
+            if codec_of(accepts, number).is_none() {
+                *entry = number;
+            }
+        }
+        for format in sends {
+            if let Some(entry) = table.get_mut(usize::from(format.number)) {
+                *entry = target(format).unwrap_or(Self::DROP);
+            }
+        }
+        Self(Some(table))
+    }
 
     /// Whether every number stays as it is.
     #[must_use]
@@ -30,5 +56,52 @@ impl PtMap {
     #[must_use]
     pub fn into_table(self) -> Option<Box<[u8; 128]>> {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::codec::Codec;
+
+    fn format(number: u8, rtpmap: &str) -> Format {
+        Format { number, codec: Codec::of_rtpmap(rtpmap.as_bytes()).unwrap() }
+    }
+
+    #[test]
+    fn equal_numbers_are_the_identity_and_others_a_table() {
+        let desk = [format(0, "PCMU/8000"), format(101, "telephone-event/8000")];
+        let more = [format(8, "PCMA/8000"), desk[0], desk[1]];
+        assert!(PtMap::between(&desk, &more).is_identity());
+        assert!(PtMap::between(&[], &more).is_identity());
+
+        let mobile =
+            [format(0, "PCMU/8000"), format(96, "telephone-event/8000"), format(101, "opus/48000/2")];
+        let map = PtMap::between(&mobile, &desk);
+        assert_eq!([0, 96, 101, 13, 110].map(|n| map.map(n)), [Some(0), Some(101), None, Some(13), None]);
+        assert_eq!(map.map(200), None);
+        let back = PtMap::between(&desk, &mobile);
+        assert_eq!([0, 101, 96].map(|n| back.map(n)), [Some(0), Some(96), None]);
+        assert_eq!(back.into_table().unwrap()[96], PtMap::DROP);
+    }
+
+    #[test]
+    fn events_find_their_clock_first_and_any_clock_then() {
+        let wide = [
+            format(111, "opus/48000/2"),
+            format(110, "telephone-event/48000"),
+            format(101, "telephone-event/8000"),
+        ];
+        let narrow = [format(96, "opus/48000/2"), format(100, "telephone-event/8000")];
+        let map = PtMap::between(&wide, &narrow);
+        assert_eq!([111, 110, 101].map(|n| map.map(n)), [Some(96), Some(100), Some(100)]);
+        let back = PtMap::between(&narrow, &wide);
+        assert_eq!(back.map(100), Some(101));
+    }
+
+    #[test]
+    fn a_static_number_that_means_something_else_there_is_dropped() {
+        let map = PtMap::between(&[format(96, "PCMU/8000")], &[format(0, "PCMU/8000"), format(13, "X/8000")]);
+        assert_eq!([96, 0, 13, 8].map(|n| map.map(n)), [Some(0), None, None, Some(8)]);
     }
 }

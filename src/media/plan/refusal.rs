@@ -18,10 +18,10 @@ pub enum Refusal {
     #[error("no common codec")]
     NoCommonCodec,
     /// Media to a multicast, broadcast or reserved address, to one of our own ports, or to a domain name (488).
-    #[error("media address in line {line} is not acceptable")]
+    #[error("address of media line {media} is not acceptable")]
     Address {
-        /// Where, counted from 1.
-        line: u32,
+        /// Which m-line, counted from 0.
+        media: usize,
     },
     /// No port was to be had for any line (503).
     #[error("out of media ports")]

@@ -1,14 +1,16 @@
 //! The only way in for a description from the network: parsed, and its media addresses screened.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
 use super::Refusal;
-use crate::wire::sdp::{Limits, Sdp};
+use super::exchange::is_carried;
+use crate::wire::sdp::{Limits, Media, Sdp};
 
-/// What may not be named as a place to send media to.
+/// What may not be named as a place to send media to (threats.md, "SDP as a weapon"): multicast, broadcast, addresses
+/// that are nobody's, domain names, our own media ports, and loopback unless we live there.
 #[derive(Clone, Debug)]
 pub struct Screen {
     /// Our own addresses: with a port of `own_ports` they are refused (we would talk to ourselves).
@@ -29,14 +31,122 @@ impl Description {
     pub fn sdp(&self) -> &Sdp {
         &self.0
     }
+
+    pub(super) fn into_sdp(self) -> Sdp {
+        self.0
+    }
 }
 
 impl Screen {
-    /// Parses and screens the body of a request or response.
+    /// Parses and screens the body of a request or response. Lines that carry no media through us are not screened.
     ///
     /// # Errors
-    /// [`Refusal::Malformed`] or [`Refusal::Address`].
+    /// [`Refusal::Malformed`], or [`Refusal::Address`] with the m-line's number.
     pub fn admit(&self, body: Bytes) -> Result<Description, Refusal> {
-        Ok(Description(Sdp::parse(body, &self.limits)?))
+        let sdp = Sdp::parse(body, &self.limits)?;
+        for (index, media) in sdp.media().enumerate() {
+            if is_carried(&media) && !self.is_acceptable(&media) {
+                return Err(Refusal::Address { media: index });
+            }
+        }
+        Ok(Description(sdp))
+    }
+
+    fn is_acceptable(&self, media: &Media<'_>) -> bool {
+        let Some(address) = media.address() else { return false };
+        if address.is_unspecified() {
+            return true; // Hold of RFC 2543: nothing is sent there.
+        }
+        self.is_place(SocketAddr::new(address, media.port()))
+            && media.rtcp().is_none_or(|rtcp| self.is_place(rtcp))
+    }
+
+    /// Whether media may go to `place`.
+    #[must_use]
+    pub fn is_place(&self, place: SocketAddr) -> bool {
+        let address = place.ip().to_canonical();
+        if address.is_loopback() && !self.own_addresses.iter().any(IpAddr::is_loopback) {
+            return false;
+        }
+        if self.own_ports.contains(&place.port()) && self.own_addresses.contains(&address) {
+            return false;
+        }
+        match address {
+            // 0.0.0.0/8 is "this network", 240.0.0.0/4 is reserved and holds the broadcast address (RFC 6890).
+            IpAddr::V4(v4) => !v4.is_multicast() && !matches!(v4.octets(), [0 | 240..=255, ..]),
+            IpAddr::V6(v6) => !v6.is_multicast() && !v6.is_unspecified(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn screen(own: &[&str]) -> Screen {
+        Screen {
+            own_addresses: own.iter().map(|text| text.parse().unwrap()).collect(),
+            own_ports: 20000..=29999,
+            limits: Limits::default(),
+        }
+    }
+
+    fn admit(screen: &Screen, c: &str, port: u16, more: &str) -> Result<(), Refusal> {
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 1.1.1.1\r\ns=-\r\nc={c}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n{more}"
+        );
+        screen.admit(text.into()).map(|_| ())
+    }
+
+    #[test]
+    fn weapons_are_refused_and_holds_are_not() {
+        let screen = screen(&["192.0.2.1", "2001:db8::1"]);
+        let refused = Err(Refusal::Address { media: 0 });
+        for weapon in [
+            "IN IP4 224.2.1.1/127",
+            "IN IP4 239.255.255.250",
+            "IN IP4 255.255.255.255",
+            "IN IP4 240.0.0.1",
+            "IN IP4 0.0.0.1",
+            "IN IP4 127.0.0.1",
+            "IN IP6 ::1",
+            "IN IP6 ff02::1",
+            "IN IP6 ::ffff:224.0.0.1",
+            "IN IP6 ::ffff:127.0.0.1",
+            "IN IP4 192.0.2.1",
+            "IN IP6 2001:db8::1",
+            "IN IP4 host.example",
+            "ATM NSAP x",
+        ] {
+            assert_eq!(admit(&screen, weapon, 20002, ""), refused, "{weapon}");
+            assert_eq!(admit(&screen, weapon, 0, ""), Ok(()), "{weapon} on a line without media");
+        }
+        for fine in
+            ["IN IP4 0.0.0.0", "IN IP6 ::", "IN IP4 198.51.100.7", "IN IP6 2001:db8::2", "IN IP4 10.0.0.1"]
+        {
+            assert_eq!(admit(&screen, fine, 20002, ""), Ok(()), "{fine}");
+        }
+        assert_eq!(admit(&screen, "IN IP4 192.0.2.1", 4000, ""), Ok(()), "a phone beside us");
+    }
+
+    #[test]
+    fn rtcp_is_screened_too() {
+        let screen = screen(&["192.0.2.1"]);
+        let at = |rtcp: &str| admit(&screen, "IN IP4 198.51.100.7", 4000, &format!("a=rtcp:{rtcp}\r\n"));
+        assert_eq!(at("4001 IN IP4 224.0.0.1"), Err(Refusal::Address { media: 0 }));
+        assert_eq!(at("20001 IN IP4 192.0.2.1"), Err(Refusal::Address { media: 0 }));
+        assert_eq!(at("20001"), Ok(()));
+    }
+
+    #[test]
+    fn loopback_is_for_a_node_on_loopback() {
+        assert_eq!(admit(&screen(&["127.0.0.1"]), "IN IP4 127.0.0.1", 4000, ""), Ok(()));
+        assert!(admit(&screen(&["127.0.0.1"]), "IN IP4 127.0.0.1", 20000, "").is_err());
+    }
+
+    #[test]
+    fn a_line_without_an_address_is_refused() {
+        let text = "v=0\no=- 1 1 IN IP4 1.1.1.1\ns=-\nt=0 0\nm=audio 4000 RTP/AVP 0\n";
+        assert_eq!(screen(&[]).admit(text.into()).map(|_| ()), Err(Refusal::Address { media: 0 }));
     }
 }

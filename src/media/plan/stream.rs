@@ -4,18 +4,11 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
+use super::exchange::Exchange;
+use super::formats::number_for;
 use super::{LegMedia, Pairing, PtMap};
-use crate::media::codec::Codec;
+use crate::media::codec::Format;
 use crate::wire::sdp::{Direction, Kind};
-
-/// A payload number and what it stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format {
-    /// Payload type, 0 to 127.
-    pub number: u8,
-    /// Its codec.
-    pub codec: Codec,
-}
 
 /// One peer's end of one media line, as agreed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,11 +24,11 @@ pub struct RemoteMedia {
     pub rtcp: Option<SocketAddr>,
     /// Directions that both sides agreed, from the peer's point of view.
     pub direction: Direction,
-    /// Numbers that it accepts, in its order of preference: what we may send to it.
-    pub accepts: SmallVec<[Format; 6]>,
-    /// Numbers that it was told to use: what we may receive from it.
-    pub sends: SmallVec<[Format; 6]>,
-    /// Number of telephone-event in what it sends.
+    /// Agreed formats under the numbers that it accepts, in the order of the answer: what we may send to it.
+    pub accepts: SmallVec<[Format; 8]>,
+    /// Agreed formats under the numbers that it was told to use: what we may receive from it.
+    pub sends: SmallVec<[Format; 8]>,
+    /// Number of telephone-event in what it sends, on the clock of the first codec if there are several.
     pub telephone_event: Option<u8>,
 }
 
@@ -51,10 +44,33 @@ impl RemoteMedia {
     pub fn speaks(&self) -> bool {
         self.direction.sends()
     }
+
+    pub(super) fn read(exchange: &Exchange<'_>, line: usize) -> Option<Self> {
+        let media = exchange.theirs.medium(line).filter(|_| exchange.is_active(line))?;
+        let (theirs, sends) = (exchange.their_formats(line), exchange.agreed_formats(line));
+        let accepted = |sent: &Format| {
+            number_for(sent.codec, sent.number, &theirs).map(|number| Format { number, ..*sent })
+        };
+        let clock_rate =
+            sends.iter().find(|format| format.codec.is_primary()).map(|format| format.codec.clock_rate());
+        let events = || sends.iter().filter(|format| format.codec.is_telephone_event());
+        let event =
+            events().find(|event| Some(event.codec.clock_rate()) == clock_rate).or_else(|| events().next());
+        Some(Self {
+            line,
+            kind: media.kind(),
+            rtp: media.rtp(),
+            rtcp: media.rtcp(),
+            direction: exchange.direction(line),
+            accepts: sends.iter().filter_map(accepted).collect(),
+            telephone_event: event.map(|event| event.number),
+            sends,
+        })
+    }
 }
 
 /// One media stream through the relay.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
     /// End at the first leg.
     pub a: RemoteMedia,
@@ -67,9 +83,17 @@ pub struct Stream {
 }
 
 /// Ladder: `segue = relay`, after each finished exchange, and at the swap with the far leg and the new one.
-/// One entry per pair of lines that is active on both legs. Both legs must have agreed.
+/// One entry per pair of lines that is active on both legs; none before both legs have agreed.
 #[must_use]
 pub fn streams(a: &LegMedia, b: &LegMedia, pairing: &Pairing) -> SmallVec<[Stream; 2]> {
-    let _ = (a, b, pairing);
-    SmallVec::new()
+    let (Ok(at_a), Ok(at_b)) = (a.exchange(), b.exchange()) else { return SmallVec::new() };
+    let stream = |(line_a, line_b): (usize, usize)| {
+        let (end_a, end_b) = (RemoteMedia::read(&at_a, line_a)?, RemoteMedia::read(&at_b, line_b)?);
+        let a_to_b = (end_a.speaks() && end_b.hears())
+            .then(|| PtMap::between(&at_a.our_formats(line_a), &at_b.their_formats(line_b)));
+        let b_to_a = (end_b.speaks() && end_a.hears())
+            .then(|| PtMap::between(&at_b.our_formats(line_b), &at_a.their_formats(line_a)));
+        Some(Stream { a: end_a, b: end_b, a_to_b, b_to_a })
+    };
+    pairing.pairs(a, b).filter_map(stream).collect()
 }

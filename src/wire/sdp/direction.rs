@@ -17,10 +17,8 @@ impl Direction {
     /// All four.
     pub const ALL: [Self; 4] = [Self::Inactive, Self::SendOnly, Self::RecvOnly, Self::SendRecv];
 
-    /// From its two bits.
-    #[must_use]
-    pub const fn new(sends: Sends, receives: Receives) -> Self {
-        match (sends.0, receives.0) {
+    const fn of(sends: bool, receives: bool) -> Self {
+        match (sends, receives) {
             (false, false) => Self::Inactive,
             (true, false) => Self::SendOnly,
             (false, true) => Self::RecvOnly,
@@ -43,19 +41,25 @@ impl Direction {
     /// The same streams seen from the other end.
     #[must_use]
     pub const fn mirrored(self) -> Self {
-        Self::new(Sends(self.receives()), Receives(self.sends()))
+        Self::of(self.receives(), self.sends())
     }
 
     /// What both allow.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
-        Self::new(Sends(self.sends() && other.sends()), Receives(self.receives() && other.receives()))
+        Self::of(self.sends() && other.sends(), self.receives() && other.receives())
     }
 
     /// What either allows.
     #[must_use]
     pub const fn or(self, other: Self) -> Self {
-        Self::new(Sends(self.sends() || other.sends()), Receives(self.receives() || other.receives()))
+        Self::of(self.sends() || other.sends(), self.receives() || other.receives())
+    }
+
+    /// What this one does not allow.
+    #[must_use]
+    pub const fn negated(self) -> Self {
+        Self::of(!self.sends(), !self.receives())
     }
 
     /// The attribute's name.
@@ -69,11 +73,3 @@ impl Direction {
         }
     }
 }
-
-/// First bit of [`Direction::new`].
-#[derive(Clone, Copy, Debug)]
-pub struct Sends(pub bool);
-
-/// Second bit of [`Direction::new`].
-#[derive(Clone, Copy, Debug)]
-pub struct Receives(pub bool);

@@ -16,7 +16,7 @@ use bytes::Bytes;
 pub use direction::Direction;
 pub use line::{Attribute, Line};
 pub use media::{Kind, Media, Protocol};
-pub use parse::{Fault, Limits, SdpError};
+pub use parse::{Fault, Limits, SdpError, payload_number, words};
 pub use write::SdpWriter;
 
 use line::Span;

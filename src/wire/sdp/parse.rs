@@ -21,6 +21,12 @@ pub struct Limits {
     pub formats: usize,
 }
 
+impl Limits {
+    /// No caps, for text of our own or text that was read before.
+    pub const NONE: Self =
+        Self { bytes: usize::MAX, lines: usize::MAX, media: usize::MAX, formats: usize::MAX };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { bytes: 32 * 1024, lines: 512, media: 16, formats: 64 }
@@ -242,7 +248,7 @@ fn is_blank(byte: u8) -> bool {
 }
 
 /// Non-empty words of `text`.
-pub(super) fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| is_blank(*byte)).filter(|word| !word.is_empty())
 }
 
@@ -261,8 +267,9 @@ pub(super) fn decimal(text: &[u8]) -> Option<u32> {
     u32::try_from(value).ok()
 }
 
-/// An RTP payload type.
-pub(super) fn payload_number(text: &[u8]) -> Option<u8> {
+/// An RTP payload type: 0 to 127.
+#[must_use]
+pub fn payload_number(text: &[u8]) -> Option<u8> {
     decimal(text).and_then(|number| u8::try_from(number).ok()).filter(|number| *number < 128)
 }
 

@@ -1,0 +1,228 @@
+//! Writes a description of ours from the lines of another: our address and ports, the receiving dialog's payload
+//! numbers, no line that belongs to the author's own path; every other line byte for byte.
+
+use std::net::IpAddr;
+
+use super::formats::{codec_of, payload_attribute};
+use crate::media::codec::{Codec, Format};
+use crate::wire::sdp::{Attribute, Direction, Line, Media, Sdp, SdpWriter, payload_number};
+
+/// Room for what is added beyond the source's text.
+pub(super) const SLACK: usize = 128;
+
+/// One m-line that carries media.
+pub(super) struct Section<'a> {
+    pub(super) sdp: &'a Sdp,
+    pub(super) source: Media<'a>,
+    pub(super) kind: &'a [u8],
+    pub(super) protocol: &'a [u8],
+    pub(super) port: u16,
+    /// Number in the source, number in our text.
+    pub(super) formats: &'a [(u8, u8)],
+    /// What the source's numbers stand for.
+    pub(super) codecs: &'a [Format],
+    /// Codecs of our own after those of the source: number in our text.
+    pub(super) extra: &'a [Format],
+    pub(super) direction: Direction,
+}
+
+/// Session lines of `source` after its `o=` line, with our address.
+pub(super) fn session(writer: &mut SdpWriter, source: &Sdp, address: IpAddr) {
+    let lines = source.session_lines();
+    let has = |letter: u8| lines.iter().any(|line| line.letter() == letter);
+    if !has(b's') {
+        writer.put(b"s=-\r\n");
+    }
+    // RFC 8866 5: s i u e p, then c b t r z k a.
+    let (mut connected, mut timed) = (false, has(b't'));
+    for line in lines {
+        if !connected && !matches!(line.letter(), b'v' | b'o' | b's' | b'i' | b'u' | b'e' | b'p') {
+            writer.connection(address);
+            connected = true;
+        }
+        if !timed && !matches!(line.letter(), b'v' | b'o' | b's' | b'i' | b'u' | b'e' | b'p' | b'c' | b'b') {
+            writer.put(b"t=0 0\r\n");
+            timed = true;
+        }
+        if passes(line) && !matches!(line.letter(), b'v' | b'o') {
+            writer.copy(source, line);
+        }
+    }
+    if !connected {
+        writer.connection(address);
+    }
+    if !timed {
+        writer.put(b"t=0 0\r\n");
+    }
+}
+
+/// Session lines of a description that has no source.
+pub(super) fn plain_session(writer: &mut SdpWriter, address: IpAddr) {
+    writer.put(b"s=-\r\n");
+    writer.connection(address);
+    writer.put(b"t=0 0\r\n");
+}
+
+/// Whether a line may go on as it is (direction and payload attributes of media sections are dealt with apart).
+fn passes(line: &Line) -> bool {
+    match line.letter() {
+        b'c' | b'k' => false,
+        b'a' => !line.attribute().is_of_transport() && !matches!(line.attribute(), Attribute::Direction(_)),
+        _ => true,
+    }
+}
+
+/// An m-line with its section.
+pub(super) fn section(writer: &mut SdpWriter, section: &Section<'_>) {
+    writer.media(section.kind, section.port, section.protocol);
+    for (_, number) in section.formats {
+        writer.number_word(*number);
+    }
+    for format in section.extra {
+        writer.number_word(format.number);
+    }
+    writer.end_line();
+    let mut is_directed = false;
+    let mut mapped: u128 = 0;
+    for line in section.source.lines() {
+        match line.attribute() {
+            Attribute::Direction(_) if !is_directed => {
+                writer.direction(section.direction);
+                is_directed = true;
+            }
+            Attribute::Direction(_) => {}
+            attribute if attribute.is_of_payload() => {
+                let number = payload_line(writer, section, line);
+                if let (Attribute::Rtpmap, Some(number)) = (attribute, number) {
+                    mapped |= 1 << (number & 127);
+                }
+            }
+            _ if passes(line) => writer.copy(section.sdp, line),
+            _ => {}
+        }
+    }
+    for (there, here) in section.formats {
+        // An author who left a dynamic mapping out meant ours; say it, as the other side may not know it.
+        if mapped & (1 << (here & 127)) == 0
+            && *here >= 96
+            && let Some(codec) = codec_of(section.codecs, *there)
+        {
+            rtpmap(writer, Format { number: *here, codec });
+        }
+    }
+    for format in section.extra {
+        rtpmap(writer, *format);
+        if format.codec.is_telephone_event() {
+            writer.put(b"a=fmtp:");
+            writer.number(u64::from(format.number));
+            writer.put(b" 0-15\r\n");
+        }
+    }
+    if !is_directed && section.direction != Direction::SendRecv {
+        writer.direction(section.direction);
+    }
+}
+
+/// `a=rtpmap` of our own. A number that nobody explained stays so.
+pub(super) fn rtpmap(writer: &mut SdpWriter, format: Format) {
+    if format.codec.clock_rate() == 0 {
+        return;
+    }
+    writer.put(b"a=rtpmap:");
+    writer.number(u64::from(format.number));
+    writer.put(b" ");
+    match format.codec.is_telephone_event() {
+        true => writer.put(b"telephone-event"),
+        false => writer.put(format.codec.name().as_bytes()),
+    }
+    writer.put(b"/");
+    writer.number(u64::from(format.codec.clock_rate()));
+    if format.codec.channels() > 1 {
+        writer.put(b"/");
+        writer.number(u64::from(format.codec.channels()));
+    }
+    writer.end_line();
+}
+
+/// An m-line without media: refused, ended, or never used (RFC 3264 6, 8.2).
+pub(super) fn disabled(writer: &mut SdpWriter, like: Option<Media<'_>>) {
+    match like {
+        Some(media) => {
+            writer.media(media.kind_name(), 0, media.protocol_name());
+            writer.word(media.format_text());
+        }
+        None => writer.put(b"m=audio 0 RTP/AVP 0"),
+    }
+    writer.end_line();
+}
+
+/// A line whose value starts with a payload number, under its new number; gone with its format. Gives the new number.
+fn payload_line(writer: &mut SdpWriter, section: &Section<'_>, line: &Line) -> Option<u8> {
+    let text = section.sdp.value(line);
+    let colon = memchr::memchr(b':', text)?;
+    let (name, value) = (text.get(..colon)?, text.get(colon + 1..)?);
+    let Some((number, rest)) = payload_attribute(value) else {
+        // `a=rtcp-fb:*` speaks of every format.
+        if value.starts_with(b"*") {
+            writer.copy(section.sdp, line);
+        }
+        return None;
+    };
+    let here = renumber(section.formats, number)?;
+    let refers = line.attribute() == Attribute::Fmtp && is_renumbered(section.formats);
+    if here == number && !refers {
+        writer.copy(section.sdp, line);
+        return Some(here);
+    }
+    writer.put(b"a=");
+    writer.put(name);
+    writer.put(b":");
+    writer.number(u64::from(here));
+    writer.put(b" ");
+    let codec = codec_of(section.codecs, number);
+    match codec.as_ref().map(Codec::name) {
+        Some("RED") if refers => redundancy(writer, section.formats, rest),
+        Some("RTX") if refers => retransmission(writer, section.formats, rest),
+        _ => writer.put(rest),
+    }
+    writer.end_line();
+    Some(here)
+}
+
+fn renumber(formats: &[(u8, u8)], number: u8) -> Option<u8> {
+    formats.iter().find(|(there, _)| *there == number).map(|(_, here)| *here)
+}
+
+fn is_renumbered(formats: &[(u8, u8)]) -> bool {
+    formats.iter().any(|(there, here)| there != here)
+}
+
+/// `101/101`: the payload numbers of RFC 2198 5.
+fn redundancy(writer: &mut SdpWriter, formats: &[(u8, u8)], text: &[u8]) {
+    for (index, part) in text.split(|byte| *byte == b'/').enumerate() {
+        if index > 0 {
+            writer.put(b"/");
+        }
+        match payload_number(part.trim_ascii()).and_then(|number| renumber(formats, number)) {
+            Some(number) => writer.number(u64::from(number)),
+            None => writer.put(part),
+        }
+    }
+}
+
+/// `apt=96;rtx-time=3000`: the payload number of RFC 4588 8.1.
+fn retransmission(writer: &mut SdpWriter, formats: &[(u8, u8)], text: &[u8]) {
+    for (index, part) in text.split(|byte| *byte == b';').enumerate() {
+        if index > 0 {
+            writer.put(b";");
+        }
+        let number = part.trim_ascii().strip_prefix(b"apt=").and_then(payload_number);
+        match number.and_then(|number| renumber(formats, number)) {
+            Some(number) => {
+                writer.put(b"apt=");
+                writer.number(u64::from(number));
+            }
+            None => writer.put(part),
+        }
+    }
+}

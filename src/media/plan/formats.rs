@@ -1,0 +1,83 @@
+//! The formats of one media description, each with its codec.
+
+use smallvec::SmallVec;
+
+use crate::media::codec::{Codec, Format};
+use crate::wire::sdp::{Attribute, Media, words};
+
+/// Formats in their author's order of preference, each number once.
+pub(super) type Formats = SmallVec<[Format; 8]>;
+
+/// The formats of `media`. A number that is neither mapped nor static (some phones leave the `a=rtpmap` out when they
+/// answer) means what `known` says, or nothing that we could name.
+pub(super) fn formats(media: &Media<'_>, known: &[Format]) -> Formats {
+    let mut found = Formats::new();
+    let mut pending: SmallVec<[(u8, Option<Codec>); 8]> = SmallVec::new();
+    for number in media.payload_numbers() {
+        if !pending.iter().any(|(seen, _)| *seen == number) {
+            pending.push((number, None));
+        }
+    }
+    let mut is_distinguished = false;
+    for value in media.attributes(Attribute::Rtpmap) {
+        let Some((number, rest)) = payload_attribute(value) else { continue };
+        if let Some((_, slot @ None)) = pending.iter_mut().find(|(seen, _)| *seen == number) {
+            *slot = words(rest).next().and_then(Codec::of_rtpmap);
+            is_distinguished |= slot.is_some_and(|codec| codec.has_distinctions());
+        }
+    }
+    if is_distinguished {
+        for value in media.attributes(Attribute::Fmtp) {
+            let Some((number, rest)) = payload_attribute(value) else { continue };
+            if let Some((_, Some(codec))) = pending.iter_mut().find(|(seen, _)| *seen == number) {
+                *codec = codec.with_parameters(rest);
+            }
+        }
+    }
+    for (number, codec) in pending {
+        let codec = codec
+            .or_else(|| codec_of(known, number))
+            .or_else(|| Codec::of_static(number))
+            .unwrap_or_else(|| Codec::unexplained(number));
+        found.push(Format { number, codec });
+    }
+    found
+}
+
+/// The formats of an answer to `offer`: a number of the offer means what it meant there, even if the answer's `a=fmtp`
+/// differs in what it may differ.
+pub(super) fn answered_formats(media: &Media<'_>, offer: &[Format]) -> Formats {
+    let mut found = formats(media, offer);
+    for format in &mut found {
+        if let Some(offered) = codec_of(offer, format.number)
+            && offered.resembles(&format.codec)
+        {
+            format.codec = offered;
+        }
+    }
+    found
+}
+
+/// What `number` stands for in `formats`.
+pub(super) fn codec_of(formats: &[Format], number: u8) -> Option<Codec> {
+    formats.iter().find(|format| format.number == number).map(|format| format.codec)
+}
+
+/// The number that stands for `codec` in `formats`, the same one if it can be. DTMF at another clock rate is better than
+/// none: the digit is in the packet, only its length is counted on another clock.
+pub(super) fn number_for(codec: Codec, number: u8, formats: &[Format]) -> Option<u8> {
+    if codec_of(formats, number) == Some(codec) {
+        return Some(number);
+    }
+    let exact = formats.iter().find(|format| format.codec == codec);
+    let events =
+        || formats.iter().find(|format| codec.is_telephone_event() && format.codec.is_telephone_event());
+    exact.or_else(events).map(|format| format.number)
+}
+
+/// Splits `96 opus/48000/2` into the number and what follows its blank.
+pub(super) fn payload_attribute(value: &[u8]) -> Option<(u8, &[u8])> {
+    let end = value.iter().position(|byte| *byte == b' ' || *byte == b'\t').unwrap_or(value.len());
+    let number = crate::wire::sdp::payload_number(value.get(..end)?)?;
+    Some((number, value.get(end + 1..).unwrap_or_default()))
+}
