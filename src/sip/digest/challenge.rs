@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::hash::{Algorithm, Ha1s, Hash, Protection, response};
-use super::params::digest_params;
+use super::params::{Param, digest_params};
 use super::verifier::{Stale, quoted};
 use crate::wire::sip::Method;
 
@@ -60,7 +60,7 @@ impl Challenge {
         let (mut realm, mut nonce, mut opaque) = (None, None, None);
         let (mut algorithm, mut qop, mut stale) = (Algorithm::Md5, Qop::None, Stale::No);
         for param in params {
-            let (name, value) = param.map_err(|_| ChallengeError::Malformed)?;
+            let Param { name, value } = param.map_err(|_| ChallengeError::Malformed)?;
             let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
             if is("realm") {
                 put(&mut realm, value)?;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::hash::{Algorithm, Protection};
-use super::params::digest_params;
+use super::params::{Param, Params, digest_params};
 use crate::wire::sip::{HeaderName, StatusCode};
 
 /// Which pair of headers: as a server (401) or as a proxy (407).
@@ -44,15 +44,18 @@ impl Credentials {
     }
 }
 
+/// A value, copied only where it had escapes.
+type Text<'a> = Cow<'a, [u8]>;
+
 /// One answer for our realm.
 pub(super) struct Answer<'a> {
     pub(super) username: Cow<'a, str>,
-    pub(super) nonce: Cow<'a, [u8]>,
-    pub(super) uri: Cow<'a, [u8]>,
-    pub(super) response: Cow<'a, [u8]>,
+    pub(super) nonce: Text<'a>,
+    pub(super) uri: Text<'a>,
+    pub(super) response: Text<'a>,
     pub(super) algorithm: Algorithm,
     /// The protected part of `qop=auth`; `None` for an RFC 2069 client.
-    nc_and_cnonce: Option<(Cow<'a, [u8]>, Cow<'a, [u8]>)>,
+    nc_and_cnonce: Option<(Text<'a>, Text<'a>)>,
     /// The number in `nc`.
     pub(super) count: Option<u32>,
 }
@@ -64,24 +67,22 @@ pub(super) struct BadAnswer;
 /// The parameters as found, before they are judged together.
 #[derive(Default)]
 struct Fields<'a> {
-    username: Option<Cow<'a, [u8]>>,
-    realm: Option<Cow<'a, [u8]>>,
-    nonce: Option<Cow<'a, [u8]>>,
-    uri: Option<Cow<'a, [u8]>>,
-    response: Option<Cow<'a, [u8]>>,
-    algorithm: Option<Cow<'a, [u8]>>,
-    qop: Option<Cow<'a, [u8]>>,
-    nc: Option<Cow<'a, [u8]>>,
-    cnonce: Option<Cow<'a, [u8]>>,
+    username: Option<Text<'a>>,
+    realm: Option<Text<'a>>,
+    nonce: Option<Text<'a>>,
+    uri: Option<Text<'a>>,
+    response: Option<Text<'a>>,
+    algorithm: Option<Text<'a>>,
+    qop: Option<Text<'a>>,
+    nc: Option<Text<'a>>,
+    cnonce: Option<Text<'a>>,
 }
 
 impl<'a> Fields<'a> {
-    fn read(
-        params: impl Iterator<Item = Result<(&'a [u8], Cow<'a, [u8]>), super::params::BadParams>>,
-    ) -> Result<Self, BadAnswer> {
+    fn read(params: Params<'a>) -> Result<Self, BadAnswer> {
         let mut fields = Self::default();
         for param in params {
-            let (name, value) = param.map_err(|_| BadAnswer)?;
+            let Param { name, value } = param.map_err(|_| BadAnswer)?;
             let slots: [(&[u8], &mut Option<_>); 9] = [
                 (b"username", &mut fields.username),
                 (b"realm", &mut fields.realm),

@@ -25,8 +25,14 @@ pub(super) struct Params<'a> {
     seen: usize,
 }
 
+/// One `name=value`, the value without its quotes and escapes.
+pub(super) struct Param<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: Cow<'a, [u8]>,
+}
+
 impl<'a> Params<'a> {
-    fn step(&mut self) -> Result<Option<(&'a [u8], Cow<'a, [u8]>)>, BadParams> {
+    fn step(&mut self) -> Result<Option<Param<'a>>, BadParams> {
         // Empty list elements are allowed (RFC 9110 5.6.1).
         let start = self.rest.iter().position(|c| !c.is_ascii_whitespace() && *c != b',');
         let Some(text) = start.and_then(|start| self.rest.get(start..)) else { return Ok(None) };
@@ -59,12 +65,12 @@ impl<'a> Params<'a> {
             return Err(BadParams);
         }
         self.rest = rest;
-        Ok(Some((name, value)))
+        Ok(Some(Param { name, value }))
     }
 }
 
 impl<'a> Iterator for Params<'a> {
-    type Item = Result<(&'a [u8], Cow<'a, [u8]>), BadParams>;
+    type Item = Result<Param<'a>, BadParams>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let step = self.step().transpose();
@@ -101,7 +107,7 @@ mod tests {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         digest_params(value.as_bytes())
             .ok_or(BadParams)?
-            .map(|param| param.map(|(name, value)| (text(name), text(&value))))
+            .map(|param| param.map(|Param { name, value }| (text(name), text(&value))))
             .collect()
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::hash::Hash;
 use super::*;
 use crate::base::{Random, Timestamp};
 use crate::sip::{Flow, Transport};
@@ -124,12 +125,12 @@ fn examples_of_rfc_7616_and_rfc_2617() {
 #[test]
 fn sha_512_256_is_the_hash_of_fips_180_4_and_not_a_cut_sha_512() {
     // RFC 8760 names no values for SIP; FIPS 180-4 fixes the hash: SHA-512/256("abc").
-    let hash = super::hash::Hash::of(Algorithm::Sha512_256, &[b"abc"]);
+    let hash = Hash::of(Algorithm::Sha512_256, &[b"abc"]);
     assert_eq!(hash.hex().as_str(), "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23");
     let ha1s = Ha1s::from_password("J", "r", "p");
-    let joined = super::hash::Hash::of(Algorithm::Sha512_256, &[b"J:r:p"]);
+    let joined = Hash::of(Algorithm::Sha512_256, &[b"J:r:p"]);
     assert_eq!(
-        ha1s.sha512_256.map(|bytes| joined.matches_hex(super::hash::Hash::Long(bytes).hex().as_bytes())),
+        ha1s.sha512_256.map(|bytes| joined.matches_hex(Hash::Long(bytes).hex().as_bytes())),
         Some(true)
     );
 }

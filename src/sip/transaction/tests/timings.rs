@@ -53,7 +53,7 @@ fn sends(times: &[u64]) -> Vec<(u64, Option<Action>)> {
 #[test]
 fn an_invite_that_nobody_hears_is_sent_seven_times_in_32_s() {
     let mut out = Actions::new();
-    let mut machine = ClientInvite::new(T0, bytes(), &pace(Transport::Udp), &mut out);
+    let machine = ClientInvite::new(T0, bytes(), &pace(Transport::Udp), &mut out);
     assert_eq!(out.as_slice(), [Action::Send(bytes())]);
     let mut expected = sends(&[500, 1500, 3500, 7500, 15500, 31500]);
     expected.push((32_000, Some(Action::TimedOut)));
@@ -63,7 +63,7 @@ fn an_invite_that_nobody_hears_is_sent_seven_times_in_32_s() {
 #[test]
 fn on_a_stream_it_is_sent_once() {
     let mut out = Actions::new();
-    let mut machine = ClientInvite::new(T0, bytes(), &pace(Transport::Tls), &mut out);
+    let machine = ClientInvite::new(T0, bytes(), &pace(Transport::Tls), &mut out);
     assert_eq!(run!(machine, |at, out| machine.handle_timeout(at, out)), [(32_000, Some(Action::TimedOut))]);
 }
 
@@ -106,7 +106,7 @@ fn an_accepted_invite_lingers_for_timer_m_everywhere() {
 #[test]
 fn a_bye_that_nobody_hears_is_sent_eleven_times() {
     let (pace, mut out) = (pace(Transport::Udp), Actions::new());
-    let mut machine = ClientNonInvite::new(T0, bytes(), &pace, &mut out);
+    let machine = ClientNonInvite::new(T0, bytes(), &pace, &mut out);
     let mut expected = sends(&[500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500]);
     expected.push((32_000, Some(Action::TimedOut)));
     assert_eq!(run!(machine, |at, out| machine.handle_timeout(at, &pace, out)), expected);
