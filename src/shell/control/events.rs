@@ -26,6 +26,7 @@ struct Hub {
     node: Box<str>,
     ring: Mutex<Ring>,
     published: watch::Sender<u64>,
+    observer: Box<dyn Fn(&Event) + Send + Sync>,
 }
 
 struct Ring {
@@ -52,13 +53,19 @@ pub struct Batch {
 }
 
 impl EventHub {
-    /// For the node of that id; `seed` makes the ids of events.
+    /// For the node of that id; `seed` makes the ids of events. `observer` is shown each event as it is published,
+    /// on the thread that publishes it: metrics count there.
     #[must_use]
-    pub fn new(node: &str, seed: [u8; 32]) -> Self {
-        Self::with_capacity(node, seed, REMEMBERED)
+    pub fn new(node: &str, seed: [u8; 32], observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self::with_capacity(node, seed, REMEMBERED, Box::new(observer))
     }
 
-    fn with_capacity(node: &str, seed: [u8; 32], capacity: usize) -> Self {
+    fn with_capacity(
+        node: &str,
+        seed: [u8; 32],
+        capacity: usize,
+        observer: Box<dyn Fn(&Event) + Send + Sync>,
+    ) -> Self {
         let ring = Ring {
             random: Random::from_seed(seed),
             capacity,
@@ -66,11 +73,17 @@ impl EventHub {
             events: VecDeque::with_capacity(capacity.min(1024)),
             last: None,
         };
-        Self(Arc::new(Hub { node: node.into(), ring: Mutex::new(ring), published: watch::Sender::new(0) }))
+        Self(Arc::new(Hub {
+            node: node.into(),
+            ring: Mutex::new(ring),
+            published: watch::Sender::new(0),
+            observer,
+        }))
     }
 
     /// Tells everybody.
     pub fn publish(&self, at: UnixMillis, event: Event) {
+        (self.0.observer)(&event);
         let count = {
             let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
             let last = ring.last;
@@ -147,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_listener_resumes_after_the_event_it_knows() {
-        let hub = EventHub::with_capacity("edge1", [1; 32], 4);
+        let hub = EventHub::with_capacity("edge1", [1; 32], 4, Box::new(|_| {}));
         let start = hub.now();
         for n in 0..3 {
             hub.publish(UnixMillis(n), event("alice"));
@@ -161,7 +174,7 @@ mod tests {
 
     #[test]
     fn the_ring_is_bounded_and_says_what_it_forgot() {
-        let hub = EventHub::with_capacity("edge1", [1; 32], 4);
+        let hub = EventHub::with_capacity("edge1", [1; 32], 4, Box::new(|_| {}));
         let start = hub.now();
         hub.publish(UnixMillis(0), event("alice"));
         let first = hub.read(start).events[0].id;
@@ -177,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_waiting_listener_is_woken() {
-        let hub = EventHub::new("edge1", [1; 32]);
+        let hub = EventHub::new("edge1", [1; 32], |_| {});
         let start = hub.now();
         let waiting = tokio::spawn({
             let hub = hub.clone();

@@ -381,11 +381,11 @@ mod tests {
     async fn a_worker_that_is_gone_full_or_silent_is_unavailable() {
         let (gone, requests) = link(|| {});
         drop(requests);
-        let node = NodeHandle::new(vec![gone], EventHub::new("edge1", [1; 32]));
+        let node = NodeHandle::new(vec![gone], EventHub::new("edge1", [1; 32], |_| {}));
         assert_eq!(node.command(&Subject::Admin, Command::Status).await, Err(Unavailable::Gone));
 
         let (silent, _requests) = link(|| {});
-        let node = NodeHandle::new(vec![silent], EventHub::new("edge1", [1; 32]));
+        let node = NodeHandle::new(vec![silent], EventHub::new("edge1", [1; 32], |_| {}));
         assert_eq!(node.command(&Subject::Admin, Command::Status).await, Err(Unavailable::Late));
         let pending = || node.ask(0, &Subject::Admin, Command::Status);
         assert_eq!((0..2 * QUEUE).filter(|_| pending().is_ok()).count(), QUEUE - 1, "one still waits there");

@@ -61,7 +61,7 @@ impl Node {
                 link
             })
             .collect();
-        Self { handle: NodeHandle::new(links, EventHub::new("edge1", [1; 32])), asked }
+        Self { handle: NodeHandle::new(links, EventHub::new("edge1", [1; 32], |_| {})), asked }
     }
 }
 

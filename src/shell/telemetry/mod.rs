@@ -1,1 +1,10 @@
-//! Logs and metrics.
+//! Logs and metrics: what an operator hears of a node.
+
+mod counters;
+mod histogram;
+pub mod logs;
+mod metrics;
+mod process;
+
+pub use counters::{AuthFailure, Direction, WorkerCounters};
+pub use metrics::{CONTENT_TYPE, Metrics};
