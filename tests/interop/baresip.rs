@@ -1,0 +1,263 @@
+//! baresip as a handset: real audio moves between two instances, judged by the tone in what was recorded.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use segue::shell::phone::tone::{RATE, pitch};
+
+use crate::house::{BOB_HZ, DESK_HZ, MOBILE_HZ};
+use crate::node::{DOMAIN, Node, PASSWORD, Settings, free_port};
+
+/// baresip starts slowly on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// One baresip with a tone for a microphone and a recorder for a loudspeaker.
+struct Baresip {
+    name: String,
+    dir: TempDir,
+    control: Control,
+    child: Child,
+}
+
+/// Its `ctrl_tcp` connection: JSON in netstrings.
+struct Control {
+    stream: TcpStream,
+    pending: Vec<u8>,
+    /// Everything that came, for failures.
+    seen: Vec<Value>,
+}
+
+impl Baresip {
+    async fn start(node: &Node, user: &str, device: &str, hz: u32) -> Self {
+        let name = format!("{user}-{device}");
+        let dir = TempDir::new().expect("a temporary directory");
+        let control = free_port();
+        write_configuration(dir.path(), node.sip, &name, user, hz, control);
+        let log = fs::File::create(dir.path().join("log")).expect("a log");
+        let child = Command::new("baresip")
+            .args(["-f", &dir.path().to_string_lossy()])
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("baresip cannot be started ({error}): apt-get install baresip"));
+        let control = Control::connect(control, dir.path()).await;
+        let mut phone = Self { name, dir, control, child };
+        phone.command("uareg", "").await;
+        phone.event("REGISTER_OK").await;
+        phone
+    }
+
+    async fn command(&mut self, command: &str, parameters: &str) {
+        let text = json!({"command": command, "params": parameters}).to_string();
+        let netstring = format!("{}:{text},", text.len());
+        self.control.stream.write_all(netstring.as_bytes()).await.expect("baresip listens");
+    }
+
+    /// Waits for an event of this type.
+    async fn event(&mut self, kind: &str) -> Value {
+        let found = tokio::time::timeout(PATIENCE, self.control.until(|value| value["type"] == kind)).await;
+        found.unwrap_or_else(|_| {
+            panic!("{}: no {kind} in {PATIENCE:?}; came {:#?}\n{}", self.name, self.control.seen, self.log())
+        })
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Ends it and gives what it heard, in samples of 8 kHz.
+    async fn heard(mut self) -> Vec<f64> {
+        self.command("quit", "").await;
+        if tokio::time::timeout(Duration::from_secs(5), self.child.wait()).await.is_err() {
+            self.child.kill().await.expect("killed");
+        }
+        let entries =
+            fs::read_dir(self.dir.path()).expect("its directory").flatten().map(|entry| entry.path());
+        let mut recordings: Vec<PathBuf> =
+            entries.filter(|path| path.to_string_lossy().ends_with("-dec.wav")).collect();
+        recordings.sort();
+        recordings.iter().flat_map(|path| samples(path)).collect()
+    }
+}
+
+impl Control {
+    async fn connect(address: SocketAddr, dir: &Path) -> Self {
+        let connected = tokio::time::timeout(PATIENCE, async {
+            loop {
+                match TcpStream::connect(address).await {
+                    Ok(stream) => break stream,
+                    Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+                }
+            }
+        });
+        let stream = connected.await.unwrap_or_else(|_| {
+            panic!("baresip does not listen:\n{}", fs::read_to_string(dir.join("log")).unwrap_or_default())
+        });
+        Self { stream, pending: Vec::new(), seen: Vec::new() }
+    }
+
+    async fn until(&mut self, pick: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            while let Some(value) = self.take() {
+                self.seen.push(value.clone());
+                if pick(&value) {
+                    return value;
+                }
+            }
+            let mut buffer = [0; 4096];
+            let length = self.stream.read(&mut buffer).await.expect("baresip speaks");
+            assert!(length > 0, "baresip closed its control connection; came {:#?}", self.seen);
+            self.pending.extend_from_slice(&buffer[..length]);
+        }
+    }
+
+    /// The next whole netstring.
+    fn take(&mut self) -> Option<Value> {
+        let colon = self.pending.iter().position(|byte| *byte == b':')?;
+        let length: usize = std::str::from_utf8(&self.pending[..colon]).ok()?.parse().ok()?;
+        let body = self.pending.get(colon + 1..colon + 1 + length)?.to_vec();
+        self.pending.drain(..colon + 2 + length);
+        serde_json::from_slice(&body).ok()
+    }
+}
+
+fn write_configuration(dir: &Path, server: SocketAddr, name: &str, user: &str, hz: u32, control: SocketAddr) {
+    // baresip opens TLS on the port above its own.
+    let sip = std::iter::repeat_with(free_port)
+        .find(|sip| sip.port().abs_diff(control.port()) > 1)
+        .expect("endless");
+    let microphone = dir.join("microphone.wav");
+    fs::write(&microphone, wav(hz, 90)).expect("writable");
+    let config = format!(
+        "poll_method epoll\nsip_listen {sip}\ncall_local_timeout 60\ncall_max_calls 4\n\
+         audio_path /usr/share/baresip\naudio_player aubridge,silent\naudio_source aufile,{}\n\
+         audio_alert aubridge,alert\nausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\n\
+         audio_buffer 20-160\nrtp_tos 184\nrtcp_mux no\njitter_buffer_delay 1-5\nrtp_stats no\nnet_interface 127.0.0.1\n\
+         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\nmodule aubridge.so\n\
+         module sndfile.so\nmodule_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
+         ctrl_tcp_listen {control}\nsnd_path {}\n",
+        microphone.display(),
+        dir.display()
+    );
+    fs::write(dir.join("config"), config).expect("writable");
+    let answers = if user == "bob" { ";answermode=auto" } else { "" };
+    let account = format!(
+        "<sip:{user}@{DOMAIN};transport=udp>;auth_user={name};auth_pass={PASSWORD};\
+         outbound=\"sip:{server};transport=udp\";regint=300;audio_codecs=PCMU{answers}\n"
+    );
+    fs::write(dir.join("accounts"), account).expect("writable");
+    fs::write(dir.join("contacts"), "").expect("writable");
+}
+
+/// A mono 8 kHz file of 16 bit samples.
+fn wav(hz: u32, seconds: u32) -> Vec<u8> {
+    let count = 8000 * seconds;
+    let mut bytes = Vec::with_capacity(44 + count as usize * 2);
+    let bytes_of_data = count * 2;
+    bytes.extend(b"RIFF");
+    bytes.extend((36 + bytes_of_data).to_le_bytes());
+    bytes.extend(b"WAVEfmt ");
+    bytes.extend(16u32.to_le_bytes());
+    bytes.extend([1, 0, 1, 0]);
+    bytes.extend(8000u32.to_le_bytes());
+    bytes.extend(16_000u32.to_le_bytes());
+    bytes.extend([2, 0, 16, 0]);
+    bytes.extend(b"data");
+    bytes.extend(bytes_of_data.to_le_bytes());
+    for at in 0..count {
+        let sample = f64::sin(std::f64::consts::TAU * f64::from(hz) * f64::from(at) / RATE) * 10_000.0;
+        bytes.extend((sample as i16).to_le_bytes());
+    }
+    bytes
+}
+
+/// The first channel of a 16 bit recording; a header that was never finished is read as if it were.
+fn samples(path: &Path) -> Vec<f64> {
+    let bytes = fs::read(path).expect("a recording");
+    let field =
+        |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).unwrap_or(0);
+    let (channels, rate) = ((field(22) & 0xffff).max(1) as usize, field(24));
+    assert_eq!(rate, 8000, "{}", path.display());
+    let data = bytes.windows(4).position(|window| window == b"data").map_or(44, |at| at + 8);
+    let frames = bytes.get(data..).unwrap_or_default().chunks_exact(2 * channels);
+    frames.map(|frame| f64::from(i16::from_le_bytes([frame[0], frame[1]]))).collect()
+}
+
+/// The tones of a recording in order, each heard for at least 200 ms.
+fn tones(samples: &[f64]) -> Vec<u32> {
+    let mut found: Vec<(u32, usize)> = Vec::new();
+    for hz in samples.chunks(800).filter_map(pitch) {
+        match found.last_mut() {
+            Some((last, count)) if *last == hz => *count += 1,
+            _ => found.push((hz, 1)),
+        }
+    }
+    let mut tones: Vec<u32> = found.into_iter().filter(|(_, count)| *count >= 2).map(|(hz, _)| hz).collect();
+    tones.dedup();
+    tones
+}
+
+/// Two seconds of talk: what is being recorded needs real time.
+async fn talk_a_while() {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_audio_moves_between_two_baresips() {
+    let node = Node::start(&Settings::default()).await;
+    let mut bob = Baresip::start(&node, "bob", "desk", BOB_HZ).await;
+    let mut desk = Baresip::start(&node, "alice", "desk", DESK_HZ).await;
+    let mut mobile = Baresip::start(&node, "alice", "mobile", MOBILE_HZ).await;
+    desk.command("dial", &format!("sip:bob@{DOMAIN}")).await;
+    desk.event("CALL_ESTABLISHED").await;
+    bob.event("CALL_ESTABLISHED").await;
+    talk_a_while().await;
+    mobile.command("dial", &format!("sip:*11@{DOMAIN}")).await;
+    mobile.event("CALL_ESTABLISHED").await;
+    desk.event("CALL_CLOSED").await;
+    talk_a_while().await;
+    mobile.command("hangup", "").await;
+    bob.event("CALL_CLOSED").await;
+    assert_eq!(tones(&bob.heard().await), [DESK_HZ, MOBILE_HZ], "bob hears the desk, then the mobile");
+    assert_eq!(tones(&mobile.heard().await), [BOB_HZ]);
+    assert_eq!(tones(&desk.heard().await), [BOB_HZ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_off_baresip_is_refused() {
+    let node = Node::start(&Settings::moving("hold_off_s = 30\n")).await;
+    let mut bob = Baresip::start(&node, "bob", "desk", BOB_HZ).await;
+    let mut desk = Baresip::start(&node, "alice", "desk", DESK_HZ).await;
+    let mut mobile = Baresip::start(&node, "alice", "mobile", MOBILE_HZ).await;
+    desk.command("dial", &format!("sip:bob@{DOMAIN}")).await;
+    bob.event("CALL_ESTABLISHED").await;
+    desk.event("CALL_ESTABLISHED").await;
+    mobile.command("dial", &format!("sip:*11@{DOMAIN}")).await;
+    mobile.event("CALL_ESTABLISHED").await;
+    desk.event("CALL_CLOSED").await;
+    desk.command("dial", &format!("sip:*11@{DOMAIN}")).await;
+    let closed = desk.event("CALL_CLOSED").await;
+    assert!(closed["param"].as_str().unwrap_or_default().contains("403"), "{closed:#}");
+}
+
+#[test]
+fn recordings_are_read_as_they_are_written() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.wav");
+    fs::write(&path, wav(600, 1)).unwrap();
+    let samples = samples(&path);
+    assert_eq!(samples.len(), 8000);
+    assert_eq!(tones(&samples), [600]);
+}

@@ -1,0 +1,22 @@
+//! The built binary over real sockets on loopback: software phones, SIPp and baresip against it.
+//! No test sleeps on hope: each waits for a condition with a deadline, and a failure prints the message chart.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod api;
+mod baresip;
+mod calls;
+mod doors;
+mod hold_off;
+mod house;
+mod lamps;
+mod media;
+mod moves;
+mod node;
+mod sipp;

@@ -1,0 +1,232 @@
+//! One segue process with a configuration of its own, in a directory of its own, on ports that were free.
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::api::Api;
+
+/// The domain of every test node; phones find it by their outbound address.
+pub(crate) const DOMAIN: &str = "pbx.test";
+/// The one password of every device, PIN and login of the tests.
+pub(crate) const PASSWORD: &str = "9041-blue-lamp";
+/// The PIN of every user.
+pub(crate) const PIN: &str = "480911";
+/// A start that takes longer is a failure.
+const START: Duration = Duration::from_secs(20);
+/// Media ports of one node.
+const MEDIA_PORTS: u16 = 200;
+
+/// A running node; killed when dropped.
+pub(crate) struct Node {
+    child: Child,
+    dir: TempDir,
+    /// Its SIP address, for UDP and TCP.
+    pub(crate) sip: SocketAddr,
+    /// Its HTTP address.
+    pub(crate) http: SocketAddr,
+}
+
+/// What differs from the usual configuration: lines by section.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// `[move]`
+    pub(crate) moving: String,
+    /// `[media]`
+    pub(crate) media: String,
+    /// Whole sections, put at the end.
+    pub(crate) more: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { moving: "hold_off_s = 3\n".to_owned(), media: String::new(), more: String::new() }
+    }
+}
+
+impl Settings {
+    pub(crate) fn moving(lines: &str) -> Self {
+        Self { moving: lines.to_owned(), ..Self::default() }
+    }
+}
+
+impl Node {
+    /// Starts a node and waits until it says that it is ready.
+    pub(crate) async fn start(settings: &Settings) -> Self {
+        let dir = TempDir::new().expect("a temporary directory");
+        let (sip, http) = (free_port(), free_port());
+        fs::write(dir.path().join("segue.toml"), configuration(dir.path(), sip, http, settings))
+            .expect("writable");
+        let child = spawn(dir.path());
+        let mut node = Self { child, dir, sip, http };
+        node.ready().await;
+        node
+    }
+
+    /// Kills it without a word, as a power cut does, and starts it again on the same data.
+    pub(crate) async fn crash_and_restart(&mut self) {
+        self.kill();
+        self.child = spawn(self.dir.path());
+        self.ready().await;
+    }
+
+    /// Runs a command of the binary against this node; gives its standard output.
+    pub(crate) fn command(&self, arguments: &[&str]) -> String {
+        let config = self.dir.path().join("segue.toml");
+        let output = Command::new(env!("CARGO_BIN_EXE_segue"))
+            .args(arguments)
+            .arg("--config")
+            .arg(config)
+            .current_dir(self.dir.path())
+            .output()
+            .expect("the binary runs");
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "segue {arguments:?}: {}\n{out}{err}", output.status);
+        out.into_owned()
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// An API client without a token.
+    pub(crate) fn api(&self) -> Api {
+        Api::new(self.http)
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    async fn ready(&mut self) {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                panic!("segue ended with {status} instead of starting:\n{}", self.log());
+            }
+            if self.api().get("/readyz").await.is_ok_and(|reply| reply.status == 200) {
+                return;
+            }
+            assert!(begun.elapsed() < START, "segue is not ready after {START:?}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("--- the node's last words");
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+fn spawn(dir: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log file");
+    Command::new(env!("CARGO_BIN_EXE_segue"))
+        .args(["serve", "--config", "segue.toml"])
+        .current_dir(dir)
+        .env("RUST_LOG", std::env::var("SEGUE_TEST_LOG").unwrap_or_else(|_| "debug".to_owned()))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("the binary starts")
+}
+
+fn configuration(dir: &Path, sip: SocketAddr, http: SocketAddr, settings: &Settings) -> String {
+    let data: PathBuf = dir.join("data");
+    let (first, last) = media_ports();
+    let Settings { moving, media, more } = settings;
+    let mut text = format!(
+        "[node]\nid = \"test\"\ndomain = \"{DOMAIN}\"\naliases = [\"127.0.0.1\"]\ndata_dir = {data:?}\n\n\
+         [[listen]]\nuri = \"udp://{sip}\"\n[[listen]]\nuri = \"tcp://{sip}\"\n\n\
+         [http]\nbind = \"{http}\"\n\n\
+         [media]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\n{media}\n\
+         [auth]\nalgorithms = [\"MD5\"]\n\n[move]\n{moving}\n\
+         [test]\necho = \"*43\"\ntone = \"*44\"\n\n"
+    );
+    let hash = hash();
+    for (name, extension) in [("alice", "1001"), ("bob", "1002"), ("eve", "1003")] {
+        let _ = write!(
+            text,
+            "[[user]]\nname = \"{name}\"\ndisplay = \"{name} of the test\"\nextension = \"{extension}\"\n\
+             login = \"{hash}\"\npin = \"{}\"\n",
+            pin_hash()
+        );
+        for device in ["desk", "mobile", "third"] {
+            let _ = write!(
+                text,
+                "[[user.device]]\nid = \"{device}\"\nauth_user = \"{name}-{device}\"\npassword = \"{PASSWORD}\"\n"
+            );
+        }
+    }
+    let _ = write!(
+        text,
+        "[[user]]\nname = \"lobby\"\nextension = \"1900\"\n[[user.device]]\nid = \"room\"\n\
+         auth_user = \"lobby-room\"\npassword = \"{PASSWORD}\"\ntrust = \"shared\"\n{more}"
+    );
+    text
+}
+
+/// `segue hash` makes the hashes; one run of each is enough, argon2 is slow by design.
+fn hash() -> &'static str {
+    static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    HASH.get_or_init(|| hashed(PASSWORD))
+}
+
+fn pin_hash() -> &'static str {
+    static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    HASH.get_or_init(|| hashed(PIN))
+}
+
+fn hashed(secret: &str) -> String {
+    use std::io::Write as _;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_segue"))
+        .args(["hash", "--password-stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    child.stdin.take().expect("piped").write_all(format!("{secret}\n").as_bytes()).expect("taken");
+    let output = child.wait_with_output().expect("an end");
+    let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert!(output.status.success() && text.starts_with("$argon2id$"), "segue hash said: {text}");
+    text
+}
+
+/// A loopback port that is free for UDP and TCP now.
+pub(crate) fn free_port() -> SocketAddr {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a free port");
+        let address = udp.local_addr().expect("an address");
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// A range for media that no other node of these tests has, below the system's own ephemeral ports.
+fn media_ports() -> (u16, u16) {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let spread = (std::process::id() % 40) as u16;
+    loop {
+        let slot = (NEXT.fetch_add(1, Ordering::Relaxed) + spread * 2) % 80;
+        let first = 12_000 + slot * MEDIA_PORTS;
+        if UdpSocket::bind(("127.0.0.1", first)).is_ok() {
+            return (first, first + MEDIA_PORTS - 1);
+        }
+    }
+}
