@@ -298,15 +298,6 @@ impl From<String> for Secret {
     }
 }
 
-/// What a login is checked against.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Login {
-    /// `$argon2id$…`; `None` for a user without login, and for no user.
-    pub hash: Option<Secret>,
-    /// Whether the user may ask for the scope `admin`.
-    pub is_admin: bool,
-}
-
 /// What the engine answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reply", content = "value", rename_all = "snake_case")]
@@ -331,7 +322,10 @@ pub enum Reply {
     User(Box<UserView>),
     /// To [`Command::Login`].
     #[serde(skip)]
-    Login(Login),
+    Login {
+        /// `$argon2id$…`; `None` for a user without login, and for no user.
+        hash: Option<Secret>,
+    },
     /// It was not done.
     Error(CommandError),
 }
@@ -446,9 +440,9 @@ mod tests {
     fn a_login_and_a_hash_never_cross_the_socket_or_a_log() {
         assert!(serde_json::to_string(&Command::Login { user: "alice".into() }).is_err());
         assert!(serde_json::from_str::<Command>(r#"{"command":"login","user":"alice"}"#).is_err());
-        let login = Login { hash: Some(Secret("$argon2id$x".into())), is_admin: false };
+        let login = Reply::Login { hash: Some(Secret("$argon2id$x".into())) };
         assert!(!format!("{login:?}").contains("argon2id"));
-        assert!(serde_json::to_string(&Reply::Login(login)).is_err());
+        assert!(serde_json::to_string(&login).is_err());
     }
 
     #[test]
