@@ -101,24 +101,23 @@ impl Nonces {
     }
 }
 
-/// The highest `nc` that each nonce in use has had. Bounded: to make room the oldest nonce is forgotten, and
-/// with it everything issued up to then stops counting, so nothing forgotten can be replayed.
+/// The highest `nc` that each nonce in use has had. Bounded: a full table forgets its oldest nonce to take in a
+/// younger one, and refuses what is older than all it knows. It shrinks only as nonces expire, oldest first, so
+/// whatever it once forgot is refused until it has expired too: nothing forgotten can be replayed.
 pub(super) struct NonceCounts {
     highest: BTreeMap<NonceId, u32>,
     capacity: usize,
-    /// Nonces up to this one are no longer good.
-    floor: Option<NonceId>,
 }
 
 impl NonceCounts {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { highest: BTreeMap::new(), capacity: capacity.max(1), floor: None }
+        Self { highest: BTreeMap::new(), capacity: capacity.max(1) }
     }
 
     /// Uses `count` of a nonce: true if it is higher than all before (RFC 7616 3.4, `nc`).
     /// `oldest` is [`Nonces::oldest`]: what expired is dropped on the way.
     pub(super) fn spend(&mut self, id: NonceId, count: u32, oldest: u64) -> bool {
-        if self.floor.is_some_and(|floor| id <= floor) || count == 0 {
+        if count == 0 || id.issued < oldest {
             return false;
         }
         if let Some(highest) = self.highest.get_mut(&id) {
@@ -133,9 +132,6 @@ impl NonceCounts {
             }
             if !expired && first > id {
                 return false;
-            }
-            if !expired {
-                self.floor = Some(first);
             }
             self.highest.remove(&first);
         }
@@ -203,6 +199,7 @@ mod tests {
         assert!((17..20).all(|issued| counts.spend(id(issued), 2, 0)));
         assert!(counts.spend(id(40), 1, 30), "the expired make room");
         assert_eq!(counts.len(), 1);
+        assert!((0..30).all(|issued| !counts.spend(id(issued), 9, 30)), "expired, though there is room");
     }
 
     #[test]
