@@ -71,6 +71,8 @@ pub struct StreamFramer {
     searched: usize,
     /// The length of the message at the front, once its head was read.
     expected: Option<usize>,
+    /// The last bytes were a single CRLF.
+    half_ping: bool,
     /// An error ends the stream.
     failed: bool,
 }
@@ -79,7 +81,7 @@ impl StreamFramer {
     /// For a new connection.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { buffer: BytesMut::new(), limits, searched: 0, expected: None, failed: false }
+        Self { buffer: BytesMut::new(), limits, searched: 0, expected: None, half_ping: false, failed: false }
     }
 
     /// Takes what was read. Call [`StreamFramer::next_frame`] until it is empty before reading more: only then is
@@ -125,13 +127,18 @@ impl StreamFramer {
         }
         let (length, frame) = match self.buffer.as_ref() {
             [b'\r', b'\n', b'\r', b'\n', ..] => (4, Frame::Ping),
-            // The second half of a ping may still be under way; a pong is only one with something else behind it,
-            // or alone in the buffer.
             [b'\r', b'\n', b'\r'] => return None,
+            // The second half of a ping that the network cut in two; the first half passed for a pong.
+            [b'\r', b'\n', ..] if self.half_ping => (2, Frame::Ping),
             [b'\r', b'\n', ..] => (2, Frame::Pong),
-            _ => return None,
+            [] | [b'\r'] => return None,
+            _ => {
+                self.half_ping = false;
+                return None;
+            }
         };
         self.buffer.advance(length);
+        self.half_ping = frame == Frame::Pong && self.buffer.is_empty();
         self.searched = 0;
         Some(frame)
     }
@@ -210,5 +217,73 @@ impl StreamFramer {
             Some(whole) if whole <= self.limits.message_bytes => Ok(whole),
             _ => error(FrameErrorKind::TooLong, Some(message.clone())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frames(parts: &[&str]) -> Result<Vec<Frame>, FrameErrorKind> {
+        let mut framer = StreamFramer::new(Limits::default());
+        let mut frames = Vec::new();
+        for part in parts {
+            framer.push(part.as_bytes());
+            while let Some(frame) = framer.next_frame().map_err(|error| error.kind)? {
+                frames.push(frame);
+            }
+        }
+        Ok(frames)
+    }
+
+    fn message(text: &'static str) -> Frame {
+        Frame::Message(Bytes::from_static(text.as_bytes()))
+    }
+
+    #[test]
+    fn messages_and_keep_alives() {
+        const ONE: &str = "OPTIONS sip:a SIP/2.0\r\nl: 2\r\n\r\nhi";
+        assert_eq!(frames(&[ONE]), Ok(vec![message(ONE)]));
+        let both = [ONE, ONE].concat();
+        for at in 0..both.len() {
+            let (front, back) = both.split_at(at);
+            assert_eq!(frames(&[front, back]), Ok(vec![message(ONE), message(ONE)]), "cut at {at}");
+        }
+        assert_eq!(frames(&["\r\n\r\n", ONE]), Ok(vec![Frame::Ping, message(ONE)]));
+        assert_eq!(frames(&["\r\n", ONE]), Ok(vec![Frame::Pong, message(ONE)]));
+        assert_eq!(frames(&["\r", "\n", "\r", "\n"]), Ok(vec![Frame::Pong, Frame::Ping]));
+        assert_eq!(frames(&["\r\n\r", "\n"]), Ok(vec![Frame::Ping]));
+        assert_eq!(frames(&["\r\n\r\n\r\n"]), Ok(vec![Frame::Ping, Frame::Pong]));
+    }
+
+    #[test]
+    fn what_cannot_be_framed_ends_the_stream() {
+        let of = |headers: &str| frames(&[&format!("OPTIONS sip:a SIP/2.0\r\n{headers}\r\n\r\n")]).err();
+        assert_eq!(of("Via: x"), Some(FrameErrorKind::NoContentLength));
+        assert_eq!(of("l: 0\r\nContent-Length: 0"), Some(FrameErrorKind::ContentLength));
+        for bad in ["-1", "+1", "1 2", "0x1", "", "1,1", "99999999999999999999", "4294967296"] {
+            assert_eq!(of(&format!("l: {bad}")), Some(FrameErrorKind::ContentLength), "{bad}");
+        }
+        assert_eq!(of("l: 65535"), Some(FrameErrorKind::TooLong));
+        assert_eq!(frames(&["\x16\x03\x01"]).err(), Some(FrameErrorKind::NotSip));
+        assert_eq!(frames(&["GET / HTTP/1.1\r\nHost: a\r\n\r\n"]).err(), Some(FrameErrorKind::NotSip));
+        let endless = "a".repeat(20_000);
+        assert_eq!(frames(&["OPTIONS sip:a SIP/2.0\r\nX: ", &endless]).err(), Some(FrameErrorKind::TooLong));
+        assert_eq!(
+            frames(&["OPTIONS sip:a SIP/2.0\r\nX: ", &endless, "\r\n\r\n"]).err(),
+            Some(FrameErrorKind::TooLong)
+        );
+    }
+
+    #[test]
+    fn a_failed_stream_stays_failed_and_can_be_answered() {
+        let mut framer = StreamFramer::new(Limits::default());
+        framer.push(b"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nl: x\r\n\r\n");
+        let error = framer.next_frame().unwrap_err();
+        assert_eq!(error.status(), StatusCode::BAD_REQUEST);
+        assert!(error.reply.unwrap().via().is_ok());
+        framer.push(b"OPTIONS sip:a SIP/2.0\r\nl: 0\r\n\r\n");
+        assert!(framer.next_frame().unwrap().is_none());
+        assert!(!framer.is_partial());
     }
 }

@@ -4,7 +4,7 @@
 //! Lines end with CRLF and nothing else (RFC 3261 7): a bare CR or LF is a fault that `check` reports, so that no
 //! element behind us can see other lines than we did.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use smallvec::SmallVec;
 
 use super::check::Violation;
@@ -129,8 +129,12 @@ impl ParseError {
     }
 }
 
-/// Reads a whole datagram (RFC 3261 18.3): what follows the body that Content-Length declares is dropped.
-pub(super) fn parse(bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
+/// Reads a whole datagram (RFC 3261 18.3): what follows the body that Content-Length declares is dropped, and
+/// empty lines before the first are skipped as on a stream (RFC 3261 7.5).
+pub(super) fn parse(mut bytes: Bytes, limits: &Limits) -> Result<Message, ParseError> {
+    while bytes.starts_with(b"\r\n") {
+        bytes.advance(2);
+    }
     read(bytes, limits, Index::frame)
 }
 
@@ -371,4 +375,126 @@ fn line_end(text: &[u8], from: usize) -> Option<usize> {
 /// A position in the head, which `header_lines` and `start_line` keep below 2^16.
 fn position(at: usize) -> u16 {
     u16::try_from(at).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, limits: &Limits) -> Result<Message, ParseError> {
+        Message::parse(Bytes::copy_from_slice(text.as_bytes()), limits)
+    }
+
+    fn kind(text: &str, limits: &Limits) -> Option<ParseErrorKind> {
+        parse(text, limits).err().map(|error| error.kind)
+    }
+
+    #[test]
+    fn first_lines() {
+        let limits = Limits::default();
+        let good = parse("\r\n\r\nNEW sip:a@b sip/2.0\r\n\r\n", &limits).unwrap();
+        assert_eq!((good.method().as_str(), good.uri()), ("NEW", "sip:a@b"));
+        for (line, phrase) in
+            [("SIP/2.0 200 OK, good", "OK, good"), ("SIP/2.0 200 ", ""), ("SIP/2.0 200", "")]
+        {
+            let good = parse(&format!("{line}\r\n\r\n"), &limits).unwrap();
+            assert_eq!((good.status(), good.reason_phrase()), (Some(StatusCode::OK), phrase));
+            assert_eq!(good.method(), &Method::Other("".into()), "no CSeq");
+        }
+        for bad in [
+            "",
+            "\r\n",
+            "x",
+            "INVITE\r\n\r\n",
+            "INVITE sip:a\r\n\r\n",
+            "INVITE sip:a HTTP/1.1\r\n\r\n",
+            " INVITE sip:a SIP/2.0\r\n\r\n",
+            "INV(TE sip:a SIP/2.0\r\n\r\n",
+            "SIP/2.0 99 x\r\n\r\n",
+            "SIP/2.0 700 x\r\n\r\n",
+            "SIP/2.0 2000 x\r\n\r\n",
+            "SIP/2.0 20 x\r\n\r\n",
+            "SIP/2.0\r\n\r\n",
+            "SIP/2.0 \r\n\r\n",
+        ] {
+            assert_eq!(kind(bad, &limits), Some(ParseErrorKind::StartLine), "{bad:?}");
+        }
+        assert_eq!(kind("OPTIONS sip:a SIP/2.0\r\nVia: x\r\n", &limits), Some(ParseErrorKind::HeadEnd));
+    }
+
+    #[test]
+    fn caps() {
+        let head = "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n";
+        let limits = Limits { message_bytes: 400, head_bytes: 300, headers: 4, line_bytes: 100, values: 5 };
+        let of = |rest: &str| kind(&format!("{head}{rest}"), &limits);
+        assert_eq!(of("\r\n"), None);
+        assert_eq!(of("a: 1\r\nb: 2\r\nc: 3\r\n\r\n"), None);
+        assert_eq!(of("a: 1\r\nb: 2\r\nc: 3\r\nd: 4\r\n\r\n"), Some(ParseErrorKind::TooManyHeaders));
+        assert_eq!(of(&format!("a: {}\r\n\r\n", "x".repeat(98))), Some(ParseErrorKind::LineTooLong));
+        assert_eq!(
+            of(&format!("a: {}\r\n {}\r\n\r\n", "x".repeat(60), "x".repeat(60))),
+            Some(ParseErrorKind::LineTooLong)
+        );
+        assert_eq!(of("a: ,,,\r\nb: ,,,\r\n\r\n"), Some(ParseErrorKind::TooManyValues));
+        let long = format!("a: {0}\r\nb: {0}\r\nc: {0}\r\n\r\n", "x".repeat(90));
+        assert_eq!(of(&long), Some(ParseErrorKind::TooLong));
+        assert_eq!(of(&format!("\r\n{}", "x".repeat(400))), Some(ParseErrorKind::TooLong));
+        assert_eq!(
+            kind(&format!("{head}{}: x\r\n\r\n", "n".repeat(256)), &Limits::default()),
+            Some(ParseErrorKind::LineTooLong)
+        );
+        let error = parse(&format!("{head}{long}"), &limits).unwrap_err();
+        assert_eq!(error.status(), StatusCode::MESSAGE_TOO_LARGE);
+        assert!(
+            error.reply.is_some_and(|reply| reply.via().is_ok()),
+            "what was read until then can be answered"
+        );
+        // Offsets are 16 bits: whatever the limits say, no head goes beyond.
+        let vast = Limits {
+            message_bytes: usize::MAX,
+            head_bytes: usize::MAX,
+            headers: usize::MAX,
+            line_bytes: usize::MAX,
+            values: usize::MAX,
+        };
+        let text = format!("{head}a: {}\r\nb: 1\r\n\r\n", "x".repeat(65_480));
+        assert_eq!(kind(&text, &vast), Some(ParseErrorKind::TooLong));
+        assert_eq!(kind(&"x".repeat(100_000), &vast), Some(ParseErrorKind::StartLine));
+    }
+
+    #[test]
+    fn bodies() {
+        let limits = Limits::default();
+        let body = |rest: &str| {
+            parse(&format!("OPTIONS sip:a SIP/2.0\r\nVia: x\r\n{rest}"), &limits).map(|m| m.body())
+        };
+        assert_eq!(body("\r\nall of it").unwrap(), "all of it");
+        assert_eq!(body("l: 3\r\n\r\nall of it").unwrap(), "all");
+        assert_eq!(body("l : 0\r\n\r\nall of it").unwrap(), "");
+        assert_eq!(body("l: 10\r\n\r\nall of it").unwrap_err().kind, ParseErrorKind::BodyTooShort);
+        assert_eq!(body("l: 18446744073709551616\r\n\r\n").unwrap_err().kind, ParseErrorKind::ContentLength);
+        assert_eq!(body("l: 4294967295\r\n\r\n").unwrap_err().kind, ParseErrorKind::BodyTooShort);
+        assert_eq!(body("l: 1\r\nl: 1\r\n\r\nx").unwrap_err().kind, ParseErrorKind::ContentLength);
+        // ACK is never answered.
+        let ack = parse("ACK sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nl: 9\r\n\r\n", &limits).unwrap_err();
+        assert!(ack.reply.is_none());
+    }
+
+    #[test]
+    fn a_space_before_the_colon_is_no_part_of_the_name() {
+        let message =
+            parse("OPTIONS sip:a SIP/2.0\r\nX-A \t: 1\r\nVIA :  x \r\n\r\n", &Limits::default()).unwrap();
+        assert_eq!(
+            message.other("x-a").map(|header| (header.raw_name, header.value)),
+            Some((&b"X-A"[..], &b"1"[..]))
+        );
+        let via = message.header(HeaderName::Via).unwrap();
+        assert_eq!((via.raw_name, via.value), (&b"VIA"[..], &b"x"[..]));
+    }
+
+    #[test]
+    fn a_slot_is_small() {
+        assert_eq!(size_of::<Slot>(), 8);
+        assert_eq!(size_of::<Message>(), size_of::<usize>());
+    }
 }

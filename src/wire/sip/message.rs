@@ -116,9 +116,11 @@ impl Message {
         &self.0
     }
 
-    /// Whether the top Via can be read, without which no answer finds its way (and ACK is never answered).
-    pub(super) fn can_be_answered(&self) -> bool {
-        self.is_request() && *self.method() != Method::Ack && self.via().is_ok()
+    /// Whether it may be answered when it is refused unread: a request, not ACK, with a Via to copy. An answer goes
+    /// to where the request came from, so a malformed Via is no hindrance.
+    #[must_use]
+    pub fn can_be_answered(&self) -> bool {
+        self.is_request() && *self.method() != Method::Ack && self.has(HeaderName::Via)
     }
 
     fn view(&self, slot: &Slot) -> Header<'_> {

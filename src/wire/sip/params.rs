@@ -43,7 +43,6 @@ impl<'a> Params<'a> {
 
     /// The value of the first parameter of that name (without regard to case): `Some(None)` for one without value.
     #[must_use]
-    #[expect(clippy::option_option, reason = "a flag parameter differs from an absent one")]
     pub fn get(&self, name: &str) -> Option<Option<&'a str>> {
         self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }

@@ -141,3 +141,85 @@ const fn is_copied(name: HeaderName) -> bool {
         HeaderName::Via | HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::Limits;
+    use super::*;
+
+    fn request(via: &str, to: &str) -> Message {
+        let text = format!(
+            "INVITE sip:bob@b SIP/2.0\r\nv: {via}\r\nMax-Forwards: 70\r\nf: <sip:a@b>;tag=1\r\nt: {to}\r\ni: x\r\n\
+             CSeq: 7 INVITE\r\nTimestamp: 54\r\nVia: SIP/2.0/TCP lower\r\n\r\n"
+        );
+        Message::parse(Bytes::from(text), &Limits::default()).unwrap()
+    }
+
+    fn reply(via: &str, to: &str, source: &str) -> Message {
+        let request = request(via, to);
+        let mut writer = MessageWriter::reply_from(
+            &request,
+            StatusCode::RINGING,
+            None,
+            source.parse().unwrap(),
+            Some("ours"),
+        );
+        Message::parse(writer.finish(), &Limits::default()).unwrap()
+    }
+
+    fn top(via: &str, source: &str) -> String {
+        let reply = reply(via, "<sip:bob@b>", source);
+        String::from_utf8(reply.header(HeaderName::Via).unwrap().value.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_is_copied() {
+        let reply = reply("SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1", "<sip:bob@b>", "192.0.2.1:5060");
+        let text = "SIP/2.0 180 Ringing\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
+            To: <sip:bob@b>;tag=ours\r\nCall-ID: x\r\nCSeq: 7 INVITE\r\nVia: SIP/2.0/TCP lower\r\n\
+            Content-Length: 0\r\n\r\n";
+        assert_eq!(reply.bytes(), text);
+        let request = request("SIP/2.0/UDP 192.0.2.1", "<sip:bob@b>");
+        let trying = MessageWriter::reply(&request, StatusCode::TRYING).finish();
+        assert!(trying.windows(13).any(|window| window == b"Timestamp: 54"), "RFC 3261 8.2.6.1");
+        assert!(trying.ends_with(b"Content-Length: 0\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_tag_is_added_once() {
+        let tag = |to: &str| reply("SIP/2.0/UDP h", to, "192.0.2.1:5060").to_tag().map(str::to_owned);
+        assert_eq!(tag("<sip:bob@b>").as_deref(), Some("ours"));
+        assert_eq!(tag("sip:bob@b").as_deref(), Some("ours"));
+        assert_eq!(tag("\"B\" <sip:bob@b>;x=1").as_deref(), Some("ours"));
+        assert_eq!(tag("<sip:bob@b>;tag=theirs").as_deref(), Some("theirs"));
+    }
+
+    /// RFC 3261 18.2.1, RFC 3581 4.
+    #[test]
+    fn received_and_rport() {
+        let same = "192.0.2.1:5061";
+        assert_eq!(top("SIP/2.0/UDP 192.0.2.1:5060;branch=b", same), "SIP/2.0/UDP 192.0.2.1:5060;branch=b");
+        assert_eq!(top("SIP/2.0/UDP host;branch=b", same), "SIP/2.0/UDP host;branch=b;received=192.0.2.1");
+        assert_eq!(
+            top("SIP/2.0/UDP 10.0.0.1;branch=b", same),
+            "SIP/2.0/UDP 10.0.0.1;branch=b;received=192.0.2.1"
+        );
+        assert_eq!(
+            top("SIP/2.0/UDP 192.0.2.1;rport;branch=b", same),
+            "SIP/2.0/UDP 192.0.2.1;branch=b;received=192.0.2.1;rport=5061"
+        );
+        assert_eq!(
+            top("SIP / 2.0 / UDP  10.0.0.1 ;received=6.6.6.6; rport=1 ;branch=b , SIP/2.0/UDP x", same),
+            "SIP/2.0/UDP 10.0.0.1;branch=b;received=192.0.2.1;rport=5061, SIP/2.0/UDP x"
+        );
+        assert_eq!(
+            top("SIP/2.0/UDP [2001:db8::1];branch=b", "[2001:db8::1]:5060"),
+            "SIP/2.0/UDP [2001:db8::1];branch=b"
+        );
+        assert_eq!(top("SIP/2.0/UDP h", "[2001:db8::1]:5060"), "SIP/2.0/UDP h;received=2001:db8::1");
+        assert_eq!(top("SIP/2.0/UDP 192.0.2.1", "[::ffff:192.0.2.1]:5060"), "SIP/2.0/UDP 192.0.2.1");
+        assert_eq!(top("nonsense;;", same), "nonsense;;");
+    }
+}

@@ -234,7 +234,6 @@ impl<'a> Uri<'a> {
 
     /// The value of a URI parameter: `Some(None)` for one without value.
     #[must_use]
-    #[expect(clippy::option_option, reason = "a flag parameter differs from an absent one")]
     pub fn param(&self, name: &str) -> Option<Option<&'a str>> {
         self.params.get(name)
     }

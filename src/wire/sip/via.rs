@@ -82,7 +82,6 @@ impl<'a> Via<'a> {
 
     /// RFC 3581: `Some(None)` asks for it, `Some(Some(port))` is the answer.
     #[must_use]
-    #[expect(clippy::option_option, reason = "asked for and answered are two things")]
     pub fn rport(&self) -> Option<Option<u16>> {
         self.params.get("rport").map(|port| port.and_then(|port| port.parse().ok()))
     }

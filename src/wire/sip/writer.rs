@@ -213,3 +213,66 @@ impl<'b> MessageWriter<'b> {
         self.buffer.extend_from_slice(digits.get(20 - used..).unwrap_or_default());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: &Bytes) -> &str {
+        std::str::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_request() {
+        let mut writer = MessageWriter::request(&Method::Invite, "sip:bob@example.com");
+        writer
+            .header(&HeaderName::Via, "SIP/2.0/UDP h;branch=z9hG4bK1")
+            .header_parts(&HeaderName::From, &["<sip:", "a@b", ">;tag=", "1"])
+            .header_number(&HeaderName::MaxForwards, 70)
+            .cseq(4_294_967_295, &Method::Invite)
+            .header("X-Any", "thing")
+            .body("application/sdp", b"v=0\r\n");
+        let expected = "INVITE sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n\
+            From: <sip:a@b>;tag=1\r\nMax-Forwards: 70\r\nCSeq: 4294967295 INVITE\r\nX-Any: thing\r\n\
+            Content-Type: application/sdp\r\nContent-Length: 5\r\n\r\nv=0\r\n";
+        assert_eq!(text(&writer.finish()), expected);
+    }
+
+    #[test]
+    fn no_value_can_end_its_line() {
+        let evil = "a\r\nBye: b\n c\r\0d\x7f\te";
+        let mut writer = MessageWriter::request(&Method::Options, "sip:a\r\nX: y");
+        writer.header(evil, evil).header_bytes("B", evil.as_bytes()).header_parts("C", &[evil]);
+        let bytes = writer.body(evil, b"").finish();
+        assert_eq!(text(&bytes).matches("\r\n").count(), 7);
+        assert_eq!(memchr::memchr_iter(b'\n', &bytes).count(), 7);
+        assert_eq!(memchr::memchr_iter(b'\r', &bytes).count(), 7);
+        assert!(text(&bytes).contains("B: aBye: b cd\te\r\n"));
+        let mut writer = MessageWriter::response(StatusCode::OK, Some(evil));
+        assert_eq!(text(&writer.finish()), "SIP/2.0 200 aBye: b cd\te\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn copies_are_exact_but_for_bare_line_ends() {
+        let copy = |value: &[u8]| {
+            let mut writer = MessageWriter::with_capacity(0);
+            writer.copy(&Header { name: HeaderName::Other, raw_name: b"x-Y", value });
+            String::from_utf8(writer.buffer).unwrap()
+        };
+        assert_eq!(copy(b"a\r\n b \r\n\tc\x07"), "x-Y: a\r\n b \r\n\tc\x07\r\n");
+        assert_eq!(copy(b"a\nb\rc\r\nd\r\n"), "x-Y: abcd\r\n");
+        assert_eq!(copy(b"\r\n \r\nEvil: x"), "x-Y: \r\n Evil: x\r\n");
+    }
+
+    #[test]
+    fn integers() {
+        let of = |value| {
+            let mut writer = MessageWriter::with_capacity(0);
+            writer.integer(value);
+            String::from_utf8(writer.buffer).unwrap()
+        };
+        for value in [0, 9, 10, 99, 100, 65_535, u64::from(u32::MAX), u64::MAX] {
+            assert_eq!(of(value), value.to_string());
+        }
+    }
+}
