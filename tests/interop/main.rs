@@ -12,6 +12,7 @@
 mod api;
 mod baresip;
 mod calls;
+mod demo;
 mod doors;
 mod hold_off;
 mod house;
