@@ -22,7 +22,7 @@ const MAX_FILE: usize = 600;
 /// Lines of one function.
 const MAX_FUNCTION: usize = 80;
 /// State machines that are one table, which is easier to check whole than cut up.
-const TABLES: [(&str, &str); 1] = [("src/moving/machine.rs", "step")];
+const TABLES: [(&str, &str); 1] = [("src/moving/machine", "step")];
 /// What the core must not know: it is handed time, randomness and messages.
 const NOT_IN_CORE: [&str; 12] = [
     "tokio",
@@ -116,7 +116,8 @@ fn a_function_fits_a_page() {
     let mut faults = Vec::new();
     for source in sources().iter().filter(|source| !source.is_test()) {
         for (name, lines) in functions(source.halves().0) {
-            if lines > MAX_FUNCTION && !TABLES.contains(&(source.path.as_str(), name.as_str())) {
+            let table = TABLES.iter().any(|(path, table)| source.path.starts_with(path) && name == *table);
+            if lines > MAX_FUNCTION && !table {
                 faults.push(format!("{}: `{name}` has {lines} lines", source.path));
             }
         }

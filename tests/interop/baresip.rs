@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use segue::shell::phone::tone::{RATE, pitch};
+use segue::shell::phone::{Options, Phone};
 
 use crate::house::{BOB_HZ, DESK_HZ, MOBILE_HZ};
 use crate::node::{DOMAIN, Node, PASSWORD, Settings, free_port};
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// One baresip with a tone for a microphone and a recorder for a loudspeaker.
 struct Baresip {
     name: String,
+    sip: SocketAddr,
     dir: TempDir,
     control: Control,
     child: Child,
@@ -37,11 +39,23 @@ struct Control {
 }
 
 impl Baresip {
+    /// Starts it and registers it.
     async fn start(node: &Node, user: &str, device: &str, hz: u32) -> Self {
+        let mut phone = Self::launch(node.sip, user, device, hz).await;
+        phone.command("uareg", "").await;
+        phone.event("REGISTER_OK").await;
+        phone
+    }
+
+    async fn launch(server: SocketAddr, user: &str, device: &str, hz: u32) -> Self {
         let name = format!("{user}-{device}");
         let dir = TempDir::new().expect("a temporary directory");
-        let control = free_port();
-        write_configuration(dir.path(), node.sip, &name, user, hz, control);
+        // baresip opens TLS on the port above its own.
+        let (sip, control) = (free_port(), free_port());
+        let apart = |control: &SocketAddr| control.port().abs_diff(sip.port()) > 1;
+        let control =
+            std::iter::once(control).chain(std::iter::repeat_with(free_port)).find(apart).expect("endless");
+        write_configuration(dir.path(), server, &name, user, hz, [sip, control]);
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         let child = Command::new("baresip")
             .args(["-f", &dir.path().to_string_lossy()])
@@ -53,10 +67,7 @@ impl Baresip {
             .spawn()
             .unwrap_or_else(|error| panic!("baresip cannot be started ({error}): apt-get install baresip"));
         let control = Control::connect(control, dir.path()).await;
-        let mut phone = Self { name, dir, control, child };
-        phone.command("uareg", "").await;
-        phone.event("REGISTER_OK").await;
-        phone
+        Self { name, sip, dir, control, child }
     }
 
     async fn command(&mut self, command: &str, parameters: &str) {
@@ -133,11 +144,14 @@ impl Control {
     }
 }
 
-fn write_configuration(dir: &Path, server: SocketAddr, name: &str, user: &str, hz: u32, control: SocketAddr) {
-    // baresip opens TLS on the port above its own.
-    let sip = std::iter::repeat_with(free_port)
-        .find(|sip| sip.port().abs_diff(control.port()) > 1)
-        .expect("endless");
+fn write_configuration(
+    dir: &Path,
+    server: SocketAddr,
+    name: &str,
+    user: &str,
+    hz: u32,
+    [sip, control]: [SocketAddr; 2],
+) {
     let microphone = dir.join("microphone.wav");
     fs::write(&microphone, wav(hz, 90)).expect("writable");
     let config = format!(
@@ -155,7 +169,7 @@ fn write_configuration(dir: &Path, server: SocketAddr, name: &str, user: &str, h
     let answers = if user == "bob" { ";answermode=auto" } else { "" };
     let account = format!(
         "<sip:{user}@{DOMAIN};transport=udp>;auth_user={name};auth_pass={PASSWORD};\
-         outbound=\"sip:{server};transport=udp\";regint=300;audio_codecs=PCMU{answers}\n"
+         outbound=\"sip:{server};transport=udp\";regint=0;audio_codecs=PCMU{answers}\n"
     );
     fs::write(dir.join("accounts"), account).expect("writable");
     fs::write(dir.join("contacts"), "").expect("writable");
@@ -250,6 +264,27 @@ async fn a_held_off_baresip_is_refused() {
     desk.command("dial", &format!("sip:*11@{DOMAIN}")).await;
     let closed = desk.event("CALL_CLOSED").await;
     assert!(closed["param"].as_str().unwrap_or_default().contains("403"), "{closed:#}");
+}
+
+/// No server: the software phone that all other tests believe, beside one that others wrote.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_phone_talks_to_a_foreign_one() {
+    let mut bob = Baresip::launch(free_port(), "bob", "desk", BOB_HZ).await;
+    let phone = Phone::start(Options::new("bob", "127.0.0.1", bob.sip).tone(DESK_HZ)).await.unwrap();
+    let call = phone.call("bob").await.unwrap();
+    bob.event("CALL_ESTABLISHED").await;
+    call.hears(BOB_HZ, PATIENCE).await.unwrap();
+    let report = call.media().report(0);
+    assert_eq!((report.lost, report.sequence_breaks, report.ssrc_changes), (0, 0, 0), "{report}");
+    talk_a_while().await;
+    // Its recorder stops at the first re-INVITE; its ears do not.
+    call.hold().await.unwrap();
+    call.resume().await.unwrap();
+    call.hears(BOB_HZ, PATIENCE).await.unwrap();
+    call.hang_up().await.unwrap();
+    bob.event("CALL_CLOSED").await;
+    assert_eq!(phone.log().faults(), Vec::<String>::new());
+    assert_eq!(tones(&bob.heard().await), [DESK_HZ]);
 }
 
 #[test]
