@@ -1,1 +1,90 @@
-//! The HTTP API.
+//! The HTTP API: `/v1`, health and metrics.
+//!
+//! Who asks is found by the bearer token and handed to the engine as a [`Subject`](crate::engine::command::Subject);
+//! what that subject may see, the engine decides. No cookies and no CORS: a page of another origin can do nothing
+//! here.
+//!
+//! A token comes from `POST /v1/login` (a user's, for own things) or from the file `admin.token` in the data
+//! directory (the operator's, for everything).
+
+mod caller;
+mod events;
+mod extract;
+mod health;
+mod login;
+mod moves;
+mod openapi;
+mod problem;
+mod resources;
+mod routes;
+mod schema;
+mod serve;
+mod session;
+#[cfg(test)]
+mod tests;
+mod throttle;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::base::UnixMillis;
+use crate::engine::store::FailureCounter;
+use crate::shell::control::NodeHandle;
+use crate::shell::password::Passwords;
+use crate::shell::telemetry::Metrics;
+
+pub use serve::{HttpError, HttpServer};
+
+/// What the server needs.
+pub struct Settings {
+    /// The address to bind.
+    pub bind: SocketAddr,
+    /// Holds the administrator's token.
+    pub data_dir: PathBuf,
+    /// The node.
+    pub node: NodeHandle,
+    /// Checks passwords.
+    pub passwords: Passwords,
+    /// What `/metrics` shows.
+    pub metrics: Metrics,
+    /// Failed logins that the store remembers.
+    pub failures: Vec<FailureCounter>,
+    /// Told failed logins to remember: every ten seconds while there are new ones, and at the end.
+    pub remember: Box<dyn Fn(Vec<FailureCounter>) + Send + Sync>,
+}
+
+/// What every handler knows.
+#[derive(Clone)]
+struct Api(Arc<Shared>);
+
+struct Shared {
+    node: NodeHandle,
+    passwords: Passwords,
+    metrics: Metrics,
+    sessions: session::Sessions,
+    throttle: throttle::Throttle,
+    streams: events::Streams,
+    health: health::Health,
+    openapi: bytes::Bytes,
+}
+
+impl std::ops::Deref for Api {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+/// The wall clock.
+fn unix_now() -> UnixMillis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// The monotonic clock.
+fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,65 @@
+//! `/healthz`, `/readyz`, `/metrics`: for machines that look after machines. No token, no secret, little work.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::{Api, now};
+use crate::engine::command::{Command, Reply, Subject};
+use crate::engine::view::StatusView;
+use crate::shell::telemetry::CONTENT_TYPE;
+
+/// How long an answer of the node is good for: strangers who ask more often cost the node nothing.
+const FRESH: Duration = Duration::from_millis(500);
+
+/// The last answer of the node.
+#[derive(Default)]
+pub(super) struct Health(Mutex<Option<(Instant, Option<StatusView>)>>);
+
+impl Health {
+    /// What the node says of itself; `None` where it says nothing.
+    async fn status(&self, api: &Api) -> Option<StatusView> {
+        let mut last = self.0.lock().await;
+        if let Some((at, status)) = &*last
+            && now().saturating_duration_since(*at) < FRESH
+        {
+            return status.clone();
+        }
+        let status = match api.node.command(&Subject::Admin, Command::Status).await {
+            Ok(Reply::Status(status)) => Some(*status),
+            _ => None,
+        };
+        *last = Some((now(), status.clone()));
+        status
+    }
+}
+
+/// `GET /healthz`: the process runs.
+pub(super) async fn healthz() -> Json<Value> {
+    Json(json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`: it takes calls.
+pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Value>) {
+    let status = match api.health.status(&api).await {
+        None => "silent",
+        Some(status) if status.draining => "draining",
+        Some(status) if status.store != "ok" => "store",
+        Some(_) => return (StatusCode::OK, Json(json!({ "status": "ready" }))),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": status })))
+}
+
+/// `GET /metrics`
+pub(super) async fn metrics(State(api): State<Api>) -> Response {
+    match api.health.status(&api).await {
+        Some(status) => api.metrics.set_status(&status),
+        None => api.metrics.forget_status(),
+    }
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], api.metrics.encode()).into_response()
+}

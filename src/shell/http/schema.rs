@@ -1,0 +1,273 @@
+//! JSON schemas of what goes over HTTP, as OpenAPI 3.1 has them. Tests hold real answers against them.
+
+use serde_json::{Map, Value, json};
+
+/// Every schema by name.
+pub(super) fn schemas() -> Map<String, Value> {
+    let mut all = Map::new();
+    for (name, schema) in requests().into_iter().chain(things()).chain(views()) {
+        all.insert(name.into(), schema);
+    }
+    for item in ["Call", "Move", "Registration", "User", "Device"] {
+        let page = object(&[("items", list(reference(item))), ("next", optional("string"))]);
+        all.insert(format!("{item}List"), page);
+    }
+    all
+}
+
+fn requests() -> Vec<(&'static str, Value)> {
+    let mode = json!({ "type": "string", "enum": ["ring", "auto-answer"], "default": "ring" });
+    vec![
+        ("Credentials", object(&[("user", string()), ("password", string())])),
+        (
+            "NewMove",
+            with_required(
+                object(&[("call", string()), ("to_device", string()), ("mode", mode), ("user", string())]),
+                &["to_device"],
+            ),
+        ),
+    ]
+}
+
+fn things() -> Vec<(&'static str, Value)> {
+    let scope = json!({ "type": "string", "enum": ["user", "admin"] });
+    vec![
+        ("Token", object(&[("token", string()), ("expires", time()), ("scopes", list(scope))])),
+        ("Accepted", object(&[("id", string()), ("state", move_state())])),
+        ("State", object(&[("status", string())])),
+        ("Document", json!({ "type": "object" })),
+        (
+            "Problem",
+            with_required(
+                object(&[
+                    ("type", string()),
+                    ("title", string()),
+                    ("status", integer()),
+                    ("code", string()),
+                    ("detail", string()),
+                    ("retry_after", integer()),
+                ]),
+                &["type", "title", "status", "code", "detail"],
+            ),
+        ),
+        (
+            "Event",
+            object(&[
+                ("id", string()),
+                ("type", string()),
+                ("time", time()),
+                ("node", string()),
+                ("call", optional("string")),
+                ("data", json!({ "type": "object" })),
+            ]),
+        ),
+    ]
+}
+
+fn views() -> Vec<(&'static str, Value)> {
+    let call_state = json!({ "type": "string", "enum": ["ringing", "answered", "held", "moving", "ended"] });
+    let trust = json!({ "type": "string", "enum": ["personal", "shared"] });
+    let trigger = json!({ "type": "string", "enum": [
+        "star_code", "replaces", "token", "refer", "push_code", "pickup", "http", "cli", "undo",
+    ] });
+    vec![
+        (
+            "Call",
+            object(&[
+                ("id", string()),
+                ("state", call_state),
+                ("direction", string()),
+                ("from", string()),
+                ("to", string()),
+                ("user", optional("string")),
+                ("trunk", optional("string")),
+                ("started", time()),
+                ("answered", optional_time()),
+                ("codec", optional("string")),
+                ("anchored", boolean()),
+                ("moves", integer()),
+                ("legs", list(reference("Leg"))),
+            ]),
+        ),
+        (
+            "Leg",
+            object(&[
+                ("role", string()),
+                ("state", string()),
+                ("user", optional("string")),
+                ("device", optional("string")),
+                ("trunk", optional("string")),
+                ("transport", optional("string")),
+                ("address", optional("string")),
+                ("user_agent", optional("string")),
+                ("held", boolean()),
+                ("immovable", optional("string")),
+            ]),
+        ),
+        ("Move", move_view(trigger)),
+        (
+            "Registration",
+            object(&[
+                ("user", string()),
+                ("device", string()),
+                ("contact", string()),
+                ("transport", string()),
+                ("address", string()),
+                ("user_agent", optional("string")),
+                ("instance", optional("string")),
+                ("expires", time()),
+                ("expires_s", integer()),
+            ]),
+        ),
+        (
+            "User",
+            object(&[
+                ("name", string()),
+                ("display", optional("string")),
+                ("extension", optional("string")),
+                ("origin", json!({ "type": "string", "enum": ["file", "store"] })),
+                ("login", boolean()),
+                ("pin", boolean()),
+                ("devices", list(reference("Device"))),
+            ]),
+        ),
+        (
+            "Device",
+            object(&[
+                ("user", string()),
+                ("id", string()),
+                ("address", string()),
+                ("auth_user", string()),
+                ("trust", trust),
+                ("registered", boolean()),
+                ("hold_off_s", optional("integer")),
+            ]),
+        ),
+        ("Status", status()),
+    ]
+}
+
+fn move_view(trigger: Value) -> Value {
+    let entry = json!({
+        "type": "object",
+        "properties": { "at_us": integer(), "event": string() },
+        "required": ["at_us", "event"],
+    });
+    let timeline = with_required(
+        object(&[("started", integer()), ("entries", list(entry)), ("dropped", integer())]),
+        &["started", "entries"],
+    );
+    with_required(
+        object(&[
+            ("id", string()),
+            ("call", string()),
+            ("user", string()),
+            ("from_device", optional("string")),
+            ("to_device", optional("string")),
+            ("trigger", trigger),
+            ("state", move_state()),
+            ("reason", optional("string")),
+            ("requested", time()),
+            ("ended", optional_time()),
+            ("gap_ms", optional("number")),
+            ("lost", optional("integer")),
+            ("hold_off_until", optional_time()),
+            ("timeline", timeline),
+        ]),
+        &[
+            "id",
+            "call",
+            "user",
+            "from_device",
+            "to_device",
+            "trigger",
+            "state",
+            "reason",
+            "requested",
+            "ended",
+            "gap_ms",
+            "lost",
+            "hold_off_until",
+        ],
+    )
+}
+
+fn status() -> Value {
+    object(&[
+        ("node", string()),
+        ("domain", string()),
+        ("version", string()),
+        ("started", time()),
+        ("uptime_s", integer()),
+        ("draining", boolean()),
+        ("listeners", list(string())),
+        ("workers", integer()),
+        ("calls_ringing", integer()),
+        ("calls_answered", integer()),
+        ("moves", integer()),
+        ("registrations", integer()),
+        ("users", integer()),
+        ("ports_free", integer()),
+        ("ports_used", integer()),
+        ("ports_quarantined", integer()),
+        ("store", string()),
+    ])
+}
+
+fn move_state() -> Value {
+    json!({ "type": "string", "enum": [
+        "requested", "authorized", "ringing", "negotiating", "switching", "done", "rolled_back", "refused",
+    ] })
+}
+
+/// An object with exactly these properties, all required.
+fn object(properties: &[(&str, Value)]) -> Value {
+    let names: Vec<&str> = properties.iter().map(|(name, _)| *name).collect();
+    let properties: Map<String, Value> =
+        properties.iter().map(|(name, schema)| ((*name).into(), schema.clone())).collect();
+    json!({ "type": "object", "properties": properties, "required": names, "additionalProperties": false })
+}
+
+fn with_required(mut object: Value, required: &[&str]) -> Value {
+    if let Some(object) = object.as_object_mut() {
+        object.insert("required".into(), json!(required));
+    }
+    object
+}
+
+/// A schema by its name.
+pub(super) fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+fn list(items: Value) -> Value {
+    let mut schema = json!({ "type": "array" });
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("items".into(), items);
+    }
+    schema
+}
+
+fn string() -> Value {
+    json!({ "type": "string" })
+}
+
+fn integer() -> Value {
+    json!({ "type": "integer" })
+}
+
+fn boolean() -> Value {
+    json!({ "type": "boolean" })
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn optional_time() -> Value {
+    json!({ "type": ["string", "null"], "format": "date-time" })
+}
+
+fn optional(kind: &str) -> Value {
+    json!({ "type": [kind, "null"] })
+}
