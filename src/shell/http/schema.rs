@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 /// Every schema by name.
 pub(super) fn schemas() -> Map<String, Value> {
     let mut all = Map::new();
-    for (name, schema) in requests().into_iter().chain(things()).chain(views()) {
+    for (name, schema) in requests().into_iter().chain(things()).chain(calls()).chain(accounts()) {
         all.insert(name.into(), schema);
     }
     for item in ["Call", "Move", "Registration", "User", "Device"] {
@@ -64,9 +64,8 @@ fn things() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn views() -> Vec<(&'static str, Value)> {
+fn calls() -> Vec<(&'static str, Value)> {
     let call_state = json!({ "type": "string", "enum": ["ringing", "answered", "held", "moving", "ended"] });
-    let trust = json!({ "type": "string", "enum": ["personal", "shared"] });
     let trigger = json!({ "type": "string", "enum": [
         "star_code", "replaces", "token", "refer", "push_code", "pickup", "http", "cli", "undo",
     ] });
@@ -105,6 +104,13 @@ fn views() -> Vec<(&'static str, Value)> {
             ]),
         ),
         ("Move", move_view(trigger)),
+        ("Status", status()),
+    ]
+}
+
+fn accounts() -> Vec<(&'static str, Value)> {
+    let trust = json!({ "type": "string", "enum": ["personal", "shared"] });
+    vec![
         (
             "Registration",
             object(&[
@@ -143,7 +149,6 @@ fn views() -> Vec<(&'static str, Value)> {
                 ("hold_off_s", optional("integer")),
             ]),
         ),
-        ("Status", status()),
     ]
 }
 
