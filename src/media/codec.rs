@@ -23,23 +23,37 @@ pub struct Codec {
     detail: u32,
 }
 
-/// Parameters that tell formats of one name apart, with the defaults of their RFCs, and how much of the value counts.
-/// Of an H264 profile-level-id only the profile counts (RFC 6184 8.2.2: the level may differ in an answer).
-const DISTINCTIONS: &[(&str, &[(&str, &str, usize)])] = &[
-    ("H264", &[("packetization-mode", "0", 1), ("profile-level-id", "4200", 4)]),
-    ("H265", &[("profile-id", "1", 3), ("tx-mode", "SRST", 4)]),
-    ("VP9", &[("profile-id", "0", 3)]),
-    ("AV1", &[("profile", "0", 3)]),
+/// A parameter that tells formats of one name apart, the default of its RFC, and how much of its value counts.
+struct Distinction {
+    parameter: &'static str,
+    default: &'static str,
+    length: usize,
+}
+
+const fn distinct(parameter: &'static str, default: &'static str, length: usize) -> Distinction {
+    Distinction { parameter, default, length }
+}
+
+/// By encoding name. Of an H264 profile-level-id only the profile counts (RFC 6184 8.2.2: the level may differ in an
+/// answer).
+const DISTINCTIONS: &[(&str, &[Distinction])] = &[
+    ("H264", &[distinct("packetization-mode", "0", 1), distinct("profile-level-id", "4200", 4)]),
+    ("H265", &[distinct("profile-id", "1", 3), distinct("tx-mode", "SRST", 4)]),
+    ("VP9", &[distinct("profile-id", "0", 3)]),
+    ("AV1", &[distinct("profile", "0", 3)]),
     ("AMR", AMR),
     ("AMR-WB", AMR),
-    ("G7221", &[("bitrate", "", 8)]),
-    ("ILBC", &[("mode", "30", 3)]),
-    ("AAC-HBR", &[("config", "", 32)]),
-    ("MPEG4-GENERIC", &[("config", "", 32)]),
+    ("G7221", &[distinct("bitrate", "", 8)]),
+    ("ILBC", &[distinct("mode", "30", 3)]),
+    ("MPEG4-GENERIC", &[distinct("config", "", 32)]),
 ];
 /// RFC 4867 8.3.1: these must be equal on both sides.
-const AMR: &[(&str, &str, usize)] =
-    &[("octet-align", "0", 1), ("crc", "0", 1), ("robust-sorting", "0", 1), ("interleaving", "", 4)];
+const AMR: &[Distinction] = &[
+    distinct("octet-align", "0", 1),
+    distinct("crc", "0", 1),
+    distinct("robust-sorting", "0", 1),
+    distinct("interleaving", "", 4),
+];
 
 impl Codec {
     /// G.711 µ-law.
@@ -104,7 +118,7 @@ impl Codec {
     pub fn with_parameters(self, parameters: &[u8]) -> Self {
         let Some(distinctions) = self.distinctions() else { return self };
         let mut hash = Fnv::default();
-        for (name, default, length) in distinctions {
+        for Distinction { parameter: name, default, length } in distinctions {
             let value = parameter(parameters, name.as_bytes()).unwrap_or(default.as_bytes());
             let value = value.get(..*length).unwrap_or(value);
             if !value.eq_ignore_ascii_case(default.as_bytes()) {
@@ -121,7 +135,7 @@ impl Codec {
         self.distinctions().is_some()
     }
 
-    fn distinctions(&self) -> Option<&'static [(&'static str, &'static str, usize)]> {
+    fn distinctions(&self) -> Option<&'static [Distinction]> {
         DISTINCTIONS.iter().find(|(name, _)| self.name() == *name).map(|(_, list)| *list)
     }
 
@@ -136,6 +150,20 @@ impl Codec {
     pub fn name(&self) -> &str {
         let text = self.name.bytes.get(..usize::from(self.name.len)).unwrap_or_default();
         std::str::from_utf8(text).unwrap_or_default()
+    }
+
+    /// The name as its registration spells it: names are case-insensitive (RFC 8866 6.6), phones sometimes are not.
+    #[must_use]
+    pub fn spelling(&self) -> &str {
+        match self.name() {
+            "OPUS" => "opus",
+            "SPEEX" => "speex",
+            "ILBC" => "iLBC",
+            "TELEPHONE-EVENT" => "telephone-event",
+            "RED" => "red",
+            "RTX" => "rtx",
+            name => name,
+        }
     }
 
     /// Clock rate of its timestamps in Hz.
@@ -179,7 +207,7 @@ impl fmt::Debug for Codec {
 
 impl fmt::Display for Codec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.name(), self.clock_rate)?;
+        write!(f, "{}/{}", self.spelling(), self.clock_rate)?;
         if self.channels > 1 { write!(f, "/{}", self.channels) } else { Ok(()) }
     }
 }

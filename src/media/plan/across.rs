@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::compose::{self, Section};
 use super::exchange::is_carried;
-use super::formats::{Formats, formats, number_for};
+use super::formats::{Formats, counterpart, formats};
 use super::leg::{MAX_LINES, Open};
 use super::{LegMedia, Offerer, Pairing, PayloadHistory, Refusal};
 use crate::media::codec::Format;
@@ -76,7 +76,7 @@ pub fn answer_across(
         Some(Slot { source, formats, extra: &[], direction: exchange.direction(line) })
     };
     let content = answer_content(to, &offer, &exchange.theirs, pick, ports)?;
-    Ok(to.answer(&content, offer))
+    Ok(to.answer(&content, &offer))
 }
 
 /// Our own last description as the answer to a refresh.
@@ -91,7 +91,7 @@ pub(super) fn answer_again(leg: &mut LegMedia) -> Result<Bytes, Refusal> {
     let port = |line: usize| exchange.ours.medium(line).map(|media| media.port());
     let content = answer_content(leg, &offer, &exchange.ours, pick, port)?;
     drop(exchange);
-    Ok(leg.answer(&content, offer))
+    Ok(leg.answer(&content, &offer))
 }
 
 /// What one m-line of ours is made from.
@@ -143,8 +143,10 @@ pub(super) fn write_offer(
         let both: Formats = slot.formats.iter().chain(slot.extra).copied().collect();
         let numbers = history.assign(&both);
         let (copied, own) = numbers.split_at(slot.formats.len().min(numbers.len()));
-        let renumbered = |format: &Format, here: &Option<u8>| here.map(|here| (format.number, here));
-        let pairs: SmallVec<[(u8, u8); 8]> =
+        let renumbered = |format: &Format, here: &Option<u8>| {
+            here.map(|number| (format.number, Format { number, ..*format }))
+        };
+        let pairs: SmallVec<[(u8, Format); 8]> =
             slot.formats.iter().zip(copied).filter_map(|(format, here)| renumbered(format, here)).collect();
         let extra: Formats = slot
             .extra
@@ -224,15 +226,15 @@ fn answer_content<'a>(
     }
 }
 
-/// Formats of `source` that `offered` has too, as (number there, number in the offer), in the order of `source`. Empty
+/// Formats of `source` that `offered` has too, as (number there, format in the offer), in the order of `source`. Empty
 /// if no one of them could carry the stream.
-fn shared(source: &[Format], offered: &[Format], kind: Kind) -> SmallVec<[(u8, u8); 8]> {
-    let mut pairs: SmallVec<[(u8, u8); 8]> = SmallVec::new();
+fn shared(source: &[Format], offered: &[Format], kind: Kind) -> SmallVec<[(u8, Format); 8]> {
+    let mut pairs: SmallVec<[(u8, Format); 8]> = SmallVec::new();
     let mut carries = false;
     for format in source {
-        let Some(number) = number_for(format.codec, format.number, offered) else { continue };
-        if pairs.iter().all(|(_, taken)| *taken != number) {
-            pairs.push((format.number, number));
+        let Some(here) = counterpart(*format, offered) else { continue };
+        if pairs.iter().all(|(_, taken)| taken.number != here.number) {
+            pairs.push((format.number, here));
             carries |= format.codec.is_primary() || kind != Kind::Audio;
         }
     }

@@ -17,8 +17,8 @@ pub(super) struct Section<'a> {
     pub(super) kind: &'a [u8],
     pub(super) protocol: &'a [u8],
     pub(super) port: u16,
-    /// Number in the source, number in our text.
-    pub(super) formats: &'a [(u8, u8)],
+    /// Number in the source, and what it becomes in our text: another number, and for DTMF perhaps another clock.
+    pub(super) formats: &'a [(u8, Format)],
     /// What the source's numbers stand for.
     pub(super) codecs: &'a [Format],
     /// Codecs of our own after those of the source: number in our text.
@@ -26,34 +26,28 @@ pub(super) struct Section<'a> {
     pub(super) direction: Direction,
 }
 
-/// Session lines of `source` after its `o=` line, with our address.
+/// Session lines of `source` after its `o=` line, with our address, in the order of RFC 8866 5 whatever theirs was.
 pub(super) fn session(writer: &mut SdpWriter, source: &Sdp, address: IpAddr) {
     let lines = source.session_lines();
-    let has = |letter: u8| lines.iter().any(|line| line.letter() == letter);
-    if !has(b's') {
+    let copy = |writer: &mut SdpWriter, letters: &[u8], most: usize| {
+        let chosen = lines.iter().filter(|line| letters.contains(&line.letter()) && passes(line)).take(most);
+        chosen.map(|line| writer.copy(source, line)).count()
+    };
+    if copy(writer, b"s", 1) == 0 {
         writer.put(b"s=-\r\n");
     }
-    // RFC 8866 5: s i u e p, then c b t r z k a.
-    let (mut connected, mut timed) = (false, has(b't'));
-    for line in lines {
-        if !connected && !matches!(line.letter(), b'v' | b'o' | b's' | b'i' | b'u' | b'e' | b'p') {
-            writer.connection(address);
-            connected = true;
-        }
-        if !timed && !matches!(line.letter(), b'v' | b'o' | b's' | b'i' | b'u' | b'e' | b'p' | b'c' | b'b') {
-            writer.put(b"t=0 0\r\n");
-            timed = true;
-        }
-        if passes(line) && !matches!(line.letter(), b'v' | b'o') {
-            writer.copy(source, line);
-        }
-    }
-    if !connected {
-        writer.connection(address);
-    }
-    if !timed {
+    copy(writer, b"i", 1);
+    copy(writer, b"u", 1);
+    copy(writer, b"e", usize::MAX);
+    copy(writer, b"p", usize::MAX);
+    writer.connection(address);
+    copy(writer, b"b", usize::MAX);
+    if !lines.iter().any(|line| line.letter() == b't') {
         writer.put(b"t=0 0\r\n");
     }
+    copy(writer, b"tr", usize::MAX);
+    copy(writer, b"z", 1);
+    copy(writer, b"a", usize::MAX);
 }
 
 /// Session lines of a description that has no source.
@@ -66,19 +60,17 @@ pub(super) fn plain_session(writer: &mut SdpWriter, address: IpAddr) {
 /// Whether a line may go on as it is (direction and payload attributes of media sections are dealt with apart).
 fn passes(line: &Line) -> bool {
     match line.letter() {
-        b'c' | b'k' => false,
         b'a' => !line.attribute().is_of_transport() && !matches!(line.attribute(), Attribute::Direction(_)),
-        _ => true,
+        b's' | b'i' | b'u' | b'e' | b'p' | b'b' | b't' | b'r' | b'z' => true,
+        // Address and keys are of the author's path; a letter that nobody knows would void the whole (RFC 8866 5).
+        _ => false,
     }
 }
 
 /// An m-line with its section.
 pub(super) fn section(writer: &mut SdpWriter, section: &Section<'_>) {
     writer.media(section.kind, section.port, section.protocol);
-    for (_, number) in section.formats {
-        writer.number_word(*number);
-    }
-    for format in section.extra {
+    for format in section.formats.iter().map(|(_, here)| here).chain(section.extra) {
         writer.number_word(format.number);
     }
     writer.end_line();
@@ -97,17 +89,16 @@ pub(super) fn section(writer: &mut SdpWriter, section: &Section<'_>) {
                     mapped |= 1 << (number & 127);
                 }
             }
-            _ if passes(line) => writer.copy(section.sdp, line),
+            _ if matches!(line.letter(), b'i' | b'b' | b'a') && passes(line) => {
+                writer.copy(section.sdp, line)
+            }
             _ => {}
         }
     }
-    for (there, here) in section.formats {
+    for (_, here) in section.formats {
         // An author who left a dynamic mapping out meant ours; say it, as the other side may not know it.
-        if mapped & (1 << (here & 127)) == 0
-            && *here >= 96
-            && let Some(codec) = codec_of(section.codecs, *there)
-        {
-            rtpmap(writer, Format { number: *here, codec });
+        if mapped & (1 << (here.number & 127)) == 0 && here.number >= 96 {
+            rtpmap(writer, *here);
         }
     }
     for format in section.extra {
@@ -131,10 +122,7 @@ pub(super) fn rtpmap(writer: &mut SdpWriter, format: Format) {
     writer.put(b"a=rtpmap:");
     writer.number(u64::from(format.number));
     writer.put(b" ");
-    match format.codec.is_telephone_event() {
-        true => writer.put(b"telephone-event"),
-        false => writer.put(format.codec.name().as_bytes()),
-    }
+    writer.put(format.codec.spelling().as_bytes());
     writer.put(b"/");
     writer.number(u64::from(format.codec.clock_rate()));
     if format.codec.channels() > 1 {
@@ -168,7 +156,11 @@ fn payload_line(writer: &mut SdpWriter, section: &Section<'_>, line: &Line) -> O
         }
         return None;
     };
-    let here = renumber(section.formats, number)?;
+    let (_, target) = section.formats.iter().find(|(there, _)| *there == number)?;
+    let (here, codec) = (target.number, codec_of(section.codecs, number));
+    if line.attribute() == Attribute::Rtpmap && codec != Some(target.codec) {
+        return None;
+    }
     let refers = line.attribute() == Attribute::Fmtp && is_renumbered(section.formats);
     if here == number && !refers {
         writer.copy(section.sdp, line);
@@ -179,7 +171,6 @@ fn payload_line(writer: &mut SdpWriter, section: &Section<'_>, line: &Line) -> O
     writer.put(b":");
     writer.number(u64::from(here));
     writer.put(b" ");
-    let codec = codec_of(section.codecs, number);
     match codec.as_ref().map(Codec::name) {
         Some("RED") if refers => redundancy(writer, section.formats, rest),
         Some("RTX") if refers => retransmission(writer, section.formats, rest),
@@ -189,16 +180,16 @@ fn payload_line(writer: &mut SdpWriter, section: &Section<'_>, line: &Line) -> O
     Some(here)
 }
 
-fn renumber(formats: &[(u8, u8)], number: u8) -> Option<u8> {
-    formats.iter().find(|(there, _)| *there == number).map(|(_, here)| *here)
+fn renumber(formats: &[(u8, Format)], number: u8) -> Option<u8> {
+    formats.iter().find(|(there, _)| *there == number).map(|(_, here)| here.number)
 }
 
-fn is_renumbered(formats: &[(u8, u8)]) -> bool {
-    formats.iter().any(|(there, here)| there != here)
+fn is_renumbered(formats: &[(u8, Format)]) -> bool {
+    formats.iter().any(|(there, here)| *there != here.number)
 }
 
 /// `101/101`: the payload numbers of RFC 2198 5.
-fn redundancy(writer: &mut SdpWriter, formats: &[(u8, u8)], text: &[u8]) {
+fn redundancy(writer: &mut SdpWriter, formats: &[(u8, Format)], text: &[u8]) {
     for (index, part) in text.split(|byte| *byte == b'/').enumerate() {
         if index > 0 {
             writer.put(b"/");
@@ -211,7 +202,7 @@ fn redundancy(writer: &mut SdpWriter, formats: &[(u8, u8)], text: &[u8]) {
 }
 
 /// `apt=96;rtx-time=3000`: the payload number of RFC 4588 8.1.
-fn retransmission(writer: &mut SdpWriter, formats: &[(u8, u8)], text: &[u8]) {
+fn retransmission(writer: &mut SdpWriter, formats: &[(u8, Format)], text: &[u8]) {
     for (index, part) in text.split(|byte| *byte == b';').enumerate() {
         if index > 0 {
             writer.put(b";");

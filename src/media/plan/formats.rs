@@ -63,16 +63,15 @@ pub(super) fn codec_of(formats: &[Format], number: u8) -> Option<Codec> {
     formats.iter().find(|format| format.number == number).map(|format| format.codec)
 }
 
-/// The number that stands for `codec` in `formats`, the same one if it can be. DTMF at another clock rate is better than
-/// none: the digit is in the packet, only its length is counted on another clock.
-pub(super) fn number_for(codec: Codec, number: u8, formats: &[Format]) -> Option<u8> {
-    if codec_of(formats, number) == Some(codec) {
-        return Some(number);
+/// What stands for `format` among `others`, under the same number if it can be. DTMF at another clock rate is better
+/// than none: the digit is in the packet, only its length is counted on another clock.
+pub(super) fn counterpart(format: Format, others: &[Format]) -> Option<Format> {
+    if others.contains(&format) {
+        return Some(format);
     }
-    let exact = formats.iter().find(|format| format.codec == codec);
-    let events =
-        || formats.iter().find(|format| codec.is_telephone_event() && format.codec.is_telephone_event());
-    exact.or_else(events).map(|format| format.number)
+    let exact = others.iter().find(|other| other.codec == format.codec);
+    let is_event = |other: &&Format| format.codec.is_telephone_event() && other.codec.is_telephone_event();
+    exact.or_else(|| others.iter().find(is_event)).copied()
 }
 
 /// Splits `96 opus/48000/2` into the number and what follows its blank.

@@ -184,6 +184,7 @@ pub fn offer_far(
 }
 
 /// The new device as it stands: with an offer of its own, or in an exchange that is finished.
+#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, once per move")]
 enum Device<'a> {
     Offering { leg: &'a LegMedia, offer: &'a Description },
     Talking(Exchange<'a>),

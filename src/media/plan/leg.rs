@@ -53,6 +53,14 @@ pub struct LegMedia {
 #[derive(Clone, Debug)]
 pub struct Snapshot(Agreed);
 
+impl Snapshot {
+    /// Our description then, for the timeline.
+    #[must_use]
+    pub fn text(&self) -> &Bytes {
+        &self.0.ours
+    }
+}
+
 impl LegMedia {
     /// A leg before its first description. `session_id` is any random number, different for each leg of a call
     /// (`random.bits()`); `address` is our media address as this leg can reach it.
@@ -140,7 +148,7 @@ impl LegMedia {
             _ => return Err(Refusal::OutOfTurn),
         };
         self.open = None;
-        self.agree(answer.into_sdp(), ours, Offerer::Us);
+        self.agree(answer.sdp(), ours, Offerer::Us);
         Ok(())
     }
 
@@ -223,14 +231,14 @@ impl LegMedia {
     }
 
     /// Sends `content` as the answer to `offer`, which is theirs.
-    pub(super) fn answer(&mut self, content: &[u8], offer: Sdp) -> Bytes {
+    pub(super) fn answer(&mut self, content: &[u8], offer: &Sdp) -> Bytes {
         let text = self.ours.render(content);
         self.open = None;
         self.agree(offer, text.clone(), Offerer::Them);
         text
     }
 
-    fn agree(&mut self, theirs: Sdp, ours: Bytes, offerer: Offerer) {
+    fn agree(&mut self, theirs: &Sdp, ours: Bytes, offerer: Offerer) {
         let lines = theirs.media().len().clamp(self.lines.len(), MAX_LINES.max(self.lines.len()));
         self.lines.resize_with(lines, PayloadHistory::default);
         for (media, history) in theirs.media().zip(&mut self.lines) {

@@ -52,7 +52,7 @@ pub fn answer_local(
     if !is_taken {
         return Err(Refusal::NoCommonCodec);
     }
-    Ok(leg.answer(&writer.finish(), offer))
+    Ok(leg.answer(&writer.finish(), &offer))
 }
 
 /// Ladder: `200, offer` to such a call whose INVITE had none: PCMU, PCMA, telephone-event on the first line.

@@ -45,6 +45,8 @@ mod payload;
 mod refusal;
 mod screen;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use crate::media::codec::Format;
 pub use across::{answer_across, offer_across};

@@ -1,7 +1,7 @@
 //! Payload type translation between two legs, as the packet path uses it.
 
-use super::formats::{codec_of, number_for};
-use crate::media::codec::Format;
+use super::formats::{codec_of, counterpart};
+use crate::media::codec::{Codec, Format};
 
 /// Payload numbers of packets on their way from one leg to the other. Identity costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,13 +14,18 @@ impl PtMap {
     /// Every number stays as it is.
     pub const IDENTITY: Self = Self(None);
 
-    /// From the numbers that one leg sends to the numbers that the other accepts.
+    /// From the numbers that one leg was told to send to the numbers that the other accepts.
     ///
-    /// A number that was not agreed passes in the identity; beside a change of numbers it passes if it is static and not
-    /// otherwise used (comfort noise is often sent unasked), and is dropped if it is dynamic: it could mean anything.
+    /// It is the identity if every codec has one number on both and no number means two things; then what was not agreed
+    /// passes too. Beside a change of numbers such a number passes if it is static and not otherwise used (comfort noise
+    /// is often sent unasked), and is dropped if it is dynamic: it could mean anything.
     pub(super) fn between(sends: &[Format], accepts: &[Format]) -> Self {
-        let target = |format: &Format| number_for(format.codec, format.number, accepts);
-        if sends.iter().all(|format| target(format) == Some(format.number)) {
+        let target = |format: &Format| counterpart(*format, accepts).map(|found| found.number);
+        let stays = |format: &Format| match target(format) {
+            Some(number) => number == format.number,
+            None => codec_of(accepts, format.number).is_none(),
+        };
+        if sends.iter().all(stays) {
             return Self::IDENTITY;
         }
         let mut table = Box::new([Self::DROP; 128]);
@@ -30,8 +35,11 @@ impl PtMap {
             }
         }
         for format in sends {
-            if let Some(entry) = table.get_mut(usize::from(format.number)) {
-                *entry = target(format).unwrap_or(Self::DROP);
+            let Some(entry) = table.get_mut(usize::from(format.number)) else { continue };
+            match target(format) {
+                Some(number) => *entry = number,
+                None if Codec::of_static(format.number) == Some(format.codec) => {}
+                None => *entry = Self::DROP,
             }
         }
         Self(Some(table))
@@ -62,7 +70,6 @@ impl PtMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::codec::Codec;
 
     fn format(number: u8, rtpmap: &str) -> Format {
         Format { number, codec: Codec::of_rtpmap(rtpmap.as_bytes()).unwrap() }
@@ -73,6 +80,7 @@ mod tests {
         let desk = [format(0, "PCMU/8000"), format(101, "telephone-event/8000")];
         let more = [format(8, "PCMA/8000"), desk[0], desk[1]];
         assert!(PtMap::between(&desk, &more).is_identity());
+        assert!(PtMap::between(&more, &desk).is_identity(), "8 means nothing else there");
         assert!(PtMap::between(&[], &more).is_identity());
 
         let mobile =
@@ -103,5 +111,8 @@ mod tests {
     fn a_static_number_that_means_something_else_there_is_dropped() {
         let map = PtMap::between(&[format(96, "PCMU/8000")], &[format(0, "PCMU/8000"), format(13, "X/8000")]);
         assert_eq!([96, 0, 13, 8].map(|n| map.map(n)), [Some(0), None, None, Some(8)]);
+        let odd = [format(96, "PCMU/8000"), format(9, "Y/8000"), format(3, "GSM/8000")];
+        let map = PtMap::between(&odd, &[format(0, "PCMU/8000")]);
+        assert_eq!([96, 9, 3].map(|n| map.map(n)), [Some(0), None, Some(3)]);
     }
 }

@@ -31,10 +31,6 @@ impl Description {
     pub fn sdp(&self) -> &Sdp {
         &self.0
     }
-
-    pub(super) fn into_sdp(self) -> Sdp {
-        self.0
-    }
 }
 
 impl Screen {

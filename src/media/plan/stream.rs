@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use smallvec::SmallVec;
 
 use super::exchange::Exchange;
-use super::formats::number_for;
+use super::formats::counterpart;
 use super::{LegMedia, Pairing, PtMap};
 use crate::media::codec::Format;
 use crate::wire::sdp::{Direction, Kind};
@@ -48,9 +48,6 @@ impl RemoteMedia {
     pub(super) fn read(exchange: &Exchange<'_>, line: usize) -> Option<Self> {
         let media = exchange.theirs.medium(line).filter(|_| exchange.is_active(line))?;
         let (theirs, sends) = (exchange.their_formats(line), exchange.agreed_formats(line));
-        let accepted = |sent: &Format| {
-            number_for(sent.codec, sent.number, &theirs).map(|number| Format { number, ..*sent })
-        };
         let clock_rate =
             sends.iter().find(|format| format.codec.is_primary()).map(|format| format.codec.clock_rate());
         let events = || sends.iter().filter(|format| format.codec.is_telephone_event());
@@ -62,7 +59,7 @@ impl RemoteMedia {
             rtp: media.rtp(),
             rtcp: media.rtcp(),
             direction: exchange.direction(line),
-            accepts: sends.iter().filter_map(accepted).collect(),
+            accepts: sends.iter().filter_map(|sent| counterpart(*sent, &theirs)).collect(),
             telephone_event: event.map(|event| event.number),
             sends,
         })

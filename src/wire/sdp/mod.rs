@@ -7,6 +7,8 @@ mod direction;
 mod line;
 mod media;
 mod parse;
+#[cfg(test)]
+pub(crate) mod tests;
 mod write;
 
 use std::net::IpAddr;
