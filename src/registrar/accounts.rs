@@ -391,3 +391,124 @@ impl fmt::Debug for PhcString {
         f.write_str("PhcString(…)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(name: &str, extension: &str, devices: &[&str], origin: Origin) -> Account {
+        let device = |id: &&str| Device {
+            id: (*id).into(),
+            auth_user: format!("{name}-{id}").into(),
+            ha1: Ha1s::default(),
+            trust: Trust::Personal,
+            auto_answer: false,
+        };
+        Account {
+            name: name.into(),
+            display: None,
+            extension: (!extension.is_empty()).then(|| extension.into()),
+            algorithms: Vec::new(),
+            login: None,
+            admin: false,
+            pin: None,
+            hold_off: None,
+            watchers: Vec::new(),
+            devices: devices.iter().map(device).collect(),
+            origin,
+        }
+    }
+
+    fn two() -> Accounts {
+        let mut accounts = Accounts::default();
+        accounts.put(account("alice", "1001", &["desk", "mobile"], Origin::File)).unwrap();
+        accounts.put(account("bob", "1002", &["desk"], Origin::Store)).unwrap();
+        accounts
+    }
+
+    #[test]
+    fn users_are_found_by_name_extension_identity_and_device_address() {
+        let accounts = two();
+        let address = |text: &str| {
+            accounts.by_address(text).map(|(account, device)| (account.name.to_string(), device))
+        };
+        assert_eq!(address("alice"), Some(("alice".into(), None)));
+        assert_eq!(address("1001"), Some(("alice".into(), None)));
+        assert_eq!(address("alice*mobile"), Some(("alice".into(), Some(1))));
+        assert_eq!(address("1001*desk"), Some(("alice".into(), Some(0))));
+        for nobody in ["alice*", "*desk", "alice*tablet", "Alice", "", "*11", "bob*desk*"] {
+            assert_eq!(address(nobody), None, "{nobody}");
+        }
+        let (account, device) = accounts.by_auth_user("alice-mobile").unwrap();
+        assert_eq!((&*account.name, &*account.devices[device].id), ("alice", "mobile"));
+        assert!(accounts.by_auth_user("alice").is_none());
+    }
+
+    #[test]
+    fn nothing_is_given_out_twice_and_a_refusal_changes_nothing() {
+        let mut accounts = two();
+        let mut refused = |account: Account, what: &str| {
+            let error = accounts.put(account).unwrap_err().to_string();
+            assert!(error.starts_with(what), "{error}");
+        };
+        refused(account("carol", "1001", &[], Origin::Store), "extension");
+        refused(account("1001", "", &[], Origin::Store), "name");
+        refused(account("carol", "", &["a", "a"], Origin::Store), "device");
+        refused(account("alice", "1009", &[], Origin::Store), "user `alice` is in the configuration file");
+        refused(account("ali*ce", "", &[], Origin::Store), "name");
+        refused(account("", "", &[], Origin::Store), "name");
+        refused(account("carol", "10x", &[], Origin::Store), "extension");
+        let mut stolen = account("carol", "", &["desk"], Origin::Store);
+        stolen.devices[0].auth_user = "bob-desk".into();
+        refused(stolen, "auth_user");
+        assert_eq!(accounts.len(), 2);
+        assert!(accounts.by_auth_user("bob-desk").is_some());
+        // A number may not be both a name and another's extension, whichever came first.
+        accounts.put(account("2000", "", &[], Origin::Store)).unwrap();
+        assert!(accounts.put(account("carol", "2000", &[], Origin::Store)).is_err());
+    }
+
+    #[test]
+    fn a_replaced_account_leaves_no_trace() {
+        let mut accounts = two();
+        accounts.put(account("bob", "1003", &["mobile"], Origin::Store)).unwrap();
+        assert!(accounts.by_extension("1002").is_none() && accounts.by_auth_user("bob-desk").is_none());
+        assert_eq!(&*accounts.find("1003").unwrap().name, "bob");
+        assert!(matches!(accounts.remove("alice"), Err(AccountError::InFile(_))));
+        assert!(matches!(accounts.remove("carol"), Err(AccountError::Unknown(_))));
+        accounts.remove("bob").unwrap();
+        assert!(accounts.by_auth_user("bob-mobile").is_none() && accounts.by_extension("1003").is_none());
+        assert_eq!(accounts.iter().map(|a| &*a.name).collect::<Vec<_>>(), ["alice"]);
+    }
+
+    #[test]
+    fn password_hashes_are_checked_for_form_and_cost() {
+        const SALT: &str = "c29tZXNhbHRzb21l";
+        const HASH: &str = "RdescudvJCsgt3ub+b4dWRWJTmaaJObGRdescudvJCs";
+        let phc = |algorithm: &str, cost: &str, salt: &str, hash: &str| {
+            PhcString::parse(&format!("${algorithm}$v=19${cost}${salt}${hash}"))
+        };
+        assert!(phc("argon2id", "m=19456,t=2,p=1", SALT, HASH).is_ok());
+        assert!(phc("argon2i", "m=19456,t=2,p=1", SALT, HASH).is_err());
+        for cost in [
+            "",
+            "m=19456",
+            "m=4294967295,t=2,p=1",
+            "m=19456,t=0,p=1",
+            "m=19456,t=9999,p=1",
+            "m=8,t=1,p=2",
+            "t=2,m=19456,p=1",
+            "m=19456,t=2,p=1,x=1",
+        ] {
+            assert!(phc("argon2id", cost, SALT, HASH).is_err(), "{cost}");
+        }
+        assert!(phc("argon2id", "m=19456,t=2,p=1", "short", HASH).is_err());
+        assert!(phc("argon2id", "m=19456,t=2,p=1", SALT, "tooshort").is_err());
+        assert!(phc("argon2id", "m=19456,t=2,p=1", SALT, "RdescudvJCsgt3ub b4dWRWJTmaa").is_err());
+        for text in ["", "secret", "$argon2id$", "$argon2id$v=16$m=19456,t=2,p=1$c29tZXNhbHRzb21l$x"] {
+            assert!(PhcString::parse(text).is_err(), "{text}");
+        }
+        let debug = format!("{:?}", phc("argon2id", "m=19456,t=2,p=1", SALT, HASH).unwrap());
+        assert!(!debug.contains("c29t"));
+    }
+}

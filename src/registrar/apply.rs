@@ -2,7 +2,8 @@
 //!
 //! Which old binding a contact replaces, in this order:
 //! 1. **Identity.** Same device and same `+sip.instance` (and same `reg-id`, where RFC 5626 outbound is in
-//!    use): the same phone, whatever its contact, address and Call-ID are now.
+//!    use): the same phone, whatever its contact, address and Call-ID are now. An end without `reg-id` goes by
+//!    contact alone.
 //! 2. **Contact.** Same device and equal Contact URIs (RFC 3261 19.1.4). Devices are told apart by digest
 //!    identity, so two phones of a user with the same private address do not take each other's place.
 //! 3. **Flow.** Same device, same flow, another Call-ID, no instance on either: one phone on one flow that has
@@ -216,7 +217,13 @@ impl Draft<'_, '_> {
             return Err(Refusal::OwnAddress);
         }
         let lifetime = self.settings.lifetime(asking.expires)?;
-        let place = self.place_of(asking, &uri);
+        let place = match lifetime {
+            // An end names a contact: a phone that has moved ends its former one and keeps the present.
+            None if asking.reg_id.is_none() => self.position(|b| self.is_contact(b, asking, &uri)),
+            _ => self
+                .position(|b| self.is_phone(b, asking))
+                .or_else(|| self.position(|b| self.is_contact(b, asking, &uri))),
+        };
         if let Some(old) = place.and_then(|at| self.bindings.get(at))
             && !self.is_touched(old)
         {
@@ -224,11 +231,11 @@ impl Draft<'_, '_> {
         }
         match (lifetime, place) {
             (None, None) => {}
-            (None, Some(at)) => {
-                let gone = self.bindings.remove(at);
-                self.changes.push(Change::Removed(gone, Ended::Unregistered));
+            (None, Some(at)) => self.end(at, Ended::Unregistered),
+            (Some(lifetime), Some(at)) => {
+                self.refresh(at, asking, lifetime);
+                self.end_twins(at, asking, &uri);
             }
-            (Some(lifetime), Some(at)) => self.refresh(at, asking, lifetime),
             (Some(lifetime), None) => self.add(asking, lifetime)?,
         }
         Ok(())
@@ -253,7 +260,7 @@ impl Draft<'_, '_> {
                 && self.may_give_way(b)
         };
         if let Some(at) = self.bindings.iter().position(restarted) {
-            self.replace(at);
+            self.end(at, Ended::Replaced);
         }
         if self.bindings.len() >= self.settings.max_bindings {
             let oldest = self
@@ -262,7 +269,7 @@ impl Draft<'_, '_> {
                 .enumerate()
                 .filter(|(_, b)| b.instance.is_none() && self.may_give_way(b));
             let at = oldest.min_by_key(|(_, b)| b.registered).map(|(at, _)| at).ok_or(Refusal::TooMany)?;
-            self.replace(at);
+            self.end(at, Ended::Replaced);
         }
         let new = self.bind(asking, lifetime, None);
         self.touched.push(Arc::clone(&new.contact));
@@ -271,9 +278,25 @@ impl Draft<'_, '_> {
         Ok(())
     }
 
-    fn replace(&mut self, at: usize) {
+    fn end(&mut self, at: usize, why: Ended) {
         let gone = self.bindings.remove(at);
-        self.changes.push(Change::Removed(gone, Ended::Replaced));
+        self.changes.push(Change::Removed(gone, why));
+    }
+
+    /// The phone at `at` may have taken the contact of another binding of its device.
+    fn end_twins(&mut self, mut at: usize, asking: &Asking<'_>, uri: &Uri<'_>) {
+        loop {
+            let mut others = self.bindings.iter().enumerate().filter(|(other, _)| *other != at);
+            let Some((twin, _)) = others.find(|(_, binding)| self.is_contact(binding, asking, uri)) else {
+                return;
+            };
+            self.end(twin, Ended::Replaced);
+            at -= usize::from(twin < at);
+        }
+    }
+
+    fn position(&self, is_it: impl Fn(&Binding) -> bool) -> Option<usize> {
+        self.bindings.iter().position(is_it)
     }
 
     /// Whether the device has left `binding` behind: it speaks under another Call-ID now.
@@ -287,25 +310,26 @@ impl Draft<'_, '_> {
         self.touched.iter().any(|contact| Arc::ptr_eq(contact, &binding.contact))
     }
 
-    /// The binding that `asking` is about: by identity, else by contact.
-    fn place_of(&self, asking: &Asking<'_>, uri: &Uri<'_>) -> Option<usize> {
-        let same_phone = |b: &Binding| {
-            *b.device == *self.request.device
-                && b.instance.is_some()
-                && b.instance.as_deref() == asking.instance
-                && b.reg_id == asking.reg_id
-                && !self.is_touched(b)
-        };
-        let same_contact = |b: &Binding| {
-            *b.device == *self.request.device
-                && !(b.instance.is_some()
-                    && asking.instance.is_some()
-                    && b.instance.as_deref() != asking.instance)
-                && !(b.reg_id.is_some() && asking.reg_id.is_some())
-                && (*b.contact == *asking.uri
-                    || Uri::parse(&b.contact).is_ok_and(|known| known.equivalent(uri)))
-        };
-        self.bindings.iter().position(same_phone).or_else(|| self.bindings.iter().position(same_contact))
+    /// Whether `asking` comes from the phone of `binding`.
+    fn is_phone(&self, binding: &Binding, asking: &Asking<'_>) -> bool {
+        *binding.device == *self.request.device
+            && binding.instance.is_some()
+            && binding.instance.as_deref() == asking.instance
+            && binding.reg_id == asking.reg_id
+            && !self.is_touched(binding)
+    }
+
+    /// Whether `asking` names the contact of `binding`, and nothing says that they are two phones or two flows.
+    fn is_contact(&self, binding: &Binding, asking: &Asking<'_>, uri: &Uri<'_>) -> bool {
+        let two_phones = binding.instance.is_some()
+            && asking.instance.is_some()
+            && binding.instance.as_deref() != asking.instance;
+        let two_flows = binding.reg_id.is_some() && asking.reg_id.is_some();
+        *binding.device == *self.request.device
+            && !two_phones
+            && !two_flows
+            && (*binding.contact == *asking.uri
+                || Uri::parse(&binding.contact).is_ok_and(|known| known.equivalent(uri)))
     }
 
     /// RFC 3261 10.3 step 7: within a Call-ID the CSeq must rise.

@@ -7,8 +7,12 @@ pub mod accounts;
 mod apply;
 mod binding;
 mod live;
+#[cfg(test)]
+mod live_tests;
 mod register;
 mod saved;
+#[cfg(test)]
+mod tests;
 
 pub use apply::{Applied, Change, Ended, Own, Refreshed, Refusal, Settings, apply};
 pub use binding::{Binding, Quality, write_contact};
