@@ -320,3 +320,156 @@ fn rank(progress: Progress) -> (u8, Timestamp) {
         Progress::Calling { since } => (0, since),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::{Now, UnixMillis};
+    use crate::moving::hold_off::{Scope, Start};
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    fn device(address: &str) -> DeviceKey {
+        let (user, device) = address.split_once('*').unwrap();
+        DeviceKey::new(user, device)
+    }
+
+    fn leg(n: u64, address: &str, progress: Progress) -> LiveLeg {
+        LiveLeg {
+            leg: LegKey(n),
+            call: CallKey(100 + n),
+            device: device(address),
+            extension: Some("1001".into()),
+            far: FarParty { display: "Bob".into(), number: format!("200{n}").into() },
+            direction: Direction::Incoming,
+            progress,
+            bar: None,
+        }
+    }
+
+    fn answered(n: u64, address: &str, seconds: u64) -> LiveLeg {
+        leg(n, address, Progress::Answered { at: at(seconds) })
+    }
+
+    fn directory(legs: impl IntoIterator<Item = LiveLeg>) -> Directory {
+        let mut directory = Directory::default();
+        for leg in legs {
+            assert!(directory.set(leg));
+        }
+        directory
+    }
+
+    fn pull(directory: &Directory, by: &str, select: Select) -> Result<u64, Refusal> {
+        pull_with(directory, by, select, &HoldOffs::default(), Lock::Open, SelectPolicy::Newest)
+    }
+
+    fn pull_with(
+        directory: &Directory,
+        by: &str,
+        select: Select,
+        hold_offs: &HoldOffs,
+        lock: Lock,
+        policy: SelectPolicy,
+    ) -> Result<u64, Refusal> {
+        let ask = Ask { now: at(100), hold_offs, lock, policy };
+        directory.select(&device(by), &select, &ask).map(|leg| leg.leg.0)
+    }
+
+    fn held_off(by: &str, call: CallKey) -> HoldOffs {
+        let mut table = HoldOffs::default();
+        let (device, length) = (device(by), Duration::from_secs(30));
+        let now = Now { at: at(99), unix: UnixMillis(0) };
+        table.start(
+            now,
+            &Start { device: &device, call, call_id: "c", move_id: "m", scope: Scope::Call, length },
+        );
+        table
+    }
+
+    #[test]
+    fn the_most_recently_answered_comes_first_and_ringing_last() {
+        let ringing = leg(4, "alice*tablet", Progress::Ringing { since: at(90) });
+        let calls = directory([
+            answered(1, "alice*desk", 10),
+            answered(2, "alice*desk", 30),
+            answered(3, "alice*tablet", 20),
+            ringing,
+            answered(9, "bob*desk", 50),
+        ]);
+        let order: Vec<_> = calls.of_user("alice").iter().map(|leg| leg.leg.0).collect();
+        assert_eq!(order, [2, 3, 1, 4]);
+        assert_eq!(pull(&calls, "alice*mobile", Select::Newest), Ok(2));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Nth(2)), Ok(3));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Nth(4)), Ok(4));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Nth(5)), Err(Refusal::NoCall));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Device("tablet".into())), Ok(3));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Device("fax".into())), Err(Refusal::NoCall));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Extension("1001".into())), Ok(2));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Extension("2001".into())), Ok(1));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Extension("999".into())), Err(Refusal::NoCall));
+        let (table, oldest) = (HoldOffs::default(), SelectPolicy::Oldest);
+        assert_eq!(pull_with(&calls, "alice*mobile", Select::Newest, &table, Lock::Open, oldest), Ok(1));
+    }
+
+    #[test]
+    fn own_legs_and_other_peoples_are_not_there() {
+        let calls = directory([answered(1, "alice*desk", 10), answered(2, "bob*desk", 20)]);
+        assert_eq!(pull(&calls, "alice*desk", Select::Newest), Err(Refusal::NoCall));
+        assert_eq!(pull(&calls, "carol*desk", Select::Newest), Err(Refusal::NoCall));
+        assert_eq!(pull(&calls, "bob*mobile", Select::Newest), Ok(2));
+        let calling = directory([leg(3, "alice*desk", Progress::Calling { since: at(1) })]);
+        assert_eq!(pull(&calling, "alice*mobile", Select::Newest), Err(Refusal::NoCall));
+    }
+
+    #[test]
+    fn a_bare_pull_passes_over_what_cannot_move_and_says_why_if_nothing_can() {
+        let busy = LiveLeg { bar: Some(Bar::Busy), ..answered(2, "alice*desk", 30) };
+        let calls = directory([answered(1, "alice*desk", 10), busy.clone()]);
+        assert_eq!(pull(&calls, "alice*mobile", Select::Newest), Ok(1));
+        assert_eq!(pull(&calls, "alice*mobile", Select::Nth(1)), Err(Refusal::Busy));
+        for (bar, refusal) in [
+            (Bar::Busy, Refusal::Busy),
+            (Bar::Emergency, Refusal::Emergency),
+            (Bar::NoCommonMedia, Refusal::OfferUnusable),
+        ] {
+            let calls = directory([LiveLeg { bar: Some(bar), ..busy.clone() }]);
+            assert_eq!(pull(&calls, "alice*mobile", Select::Newest), Err(refusal));
+        }
+    }
+
+    #[test]
+    fn hold_off_and_lock_are_the_watchers_own() {
+        let calls = directory([answered(1, "alice*desk", 10), answered(2, "alice*desk", 5)]);
+        let table = held_off("alice*mobile", CallKey(101));
+        let ask = |by, select, lock| pull_with(&calls, by, select, &table, lock, SelectPolicy::Newest);
+        assert_eq!(ask("alice*mobile", Select::Newest, Lock::Open), Ok(2));
+        assert_eq!(ask("alice*mobile", Select::Nth(1), Lock::Open), Err(Refusal::HoldOff { seconds: 29 }));
+        assert_eq!(ask("alice*tablet", Select::Nth(1), Lock::Open), Ok(1));
+        assert_eq!(ask("alice*room", Select::Newest, Lock::Locked), Err(Refusal::Locked));
+    }
+
+    #[test]
+    fn a_push_from_a_second_line_means_the_first() {
+        let calls = directory([answered(1, "alice*desk", 10), answered(2, "alice*desk", 20)]);
+        assert_eq!(calls.of_device(&device("alice*desk"), Some(LegKey(2))).unwrap().leg, LegKey(1));
+        assert_eq!(calls.of_device(&device("alice*mobile"), None), None);
+    }
+
+    #[test]
+    fn changes_are_told_once_and_nothing_is_left_behind() {
+        let mut calls = directory([answered(1, "alice*desk", 10)]);
+        assert!(!calls.set(answered(1, "alice*desk", 10)));
+        assert!(!calls.update(LegKey(1), |_| {}));
+        assert!(calls.update(LegKey(1), |leg| leg.bar = Some(Bar::Busy)));
+        assert!(!calls.update(LegKey(7), |leg| leg.bar = None));
+        assert!(calls.update(LegKey(1), |leg| leg.device = device("bob*desk")));
+        assert_eq!(calls.users().collect::<Vec<_>>(), ["bob"]);
+        assert!(calls.remove(LegKey(1)).is_some());
+        assert!(calls.remove(LegKey(1)).is_none());
+        assert!(calls.is_empty() && calls.users().next().is_none());
+    }
+}

@@ -235,3 +235,217 @@ fn held_off(facts: &Facts<'_>) -> Result<(), Refusal> {
 pub const fn is_answered(leg: &LiveLeg) -> bool {
     matches!(leg.progress, Progress::Answered { .. })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Now, UnixMillis};
+    use crate::moving::directory::{Direction, FarParty};
+    use crate::moving::hold_off::{Scope, Start};
+
+    fn at(ms: u64) -> Timestamp {
+        Timestamp::from_micros(ms * 1000)
+    }
+
+    /// Everything that a grant rests on, as it is when nothing speaks against it.
+    struct Scene {
+        now: Timestamp,
+        mover: DeviceKey,
+        new_device: DeviceKey,
+        shared: bool,
+        unlocked: Option<Unlocked>,
+        leg: LiveLeg,
+        old_until: Option<Timestamp>,
+        new_until: Option<Timestamp>,
+        hold_offs: HoldOffs,
+        seen: u32,
+        generation: u32,
+        last_move: Option<Timestamp>,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            let leg = LiveLeg {
+                leg: LegKey(1),
+                call: CallKey(9),
+                device: DeviceKey::new("alice", "desk"),
+                extension: None,
+                far: FarParty::default(),
+                direction: Direction::Outgoing,
+                progress: Progress::Answered { at: at(0) },
+                bar: None,
+            };
+            Self {
+                now: at(10_000),
+                mover: DeviceKey::new("alice", "mobile"),
+                new_device: DeviceKey::new("alice", "mobile"),
+                shared: false,
+                unlocked: None,
+                leg,
+                old_until: Some(at(60_000)),
+                new_until: Some(at(60_000)),
+                hold_offs: HoldOffs::default(),
+                seen: 4,
+                generation: 4,
+                last_move: None,
+            }
+        }
+
+        fn shared(user: &str, until: Timestamp) -> Self {
+            let room = DeviceKey::new("rooms", "lobby");
+            let unlocked = Some(Unlocked { device: room.clone(), user: user.into(), until });
+            Self { mover: room.clone(), new_device: room, shared: true, unlocked, ..Self::new() }
+        }
+
+        fn hold_off(&mut self, device: &DeviceKey) {
+            let now = Now { at: self.now, unix: UnixMillis(0) };
+            let length = Duration::from_secs(30);
+            let start =
+                Start { device, call: self.leg.call, call_id: "c", move_id: "m", scope: Scope::Call, length };
+            self.hold_offs.start(now, &start);
+        }
+
+        fn ask(&self) -> Result<MoveGrant, Refusal> {
+            self.ask_as(Mover::Device(&self.mover))
+        }
+
+        fn ask_as(&self, mover: Mover<'_>) -> Result<MoveGrant, Refusal> {
+            let shared = Target::Shared(self.unlocked.as_ref());
+            authorise(&Facts {
+                now: self.now,
+                trigger: Trigger::StarCode,
+                mover,
+                leg: &self.leg,
+                new_device: &self.new_device,
+                target: if self.shared { shared } else { Target::Personal },
+                old_presence: Presence::until(self.old_until),
+                new_presence: Presence::until(self.new_until),
+                hold_offs: &self.hold_offs,
+                seen_generation: self.seen,
+                generation: self.generation,
+                last_move: self.last_move,
+            })
+        }
+
+        fn refused(&self) -> Refusal {
+            self.ask().unwrap_err()
+        }
+    }
+
+    #[test]
+    fn a_grant_names_its_legs_and_raises_the_generation() {
+        let grant = Scene::new().ask().unwrap();
+        assert_eq!((grant.call(), grant.old_leg(), grant.generation()), (CallKey(9), LegKey(1), 5));
+        assert_eq!((grant.old_device().device(), grant.new_device().device()), ("desk", "mobile"));
+        assert_eq!(grant.trigger(), Trigger::StarCode);
+    }
+
+    #[test]
+    fn only_the_owner_is_told_anything() {
+        let everything_wrong = |mover: &str| {
+            let mut scene = Scene::new();
+            scene.mover = DeviceKey::new(mover, "mobile");
+            scene.new_device = scene.mover.clone();
+            scene.leg.bar = Some(Bar::Emergency);
+            (scene.new_until, scene.seen, scene.last_move) = (None, 1, Some(scene.now));
+            scene.hold_off(&DeviceKey::new(mover, "mobile"));
+            scene.refused()
+        };
+        assert_eq!(everything_wrong("mallory"), Refusal::DialogUnknown);
+        assert_ne!(everything_wrong("alice"), Refusal::DialogUnknown);
+        // Neither may the owner's call be sent to a stranger's device, nor a stranger send it to the owner's.
+        let mut away = Scene::new();
+        away.new_device = DeviceKey::new("mallory", "mobile");
+        assert_eq!(away.refused(), Refusal::DialogUnknown);
+        assert_eq!(away.ask_as(Mover::Operator).unwrap_err(), Refusal::DialogUnknown);
+        let mut steal = Scene::new();
+        steal.mover = DeviceKey::new("mallory", "mobile");
+        assert_eq!(steal.refused(), Refusal::DialogUnknown);
+        assert_eq!(
+            Scene::new().ask_as(Mover::Login { user: "mallory" }).unwrap_err(),
+            Refusal::DialogUnknown
+        );
+        assert!(Scene::new().ask_as(Mover::Login { user: "alice" }).is_ok());
+        assert!(Scene::new().ask_as(Mover::Operator).is_ok());
+    }
+
+    #[test]
+    fn a_shared_device_needs_its_user_there_and_in_time() {
+        assert!(Scene::shared("alice", at(20_000)).ask().is_ok());
+        assert_eq!(Scene::shared("alice", at(10_000)).refused(), Refusal::DialogUnknown);
+        assert_eq!(Scene::shared("bob", at(20_000)).refused(), Refusal::DialogUnknown);
+        let mut elsewhere = Scene::shared("alice", at(20_000));
+        elsewhere.unlocked.as_mut().unwrap().device = DeviceKey::new("rooms", "attic");
+        assert_eq!(elsewhere.refused(), Refusal::DialogUnknown);
+        // A proof does not help a device that is said to be personal.
+        let mut personal = Scene::shared("alice", at(20_000));
+        personal.shared = false;
+        assert_eq!(personal.refused(), Refusal::DialogUnknown);
+        // The user's own shared device is still locked without a PIN; and the owner learns that.
+        let mut own = Scene::new();
+        own.shared = true;
+        assert_eq!(own.refused(), Refusal::Locked);
+    }
+
+    #[test]
+    fn each_fact_alone_refuses() {
+        let mut same = Scene::new();
+        same.new_device = same.leg.device.clone();
+        assert_eq!(same.refused(), Refusal::AlreadyThere);
+
+        for (bar, refusal) in [
+            (Bar::Emergency, Refusal::Emergency),
+            (Bar::NoCommonMedia, Refusal::OfferUnusable),
+            (Bar::Busy, Refusal::Busy),
+        ] {
+            let mut scene = Scene::new();
+            scene.leg.bar = Some(bar);
+            assert_eq!(scene.refused(), refusal);
+            assert!(scene.ask_as(Mover::Operator).is_err());
+        }
+        let mut unanswered = Scene::new();
+        unanswered.leg.progress = Progress::Calling { since: at(0) };
+        assert_eq!(unanswered.refused(), Refusal::NoCall);
+        unanswered.leg.progress = Progress::Ringing { since: at(0) };
+        assert!(unanswered.ask().is_ok());
+
+        for until in [None, Some(at(10_000)), Some(at(0))] {
+            let old = Scene { old_until: until, ..Scene::new() };
+            let new = Scene { new_until: until, ..Scene::new() };
+            assert_eq!((old.refused(), new.refused()), (Refusal::NotRegistered, Refusal::NotRegistered));
+        }
+    }
+
+    #[test]
+    fn the_loser_of_a_race_hears_busy() {
+        let mut scene = Scene::new();
+        let won = scene.ask().unwrap();
+        scene.generation = won.generation();
+        assert_eq!(scene.refused(), Refusal::Busy);
+        scene.seen = scene.generation;
+        assert!(scene.ask().is_ok());
+    }
+
+    #[test]
+    fn the_held_off_device_neither_gets_nor_sends_the_call() {
+        let mut back = Scene::new();
+        back.hold_off(&DeviceKey::new("alice", "mobile"));
+        assert_eq!(back.refused(), Refusal::HoldOff { seconds: 30 });
+        assert_eq!(
+            back.ask_as(Mover::Login { user: "alice" }).unwrap_err(),
+            Refusal::HoldOff { seconds: 30 }
+        );
+        let mut sends = Scene::new();
+        sends.mover = DeviceKey::new("alice", "tablet");
+        sends.hold_off(&DeviceKey::new("alice", "tablet"));
+        assert_eq!(sends.refused(), Refusal::HoldOff { seconds: 30 });
+    }
+
+    #[test]
+    fn one_move_a_second() {
+        let scene = |ago: u64| Scene { last_move: Some(at(10_000 - ago)), ..Scene::new() };
+        assert_eq!(scene(0).refused(), Refusal::TooSoon { seconds: 1 });
+        assert_eq!(scene(999).refused(), Refusal::TooSoon { seconds: 1 });
+        assert!(scene(1000).ask().is_ok());
+    }
+}

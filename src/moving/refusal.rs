@@ -190,3 +190,16 @@ impl std::fmt::Display for Refusal {
 }
 
 impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waiting_helps_only_where_retry_after_says_how_long() {
+        assert_eq!(Refusal::HoldOff { seconds: 7 }.retry_after(), Some(7));
+        assert_eq!(Refusal::TooSoon { seconds: 1 }.status(), 503);
+        assert_eq!(Refusal::DialogUnknown.retry_after(), None);
+        assert_eq!(Refusal::HoldOff { seconds: 7 }.status(), 403);
+    }
+}

@@ -20,240 +20,13 @@
 //! * after `Done` one device is on the call, after a failure the old one, and none only where the user or the far
 //!   side hung up.
 
-use std::time::Duration;
+mod words;
 
-use smallvec::SmallVec;
+pub use words::{Action, Actions, Event, Limits, Need, Rollback, State, Watch, Way};
 
 use super::grant::{self, MoveGrant, Presence};
 use super::{Refusal, Trigger};
 use crate::base::Timestamp;
-
-/// How the new device comes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// It sent an INVITE with an offer; the need was found by the media plan beforehand.
-    Pull(Need),
-    /// It sent an INVITE without an offer: ours goes into the 200, its answer comes with the ACK.
-    PullOfferless,
-    /// We ring it with an offer made from the far side's description.
-    Push,
-    /// It sent an INVITE for a call that still rings at the old device.
-    Pickup,
-}
-
-/// Whether the far side must be re-INVITEd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// The anchored media can stay as it is.
-    Keep,
-    /// Other media is needed, or `re_invite = "always"`.
-    Reoffer,
-}
-
-/// What happens to a move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The snapshot is stored.
-    Stored,
-    /// The store is down, or too late.
-    StoreFailed,
-    /// Push: the new device rings.
-    NewRinging,
-    /// Push: the new device answered 200; its description is usable.
-    NewAnswered(Need),
-    /// Push: the new device's final answer is no 200, or it cannot be reached.
-    NewRefused,
-    /// Pull: our 200 was acknowledged while both devices are registered. Make it with [`Move::acknowledged`].
-    NewAcked(Need),
-    /// Pull: our 200 was acknowledged, or the pushed device answered, but a binding has run out.
-    BindingGone,
-    /// The new device's description (in its 200 or ACK) cannot be used.
-    NewUnusable,
-    /// Our 200 was never acknowledged.
-    NewUnacked,
-    /// CANCEL or BYE of the new device, or its flow broke.
-    NewGone,
-    /// The new device's first packet after the swap.
-    NewHeard,
-    /// `rollback_ms` passed: the new device sent nothing while the old one still did.
-    NewSilent,
-    /// Neither sends (hold, mute, no media here): nothing to go back for.
-    BothSilent,
-    /// The far side accepted the re-offer and an answer for the new device can be made.
-    FarAnswered,
-    /// The far side accepted, but no answer for the new device can be made from what it said.
-    FarUnusable,
-    /// The far side refused the re-offer; its session is as it was.
-    FarRefused,
-    /// The far side answered 491.
-    FarGlare,
-    /// The far side's re-INVITE timed out.
-    FarSilent,
-    /// BYE of the far side, 481, or its flow broke.
-    FarGone,
-    /// BYE of the old device (CANCEL-like endings of a ringing leg too), or its flow broke.
-    OldGone,
-    /// Pickup: the ringing device answered first.
-    OldAnswered,
-    /// The user takes it back.
-    Undo,
-    /// The deadline of the stage; comes from [`Move::handle_timeout`].
-    Late,
-}
-
-/// What the engine is to do, in order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Store the session information; then [`Event::Stored`] or [`Event::StoreFailed`].
-    StoreSnapshot,
-    /// Send INVITE to the new device (push).
-    RingNew,
-    /// Answer the new device's INVITE with 200.
-    AnswerNew,
-    /// Acknowledge the pushed device's 200.
-    AckNew,
-    /// Answer the new device's INVITE with this refusal.
-    RefuseNew(Refusal),
-    /// CANCEL our INVITE to the new device; a late 200 is reported as [`Event::NewAnswered`].
-    CancelNew,
-    /// BYE to the new device as soon as RFC 3261 15 allows, and its media port goes.
-    HangUpNew(Refusal),
-    /// Re-INVITE the far side with the new device's media, once no transaction is open there.
-    ReofferFar,
-    /// The same after the random wait of RFC 3261 14.1.
-    ReofferFarAgain,
-    /// Make the far side's session what it was: end an open re-INVITE, ACK a late 200, re-INVITE with the old media.
-    RestoreFar,
-    /// Pickup: answer the far side's INVITE; the fork is decided.
-    AnswerFar,
-    /// Let the new device hear the far side too.
-    HearBoth,
-    /// One exchange on the media thread: far and new; the old device is neither heard nor fed.
-    SwapRoute,
-    /// The reverse: far and old as before.
-    SwapBack,
-    /// Start the hold-off of the old device and store it.
-    HoldOffOld,
-    /// End that hold-off.
-    LiftHoldOff,
-    /// Ask the media thread who sends, and answer with an event as [`Watch`] says.
-    WatchMedia(Watch),
-    /// BYE to the old device (CANCEL if it rings) with `Reason: SIP;cause=200;text="Call moved to <device>"`.
-    ReleaseOld,
-    /// BYE to the old device: the call is over. (Pickup: the fork is cancelled.)
-    EndOld,
-    /// BYE to the far side: nobody is left on ours. (Pickup: the fork goes on without the one that declined.)
-    EndFar,
-    /// The new device shows the far party; watchers, events and the record learn of the move.
-    Announce,
-    /// Undo of a finished move: ring the old device as a new push.
-    PushBack,
-}
-
-/// What the media thread is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Watch {
-    /// At the swap: did the old device send until now? If not (hold, mute, no media here), and wherever the new
-    /// device is not to send, [`Event::BothSilent`] at once.
-    OldBefore,
-    /// After `rollback_ms`: [`Event::NewHeard`] where the new device was, else [`Event::NewSilent`] where the old
-    /// one still sends, else [`Event::BothSilent`]. No answer within another `rollback_ms` counts as the last.
-    NewAfter,
-}
-
-/// The actions of one step.
-pub type Actions = SmallVec<[Action; 6]>;
-
-/// What operators see.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Asked for; not granted yet.
-    Requested,
-    /// Granted; the snapshot is being stored.
-    Authorized,
-    /// The new device rings.
-    Ringing,
-    /// Media is being agreed with the far side or the new device.
-    Negotiating,
-    /// The route is exchanged; the old device waits to be released.
-    Switching,
-    /// Moved.
-    Done,
-    /// It went back.
-    RolledBack,
-    /// It did not happen.
-    Refused,
-}
-
-impl State {
-    /// The word in the API, the record and the timeline.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Requested => "requested",
-            Self::Authorized => "authorized",
-            Self::Ringing => "ringing",
-            Self::Negotiating => "negotiating",
-            Self::Switching => "switching",
-            Self::Done => "done",
-            Self::RolledBack => "rolled_back",
-            Self::Refused => "refused",
-        }
-    }
-}
-
-/// Why a swap was taken back: the `reason` of the metric.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Rollback {
-    /// The new device sent no media.
-    NewSilent,
-    /// The new device hung up before it was heard.
-    NewGone,
-    /// The user took it back.
-    Undo,
-}
-
-impl Rollback {
-    /// The word for it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NewSilent => "new_silent",
-            Self::NewGone => "new_gone",
-            Self::Undo => "undo",
-        }
-    }
-}
-
-/// How long each stage may last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// The store's answer.
-    pub store: Duration,
-    /// The pushed device's answer.
-    pub ring: Duration,
-    /// The far side's answer to a re-INVITE, waits after 491 included.
-    pub far: Duration,
-    /// The new device's ACK.
-    pub ack: Duration,
-    /// The new device's first packet.
-    pub rollback: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            store: Duration::from_secs(2),
-            ring: Duration::from_secs(30),
-            // Longer than three waits of RFC 3261 14.1 (4 s at most each), shorter than a caller's patience.
-            far: Duration::from_secs(15),
-            // RFC 3261 13.3.1.4: 64*T1.
-            ack: Duration::from_secs(32),
-            rollback: Duration::from_millis(2000),
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -333,15 +106,11 @@ impl Move {
         Self { grant, way, limits, stage: Stage::Storing, new, far: Far::Untouched, old: Old::Up, deadline }
     }
 
-    /// The event for the new device's ACK, or for a pushed device's 200: both devices must be registered at the
-    /// instant of commit too.
+    /// `event`, or [`Event::BindingGone`] where one of the devices is not registered any more. Pass what may commit
+    /// the move through it, at that instant: the new device's ACK, a pushed device's 200, the far side's answer.
     #[must_use]
-    pub fn acknowledged(&self, now: Timestamp, old: Presence, new: Presence, need: Need) -> Event {
-        match (grant::still_registered(now, old, new), self.way) {
-            (Err(_), _) => Event::BindingGone,
-            (Ok(()), Way::Push) => Event::NewAnswered(need),
-            (Ok(()), _) => Event::NewAcked(need),
-        }
+    pub fn if_registered(now: Timestamp, old: Presence, new: Presence, event: Event) -> Event {
+        grant::still_registered(now, old, new).map_or(Event::BindingGone, |()| event)
     }
 
     /// One step. An event that means nothing in a stage changes nothing and asks for nothing.
@@ -490,10 +259,15 @@ impl Move {
 
             (Stage::Done, Undo) => {
                 self.stage = Stage::Undone;
-                out.extend([Action::LiftHoldOff, Action::PushBack]);
+                if self.way != Way::Pickup {
+                    out.push(Action::LiftHoldOff);
+                }
+                out.push(Action::PushBack);
             }
             // A 200 that crossed our CANCEL.
-            (Stage::Refused(why), NewAnswered(_)) if self.new == New::Cancelled => {
+            (Stage::Refused(why), NewAnswered(_) | NewUnusable | BindingGone)
+                if self.new == New::Cancelled =>
+            {
                 self.new = New::Gone;
                 out.extend([Action::AckNew, Action::HangUpNew(why)]);
             }
@@ -514,6 +288,7 @@ impl Move {
                 }
             }
             (Stage::Storing | Stage::Answering, OldAnswered) if self.way == Way::Pickup => {
+                self.old = Old::Up;
                 self.fail(Refusal::Busy, out);
             }
             // and what ends before the swap leaves the old call as it was.
@@ -523,7 +298,7 @@ impl Move {
                 }
                 self.fail(Refusal::Cancelled, out);
             }
-            (Stage::Ringing | Stage::Negotiating { .. } | Stage::Answering, NewUnusable) => {
+            (Stage::Ringing | Stage::Answering, NewUnusable) => {
                 self.stand(out);
                 self.fail(Refusal::OfferUnusable, out);
             }
@@ -649,3 +424,6 @@ impl Move {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

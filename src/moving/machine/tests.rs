@@ -1,0 +1,593 @@
+//! Every event in every state that can be reached, against a model of the three legs; then the stories.
+//!
+//! The model knows nothing of stages. It carries out the actions, refuses those that make no sense, and after
+//! every step asks whether somebody was left alone, touched too early, or answered twice.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::*;
+use crate::moving::directory::{Direction, FarParty, LiveLeg, Progress};
+use crate::moving::grant::{Facts, Mover, Target, authorise};
+use crate::moving::hold_off::HoldOffs;
+use crate::moving::{CallKey, DeviceKey, LegKey};
+
+const WAYS: [Way; 5] =
+    [Way::Pull(Need::Keep), Way::Pull(Need::Reoffer), Way::PullOfferless, Way::Push, Way::Pickup];
+
+const EVENTS: [Event; 25] = [
+    Event::Stored,
+    Event::StoreFailed,
+    Event::NewRinging,
+    Event::NewAnswered(Need::Keep),
+    Event::NewAnswered(Need::Reoffer),
+    Event::NewRefused,
+    Event::NewAcked(Need::Keep),
+    Event::NewAcked(Need::Reoffer),
+    Event::BindingGone,
+    Event::NewUnusable,
+    Event::NewUnacked,
+    Event::NewGone,
+    Event::NewHeard,
+    Event::NewSilent,
+    Event::BothSilent,
+    Event::FarAnswered,
+    Event::FarUnusable,
+    Event::FarRefused,
+    Event::FarGlare,
+    Event::FarSilent,
+    Event::FarGone,
+    Event::OldGone,
+    Event::OldAnswered,
+    Event::Undo,
+    Event::Late,
+];
+
+fn grant() -> MoveGrant {
+    let at = Timestamp::from_micros(5_000_000);
+    let leg = LiveLeg {
+        leg: LegKey(1),
+        call: CallKey(1),
+        device: DeviceKey::new("alice", "desk"),
+        extension: None,
+        far: FarParty::default(),
+        direction: Direction::Incoming,
+        progress: Progress::Answered { at: Timestamp::ZERO },
+        bar: None,
+    };
+    let (mobile, here) = (DeviceKey::new("alice", "mobile"), Presence::until(Some(Timestamp::NEVER)));
+    authorise(&Facts {
+        now: at,
+        trigger: Trigger::StarCode,
+        mover: Mover::Device(&mobile),
+        leg: &leg,
+        new_device: &mobile,
+        target: Target::Personal,
+        old_presence: here,
+        new_presence: here,
+        hold_offs: &HoldOffs::default(),
+        seen_generation: 0,
+        generation: 0,
+        last_move: None,
+    })
+    .unwrap()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum NewLeg {
+    Nothing,
+    /// Its INVITE is unanswered.
+    Asking,
+    /// Our INVITE is unanswered.
+    Rung,
+    /// We cancelled it; the last word is its.
+    CancelSent,
+    /// It has our 200.
+    Answered,
+    /// It sent its 200, and waits for our ACK.
+    HasAnswered,
+    Stands,
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FarLeg {
+    /// As it was before the move.
+    AsBefore,
+    /// A re-offer is open.
+    Asked,
+    /// It may believe the new media.
+    Changed,
+    /// It is being brought back.
+    Restoring,
+    Gone,
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OldLeg {
+    Stands,
+    /// Pickup: it got the call.
+    Won,
+    HungUp,
+    Released,
+}
+
+/// The three legs and the route, as the world sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct World {
+    way: Way,
+    stored: bool,
+    new: NewLeg,
+    far: FarLeg,
+    old: OldLeg,
+    swapped: bool,
+    held_off: bool,
+    answers: u8,
+    offers: u8,
+    committed: bool,
+    failed_back: bool,
+    announced: bool,
+}
+
+impl World {
+    fn new(way: Way) -> Self {
+        let new = if way == Way::Push { NewLeg::Nothing } else { NewLeg::Asking };
+        Self {
+            way,
+            stored: false,
+            new,
+            far: FarLeg::AsBefore,
+            old: OldLeg::Stands,
+            swapped: false,
+            held_off: false,
+            answers: 0,
+            offers: 0,
+            committed: false,
+            failed_back: false,
+            announced: false,
+        }
+    }
+
+    /// Whether the event can happen in this world, and what it does to it.
+    fn suffer(&mut self, event: Event) -> bool {
+        use NewLeg::*;
+        match event {
+            Event::Stored => !std::mem::replace(&mut self.stored, true),
+            Event::StoreFailed => !self.stored,
+            Event::NewRinging => matches!(self.new, Rung),
+            Event::NewAnswered(_) | Event::NewUnusable | Event::BindingGone
+                if matches!(self.new, Rung | CancelSent) =>
+            {
+                self.new = HasAnswered;
+                true
+            }
+            Event::NewRefused if matches!(self.new, Rung | CancelSent) => {
+                self.new = Ended;
+                true
+            }
+            Event::NewAcked(_) | Event::BindingGone | Event::NewUnusable if self.new == Answered => {
+                self.new = Stands;
+                true
+            }
+            // In place of the far side's answer.
+            Event::BindingGone if matches!(self.new, Asking | Stands) && self.far == FarLeg::Asked => {
+                self.far = FarLeg::Changed;
+                true
+            }
+            Event::NewAnswered(_)
+            | Event::NewAcked(_)
+            | Event::NewUnusable
+            | Event::BindingGone
+            | Event::NewRefused => false,
+            Event::NewUnacked => self.new == Answered,
+            Event::NewGone => match self.new {
+                Asking => true,
+                // Before it rings, its flow may break.
+                Nothing | Rung | CancelSent | Answered | Stands => {
+                    self.new = Ended;
+                    true
+                }
+                HasAnswered | Ended => false,
+            },
+            Event::NewHeard | Event::NewSilent | Event::BothSilent => self.swapped,
+            Event::FarAnswered | Event::FarUnusable | Event::FarSilent if self.far == FarLeg::Asked => {
+                self.far = FarLeg::Changed;
+                true
+            }
+            Event::FarRefused | Event::FarGlare if self.far == FarLeg::Asked => {
+                self.far = FarLeg::AsBefore;
+                true
+            }
+            Event::FarAnswered
+            | Event::FarUnusable
+            | Event::FarSilent
+            | Event::FarRefused
+            | Event::FarGlare => false,
+            Event::FarGone if !matches!(self.far, FarLeg::Gone | FarLeg::Ended) => {
+                self.far = FarLeg::Gone;
+                true
+            }
+            Event::OldGone if matches!(self.old, OldLeg::Stands | OldLeg::Won) => {
+                self.old = OldLeg::HungUp;
+                true
+            }
+            Event::OldAnswered
+                if self.way == Way::Pickup
+                    && matches!(self.old, OldLeg::Stands | OldLeg::HungUp)
+                    && self.far == FarLeg::AsBefore
+                    && !self.swapped =>
+            {
+                self.old = OldLeg::Won;
+                true
+            }
+            Event::FarGone | Event::OldGone | Event::OldAnswered => false,
+            Event::Undo | Event::Late => true,
+        }
+    }
+
+    /// Carries an action out; what makes no sense is a failure of the machine.
+    fn carry_out(&mut self, action: Action) {
+        use Action::*;
+        let touches_nothing = matches!(action, StoreSnapshot | RefuseNew(_) | EndOld | EndFar);
+        assert!(self.stored || touches_nothing, "{action:?} before the snapshot");
+        match action {
+            StoreSnapshot => assert!(!self.stored),
+            RingNew => self.turn_new(NewLeg::Nothing, NewLeg::Rung),
+            AnswerNew => {
+                self.answers += 1;
+                self.turn_new(NewLeg::Asking, NewLeg::Answered);
+            }
+            RefuseNew(_) => {
+                self.answers += 1;
+                self.turn_new(NewLeg::Asking, NewLeg::Ended);
+            }
+            AckNew => self.turn_new(NewLeg::HasAnswered, NewLeg::Stands),
+            CancelNew => self.turn_new(NewLeg::Rung, NewLeg::CancelSent),
+            HangUpNew(_) => {
+                assert!(matches!(self.new, NewLeg::Answered | NewLeg::Stands), "hung up {:?}", self.new);
+                self.new = NewLeg::Ended;
+            }
+            ReofferFar | ReofferFarAgain => {
+                assert_eq!(self.far, FarLeg::AsBefore, "one offer at a time");
+                assert_eq!(self.offers == 0, action == ReofferFar);
+                self.offers += 1;
+                self.far = FarLeg::Asked;
+            }
+            RestoreFar => {
+                assert!(matches!(self.far, FarLeg::Asked | FarLeg::Changed), "nothing to restore");
+                self.far = FarLeg::Restoring;
+            }
+            AnswerFar => assert!(self.way == Way::Pickup && self.new == NewLeg::Stands),
+            HearBoth => assert!(matches!(self.new, NewLeg::Answered | NewLeg::Stands)),
+            SwapRoute => {
+                assert_eq!(self.new, NewLeg::Stands, "swapped before the new device stood");
+                assert!(matches!(self.far, FarLeg::AsBefore | FarLeg::Changed) && !self.swapped);
+                (self.swapped, self.committed) = (true, true);
+            }
+            SwapBack => {
+                assert!(self.swapped && self.old == OldLeg::Stands);
+                (self.swapped, self.failed_back) = (false, true);
+            }
+            HoldOffOld => {
+                assert!(self.committed && !self.held_off);
+                self.held_off = true;
+            }
+            LiftHoldOff => assert!(std::mem::take(&mut self.held_off)),
+            WatchMedia(_) => assert!(self.swapped && self.old == OldLeg::Stands),
+            ReleaseOld => {
+                assert!(self.committed && self.swapped, "old released before the swap");
+                assert_eq!(self.old, OldLeg::Stands);
+                self.old = OldLeg::Released;
+            }
+            EndOld => {
+                assert_eq!(self.far, FarLeg::Gone, "old ended while the far side is there");
+                assert!(matches!(self.old, OldLeg::Stands | OldLeg::Won));
+                self.old = OldLeg::Released;
+            }
+            EndFar => {
+                assert_eq!(self.old, OldLeg::HungUp, "far ended while the old device is there");
+                assert!(!matches!(self.far, FarLeg::Gone | FarLeg::Ended));
+                self.far = FarLeg::Ended;
+            }
+            Announce => assert!(self.swapped && !std::mem::replace(&mut self.announced, true)),
+            PushBack => assert!(self.announced && !self.held_off),
+        }
+    }
+
+    fn turn_new(&mut self, from: NewLeg, to: NewLeg) {
+        assert_eq!(self.new, from);
+        self.new = to;
+    }
+
+    /// What must hold after every step.
+    fn check(&self, moving: &Move) {
+        assert!(self.answers <= 1);
+        assert!(self.committed || self.old != OldLeg::Released || self.far == FarLeg::Gone);
+        assert!(self.offers <= MAX_GLARES);
+        let far_there = !matches!(self.far, FarLeg::Gone | FarLeg::Ended);
+        match moving.state() {
+            State::Done => {
+                assert!(self.swapped && self.announced);
+                assert!(matches!(self.old, OldLeg::Released | OldLeg::HungUp), "two devices on the call");
+                assert_eq!(self.held_off, self.way != Way::Pickup);
+                assert!(!matches!(self.far, FarLeg::Asked | FarLeg::Restoring));
+            }
+            // Undone: the call is where Done left it, and a push is on its way.
+            State::RolledBack if self.announced => {}
+            State::RolledBack => {
+                assert!(self.failed_back && !self.swapped && !self.held_off);
+                assert!(!far_there || matches!(self.old, OldLeg::Stands | OldLeg::HungUp));
+                assert_eq!(self.new, NewLeg::Ended);
+                assert!(!matches!(self.far, FarLeg::Asked | FarLeg::Changed), "far not restored");
+            }
+            State::Refused => {
+                assert!(
+                    matches!(self.new, NewLeg::Ended | NewLeg::CancelSent | NewLeg::Nothing),
+                    "the new device is left standing: {:?}",
+                    self.new
+                );
+                assert!(!matches!(self.far, FarLeg::Asked | FarLeg::Changed), "far not restored");
+            }
+            State::Authorized => assert!(!self.stored && self.offers == 0 && self.answers == 0),
+            State::Requested => panic!("a machine begins with a grant"),
+            State::Ringing | State::Negotiating => assert!(!self.swapped && !self.held_off),
+            State::Switching => assert!(self.swapped && self.held_off && self.old == OldLeg::Stands),
+        }
+        if moving.is_over() {
+            let pulled = self.way != Way::Push;
+            assert!(!pulled || self.answers == 1, "a pull without a final answer");
+            // Never nobody with a far side that waits.
+            let held = match moving.state() {
+                State::Done => true,
+                _ => self.old != OldLeg::HungUp || self.announced,
+            };
+            assert!(!far_there || held || self.failed_back, "the far side is left alone");
+            assert!(far_there || self.old != OldLeg::Stands || moving.state() != State::Refused);
+        }
+        assert_eq!(moving.poll_timeout().is_some(), !moving.is_over(), "stuck");
+    }
+}
+
+/// A machine and its world after `path`; `None` where the last event cannot happen, or the move was over before.
+fn play(way: Way, path: &[Event]) -> Option<(Move, World)> {
+    let (mut out, mut world) = (Actions::new(), World::new(way));
+    let mut now = Timestamp::from_micros(5_000_000);
+    let mut moving = Move::begin(now, grant(), way, Limits::default(), &mut out);
+    assert_eq!(out.as_slice(), [Action::StoreSnapshot]);
+    for (index, event) in path.iter().enumerate() {
+        out.clear();
+        let was_over = moving.is_over();
+        let possible = world.suffer(*event);
+        if *event == Event::Late {
+            // Nothing happens before the time, and the time always comes.
+            if let Some(at) = moving.poll_timeout() {
+                let before = moving.stage;
+                moving.handle_timeout(Timestamp::from_micros(at.as_micros() - 1), &mut out);
+                assert!(out.is_empty() && moving.stage == before);
+                now = at;
+            }
+            moving.handle_timeout(now, &mut out);
+        } else {
+            moving.handle(now, *event, &mut out);
+        }
+        if !possible {
+            assert!(out.is_empty(), "{event:?} cannot happen, and yet {out:?} after {path:?}");
+            assert_eq!(index + 1, path.len());
+            return None;
+        }
+        for action in &out {
+            world.carry_out(*action);
+        }
+        if was_over {
+            // The call has left the machine: what ends its legs now is not the machine's doing.
+            let late =
+                EVENTS[3..6].iter().chain(&[Event::BindingGone, Event::NewUnusable]).collect::<Vec<_>>();
+            assert!(out.is_empty() || *event == Event::Undo || late.contains(&event), "{path:?}: {out:?}");
+            if *event != Event::Undo && !late.contains(&event) {
+                return None;
+            }
+        }
+        world.check(&moving);
+    }
+    Some((moving, world))
+}
+
+/// All states that any string of events can reach, with a shortest way to each.
+fn reachable(way: Way) -> BTreeMap<String, Vec<Event>> {
+    let mut seen = BTreeMap::new();
+    let mut open = VecDeque::from([Vec::new()]);
+    while let Some(path) = open.pop_front() {
+        let Some((moving, world)) = play(way, &path) else { continue };
+        let state =
+            format!("{:?} {:?} {:?} {:?} {world:?}", moving.stage, moving.new, moving.far, moving.old);
+        if seen.contains_key(&state) {
+            continue;
+        }
+        open.extend(EVENTS.iter().map(|event| [path.as_slice(), &[*event]].concat()));
+        seen.insert(state, path);
+    }
+    seen
+}
+
+#[test]
+fn every_string_of_events_of_any_length_keeps_every_promise() {
+    for way in WAYS {
+        let states = reachable(way);
+        let longest = states.values().map(Vec::len).max().unwrap_or(0);
+        // Closed under all events, so longer strings add nothing; and it did go somewhere.
+        assert!(
+            states.len() > 15 && (4..24).contains(&longest),
+            "{way:?}: {} states, {longest}",
+            states.len()
+        );
+    }
+}
+
+#[test]
+fn every_string_of_five_events_again_without_the_argument_about_states() {
+    fn longer(way: Way, path: &mut Vec<Event>) -> usize {
+        let Some((moving, _)) = play(way, path) else { return 0 };
+        if path.len() == 5 || moving.is_over() {
+            return 1;
+        }
+        let mut count = 0;
+        for event in EVENTS {
+            path.push(event);
+            count += longer(way, path);
+            path.pop();
+        }
+        count
+    }
+    for way in WAYS {
+        let count = longer(way, &mut Vec::new());
+        assert!(count > 20, "{way:?}: {count}");
+    }
+}
+
+#[test]
+fn silence_ends_every_move_from_every_state() {
+    for way in WAYS {
+        for path in reachable(way).into_values() {
+            let quiet = [path.as_slice(), &[Event::Late; 6]].concat();
+            // A shorter string may have ended it already; then `play` stops there.
+            let ended = (path.len()..=quiet.len())
+                .any(|end| play(way, &quiet[..end]).is_none_or(|(m, _)| m.is_over()));
+            assert!(ended, "{path:?}");
+        }
+    }
+}
+
+fn story(way: Way, events: &[Event]) -> (Move, Vec<Action>) {
+    let (mut out, mut all) = (Actions::new(), Vec::new());
+    let mut moving = Move::begin(Timestamp::ZERO, grant(), way, Limits::default(), &mut out);
+    for event in events {
+        moving.handle(Timestamp::ZERO, *event, &mut out);
+    }
+    all.extend(out);
+    (moving, all)
+}
+
+#[test]
+fn a_pull_that_keeps_the_media() {
+    use Action::*;
+    let (moving, actions) =
+        story(Way::Pull(Need::Keep), &[Event::Stored, Event::NewAcked(Need::Keep), Event::NewHeard]);
+    assert_eq!(moving.state(), State::Done);
+    let before = Watch::OldBefore;
+    assert_eq!(
+        actions,
+        [StoreSnapshot, AnswerNew, HearBoth, SwapRoute, HoldOffOld, WatchMedia(before), ReleaseOld, Announce]
+    );
+}
+
+#[test]
+fn a_pull_that_must_ask_and_is_refused_leaves_no_trace() {
+    use Action::*;
+    let why = Refusal::FarRefused;
+    let (moving, actions) = story(Way::Pull(Need::Reoffer), &[Event::Stored, Event::FarRefused]);
+    assert_eq!((moving.state(), moving.refusal()), (State::Refused, Some(why)));
+    assert_eq!(actions, [StoreSnapshot, ReofferFar, RefuseNew(why)]);
+}
+
+#[test]
+fn a_far_side_that_never_answers_is_restored() {
+    use Action::*;
+    let (_, actions) =
+        story(Way::Pull(Need::Reoffer), &[Event::Stored, Event::FarSilent, Event::FarAnswered]);
+    assert_eq!(actions, [StoreSnapshot, ReofferFar, RefuseNew(Refusal::FarSilent), RestoreFar]);
+}
+
+#[test]
+fn glare_is_retried_and_then_given_up() {
+    let mut events = vec![Event::Stored];
+    events.extend([Event::FarGlare; 4]);
+    let (moving, actions) = story(Way::Pull(Need::Reoffer), &events);
+    assert_eq!(moving.refusal(), Some(Refusal::FarRefused));
+    assert_eq!(actions.iter().filter(|action| **action == Action::ReofferFarAgain).count(), 3);
+    assert!(!actions.contains(&Action::RestoreFar));
+}
+
+#[test]
+fn a_pushed_move_survives_the_old_devices_bye() {
+    use Action::*;
+    let (moving, actions) =
+        story(Way::Push, &[Event::Stored, Event::NewRinging, Event::OldGone, Event::NewAnswered(Need::Keep)]);
+    assert_eq!(moving.state(), State::Done);
+    assert_eq!(actions, [StoreSnapshot, RingNew, AckNew, HearBoth, SwapRoute, HoldOffOld, Announce]);
+}
+
+#[test]
+fn a_200_that_crosses_our_cancel_is_acknowledged_and_hung_up() {
+    use Action::*;
+    let (_, actions) = story(Way::Push, &[Event::Stored, Event::Undo, Event::NewAnswered(Need::Keep)]);
+    let why = Refusal::Cancelled;
+    assert_eq!(actions, [StoreSnapshot, RingNew, CancelNew, AckNew, HangUpNew(why)]);
+}
+
+#[test]
+fn a_silent_new_device_gives_the_call_back() {
+    use Action::*;
+    let swap = [Event::Stored, Event::FarAnswered, Event::NewAcked(Need::Reoffer)];
+    let (moving, actions) = story(Way::Pull(Need::Reoffer), &[&swap[..], &[Event::NewSilent]].concat());
+    assert_eq!((moving.state(), moving.rollback()), (State::RolledBack, Some(Rollback::NewSilent)));
+    assert_eq!(actions[7..], [SwapBack, LiftHoldOff, HangUpNew(Refusal::Cancelled), RestoreFar]);
+}
+
+#[test]
+fn an_answer_in_the_ack_may_need_the_far_side() {
+    use Action::*;
+    let (moving, actions) = story(
+        Way::PullOfferless,
+        &[Event::Stored, Event::NewAcked(Need::Reoffer), Event::FarAnswered, Event::BothSilent],
+    );
+    assert_eq!(moving.state(), State::Done);
+    assert_eq!(actions[..5], [StoreSnapshot, AnswerNew, HearBoth, ReofferFar, SwapRoute]);
+}
+
+#[test]
+fn a_ringing_call_is_picked_up_without_hold_off() {
+    use Action::*;
+    let (moving, actions) = story(Way::Pickup, &[Event::Stored, Event::NewAcked(Need::Keep)]);
+    assert_eq!(moving.state(), State::Done);
+    assert_eq!(actions, [StoreSnapshot, AnswerNew, AnswerFar, SwapRoute, ReleaseOld, Announce]);
+    let (lost, actions) = story(Way::Pickup, &[Event::Stored, Event::OldAnswered]);
+    assert_eq!(lost.refusal(), Some(Refusal::Busy));
+    assert_eq!(actions[2..], [HangUpNew(Refusal::Busy)]);
+}
+
+#[test]
+fn a_binding_that_runs_out_before_the_ack_stops_the_move() {
+    let (now, gone) = (Timestamp::from_micros(9), Presence::until(Some(Timestamp::from_micros(9))));
+    let here = Presence::until(Some(Timestamp::from_micros(10)));
+    let acked = Event::NewAcked(Need::Keep);
+    assert_eq!(Move::if_registered(now, here, here, acked), acked);
+    assert_eq!(Move::if_registered(now, here, gone, acked), Event::BindingGone);
+    assert_eq!(Move::if_registered(now, gone, here, acked), Event::BindingGone);
+    let (moving, actions) = story(Way::Pull(Need::Keep), &[Event::Stored, Event::BindingGone]);
+    assert_eq!(moving.refusal(), Some(Refusal::NotRegistered));
+    assert_eq!(actions.last(), Some(&Action::HangUpNew(Refusal::NotRegistered)));
+}
+
+#[test]
+fn undo_of_a_finished_move_is_a_push_back_once() {
+    use Action::*;
+    let done = [Event::Stored, Event::NewAcked(Need::Keep), Event::NewHeard, Event::Undo, Event::Undo];
+    let (moving, actions) = story(Way::Pull(Need::Keep), &done);
+    assert_eq!((moving.state(), moving.rollback()), (State::RolledBack, Some(Rollback::Undo)));
+    assert_eq!(actions[8..], [LiftHoldOff, PushBack]);
+}
+
+#[test]
+fn each_wait_has_its_own_length_and_retries_share_one() {
+    let (mut out, limits) = (Actions::new(), Limits::default());
+    let t = |seconds: u64| Timestamp::from_micros(seconds * 1_000_000);
+    let mut moving = Move::begin(t(0), grant(), Way::Pull(Need::Reoffer), limits, &mut out);
+    assert_eq!(moving.poll_timeout(), Some(t(0) + limits.store));
+    moving.handle(t(1), Event::Stored, &mut out);
+    moving.handle(t(4), Event::FarGlare, &mut out);
+    assert_eq!(moving.poll_timeout(), Some(t(1) + limits.far));
+    moving.handle(t(5), Event::FarAnswered, &mut out);
+    assert_eq!(moving.poll_timeout(), Some(t(5) + limits.ack));
+    moving.handle(t(6), Event::NewAcked(Need::Keep), &mut out);
+    assert_eq!(moving.poll_timeout(), Some(t(6) + limits.rollback));
+}
