@@ -98,6 +98,12 @@ impl Relay {
         PortId { thread: self.thread, slot }
     }
 
+    /// Whether a port is in use: configured and not released.
+    #[must_use]
+    pub fn is_open(&self, port: PortId) -> bool {
+        self.routes.get(port.slot as usize).is_some_and(|route| route.open && port.thread == self.thread)
+    }
+
     /// Sums over all ports since the start.
     #[must_use]
     pub fn totals(&self) -> &Totals {
@@ -152,11 +158,11 @@ impl Relay {
         if let Some(digit) = admitted.digit {
             out.event(MediaEvent::Dtmf { port, digit });
         }
-        self.to_sinks(slot, |relay, n| relay.forward(now, slot, n, &admitted, packet, out))
+        self.for_each_sink(slot, |relay, n| relay.forward(now, slot, n, &admitted, packet, out))
     }
 
     /// Runs `forward` for each sink of a port. The reason of the last failure is the packet's if none had it.
-    fn to_sinks(
+    fn for_each_sink(
         &mut self,
         slot: u32,
         mut forward: impl FnMut(&mut Self, usize) -> Result<(), DropReason>,
@@ -266,7 +272,7 @@ impl Relay {
         if let Some(addr) = learned {
             out.event(MediaEvent::Latched { port, addr });
         }
-        self.to_sinks(port.slot, |relay, n| {
+        self.for_each_sink(port.slot, |relay, n| {
             let from = relay.routes.get(port.slot as usize).ok_or(DropReason::Unused)?;
             let (to, route) = sink(&relay.routes, from, n)?;
             let target = route.target.ok_or(DropReason::NoRemote)?;
@@ -285,7 +291,7 @@ impl Relay {
         let route = self.routes.get_mut(slot as usize).filter(|r| r.open).ok_or(DropReason::Unused)?;
         let packets = crate::wire::rtcp::parse(bytes).map_err(|_| DropReason::NotRtcp)?;
         route.admit_rtcp(now, src, &packets)?;
-        self.to_sinks(slot, |relay, n| {
+        self.for_each_sink(slot, |relay, n| {
             let from = relay.routes.get(slot as usize).ok_or(DropReason::Unused)?;
             let (to, route) = sink(&relay.routes, from, n)?;
             if to == slot {

@@ -88,7 +88,7 @@ fn split(bytes: &[u8]) -> Result<(Packet<'_>, &[u8]), RtcpError> {
     let (mut body, next) = rest.split_at_checked(len).ok_or(RtcpError::Truncated)?;
     if first & 0x20 != 0 {
         let padding = usize::from(*body.last().ok_or(RtcpError::Padding)?);
-        if !next.is_empty() || padding == 0 || padding % 4 != 0 || padding > body.len() {
+        if !next.is_empty() || padding == 0 || !padding.is_multiple_of(4) || padding > body.len() {
             return Err(RtcpError::Padding);
         }
         body = body.get(..body.len() - padding).ok_or(RtcpError::Padding)?;
@@ -229,7 +229,7 @@ impl Writer {
         };
         let mut body = Body { rest, len: 0, count: 0, overflow: false };
         write(&mut body);
-        while body.len % 4 != 0 {
+        while !body.len.is_multiple_of(4) {
             body.byte(0);
         }
         if body.overflow {

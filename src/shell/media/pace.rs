@@ -1,0 +1,97 @@
+//! When to wake: at once while there is little to do, in small batches when there is much.
+//!
+//! What costs in a paced load is to wake, not to forward. With enough packets under way the thread sleeps a
+//! moment after each batch and lets the next one gather; a single call is never made to wait.
+
+use std::time::Duration;
+
+use crate::base::Timestamp;
+
+/// Packets that a batch should have before it is worth a wake-up.
+const BATCH: u64 = 24;
+/// Packets a second from which on collecting pays: 20 calls. Below, each packet goes at once.
+const BUSY: u64 = 2_000;
+/// Weight of the past in the estimate, in 1/8 per batch.
+const MEMORY: u64 = 7;
+
+/// The estimate of the load, and what follows from it.
+#[derive(Debug)]
+pub(super) struct Pace {
+    longest: Duration,
+    /// Packets a second.
+    rate: u64,
+    since: Timestamp,
+    packets: u64,
+}
+
+/// The rate is looked at no more often than this, so that it is not the noise of single packets.
+const WINDOW: Duration = Duration::from_millis(4);
+
+impl Pace {
+    /// Collects for at most `longest`.
+    pub(super) fn new(longest: Duration) -> Self {
+        Self { longest, rate: 0, since: Timestamp::ZERO, packets: 0 }
+    }
+
+    /// Takes note of a batch that was begun at `now`. Gives how long to let the next one gather, if at all.
+    pub(super) fn after(&mut self, now: Timestamp, packets: usize) -> Option<Duration> {
+        self.packets += packets as u64;
+        let span = now.since(self.since);
+        if span >= WINDOW {
+            let rate = self.packets * 1_000_000 / (span.as_micros() as u64).max(1);
+            // A quiet second is no load at all, whatever was before it.
+            self.rate = if span > Duration::from_secs(1) { rate } else { (self.rate * MEMORY + rate) / 8 };
+            (self.since, self.packets) = (now, 0);
+        }
+        if self.rate < BUSY {
+            return None;
+        }
+        let gather = Duration::from_micros(BATCH * 1_000_000 / self.rate);
+        Some(gather.min(self.longest)).filter(|time| !time.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `calls` of 100 packets a second each for `seconds`; gives the mean size of a batch in the last one.
+    fn run(pace: &mut Pace, calls: u64, seconds: u64) -> u64 {
+        let (mut now, mut done, mut batches, mut packets) = (1_000_000u64, 0u64, 0, 0);
+        let end = now + seconds * 1_000_000;
+        while now < end {
+            let arrived = (now - 1_000_000) * calls * 100 / 1_000_000;
+            let batch = arrived - done;
+            done = arrived;
+            if now > end - 1_000_000 {
+                batches += u64::from(batch > 0);
+                packets += batch;
+            }
+            let pause = pace.after(Timestamp::from_micros(now), batch as usize);
+            // Forwarding costs 5 µs a packet; without a pause the thread wakes for the next packet.
+            let next = 1_000_000 / (calls * 100);
+            now += batch * 5 + pause.map_or(next, |p| p.as_micros() as u64).max(1);
+        }
+        packets / batches.max(1)
+    }
+
+    #[test]
+    fn few_calls_never_wait_and_many_come_in_batches() {
+        let mut pace = Pace::new(Duration::from_millis(1));
+        assert_eq!(run(&mut pace, 10, 3), 1);
+        assert!(run(&mut pace, 200, 3) >= 15);
+        assert!(run(&mut pace, 500, 3) >= 20);
+        assert_eq!(run(&mut pace, 10, 3), 1, "and when the load is gone, no longer");
+    }
+
+    #[test]
+    fn no_pause_is_longer_than_allowed() {
+        let mut pace = Pace::new(Duration::from_micros(300));
+        for n in 1..10_000u64 {
+            let pause = pace.after(Timestamp::from_micros(n * 1000), (n % 50) as usize);
+            assert!(pause.is_none_or(|p| p <= Duration::from_micros(300)));
+        }
+        let mut never = Pace::new(Duration::ZERO);
+        assert!((1..1000u64).all(|n| never.after(Timestamp::from_micros(n * 1000), 100).is_none()));
+    }
+}
