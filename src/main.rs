@@ -1,3 +1,10 @@
-//! The `segue` binary: hands over to the command line of the shell.
+//! The `segue` binary. It says what is missing until there is a node to run.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eprintln!(
+        "segue: this tree has no node to run yet: the engine that joins its parts is not finished (see README.md)"
+    );
+    ExitCode::from(2)
+}

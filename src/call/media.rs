@@ -356,7 +356,7 @@ impl Core {
             let Some(port) = port_at(&found.ports, end.line) else { continue };
             let ingress = self.ingress(found.dialog.flow.peer, &end);
             self.media.push(MediaCommand::Configure { port, ingress });
-            let voice = end.accepts.iter().find_map(|format| voice_of(format));
+            let voice = end.accepts.iter().find_map(voice_of);
             match (service, voice) {
                 (Service::Tone, Some(voice)) if end.hears() => {
                     self.media.push(MediaCommand::Play { port, sound: Sound::Tone(TONE_HZ), voice });

@@ -281,7 +281,7 @@ impl Directory {
             Select::Device(name) => legs.iter().copied().find(|leg| leg.device.device() == &**name),
             Select::Extension(number) => {
                 let own = |leg: &&LiveLeg| leg.extension.as_deref() == Some(&**number);
-                let far = |leg: &&LiveLeg| &*leg.far.number == &**number;
+                let far = |leg: &&LiveLeg| *leg.far.number == **number;
                 let found = legs.iter().copied().find(far);
                 found.or_else(|| legs.iter().copied().find(own))
             }

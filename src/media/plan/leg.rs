@@ -141,7 +141,6 @@ impl LegMedia {
     ///
     /// # Errors
     /// [`Refusal::OutOfTurn`] if we never offered. The leg is unchanged then.
-    #[expect(clippy::needless_pass_by_value, reason = "taken as an offer is: a description is used once")]
     pub fn receive_answer(&mut self, answer: Description) -> Result<(), Refusal> {
         let ours = match (&self.open, &self.agreed) {
             (Some(Open::Sent(offer)), _) => offer.clone(),

@@ -149,7 +149,6 @@ impl Move {
     }
 
     /// The grant it rests on: which call, legs, devices.
-    #[must_use]
     pub fn grant(&self) -> &MoveGrant {
         &self.grant
     }
