@@ -286,7 +286,7 @@ fn root() -> PathBuf {
 
 fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
-    for folder in ["src", "tests", "benches"] {
+    for folder in ["src", "tests", "benches", "examples"] {
         walk(&root().join(folder), &mut paths);
     }
     paths.sort();
