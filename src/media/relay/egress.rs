@@ -83,9 +83,9 @@ impl Egress {
         self.started.then_some(self.last_at)
     }
 
-    /// Whole packet times that passed in `micros` beyond the one that is due.
+    /// Whole packet times in `micros`, less the one that lies between any two packets.
     pub(super) fn packets_in(&self, micros: u64) -> u32 {
-        let packets = (micros + self.frame / 2) / self.frame.max(1);
+        let packets = micros / self.frame.max(1);
         u32::try_from(packets.saturating_sub(1)).unwrap_or(u32::MAX)
     }
 

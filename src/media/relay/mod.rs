@@ -229,6 +229,8 @@ impl Relay {
         let mut header = admitted.header;
         header.payload_type = payload_type;
         (header.sequence, header.timestamp, header.marker) = (place.sequence, place.timestamp, place.marker);
+        // With the marker bit these would look like RTCP (RFC 5761 4).
+        header.marker &= !(64..=95).contains(&payload_type);
         header.ssrc = route.egress.ssrc();
         header.write(packet);
         self.emit(to, target, packet, usize::from(header.payload_end - header.payload_at), out)

@@ -6,6 +6,8 @@
 mod pace;
 mod ports;
 mod sys;
+#[cfg(test)]
+mod tests;
 mod thread;
 
 use std::io;

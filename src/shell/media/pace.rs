@@ -55,33 +55,39 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// Runs `calls` of 100 packets a second each for `seconds`; gives the mean size of a batch in the last one.
-    fn run(pace: &mut Pace, calls: u64, seconds: u64) -> u64 {
-        let (mut now, mut done, mut batches, mut packets) = (1_000_000u64, 0u64, 0, 0);
-        let end = now + seconds * 1_000_000;
-        while now < end {
-            let arrived = (now - 1_000_000) * calls * 100 / 1_000_000;
-            let batch = arrived - done;
-            done = arrived;
-            if now > end - 1_000_000 {
-                batches += u64::from(batch > 0);
-                packets += batch;
+    struct Load {
+        pace: Pace,
+        now: u64,
+    }
+
+    impl Load {
+        /// Runs `calls` of 100 packets a second each for 3 seconds; gives the mean size of a batch in the last one.
+        fn run(&mut self, calls: u64) -> u64 {
+            let (start, mut done, mut batches, mut packets) = (self.now, 0u64, 0, 0);
+            while self.now < start + 3_000_000 {
+                let arrived = (self.now - start) * calls * 100 / 1_000_000;
+                let batch = arrived - done;
+                done = arrived;
+                if self.now > start + 2_000_000 {
+                    batches += u64::from(batch > 0);
+                    packets += batch;
+                }
+                let pause = self.pace.after(Timestamp::from_micros(self.now), batch as usize);
+                // Forwarding costs 5 µs a packet; without a pause the thread wakes for the next packet.
+                let next = 1_000_000 / (calls * 100);
+                self.now += batch * 5 + pause.map_or(next, |p| p.as_micros() as u64).max(1);
             }
-            let pause = pace.after(Timestamp::from_micros(now), batch as usize);
-            // Forwarding costs 5 µs a packet; without a pause the thread wakes for the next packet.
-            let next = 1_000_000 / (calls * 100);
-            now += batch * 5 + pause.map_or(next, |p| p.as_micros() as u64).max(1);
+            packets / batches.max(1)
         }
-        packets / batches.max(1)
     }
 
     #[test]
     fn few_calls_never_wait_and_many_come_in_batches() {
-        let mut pace = Pace::new(Duration::from_millis(1));
-        assert_eq!(run(&mut pace, 10, 3), 1);
-        assert!(run(&mut pace, 200, 3) >= 15);
-        assert!(run(&mut pace, 500, 3) >= 20);
-        assert_eq!(run(&mut pace, 10, 3), 1, "and when the load is gone, no longer");
+        let mut load = Load { pace: Pace::new(Duration::from_millis(1)), now: 1_000_000 };
+        assert_eq!(load.run(10), 1);
+        assert!(load.run(200) >= 15);
+        assert!(load.run(500) >= 20);
+        assert_eq!(load.run(10), 1, "and when the load is gone, no longer");
     }
 
     #[test]

@@ -16,8 +16,10 @@ use super::{Events, MediaTotals};
 use crate::base::{Random, Timestamp};
 use crate::media::relay::{Component, MAX_PACKET, MediaCommand, MediaEvent, Outlet, PortPair, Relay};
 
-/// The token of the waker; sockets have `slot * 2 + component`.
+/// The token of the waker, which no socket has.
 const WAKER: u64 = u64::MAX;
+/// Packets that are received before the first of them is sent on.
+const BATCH: usize = 32;
 /// Sums are published this often.
 const PUBLISH: Duration = Duration::from_millis(100);
 /// What waits in a socket that is taken into use again is thrown away, at most so many packets.
@@ -53,11 +55,48 @@ pub(super) struct Sockets {
     events: Arc<Events>,
 }
 
+impl Sockets {
+    fn socket(&self, slot: u32, component: Component) -> Option<&UdpSocket> {
+        let [rtp, rtcp] = self.pairs.get(slot as usize)?;
+        Some(if component == Component::Rtp { rtp } else { rtcp })
+    }
+}
+
+/// The token of a socket: `slot * 2`, and 1 more for RTCP.
+fn from_token(token: u64) -> (u32, Component) {
+    ((token >> 1) as u32, if token & 1 == 0 { Component::Rtp } else { Component::Rtcp })
+}
+
+/// Packets under way between two sockets.
+struct Batch {
+    packets: Vec<Packet>,
+    len: usize,
+}
+
+struct Packet {
+    bytes: [u8; MAX_PACKET + 1],
+    len: usize,
+    src: SocketAddr,
+    slot: u32,
+    component: Component,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        let packet = || Packet {
+            bytes: [0; MAX_PACKET + 1],
+            len: 0,
+            src: SocketAddr::from(([0, 0, 0, 0], 0)),
+            slot: 0,
+            component: Component::Rtp,
+        };
+        Self { packets: std::iter::repeat_with(packet).take(BATCH).collect(), len: 0 }
+    }
+}
+
 impl Outlet for Sockets {
     fn send(&mut self, slot: u32, component: Component, to: SocketAddr, packet: &[u8]) -> bool {
-        let Some([rtp, rtcp]) = self.pairs.get(slot as usize) else { return false };
-        let socket = if component == Component::Rtp { rtp } else { rtcp };
-        socket.send_to(packet, to).is_ok()
+        self.socket(slot, component).is_some_and(|socket| socket.send_to(packet, to).is_ok())
     }
 
     fn event(&mut self, event: MediaEvent) {
@@ -99,7 +138,7 @@ impl MediaThread {
     /// Serves until told to stop.
     pub(super) fn run(mut self) {
         let mut ready = Ready::default();
-        let mut buffer = [0u8; MAX_PACKET + 1];
+        let mut batch = Batch::default();
         while !self.shared.stop.load(Ordering::Acquire) {
             let now = self.now();
             let timeout = self.timeout(now);
@@ -110,16 +149,9 @@ impl MediaThread {
             let now = self.now();
             let (mut next, mut packets) = (0, 0);
             while next < ready.len() {
-                // A fault of ours while a packet is handled costs the port that it came in on, not the thread.
-                let round = AssertUnwindSafe(|| {
-                    while let Some(token) = ready.token(next) {
-                        next += 1;
-                        packets += usize::from(self.serve(now, token, &mut buffer));
-                    }
-                });
-                if catch_unwind(round).is_err() {
-                    self.fault(ready.token(next.wrapping_sub(1)));
-                }
+                self.receive(now, &ready, &mut next, &mut batch);
+                packets += batch.len;
+                self.forward(now, &mut batch);
             }
             if catch_unwind(AssertUnwindSafe(|| self.relay.handle_timeout(now, &mut self.sockets))).is_err() {
                 self.fault(None);
@@ -133,28 +165,57 @@ impl MediaThread {
         self.commands(self.now());
     }
 
+    /// Takes one packet each from the sockets that are ready, until the batch is full.
+    fn receive(&mut self, now: Timestamp, ready: &Ready, next: &mut usize, batch: &mut Batch) {
+        batch.len = 0;
+        while let Some(token) = ready.token(*next) {
+            if token == WAKER {
+                // What was received before the command is forwarded before it.
+                if batch.len > 0 {
+                    return;
+                }
+                self.shared.waker.clear();
+                self.shared.woken.store(false, Ordering::Release);
+                self.commands(now);
+                *next += 1;
+                continue;
+            }
+            let Some(packet) = batch.packets.get_mut(batch.len) else { return };
+            *next += 1;
+            let (slot, component) = from_token(token);
+            let Some(socket) = self.sockets.socket(slot, component) else { continue };
+            // A longer packet is cut to one byte more than the relay takes, and refused there.
+            if let Ok((len, src)) = socket.recv_from(&mut packet.bytes) {
+                (packet.len, packet.src, packet.slot, packet.component) = (len, src, slot, component);
+                batch.len += 1;
+            }
+        }
+    }
+
+    /// Sends on what was received.
+    fn forward(&mut self, now: Timestamp, batch: &mut Batch) {
+        let mut next = 0;
+        while next < batch.len {
+            // A fault of ours while a packet is handled costs the port that it came in on, not the thread.
+            let round = AssertUnwindSafe(|| {
+                while let Some(packet) = batch.packets.get_mut(next).filter(|_| next < batch.len) {
+                    next += 1;
+                    let Some(bytes) = packet.bytes.get_mut(..packet.len) else { continue };
+                    let (slot, component) = (packet.slot, packet.component);
+                    self.relay.handle_packet(now, slot, component, packet.src, bytes, &mut self.sockets);
+                }
+            });
+            if catch_unwind(round).is_err() {
+                let slot = batch.packets.get(next.wrapping_sub(1)).map(|packet| packet.slot);
+                self.fault(slot);
+            }
+        }
+    }
+
     fn timeout(&self, now: Timestamp) -> Option<Duration> {
         let publish = self.unpublished.then_some(self.published + PUBLISH);
         let next = [self.relay.poll_timeout(), publish].into_iter().flatten().min();
         next.map(|at| at.since(now))
-    }
-
-    /// Takes one packet of a socket, or all commands. True for a packet.
-    fn serve(&mut self, now: Timestamp, token: u64, buffer: &mut [u8]) -> bool {
-        if token == WAKER {
-            self.shared.waker.clear();
-            self.shared.woken.store(false, Ordering::Release);
-            self.commands(now);
-            return false;
-        }
-        let (slot, odd) = ((token >> 1) as u32, token & 1 == 1);
-        let Some([rtp, rtcp]) = self.sockets.pairs.get(slot as usize) else { return false };
-        let (socket, component) = if odd { (rtcp, Component::Rtcp) } else { (rtp, Component::Rtp) };
-        // A longer packet is cut to one byte more than the relay takes, and refused there.
-        let Ok((len, src)) = socket.recv_from(buffer) else { return false };
-        let Some(packet) = buffer.get_mut(..len) else { return false };
-        self.relay.handle_packet(now, slot, component, src, packet, &mut self.sockets);
-        true
     }
 
     fn commands(&mut self, now: Timestamp) {
@@ -212,10 +273,10 @@ impl MediaThread {
         }
     }
 
-    fn fault(&mut self, token: Option<u64>) {
+    fn fault(&mut self, slot: Option<u32>) {
         tracing::error!(thread = self.thread, "a fault in the media path; the port is out of service");
-        if let Some(token) = token.filter(|token| *token != WAKER) {
-            self.relay.fail((token >> 1) as u32, &mut self.sockets);
+        if let Some(slot) = slot {
+            self.relay.fail(slot, &mut self.sockets);
         }
     }
 

@@ -1,0 +1,228 @@
+//! Media threads over real sockets on loopback.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::media::relay::{Ingress, PortPair, Sink};
+use crate::wire::rtp::Header;
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Fixture {
+    media: MediaThreads,
+    events: Receiver<MediaEvent>,
+}
+
+impl Fixture {
+    fn new(change: impl FnOnce(&mut MediaSettings)) -> Self {
+        let (sender, events) = mpsc::channel();
+        let mut settings = MediaSettings::new(20_000..=59_999, Instant::now(), [1; 32]);
+        change(&mut settings);
+        let media = MediaThreads::start(&settings, move |event| {
+            let _ = sender.send(event);
+        });
+        Self { media: media.unwrap(), events }
+    }
+
+    fn open(&self, thread: u8, count: u16) -> Vec<PortPair> {
+        self.media.send(MediaCommand::OpenPorts { thread, address: LOOPBACK, count });
+        match self.events.recv_timeout(PATIENCE).unwrap() {
+            MediaEvent::PortsOpened { pairs, .. } => pairs,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn phone(&self, pair: PortPair) -> Phone {
+        let socket = UdpSocket::bind((LOOPBACK, 0)).unwrap();
+        let ingress = Ingress::audio(Some(socket.local_addr().unwrap()), Some(LOOPBACK));
+        self.media.send(MediaCommand::Configure { port: pair.id, ingress });
+        Phone { socket, to: SocketAddr::new(LOOPBACK, pair.rtp), pair, sent: 0 }
+    }
+
+    fn sinks(&self, from: &Phone, to: &[&Phone]) {
+        let sinks = to.iter().map(|phone| Sink::plain(phone.pair.id)).collect();
+        self.media.send(MediaCommand::SetSinks { port: from.pair.id, sinks });
+    }
+
+    /// Until the engine's commands so far were carried out.
+    fn settle(&self, phone: &Phone) -> crate::media::relay::PortStats {
+        self.media.send(MediaCommand::Report { port: phone.pair.id });
+        loop {
+            match self.events.recv_timeout(PATIENCE).unwrap() {
+                MediaEvent::Stats { port, stats } if port == phone.pair.id => return *stats,
+                _ => {}
+            }
+        }
+    }
+}
+
+struct Phone {
+    socket: UdpSocket,
+    to: SocketAddr,
+    pair: PortPair,
+    sent: u32,
+}
+
+impl Phone {
+    fn send(&mut self) {
+        let slot = self.pair.id.slot;
+        let header = Header {
+            marker: false,
+            payload_type: 0,
+            sequence: (self.sent as u16).wrapping_add(65_500),
+            timestamp: self.sent.wrapping_mul(160).wrapping_add(99_999 * slot),
+            ssrc: 0x0a0a_0000 + slot,
+            payload_at: 0,
+            payload_end: 0,
+        };
+        let mut packet = [slot as u8; 172];
+        header.write_new(&mut packet);
+        self.socket.send_to(&packet, self.to).unwrap();
+        self.sent += 1;
+    }
+
+    /// The next packet within `wait`: when it came, its header, who spoke.
+    fn hear(&self, wait: Duration) -> Option<(Instant, Header, u8)> {
+        self.socket.set_read_timeout(Some(wait.max(Duration::from_micros(1)))).unwrap();
+        let mut buffer = [0; 2048];
+        let len = self.socket.recv(&mut buffer).ok()?;
+        Some((Instant::now(), Header::parse(&buffer[..len]).unwrap(), buffer[100]))
+    }
+}
+
+#[test]
+fn a_move_over_real_sockets_is_one_stream_for_the_far_side() {
+    let fixture = Fixture::new(|_| {});
+    let pairs = fixture.open(0, 3);
+    let [mut far, mut old, mut new] = [0, 1, 2].map(|n| fixture.phone(pairs[n]));
+    fixture.sinks(&far, &[&old, &new]);
+    fixture.sinks(&old, &[&far]);
+    fixture.settle(&far);
+
+    // Both devices send every 20 ms, 10 ms apart; the far side waits for packets in between.
+    let start = Instant::now();
+    let mut heard = Vec::new();
+    for step in 0..100u32 {
+        match step % 2 {
+            0 => {
+                old.send();
+                far.send();
+            }
+            _ => new.send(),
+        }
+        if step == 50 {
+            let (to_far, to_new) = (Sink::plain(far.pair.id), Sink::plain(new.pair.id));
+            let ids = [far.pair.id, old.pair.id, new.pair.id];
+            let [far, old, new] = ids;
+            fixture.media.send(MediaCommand::Swap { far, old, new, to_far, to_new });
+        }
+        let next = start + Duration::from_millis(10) * (step + 1);
+        while let Some(wait) = next.checked_duration_since(Instant::now()).filter(|w| !w.is_zero()) {
+            heard.extend(far.hear(wait));
+        }
+    }
+    assert!(heard.len() >= 48, "{}", heard.len());
+    let switch = heard.iter().position(|(_, _, who)| u32::from(*who) == new.pair.id.slot).unwrap();
+    assert!(heard.iter().skip(switch).all(|(_, _, who)| u32::from(*who) == new.pair.id.slot));
+    for pair in heard.windows(2) {
+        let ((at_a, a, _), (at_b, b, _)) = (pair[0], pair[1]);
+        assert_eq!(b.ssrc, a.ssrc);
+        assert_eq!(b.sequence, a.sequence.wrapping_add(1));
+        let step = b.timestamp.wrapping_sub(a.timestamp);
+        let passed = (at_b - at_a).as_micros() as u32 * 8 / 1000;
+        // The scheduler of a loaded machine delays packets; it does not change what their clock says.
+        assert!((1..=320).contains(&step) || step <= passed + 160, "step {step}, passed {passed}");
+    }
+    let gap = fixture.events.try_iter().find_map(|event| match event {
+        MediaEvent::Swapped { gap_us, .. } => Some(gap_us),
+        _ => None,
+    });
+    assert!(gap.is_some_and(|gap| gap <= 40_000), "{gap:?}");
+    let stats = fixture.settle(&old);
+    assert!(stats.dropped(DropReason::Moved) >= 20);
+    let mut to_old = 0;
+    while old.hear(Duration::from_millis(1)).is_some() {
+        to_old += 1;
+    }
+    assert!((25..=27).contains(&to_old), "nothing after the swap: {to_old}");
+}
+
+#[test]
+fn a_port_that_is_used_again_gives_nothing_of_what_came_before() {
+    let fixture = Fixture::new(|_| {});
+    let pairs = fixture.open(0, 2);
+    let [mut a, b] = [0, 1].map(|n| fixture.phone(pairs[n]));
+    fixture.sinks(&a, &[&b]);
+    fixture.settle(&a);
+    a.send();
+    assert!(b.hear(PATIENCE).is_some());
+    fixture.media.send(MediaCommand::Release { port: pairs[0].id });
+    assert_eq!(fixture.settle(&b).sent, 1);
+    a.send();
+    fixture.settle(&b);
+    let mut again = fixture.phone(pairs[0]);
+    fixture.sinks(&again, &[&b]);
+    assert_eq!(fixture.settle(&again).received, 0);
+    again.send();
+    assert!(b.hear(PATIENCE).is_some());
+}
+
+#[test]
+fn threads_have_ports_of_their_own_and_end_when_told() {
+    let fixture = Fixture::new(|settings| settings.threads = 3);
+    let ports: Vec<u16> = (0..3).flat_map(|n| fixture.open(n, 4)).map(|pair| pair.rtp).collect();
+    let mut distinct = ports.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    assert_eq!((distinct.len(), fixture.media.threads()), (12, 3));
+    fixture.media.send(MediaCommand::OpenPorts { thread: 9, address: LOOPBACK, count: 1 });
+    fixture.media.shutdown();
+    assert!(fixture.events.try_iter().next().is_none());
+    assert!(UdpSocket::bind((LOOPBACK, ports[0])).is_ok(), "the ports are free again");
+}
+
+#[test]
+fn ports_that_cannot_be_opened_are_told_in_words() {
+    let fixture = Fixture::new(|settings| settings.ports = 40_001..=40_002);
+    fixture.media.send(MediaCommand::OpenPorts { thread: 0, address: LOOPBACK, count: 1 });
+    match fixture.events.recv_timeout(PATIENCE).unwrap() {
+        MediaEvent::PortsFailed { error, .. } => assert!(error.contains("40001-40002"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_loaded_thread_loses_nothing_and_counts_everything() {
+    let fixture = Fixture::new(|_| {});
+    let pairs = fixture.open(0, 40);
+    let mut phones: Vec<Phone> = pairs.iter().map(|pair| fixture.phone(*pair)).collect();
+    for pair in phones.chunks(2) {
+        fixture.sinks(&pair[0], &[&pair[1]]);
+        fixture.sinks(&pair[1], &[&pair[0]]);
+    }
+    fixture.settle(&phones[0]);
+    const ROUNDS: usize = 100;
+    for _ in 0..ROUNDS {
+        phones.iter_mut().for_each(Phone::send);
+        // The last phone's packet is through before the next round begins.
+        assert!(phones[38].hear(PATIENCE).is_some());
+    }
+    let all: u64 = (0..phones.len()).map(|n| fixture.settle(&phones[n]).received).sum();
+    assert_eq!(all, 40 * ROUNDS as u64);
+    for phone in phones.iter().take(38) {
+        let mut last = None;
+        for _ in 0..ROUNDS {
+            let (_, header, _) = phone.hear(PATIENCE).unwrap();
+            assert!(last.is_none_or(|last: u16| header.sequence == last.wrapping_add(1)));
+            last = Some(header.sequence);
+        }
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while fixture.media.totals().sent != 40 * ROUNDS as u64 {
+        assert!(Instant::now() < deadline, "{:?}", fixture.media.totals());
+        std::thread::yield_now();
+    }
+}
