@@ -1,10 +1,13 @@
-//! The `segue` binary. It says what is missing until there is a node to run.
+//! The `segue` binary: hands over to the command line of the shell.
 
 use std::process::ExitCode;
 
+use segue::shell::cli::{self, Programs};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
-    eprintln!(
-        "segue: this tree has no node to run yet: the engine that joins its parts is not finished (see README.md)"
-    );
-    ExitCode::from(2)
+    // There is no node to run until the engine that joins the parts is finished; the command line says so.
+    cli::run(&Programs { serve: None, demo: None })
 }

@@ -1,0 +1,200 @@
+//! The first start: a configuration with two users of two devices each, whose passwords are printed once.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::failure::Failure;
+use super::secrets::{ha1, login_hash, make_password, make_pin};
+
+/// The domain: a name that nobody owns. Phones may use any address of the machine instead.
+const DOMAIN: &str = "segue.local";
+/// Name of the data directory, beside the file.
+const DATA_DIR: &str = "segue-data";
+/// Name, display name, extension.
+const USERS: [(&str, &str, &str); 2] = [("alice", "Alice", "1001"), ("bob", "Bob", "1002")];
+/// What each of them has.
+const DEVICES: [&str; 2] = ["desk", "mobile"];
+/// Tried in this order; the first that is free on every address is taken.
+const PORTS: [u16; 4] = [5060, 5070, 5080, 5090];
+
+/// Writes the file and its data directory, and tells how to use them.
+pub(super) fn make(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
+    let address = first_address();
+    let addresses: Vec<IpAddr> = [IpAddr::from(Ipv4Addr::LOCALHOST)].into_iter().chain(address).collect();
+    let sample = Sample::new(&addresses, free_port(&addresses))?;
+    let beside = path.parent().unwrap_or(Path::new(""));
+    let data_dir = beside.join(DATA_DIR);
+    let cannot = |what: &Path, error: std::io::Error| {
+        Failure::configuration(format!("cannot make {}: {error}", what.display()))
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&data_dir)
+        .map_err(|error| cannot(&data_dir, error))?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| cannot(path, error))?;
+    file.write_all(sample.file.as_bytes()).map_err(|error| cannot(path, error))?;
+    writeln!(out, "Made {} and {}.\n", path.display(), data_dir.display())?;
+    write!(out, "{}", *sample.told)?;
+    Ok(out.flush()?)
+}
+
+/// What is written, and what is told once.
+struct Sample {
+    file: String,
+    told: Zeroizing<String>,
+}
+
+impl Sample {
+    fn new(addresses: &[IpAddr], port: u16) -> Result<Self, Failure> {
+        let mut file = head(addresses, port);
+        let mut told = Zeroizing::new(String::from(
+            "user   extension  device  username      password             (shown once)\n",
+        ));
+        let mut logins = Zeroizing::new(String::new());
+        for (name, display, extension) in USERS {
+            let (login, pin) = (make_password()?, make_pin()?);
+            let _ = write!(
+                file,
+                "\n[[user]]\nname = \"{name}\"\ndisplay = \"{display}\"\nextension = \"{extension}\"\n\
+                 login = \"{}\"\npin = \"{}\"\n",
+                login_hash(&login)?.0,
+                login_hash(&pin)?.0
+            );
+            let _ = writeln!(logins, "{name:<6} API login {}  PIN {}", *login, *pin);
+            for device in DEVICES {
+                let (username, password) = (format!("{name}-{device}"), make_password()?);
+                let ha1 = ha1(&username, DOMAIN, &password);
+                let text =
+                    |hash: Option<crate::engine::command::Secret>| hash.map(|h| h.0).unwrap_or_default();
+                let _ = write!(
+                    file,
+                    "  [[user.device]]\n  id = \"{device}\"\n  auth_user = \"{username}\"\n  \
+                     ha1 = {{ md5 = \"{}\", sha256 = \"{}\" }}\n",
+                    text(ha1.md5),
+                    text(ha1.sha256)
+                );
+                let _ = writeln!(told, "{name:<6} {extension:<10} {device:<7} {username:<13} {}", *password);
+            }
+        }
+        let server = addresses.last().copied().unwrap_or(Ipv4Addr::LOCALHOST.into());
+        let server = SocketAddr::new(server, port);
+        let _ = write!(
+            told,
+            "{}\nSet a softphone to server {server} with username and password of one line, user name the first\n\
+             column. Dial *43 to hear yourself, *44 for a tone, 1002 from alice to call bob. While alice talks on the\n\
+             desk, dial *11 on the mobile: the call comes over, and the desk is held off for 30 seconds.\n\n",
+            *logins
+        );
+        Ok(Self { file, told })
+    }
+}
+
+fn head(addresses: &[IpAddr], port: u16) -> String {
+    let mut text = String::from(
+        "# Made by `segue serve` on its first start. Passwords are not in here, only their hashes:\n\
+         # `segue hash` makes others.\n",
+    );
+    let names = addresses.iter().map(|address| format!("\"{address}\"")).collect::<Vec<_>>().join(", ");
+    let _ = write!(
+        text,
+        "[node]\nid = \"edge1\"\ndomain = \"{DOMAIN}\"\naliases = [{names}]\ndata_dir = \"{DATA_DIR}\"\n"
+    );
+    for address in addresses {
+        for transport in ["udp", "tcp"] {
+            let _ =
+                write!(text, "\n[[listen]]\nuri = \"{transport}://{}\"\n", SocketAddr::new(*address, port));
+        }
+    }
+    text += "\n[http]\nbind = \"127.0.0.1:8080\"\n\n[media]\naddress = \"0.0.0.0\"\n";
+    if let Some(address) = addresses.iter().rfind(|address| !address.is_loopback()) {
+        let _ = writeln!(text, "advertise = \"{address}\"");
+    }
+    text += "\n[test]\necho = \"*43\"\ntone = \"*44\"\n";
+    text
+}
+
+/// The address from which this machine would speak to the world. Nothing is sent.
+fn first_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    // RFC 5737 documentation address: routed as any other, answered by none.
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified() && !address.is_loopback()).then_some(address)
+}
+
+fn free_port(addresses: &[IpAddr]) -> u16 {
+    let is_free = |port: &&u16| addresses.iter().all(|address| UdpSocket::bind((*address, **port)).is_ok());
+    PORTS.iter().find(is_free).copied().unwrap_or(PORTS[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::config::Source;
+    use crate::shell::password::{Outcome, Passwords, Settings};
+
+    fn resolve(text: &str) -> crate::config::Resolved {
+        let source = Source {
+            path: Path::new("/x/segue.toml"),
+            text,
+            variables: &[],
+            hostname: "host",
+            read: &|_| Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
+        };
+        source.resolve().unwrap_or_else(|errors| panic!("{errors}\n{text}"))
+    }
+
+    #[tokio::test]
+    async fn the_file_is_one_that_serves_and_the_passwords_told_are_those_in_it() {
+        let addresses = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([192, 0, 2, 7])];
+        let sample = Sample::new(&addresses, 5060).unwrap();
+        let resolved = resolve(&sample.file);
+        assert_eq!(resolved.listens.len(), 4);
+        assert_eq!(resolved.accounts.len(), 2);
+        let echo = resolved.moving.codes.echo.as_deref();
+        assert_eq!((echo, resolved.moving.codes.tone.as_deref()), (Some("*43"), Some("*44")));
+        for account in &resolved.accounts {
+            for device in &account.devices {
+                let line = sample.told.lines().find(|line| line.contains(&*device.auth_user)).unwrap();
+                let password = line.split_whitespace().last().unwrap();
+                let expected = crate::sip::digest::Ha1s::from_password(&device.auth_user, DOMAIN, password);
+                assert_eq!((device.ha1.md5, device.ha1.sha256), (expected.md5, expected.sha256));
+                assert!(!sample.file.contains(password));
+            }
+        }
+        let line = sample.told.lines().find(|line| line.starts_with("alice  API login")).unwrap();
+        let login = line.split_whitespace().nth(3).unwrap();
+        let hash = resolved.accounts[0].login.as_ref().unwrap().as_str();
+        let passwords = Passwords::start(Settings::default()).unwrap();
+        let outcome = passwords.verify(Zeroizing::new(login.into()), Some(hash.into())).await;
+        assert_eq!(outcome, Outcome::Accepted);
+    }
+
+    #[test]
+    fn it_is_written_for_its_owner_alone_and_never_over_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segue.toml");
+        let mut out = Vec::new();
+        make(&path, &mut out).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&dir.path().join(DATA_DIR))), (0o600, 0o700));
+        assert!(String::from_utf8(out).unwrap().contains("*43"));
+        let before = fs::read_to_string(&path).unwrap();
+        assert!(make(&path, &mut Vec::new()).is_err());
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+    }
+}

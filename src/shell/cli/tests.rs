@@ -1,0 +1,195 @@
+//! The command line against a control socket and the little world of `control::testing`.
+
+use clap::Parser as _;
+
+use super::options::{Cli, Verb};
+use super::*;
+use crate::engine::command::{AccountChange, Asked, Command, Reply};
+use crate::shell::control::ControlSocket;
+use crate::shell::control::testing::{Node, answer};
+
+struct World {
+    dir: tempfile::TempDir,
+    node: Node,
+    _serving: tokio::task::JoinHandle<()>,
+}
+
+impl World {
+    async fn start() -> Self {
+        Self::with_node(Node::start()).await
+    }
+
+    async fn with_node(node: Node) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = ControlSocket::open(dir.path()).await.unwrap();
+        let serving = tokio::spawn(socket.serve(node.handle.clone()));
+        Self { dir, node, _serving: serving }
+    }
+
+    /// Output, or exit code and message.
+    async fn run(&self, arguments: &str) -> Result<String, (u8, String)> {
+        let cli = Cli::try_parse_from(std::iter::once("segue").chain(arguments.split(' '))).unwrap();
+        let mut out = Vec::new();
+        let data_dir = self.dir.path().to_owned();
+        match ask(&data_dir, cli.output, cli.verb.unwrap(), &mut out).await {
+            Ok(()) => Ok(String::from_utf8(out).unwrap()),
+            Err(failure) => Err((failure.code(), failure.to_string())),
+        }
+    }
+
+    fn last_change(&self) -> AccountChange {
+        match self.node.asked.lock().unwrap().last().map(|(_, Asked { command, .. })| command.clone()) {
+            Some(Command::ChangeAccount(change)) => change,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_arguments_are_consistent() {
+    use clap::CommandFactory as _;
+    Cli::command().debug_assert();
+    assert!(Cli::try_parse_from(["segue"]).unwrap().verb.is_none());
+    assert!(matches!(
+        Cli::try_parse_from(["segue", "serve"]).unwrap().verb,
+        Some(Verb::Serve { init: false })
+    ));
+    for bad in [
+        "calls show",
+        "hash --user x",
+        "move",
+        "frobnicate",
+        "-o xml status",
+        "user pin a --remove --generate",
+    ] {
+        let arguments = std::iter::once("segue").chain(bad.split(' '));
+        assert_eq!(Cli::try_parse_from(arguments).unwrap_err().exit_code(), 2, "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn lists_print_as_table_json_and_csv() {
+    let world = World::start().await;
+    let table = world.run("calls").await.unwrap();
+    let line = table.lines().nth(1).unwrap();
+    assert!(line.starts_with("01  answered  alice  bob  internal   1970-01-01T00:00:00.005Z"), "{table}");
+    let json: serde_json::Value = serde_json::from_str(&world.run("-o json calls").await.unwrap()).unwrap();
+    assert_eq!(json[0]["legs"][1]["device"], "desk");
+    let csv = world.run("registrations -o csv").await.unwrap();
+    assert!(
+        csv.starts_with("user,device,transport,address,expires_s,user_agent,contact\r\nalice,desk,udp,"),
+        "{csv}"
+    );
+    assert!(world.run("status").await.unwrap().contains("pbx.test"));
+    assert!(world.run("user list").await.unwrap().contains("1001"));
+    assert!(world.run("user devices alice").await.unwrap().contains("alice*desk"));
+}
+
+#[tokio::test]
+async fn one_command_prints_the_timeline_of_a_move() {
+    let world = World::start().await;
+    let text = world.run("moves show 02").await.unwrap();
+    assert!(
+        text.contains("requested by alice (http)") && text.contains("42.000 ms  route swapped"),
+        "{text}"
+    );
+    let list = world.run("moves --limit 1").await.unwrap();
+    assert_eq!(list.lines().count(), 2, "{list}");
+    assert!(list.contains("03"), "the newest comes first: {list}");
+}
+
+#[tokio::test]
+async fn a_move_waits_for_its_outcome_and_says_it_by_the_exit_code() {
+    let world = World::start().await;
+    let text = world.run("move alice --to mobile").await.unwrap();
+    assert!(text.contains("done") && text.contains("19.5"), "{text}");
+    let (code, text) = world.run("move alice --to held").await.unwrap_err();
+    assert_eq!(
+        (code, text.as_str()),
+        (5, "Call was moved away from this device (hold_off); try again in 17 s")
+    );
+    assert_eq!(world.run("move bob").await.unwrap_err().0, 4);
+    assert_eq!(world.run("calls hangup 01").await.unwrap(), "The call is being ended.\n");
+    assert_eq!(world.run("calls hangup 77").await.unwrap_err().0, 4);
+}
+
+#[tokio::test]
+async fn a_move_that_rolls_back_fails() {
+    use crate::engine::view::{MoveState, MoveView};
+    let polls = std::sync::atomic::AtomicUsize::new(0);
+    let world = World::with_node(Node::with_workers(1, move |_, asked| {
+        let view = |state, reason: Option<&str>| {
+            let view = crate::shell::control::testing::moved("02");
+            Reply::Move(Box::new(MoveView { state, reason: reason.map(str::to_owned), ..view }))
+        };
+        match &asked.command {
+            Command::StartMove(_) => view(MoveState::Ringing, None),
+            Command::ShowMove { .. } if polls.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 2 => {
+                view(MoveState::Switching, None)
+            }
+            Command::ShowMove { .. } => view(MoveState::RolledBack, Some("new_silent")),
+            _ => answer(asked),
+        }
+    }))
+    .await;
+    let (code, text) = world.run("move alice").await.unwrap_err();
+    assert_eq!((code, text.as_str()), (5, "the call was not moved: new_silent"));
+    assert!(world.run("move alice --wait 0").await.unwrap().contains("ringing"));
+}
+
+#[tokio::test]
+async fn accounts_are_changed_by_hashes_and_what_was_made_is_shown_once() {
+    let world = World::start().await;
+    let text = world
+        .run("user add carol --display Carol --device desk --device lobby:shared --generate")
+        .await
+        .unwrap();
+    let AccountChange::Add(user) = world.last_change() else { panic!() };
+    assert_eq!((&*user.name, user.devices.len()), ("carol", 2));
+    assert!(user.login.as_ref().unwrap().0.starts_with("$argon2id$"));
+    for device in &user.devices {
+        let line = text.lines().find(|line| line.starts_with(&*device.auth_user)).unwrap();
+        let password = line.split_whitespace().last().unwrap();
+        assert_eq!(device.ha1, secrets::ha1(&device.auth_user, "pbx.test", password));
+    }
+    assert!(text.lines().any(|line| line.starts_with("login")), "{text}");
+
+    let (code, text) = world.run("user add alice --generate").await.unwrap_err();
+    assert_eq!(code, 5, "{text}");
+    world.run("user passwd alice --device desk --generate").await.unwrap();
+    assert!(matches!(world.last_change(), AccountChange::SetDevicePassword { .. }));
+    assert_eq!(world.run("user passwd alice --device none --generate").await.unwrap_err().0, 4);
+    world.run("user pin alice --generate").await.unwrap();
+    assert!(matches!(world.last_change(), AccountChange::SetPin { pin: Some(_), .. }));
+    world.run("user pin alice --remove").await.unwrap();
+    assert!(matches!(world.last_change(), AccountChange::SetPin { pin: None, .. }));
+    assert_eq!(world.run("user add x --device a:loud --generate").await.unwrap_err().0, 2);
+}
+
+#[tokio::test]
+async fn without_a_node_it_says_how_to_start_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().to_owned();
+    let failure = ask(&data_dir, output::Format::Table, Verb::Status, &mut Vec::new()).await.unwrap_err();
+    assert_eq!(failure.code(), 3);
+    assert!(failure.to_string().contains("segue serve"), "{failure}");
+}
+
+#[test]
+fn a_configuration_is_made_only_where_asked_for_and_none_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("segue.toml");
+    let place = options::Place { config: Some(path.clone()), data_dir: None };
+    let failure = configuration::for_serving(&place, Make::OnTerminal, &mut Vec::new()).unwrap_err();
+    assert_eq!(failure.code(), 6, "a file that was named and is not there is a fault, not a first start");
+    assert!(!path.exists());
+    let (made, resolved) = configuration::for_serving(&place, Make::Always, &mut Vec::new()).unwrap();
+    assert_eq!((made, resolved.node.data_dir), (path.clone(), dir.path().join("segue-data")));
+    let before = std::fs::read(&path).unwrap();
+    configuration::for_serving(&place, Make::Always, &mut Vec::new()).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+    assert_eq!(configuration::data_dir(&place).unwrap(), dir.path().join("segue-data"));
+    std::fs::write(&path, "[nod]\n").unwrap();
+    let failure = configuration::load(&place).unwrap_err();
+    assert!(failure.code() == 6 && failure.to_string().contains("segue.toml:1"), "{failure}");
+}
