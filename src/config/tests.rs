@@ -1,1 +1,3 @@
+//! Configurations whole: what resolves to what, and which fault is found where.
+
 
