@@ -1,3 +1,1 @@
 //! Configurations whole: what resolves to what, and which fault is found where.
-
-
