@@ -3,7 +3,7 @@
 //! The library is layered, low to high: [`base`], [`wire`], [`sip`], [`registrar`], [`media`], [`call`],
 //! [`moving`], [`engine`], [`config`], `shell`. A layer may use those before it in this list and never
 //! those after it; `tests/tidy.rs` holds that. Everything but `shell` is sans-IO: time, randomness, storage
-//! and sockets are inputs and outputs of [`engine::Engine`].
+//! and sockets are inputs and outputs: see [`engine::Input`] and [`engine::Output`].
 
 pub mod base;
 pub mod call;

@@ -12,7 +12,7 @@ pub struct Format {
 }
 
 /// A codec as two descriptions can agree on it: encoding name, clock rate, channels, and those `fmtp` parameters that
-/// make two formats of one name incompatible ([`DISTINCTIONS`]). Everything else in `fmtp` is a preference of its
+/// make two formats of one name incompatible (`DISTINCTIONS`). Everything else in `fmtp` is a preference of its
 /// author.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Codec {
