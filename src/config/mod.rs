@@ -57,8 +57,13 @@ impl Source<'_> {
             None
         } else {
             let mut tree = tree::Tree::parse(self.text, &file, &mut faults);
-            tree.overlay(self.variables, &mut faults);
-            sections::read(tree, self, &mut faults)
+            // What stands behind a broken line is not what was meant: nothing more to say about it.
+            if faults.0.is_empty() {
+                tree.overlay(self.variables, &mut faults);
+                sections::read(tree, self, &mut faults)
+            } else {
+                None
+            }
         };
         match resolved {
             Some(resolved) if faults.0.is_empty() => Ok(resolved),

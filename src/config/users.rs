@@ -17,13 +17,12 @@ pub(super) fn read(root: &mut Section<'_>, source: &Source<'_>, auth: &Auth) -> 
     let mut known = Accounts::default();
     root.each("user", |section| {
         let (place, path) = (section.place.clone(), section.path.clone());
-        let faults_before = section.faults.0.len();
         let Some((account, section)) = user(section, source, auth) else { return };
-        // Names, extensions and digest identities are unique in the node; the accounts themselves say so.
-        let sound = section.faults.0.len() == faults_before;
-        if let Err(error) = known.put(account.clone())
-            && sound
-        {
+        // Names, extensions and digest identities are unique in the node: the accounts themselves say so.
+        if let Some(twin) = all.iter().find(|other| other.value.name == account.name) {
+            let why = format!("name `{}` is already used by {}", account.name, twin.key);
+            section.faults.add(&place, path.clone(), why);
+        } else if let Err(error) = known.put(account.clone()) {
             section.faults.add(&place, path.clone(), error.to_string());
         }
         section.finish();
