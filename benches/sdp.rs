@@ -38,14 +38,14 @@ fn leg(id: u64) -> LegMedia {
     LegMedia::new(id, "198.51.100.1".parse().unwrap())
 }
 
-#[divan::bench(args = NAMES)]
+#[divan::bench(args = NAMES, sample_size = 200)]
 fn parse(bencher: Bencher<'_, '_>, name: &str) {
     let text = text(name);
     bencher.bench(|| Sdp::parse(text.clone(), &Limits::default()).unwrap());
 }
 
 /// Parse, screen, and write the offer for the other leg: the target is 2 µs.
-#[divan::bench(args = NAMES)]
+#[divan::bench(args = NAMES, sample_size = 200)]
 fn parse_and_pass_offer(bencher: Bencher<'_, '_>, name: &str) {
     let (screen, text) = (screen(), text(name));
     bencher.with_inputs(|| (leg(1), leg(2), Pairing::default())).bench_values(
@@ -57,7 +57,7 @@ fn parse_and_pass_offer(bencher: Bencher<'_, '_>, name: &str) {
 }
 
 /// The whole media part of setting up a call: offer, answer, and the routes.
-#[divan::bench(args = NAMES)]
+#[divan::bench(args = NAMES, sample_size = 200)]
 fn set_up_call(bencher: Bencher<'_, '_>, name: &str) {
     let (screen, text) = (screen(), text(name));
     bencher.with_inputs(|| (leg(1), leg(2), Pairing::default())).bench_values(
@@ -73,7 +73,7 @@ fn set_up_call(bencher: Bencher<'_, '_>, name: &str) {
 }
 
 /// A new device pulls: verdict, its answer, and the new routes.
-#[divan::bench(args = NAMES)]
+#[divan::bench(args = NAMES, sample_size = 200)]
 fn pull(bencher: Bencher<'_, '_>, name: &str) {
     let (screen, text) = (screen(), text(name));
     let ports = |line: usize| Some(20000 + 2 * line as u16);

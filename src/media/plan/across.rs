@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::agreed::{Side, is_carried, read};
 use super::compose::{self, Section};
-use super::exchange::is_carried;
 use super::formats::{Formats, counterpart, formats};
-use super::leg::{MAX_LINES, Open};
-use super::{LegMedia, Offerer, Pairing, PayloadHistory, Refusal};
+use super::leg::{MAX_LINES, Offer, Open};
+use super::{LegMedia, Pairing, PayloadHistory, Refusal};
 use crate::media::codec::Format;
-use crate::wire::sdp::{Direction, Kind, Limits, Media, Sdp, SdpWriter};
+use crate::wire::sdp::{Direction, Kind, Media, Sdp, SdpWriter};
 
 /// The offer of `from` (its open offer) as an offer to `to`.
 ///
@@ -37,8 +37,7 @@ pub fn offer_across(
     slots.resize_with(to.lines.len(), || None);
     for (line, slot) in next.pairs(from, to) {
         let Some(media) = source.medium(line).filter(is_carried) else { continue };
-        let known = from.lines.get(line).map_or(&[][..], PayloadHistory::used);
-        let formats = formats(&media, known);
+        let formats = formats(&media, from.lines.get(line).map_or(&[], PayloadHistory::used));
         set(&mut slots, slot, Slot { source: media, formats, extra: &[], direction: media.direction() });
     }
     if slots.is_empty() {
@@ -65,33 +64,30 @@ pub fn answer_across(
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
     pairing.check(from, to)?;
-    let exchange = from.exchange()?;
-    let offer = offer_of(to)?;
+    let agreed = from.agreed()?;
+    let source = read(&agreed.theirs)?;
+    let offer = to.offer_to_answer()?;
     let pick = |line: usize| {
-        let line = pairing.partner(to, line, from)?;
-        let source = exchange.theirs.medium(line).filter(|_| exchange.is_active(line))?;
-        let (theirs, ours) = (exchange.their_formats(line), exchange.our_formats(line));
-        let is_agreed = |format: &Format| ours.iter().any(|known| known.codec == format.codec);
-        let formats = theirs.into_iter().filter(is_agreed).collect();
-        Some(Slot { source, formats, extra: &[], direction: exchange.direction(line) })
+        let line = pairing.partner(to, line, from).filter(|line| agreed.is_active(*line))?;
+        let (formats, direction) = (agreed.acceptable(line), agreed.direction(line));
+        Some(Slot { source: source.medium(line)?, formats, extra: &[], direction })
     };
-    let content = answer_content(to, &offer, &exchange.theirs, pick, ports)?;
-    Ok(to.answer(&content, &offer))
+    let (content, lines) = answer_content(to, &offer, &source, pick, ports)?;
+    Ok(to.answer(&content, lines, offer))
 }
 
 /// Our own last description as the answer to a refresh.
 pub(super) fn answer_again(leg: &mut LegMedia) -> Result<Bytes, Refusal> {
-    let exchange = leg.exchange()?;
-    let offer = offer_of(leg)?;
+    let agreed = leg.agreed()?;
+    let source = read(&agreed.ours)?;
+    let offer = leg.offer_to_answer()?;
     let pick = |line: usize| {
-        let source = exchange.ours.medium(line)?;
-        let formats = exchange.our_formats(line);
-        Some(Slot { source, formats, extra: &[], direction: exchange.our_direction(line) })
+        let (formats, direction) = (agreed.our_formats(line).to_vec(), agreed.our_direction(line));
+        Some(Slot { source: source.medium(line)?, formats, extra: &[], direction })
     };
-    let port = |line: usize| exchange.ours.medium(line).map(|media| media.port());
-    let content = answer_content(leg, &offer, &exchange.ours, pick, port)?;
-    drop(exchange);
-    Ok(leg.answer(&content, &offer))
+    let port = |line: usize| source.medium(line).map(|media| media.port());
+    let (content, lines) = answer_content(leg, &offer, &source, pick, port)?;
+    Ok(leg.answer(&content, lines, offer))
 }
 
 /// What one m-line of ours is made from.
@@ -128,32 +124,22 @@ pub(super) fn write_offer(
     let mut writer = SdpWriter::with_capacity(source.bytes().len() + compose::SLACK);
     compose::session(&mut writer, source, to.ours.address());
     let (mut wanted, mut granted) = (0, 0);
+    let mut lines = Vec::with_capacity(slots.len());
     for (index, (slot, history)) in slots.iter().zip(&mut to.lines).enumerate() {
         let like = last.as_ref().and_then(|last| last.medium(index));
         let Some(slot) = slot else {
             compose::disabled(&mut writer, like);
+            lines.push(Side::DISABLED);
             continue;
         };
         wanted += 1;
         let Some(port) = ports(index) else {
             compose::disabled(&mut writer, like.or(Some(slot.source)));
+            lines.push(Side::DISABLED);
             continue;
         };
         granted += 1;
-        let both: Formats = slot.formats.iter().chain(slot.extra).copied().collect();
-        let numbers = history.assign(&both);
-        let (copied, own) = numbers.split_at(slot.formats.len().min(numbers.len()));
-        let renumbered = |format: &Format, here: &Option<u8>| {
-            here.map(|number| (format.number, Format { number, ..*format }))
-        };
-        let pairs: SmallVec<[(u8, Format); 8]> =
-            slot.formats.iter().zip(copied).filter_map(|(format, here)| renumbered(format, here)).collect();
-        let extra: Formats = slot
-            .extra
-            .iter()
-            .zip(own)
-            .filter_map(|(format, here)| here.map(|number| Format { number, ..*format }))
-            .collect();
+        let (pairs, extra) = renumbered(history, slot);
         // A line of a dialog keeps its profile.
         let protocol =
             like.filter(|media| media.protocol().is_plain_rtp()).unwrap_or(slot.source).protocol_name();
@@ -171,40 +157,64 @@ pub(super) fn write_offer(
                 direction: slot.direction,
             },
         );
+        let formats = pairs.iter().map(|(_, here)| *here).chain(extra).collect();
+        lines.push(Side { carries: true, formats, direction: slot.direction });
     }
     if wanted > 0 && granted == 0 {
         to.lines.truncate(before);
         return Err(Refusal::OutOfPorts);
     }
-    Ok(to.offer(&writer.finish()))
+    Ok(to.offer(&writer.finish(), lines))
 }
+
+/// The formats of a slot under the numbers of a dialog: those of its source with their numbers there, and our own.
+fn renumbered(history: &mut PayloadHistory, slot: &Slot<'_>) -> (Pairs, Formats) {
+    let both: Formats = slot.formats.iter().chain(slot.extra).copied().collect();
+    let (mut pairs, mut extra) = (Pairs::new(), Formats::new());
+    for (index, (format, number)) in both.iter().zip(history.assign(&both)).enumerate() {
+        let Some(number) = number else { continue };
+        let here = Format { number, ..*format };
+        if index < slot.formats.len() {
+            pairs.push((format.number, here));
+        } else {
+            extra.push(here);
+        }
+    }
+    (pairs, extra)
+}
+
+/// Numbers of a source, and what they become.
+type Pairs = SmallVec<[(u8, Format); 8]>;
 
 /// Everything after the `o=` line of an answer to `offer`, made from what `pick` gives for each of its m-lines.
 fn answer_content<'a>(
     to: &LegMedia,
-    offer: &Sdp,
+    offer: &Offer,
     source: &'a Sdp,
     mut pick: impl FnMut(usize) -> Option<Slot<'a>>,
     mut ports: impl FnMut(usize) -> Option<u16>,
-) -> Result<Bytes, Refusal> {
+) -> Result<(Bytes, Vec<Side>), Refusal> {
     let mut writer = SdpWriter::with_capacity(source.bytes().len() + compose::SLACK);
     compose::session(&mut writer, source, to.ours.address());
+    let mut lines = Vec::with_capacity(offer.lines.len());
     let (mut granted, mut why_not) = (false, None);
-    for (index, offered) in offer.media().enumerate() {
-        let slot = pick(index).filter(|slot| is_carried(&offered) && is_carried(&slot.source));
+    for (index, (offered, theirs)) in offer.sdp.media().zip(&offer.lines).enumerate() {
+        let slot = pick(index).filter(|slot| theirs.side.carries && is_carried(&slot.source));
         let Some(slot) = slot else {
             compose::disabled(&mut writer, Some(offered));
+            lines.push(Side::DISABLED);
             continue;
         };
-        let known = to.lines.get(index).map_or(&[][..], PayloadHistory::used);
-        let pairs = shared(&slot.formats, &formats(&offered, known), offered.kind());
+        let pairs = shared(&slot.formats, &theirs.side.formats, theirs.kind);
         let port = if pairs.is_empty() { None } else { ports(index).filter(|port| *port != 0) };
         let Some(port) = port else {
             why_not = Some(if pairs.is_empty() { Refusal::NoCommonCodec } else { Refusal::OutOfPorts });
             compose::disabled(&mut writer, Some(offered));
+            lines.push(Side::DISABLED);
             continue;
         };
         granted = true;
+        let direction = slot.direction.and(theirs.side.direction.mirrored());
         compose::section(
             &mut writer,
             &Section {
@@ -216,20 +226,22 @@ fn answer_content<'a>(
                 formats: &pairs,
                 codecs: &slot.formats,
                 extra: &[],
-                direction: slot.direction.and(offered.direction().mirrored()),
+                direction,
             },
         );
+        let formats = pairs.iter().map(|(_, here)| *here).collect();
+        lines.push(Side { carries: true, formats, direction });
     }
     match why_not {
         Some(refusal) if !granted => Err(refusal),
-        _ => Ok(writer.finish()),
+        _ => Ok((writer.finish(), lines)),
     }
 }
 
 /// Formats of `source` that `offered` has too, as (number there, format in the offer), in the order of `source`. Empty
 /// if no one of them could carry the stream.
-fn shared(source: &[Format], offered: &[Format], kind: Kind) -> SmallVec<[(u8, Format); 8]> {
-    let mut pairs: SmallVec<[(u8, Format); 8]> = SmallVec::new();
+fn shared(source: &[Format], offered: &[Format], kind: Kind) -> Pairs {
+    let mut pairs = Pairs::new();
     let mut carries = false;
     for format in source {
         let Some(here) = counterpart(*format, offered) else { continue };
@@ -242,17 +254,6 @@ fn shared(source: &[Format], offered: &[Format], kind: Kind) -> SmallVec<[(u8, F
         pairs.clear();
     }
     pairs
-}
-
-/// The offer that `leg` has to answer: the open one, or the last one (its answer is being repeated).
-fn offer_of(leg: &LegMedia) -> Result<Sdp, Refusal> {
-    match (&leg.open, &leg.agreed) {
-        (Some(Open::Received(offer)), _) => Ok(offer.sdp().clone()),
-        (None, Some(agreed)) if agreed.offerer == Offerer::Them => {
-            Ok(Sdp::parse(agreed.theirs.clone(), &Limits::NONE)?)
-        }
-        _ => Err(Refusal::OutOfTurn),
-    }
 }
 
 /// The pairing with the lines of `source` that no line of `to` carries yet: each takes a line that ended (RFC 3264 8.1),

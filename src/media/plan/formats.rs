@@ -6,12 +6,11 @@ use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Attribute, Media, words};
 
 /// Formats in their author's order of preference, each number once.
-pub(super) type Formats = SmallVec<[Format; 8]>;
+pub(super) type Formats = Vec<Format>;
 
 /// The formats of `media`. A number that is neither mapped nor static (some phones leave the `a=rtpmap` out when they
 /// answer) means what `known` says, or nothing that we could name.
 pub(super) fn formats(media: &Media<'_>, known: &[Format]) -> Formats {
-    let mut found = Formats::new();
     let mut pending: SmallVec<[(u8, Option<Codec>); 8]> = SmallVec::new();
     for number in media.payload_numbers() {
         if !pending.iter().any(|(seen, _)| *seen == number) {
@@ -34,14 +33,14 @@ pub(super) fn formats(media: &Media<'_>, known: &[Format]) -> Formats {
             }
         }
     }
-    for (number, codec) in pending {
+    let name = |(number, codec): (u8, Option<Codec>)| {
         let codec = codec
             .or_else(|| codec_of(known, number))
             .or_else(|| Codec::of_static(number))
             .unwrap_or_else(|| Codec::unexplained(number));
-        found.push(Format { number, codec });
-    }
-    found
+        Format { number, codec }
+    };
+    pending.into_iter().map(name).collect()
 }
 
 /// The formats of an answer to `offer`: a number of the offer means what it meant there, even if the answer's `a=fmtp`

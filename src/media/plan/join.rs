@@ -4,10 +4,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::across::{Slot, Slots, set, write_offer};
-use super::exchange::{Exchange, is_carried};
-use super::formats::{Formats, codec_of, formats};
+use super::agreed::{Agreed, Theirs, is_carried, read};
+use super::formats::Formats;
 use super::leg::{MAX_LINES, Open};
-use super::{Description, LegMedia, Pairing, PayloadHistory, Refusal};
+use super::{LegMedia, Pairing, Refusal};
 use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Direction, Kind, Sdp};
 
@@ -69,20 +69,20 @@ impl Join {
 /// [`Refusal::NoCommonCodec`] if the new device has no audio that could be offered to the far side (488 to it),
 /// [`Refusal::OutOfTurn`] if one of the legs has nothing to join.
 pub fn join(far: &LegMedia, new: &LegMedia, sending: Option<u8>, hold: Hold) -> Result<Join, Refusal> {
-    let there = far.exchange()?;
+    let there = far.agreed()?;
     let device = Device::read(new)?;
     let mut pairing = Pairing::of(far, new);
     let mut why: Option<Why> = None;
     for line in (0..there.len()).filter(|line| there.is_active(*line)) {
-        let kind = there.theirs.medium(line).map(|media| media.kind());
+        let kind = there.kind(line);
         let is_counterpart = |candidate: &usize| {
             device.is_active(*candidate)
-                && device.sdp().medium(*candidate).map(|media| media.kind()) == kind
+                && device.kind(*candidate) == kind
                 && pairing.partner(new, *candidate, far).is_none()
                 && (kind != Some(Kind::Audio)
                     || device.formats(*candidate).iter().any(|f| f.codec.is_primary()))
         };
-        let Some(partner) = (0..device.sdp().media().len()).find(is_counterpart) else {
+        let Some(partner) = (0..device.len()).find(is_counterpart) else {
             why = why.or(Some(Why::Stream));
             continue;
         };
@@ -95,8 +95,7 @@ pub fn join(far: &LegMedia, new: &LegMedia, sending: Option<u8>, hold: Hold) -> 
             why = why.or(Some(Why::Direction));
         }
     }
-    let is_audio =
-        |(line, _): &(usize, usize)| there.theirs.medium(*line).is_some_and(|m| m.kind() == Kind::Audio);
+    let is_audio = |(line, _): &(usize, usize)| there.kind(*line) == Some(Kind::Audio);
     let has_audio = (0..there.len()).any(|line| there.is_active(line) && is_audio(&(line, 0)));
     if pairing.is_empty() || (has_audio && !pairing.pairs(far, new).any(|pair| is_audio(&pair))) {
         return Err(Refusal::NoCommonCodec);
@@ -123,20 +122,24 @@ pub fn reoffer(
 ) -> Result<Bytes, Refusal> {
     far.expect_idle()?;
     pairing.check(new, far)?;
-    let there = far.exchange()?;
+    let there = far.agreed()?;
     let device = Device::read(new)?;
+    let offer = device.sdp()?;
     let mut slots = Slots::new();
     slots.resize_with(far.lines.len(), || None);
     for (partner, line) in pairing.pairs(new, far) {
-        let Some(source) = device.sdp().medium(partner).filter(is_carried) else { continue };
+        let Some(source) = offer.medium(partner).filter(is_carried) else { continue };
         let direction = wanted(&there, line, device.wish(partner), hold);
-        set(&mut slots, line, Slot { source, formats: device.formats(partner), extra: &[], direction });
+        set(
+            &mut slots,
+            line,
+            Slot { source, formats: device.formats(partner).to_vec(), extra: &[], direction },
+        );
     }
     if slots.iter().all(Option::is_none) {
         return Err(Refusal::NoUsableMedia);
     }
-    drop(there);
-    write_offer(far, device.sdp(), &slots, ports)
+    write_offer(far, &offer, &slots, ports)
 }
 
 /// Ladder: push, `segue ── INVITE, offer ──► new`; pull by an INVITE without offer, `200, offer`; PIN prompt whose
@@ -153,14 +156,15 @@ pub fn offer_far(
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
     new.expect_idle()?;
-    let there = far.exchange()?;
+    let there = far.agreed()?;
+    let theirs = read(&there.theirs)?;
     let last = new.ours.last_sdp();
     let kind_at = |slot: usize| last.as_ref().and_then(|last| last.medium(slot)).map(|media| media.kind());
     let extras: SmallVec<[Formats; 2]> = (0..there.len()).map(|line| own_codecs(&there, line)).collect();
     let mut slots = Slots::new();
     slots.resize_with(new.lines.len(), || None);
     for (line, extra) in extras.iter().enumerate().filter(|(line, _)| there.is_active(*line)) {
-        let Some(source) = there.theirs.medium(line) else { continue };
+        let Some(source) = theirs.medium(line) else { continue };
         let is_free = |slot: &usize| {
             slots.get(*slot).is_some_and(Option::is_none) && kind_at(*slot) == Some(source.kind())
         };
@@ -168,7 +172,7 @@ pub fn offer_far(
         if slot >= MAX_LINES {
             return Err(Refusal::TooManyLines);
         }
-        let mut formats = there.their_formats(line);
+        let mut formats = there.their_formats(line).to_vec();
         if let Some(codec) = codec_in_use(&there, line, sending)
             && let Some(first) = formats.iter().position(|format| format.codec == codec)
         {
@@ -180,77 +184,91 @@ pub fn offer_far(
     if slots.iter().all(Option::is_none) {
         return Err(Refusal::NoUsableMedia);
     }
-    write_offer(new, &there.theirs, &slots, ports)
+    write_offer(new, &theirs, &slots, ports)
 }
 
 /// The new device as it stands: with an offer of its own, or in an exchange that is finished.
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack, once per move")]
-enum Device<'a> {
-    Offering { leg: &'a LegMedia, offer: &'a Description },
-    Talking(Exchange<'a>),
+struct Device<'a> {
+    leg: &'a LegMedia,
+    lines: Vec<Candidate>,
+}
+
+/// One m-line of the new device.
+struct Candidate {
+    is_active: bool,
+    kind: Kind,
+    /// What can be chosen from without asking the device again, under its own numbers.
+    formats: Formats,
+    /// What the device would do if it were let.
+    wish: Direction,
 }
 
 impl<'a> Device<'a> {
     fn read(leg: &'a LegMedia) -> Result<Self, Refusal> {
-        match &leg.open {
-            Some(Open::Received(offer)) => Ok(Self::Offering { leg, offer }),
-            Some(Open::Sent(_)) => Err(Refusal::OutOfTurn),
-            None => leg.exchange().map(Self::Talking),
-        }
+        let lines = match &leg.open {
+            Some(Open::Received(offer)) => Theirs::of_offer(offer.sdp(), &leg.lines)
+                .into_iter()
+                .map(|Theirs { side, kind, .. }| Candidate {
+                    is_active: side.carries,
+                    kind,
+                    formats: side.formats,
+                    wish: side.direction,
+                })
+                .collect(),
+            Some(Open::Sent { .. }) => return Err(Refusal::OutOfTurn),
+            None => {
+                let agreed = leg.agreed()?;
+                let candidate = |line: usize| {
+                    Some(Candidate {
+                        is_active: agreed.is_active(line),
+                        kind: agreed.kind(line)?,
+                        formats: agreed.acceptable(line),
+                        wish: agreed.their_wish(line),
+                    })
+                };
+                (0..agreed.len()).filter_map(candidate).collect()
+            }
+        };
+        Ok(Self { leg, lines })
     }
 
-    fn sdp(&self) -> &Sdp {
-        match self {
-            Self::Offering { offer, .. } => offer.sdp(),
-            Self::Talking(exchange) => &exchange.theirs,
-        }
+    fn sdp(&self) -> Result<Sdp, Refusal> {
+        read(self.leg.theirs().ok_or(Refusal::OutOfTurn)?)
+    }
+
+    fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    fn kind(&self, line: usize) -> Option<Kind> {
+        self.lines.get(line).map(|line| line.kind)
     }
 
     fn is_active(&self, line: usize) -> bool {
-        match self {
-            Self::Offering { offer, .. } => offer.sdp().medium(line).is_some_and(|media| is_carried(&media)),
-            Self::Talking(exchange) => exchange.is_active(line),
-        }
+        self.lines.get(line).is_some_and(|line| line.is_active)
     }
 
-    /// What can be chosen from without asking the device again, under its own numbers.
-    fn formats(&self, line: usize) -> Formats {
-        match self {
-            Self::Offering { leg, offer } => {
-                let known = leg.lines.get(line).map_or(&[][..], PayloadHistory::used);
-                offer.sdp().medium(line).map(|media| formats(&media, known)).unwrap_or_default()
-            }
-            Self::Talking(exchange) => {
-                let ours = exchange.our_formats(line);
-                let is_agreed = |format: &Format| ours.iter().any(|known| known.codec == format.codec);
-                exchange.their_formats(line).into_iter().filter(is_agreed).collect()
-            }
-        }
+    fn formats(&self, line: usize) -> &[Format] {
+        self.lines.get(line).map_or(&[], |line| &line.formats)
     }
 
-    /// What the device would do if it were let.
     fn wish(&self, line: usize) -> Direction {
-        match self {
-            Self::Offering { offer, .. } => {
-                offer.sdp().medium(line).map_or(Direction::Inactive, |media| media.direction())
-            }
-            Self::Talking(exchange) => exchange.their_wish(line),
-        }
+        self.lines.get(line).map_or(Direction::Inactive, |line| line.wish)
     }
 }
 
 /// The codec that the far side sends: what the relay saw, else the first of the agreed ones.
-fn codec_in_use(there: &Exchange<'_>, line: usize, sending: Option<u8>) -> Option<Codec> {
-    let agreed = there.agreed_formats(line);
-    let is_audio = there.theirs.medium(line).is_some_and(|media| media.kind() == Kind::Audio);
-    let seen = sending.filter(|_| is_audio).and_then(|number| codec_of(&agreed, number));
-    seen.filter(Codec::is_primary)
-        .or_else(|| agreed.iter().map(|format| format.codec).find(Codec::is_primary))
-        .or_else(|| agreed.first().filter(|_| !is_audio).map(|format| format.codec))
+fn codec_in_use(there: &Agreed, line: usize, sending: Option<u8>) -> Option<Codec> {
+    let is_audio = there.kind(line) == Some(Kind::Audio);
+    let agreed = || there.agreed_formats(line).map(|format| format.codec);
+    let seen = sending.filter(|_| is_audio).and_then(|number| there.sent_codec(line, number));
+    seen.filter(|seen| seen.is_primary() && agreed().any(|codec| codec == *seen))
+        .or_else(|| agreed().find(Codec::is_primary))
+        .or_else(|| agreed().next().filter(|_| !is_audio))
 }
 
 /// What the far side should be told of our direction when a device with this wish takes the call.
-fn wanted(there: &Exchange<'_>, line: usize, wish: Direction, hold: Hold) -> Direction {
+fn wanted(there: &Agreed, line: usize, wish: Direction, hold: Hold) -> Direction {
     match hold {
         Hold::Lift => wish,
         // Only what the far side's own offer forbade is not our hold.
@@ -259,14 +277,14 @@ fn wanted(there: &Exchange<'_>, line: usize, wish: Direction, hold: Hold) -> Dir
 }
 
 /// Whether the far side has been told so already, as far as it let us tell.
-fn is_told(there: &Exchange<'_>, line: usize, wanted: Direction) -> bool {
+fn is_told(there: &Agreed, line: usize, wanted: Direction) -> bool {
     let (told, forced) = (there.our_direction(line), there.forced(line));
     (wanted.sends() == told.sends() || (!told.sends() && forced.sends()))
         && (wanted.receives() == told.receives() || (!told.receives() && forced.receives()))
 }
 
 /// The far side's directions as an offer to the new device, with our hold of it taken off or not.
-fn offered_direction(there: &Exchange<'_>, line: usize, hold: Hold) -> Direction {
+fn offered_direction(there: &Agreed, line: usize, hold: Hold) -> Direction {
     let now = there.direction(line);
     let (told, forced) = (there.our_direction(line), there.forced(line));
     match hold {
@@ -276,13 +294,13 @@ fn offered_direction(there: &Exchange<'_>, line: usize, hold: Hold) -> Direction
 }
 
 /// G.711 and DTMF, where the far side's own description does not have them.
-fn own_codecs(there: &Exchange<'_>, line: usize) -> Formats {
+fn own_codecs(there: &Agreed, line: usize) -> Formats {
     const OWN: [Format; 3] = [
         Format { number: 0, codec: Codec::PCMU },
         Format { number: 8, codec: Codec::PCMA },
         Format { number: 101, codec: Codec::TELEPHONE_EVENT },
     ];
-    if there.theirs.medium(line).is_none_or(|media| media.kind() != Kind::Audio) {
+    if there.kind(line) != Some(Kind::Audio) {
         return Formats::new();
     }
     let theirs = there.their_formats(line);

@@ -5,9 +5,8 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::agreed::{Agreed, Side, Theirs, is_carried, read};
 use super::compose;
-use super::exchange::{Exchange, is_carried};
-use super::formats::formats;
 use super::ours::content_of;
 use super::{Description, OurDescription, PayloadHistory, Refusal, RemoteMedia};
 use crate::wire::sdp::{Protocol, Sdp, SdpWriter};
@@ -24,19 +23,11 @@ pub enum Offerer {
     Us,
 }
 
-/// The outcome of the last finished exchange, as text: it is read again when it is needed, which is seldom.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Agreed {
-    pub(super) theirs: Bytes,
-    pub(super) ours: Bytes,
-    pub(super) offerer: Offerer,
-}
-
 /// An offer without its answer.
 #[derive(Clone, Debug)]
 pub(super) enum Open {
     Received(Description),
-    Sent(Bytes),
+    Sent { text: Bytes, lines: Vec<Side> },
 }
 
 /// Media state of one leg (one dialog).
@@ -80,7 +71,7 @@ impl LegMedia {
     pub fn open(&self) -> Option<Offerer> {
         self.open.as_ref().map(|open| match open {
             Open::Received(_) => Offerer::Them,
-            Open::Sent(_) => Offerer::Us,
+            Open::Sent { .. } => Offerer::Us,
         })
     }
 
@@ -105,7 +96,7 @@ impl LegMedia {
     /// send to (RFC 2543). `None` before it has described any live stream.
     #[must_use]
     pub fn holds(&self) -> Option<bool> {
-        let sdp = super::exchange::read(self.theirs()?).ok()?;
+        let sdp = read(self.theirs()?).ok()?;
         let mut live = sdp.media().filter(is_carried).peekable();
         live.peek()?;
         Some(live.all(|media| !media.direction().receives()))
@@ -142,13 +133,17 @@ impl LegMedia {
     /// # Errors
     /// [`Refusal::OutOfTurn`] if we never offered. The leg is unchanged then.
     pub fn receive_answer(&mut self, answer: Description) -> Result<(), Refusal> {
-        let ours = match (&self.open, &self.agreed) {
-            (Some(Open::Sent(offer)), _) => offer.clone(),
-            (None, Some(Agreed { ours, offerer: Offerer::Us, .. })) => ours.clone(),
+        let (ours, lines) = match (&self.open, &self.agreed) {
+            (Some(Open::Sent { text, lines }), _) => (text.clone(), lines.clone()),
+            (None, Some(agreed)) if agreed.offerer == Offerer::Us => {
+                (agreed.ours.clone(), agreed.our_lines.clone())
+            }
             _ => return Err(Refusal::OutOfTurn),
         };
         self.open = None;
-        self.agree(answer.sdp(), ours, Offerer::Us);
+        let their_lines = Theirs::of_answer(answer.sdp(), &lines);
+        let theirs = Bytes::copy_from_slice(answer.sdp().bytes());
+        self.agree(Agreed { theirs, ours, offerer: Offerer::Us, their_lines, our_lines: lines });
         Ok(())
     }
 
@@ -174,8 +169,8 @@ impl LegMedia {
         match self.open() {
             None => {
                 let agreed = self.agreed.as_ref().ok_or(Refusal::OutOfTurn)?;
-                let content = Bytes::copy_from_slice(content_of(&agreed.ours));
-                Ok(self.offer(&content))
+                let (text, lines) = (agreed.ours.clone(), agreed.our_lines.clone());
+                Ok(self.offer(content_of(&text), lines))
             }
             Some(Offerer::Them) => super::across::answer_again(self),
             Some(Offerer::Us) => Err(Refusal::OutOfTurn),
@@ -195,58 +190,83 @@ impl LegMedia {
     /// [`Refusal::OutOfTurn`] while an exchange is open: [`LegMedia::abandon`] it first.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<Bytes, Refusal> {
         self.expect_idle()?;
-        let then = &snapshot.0.ours;
-        let mut writer = SdpWriter::with_capacity(then.len() + compose::SLACK);
-        writer.put(content_of(then));
-        let lines = super::exchange::read(then)?.media().len();
+        let then = &snapshot.0;
+        let mut writer = SdpWriter::with_capacity(then.ours.len() + compose::SLACK);
+        writer.put(content_of(&then.ours));
+        let mut lines = then.our_lines.clone();
         let last = self.ours.last_sdp();
-        for line in lines..self.lines.len() {
-            compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(line)));
+        while lines.len() < self.lines.len() {
+            compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(lines.len())));
+            lines.push(Side::DISABLED);
         }
-        Ok(self.offer(&writer.finish()))
+        Ok(self.offer(&writer.finish(), lines))
     }
 
     /// Where this peer's media comes from and goes to, line by line, as agreed. For a leg that segue itself talks to
     /// (echo, tone, prompt); joined legs use [`super::streams`].
     #[must_use]
     pub fn remote_media(&self) -> SmallVec<[RemoteMedia; 2]> {
-        let Ok(exchange) = self.exchange() else { return SmallVec::new() };
-        (0..exchange.len()).filter_map(|line| RemoteMedia::read(&exchange, line)).collect()
+        let Ok(agreed) = self.agreed() else { return SmallVec::new() };
+        (0..agreed.len()).filter_map(|line| RemoteMedia::read(agreed, line)).collect()
     }
 
-    /// The finished exchange, read.
-    pub(super) fn exchange(&self) -> Result<Exchange<'_>, Refusal> {
-        Exchange::read(self, self.agreed.as_ref().ok_or(Refusal::OutOfTurn)?)
+    /// The finished exchange.
+    pub(super) fn agreed(&self) -> Result<&Agreed, Refusal> {
+        self.agreed.as_ref().ok_or(Refusal::OutOfTurn)
     }
 
     pub(super) fn expect_idle(&self) -> Result<(), Refusal> {
         if self.open.is_some() { Err(Refusal::OutOfTurn) } else { Ok(()) }
     }
 
-    /// Sends `content` as an offer.
-    pub(super) fn offer(&mut self, content: &[u8]) -> Bytes {
+    /// Sends `content` as an offer with these lines.
+    pub(super) fn offer(&mut self, content: &[u8], lines: Vec<Side>) -> Bytes {
         let text = self.ours.render(content);
-        self.open = Some(Open::Sent(text.clone()));
+        self.open = Some(Open::Sent { text: text.clone(), lines });
         text
     }
 
-    /// Sends `content` as the answer to `offer`, which is theirs.
-    pub(super) fn answer(&mut self, content: &[u8], offer: &Sdp) -> Bytes {
+    /// Sends `content` as the answer to their offer.
+    pub(super) fn answer(&mut self, content: &[u8], our_lines: Vec<Side>, offer: Offer) -> Bytes {
         let text = self.ours.render(content);
         self.open = None;
-        self.agree(offer, text.clone(), Offerer::Them);
+        let theirs = Bytes::copy_from_slice(offer.sdp.bytes());
+        self.agree(Agreed {
+            theirs,
+            ours: text.clone(),
+            offerer: Offerer::Them,
+            their_lines: offer.lines,
+            our_lines,
+        });
         text
     }
 
-    fn agree(&mut self, theirs: &Sdp, ours: Bytes, offerer: Offerer) {
-        let lines = theirs.media().len().clamp(self.lines.len(), MAX_LINES.max(self.lines.len()));
+    fn agree(&mut self, agreed: Agreed) {
+        let lines = agreed.their_lines.len().clamp(self.lines.len(), MAX_LINES.max(self.lines.len()));
         self.lines.resize_with(lines, PayloadHistory::default);
-        for (media, history) in theirs.media().zip(&mut self.lines) {
-            if media.protocol().is_plain_rtp() {
-                let spoken = formats(&media, history.used());
-                history.record(&spoken);
-            }
+        for (line, history) in agreed.their_lines.iter().zip(&mut self.lines) {
+            history.record(&line.side.formats);
         }
-        self.agreed = Some(Agreed { theirs: Bytes::copy_from_slice(theirs.bytes()), ours, offerer });
+        self.agreed = Some(agreed);
     }
+
+    /// The offer that has to be answered: the open one, or the last one (its answer is being repeated).
+    pub(super) fn offer_to_answer(&self) -> Result<Offer, Refusal> {
+        match (&self.open, &self.agreed) {
+            (Some(Open::Received(offer)), _) => {
+                let sdp = offer.sdp().clone();
+                Ok(Offer { lines: Theirs::of_offer(&sdp, &self.lines), sdp })
+            }
+            (None, Some(agreed)) if agreed.offerer == Offerer::Them => {
+                Ok(Offer { sdp: read(&agreed.theirs)?, lines: agreed.their_lines.clone() })
+            }
+            _ => Err(Refusal::OutOfTurn),
+        }
+    }
+}
+
+/// An offer of theirs with its formats.
+pub(super) struct Offer {
+    pub(super) sdp: Sdp,
+    pub(super) lines: Vec<Theirs>,
 }

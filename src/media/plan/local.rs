@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 
+use super::agreed::Side;
 use super::compose;
-use super::exchange::is_carried;
-use super::formats::{Formats, formats, payload_attribute};
-use super::leg::Open;
-use super::{LegMedia, PayloadHistory, Refusal};
+use super::formats::{Formats, payload_attribute};
+use super::{LegMedia, Offerer, PayloadHistory, Refusal};
 use crate::media::codec::{Codec, Format};
-use crate::wire::sdp::{Attribute, Kind, Media, SdpWriter};
+use crate::wire::sdp::{Attribute, Direction, Kind, Media, SdpWriter};
 
 /// What segue does with the media of such a leg.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,29 +29,33 @@ pub fn answer_local(
     local: Local,
     mut ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
-    let Some(Open::Received(offer)) = &leg.open else { return Err(Refusal::OutOfTurn) };
-    let offer = offer.sdp().clone();
-    let mut writer = SdpWriter::with_capacity(offer.bytes().len() + compose::SLACK);
+    if leg.open() != Some(Offerer::Them) {
+        return Err(Refusal::OutOfTurn);
+    }
+    let offer = leg.offer_to_answer()?;
+    let mut writer = SdpWriter::with_capacity(offer.sdp.bytes().len() + compose::SLACK);
     compose::plain_session(&mut writer, leg.ours.address());
-    let mut is_taken = false;
-    for (line, media) in offer.media().enumerate() {
-        let known = leg.lines.get(line).map_or(&[][..], PayloadHistory::used);
-        let chosen = match is_taken || media.kind() != Kind::Audio || !is_carried(&media) {
+    let (mut is_taken, mut lines) = (false, Vec::new());
+    for (line, (media, theirs)) in offer.sdp.media().zip(&offer.lines).enumerate() {
+        let chosen = match is_taken || theirs.kind != Kind::Audio || !theirs.side.carries {
             true => Formats::new(),
-            false => choose(&formats(&media, known), local),
+            false => choose(&theirs.side.formats, local),
         };
         if chosen.is_empty() {
             compose::disabled(&mut writer, Some(media));
+            lines.push(Side::DISABLED);
             continue;
         }
         is_taken = true;
         let port = ports(line).ok_or(Refusal::OutOfPorts)?;
-        section(&mut writer, &media, port, &chosen);
+        let direction = theirs.side.direction.mirrored();
+        section(&mut writer, &media, port, &chosen, direction);
+        lines.push(Side { carries: true, formats: chosen, direction });
     }
     if !is_taken {
         return Err(Refusal::NoCommonCodec);
     }
-    Ok(leg.answer(&writer.finish(), &offer))
+    Ok(leg.answer(&writer.finish(), lines, offer))
 }
 
 /// Ladder: `200, offer` to such a call whose INVITE had none: PCMU, PCMA, telephone-event on the first line.
@@ -94,10 +97,12 @@ pub fn offer_local(
     }
     writer.put(b"a=ptime:20\r\n");
     let last = leg.ours.last_sdp();
-    for line in 1..leg.lines.len() {
-        compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(line)));
+    let mut lines = vec![Side { carries: true, formats: chosen, direction: Direction::SendRecv }];
+    while lines.len() < leg.lines.len() {
+        compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(lines.len())));
+        lines.push(Side::DISABLED);
     }
-    Ok(leg.offer(&writer.finish()))
+    Ok(leg.offer(&writer.finish(), lines))
 }
 
 /// One codec, and DTMF on its clock.
@@ -114,7 +119,7 @@ fn choose(offered: &[Format], local: Local) -> Formats {
     [Some(speech), event].into_iter().flatten().copied().collect()
 }
 
-fn section(writer: &mut SdpWriter, offered: &Media<'_>, port: u16, chosen: &[Format]) {
+fn section(writer: &mut SdpWriter, offered: &Media<'_>, port: u16, chosen: &[Format], direction: Direction) {
     writer.media(offered.kind_name(), port, offered.protocol_name());
     for format in chosen {
         writer.number_word(format.number);
@@ -136,7 +141,7 @@ fn section(writer: &mut SdpWriter, offered: &Media<'_>, port: u16, chosen: &[For
         }
     }
     writer.put(b"a=ptime:20\r\n");
-    writer.direction(offered.direction().mirrored());
+    writer.direction(direction);
 }
 
 /// The sixteen DTMF events.

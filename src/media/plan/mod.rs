@@ -32,8 +32,8 @@
 //! `anchor = never` uses none of this: bodies pass byte for byte.
 
 mod across;
+mod agreed;
 mod compose;
-mod exchange;
 mod formats;
 mod history;
 mod join;

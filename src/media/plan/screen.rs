@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 
 use super::Refusal;
-use super::exchange::is_carried;
+use super::agreed::is_carried;
 use crate::wire::sdp::{Limits, Media, Sdp};
 
 /// What may not be named as a place to send media to (threats.md, "SDP as a weapon"): multicast, broadcast, addresses

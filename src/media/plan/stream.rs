@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use smallvec::SmallVec;
 
-use super::exchange::Exchange;
+use super::agreed::Agreed;
 use super::formats::counterpart;
 use super::{LegMedia, Pairing, PtMap};
 use crate::media::codec::Format;
@@ -25,9 +25,9 @@ pub struct RemoteMedia {
     /// Directions that both sides agreed, from the peer's point of view.
     pub direction: Direction,
     /// Agreed formats under the numbers that it accepts, in the order of the answer: what we may send to it.
-    pub accepts: SmallVec<[Format; 8]>,
+    pub accepts: Vec<Format>,
     /// Agreed formats under the numbers that it was told to use: what we may receive from it.
-    pub sends: SmallVec<[Format; 8]>,
+    pub sends: Vec<Format>,
     /// Number of telephone-event in what it sends, on the clock of the first codec if there are several.
     pub telephone_event: Option<u8>,
 }
@@ -45,9 +45,9 @@ impl RemoteMedia {
         self.direction.sends()
     }
 
-    pub(super) fn read(exchange: &Exchange<'_>, line: usize) -> Option<Self> {
-        let media = exchange.theirs.medium(line).filter(|_| exchange.is_active(line))?;
-        let (theirs, sends) = (exchange.their_formats(line), exchange.agreed_formats(line));
+    pub(super) fn read(agreed: &Agreed, line: usize) -> Option<Self> {
+        let end = agreed.their_line(line).filter(|_| agreed.is_active(line))?;
+        let sends: Vec<Format> = agreed.agreed_formats(line).collect();
         let clock_rate =
             sends.iter().find(|format| format.codec.is_primary()).map(|format| format.codec.clock_rate());
         let events = || sends.iter().filter(|format| format.codec.is_telephone_event());
@@ -55,11 +55,11 @@ impl RemoteMedia {
             events().find(|event| Some(event.codec.clock_rate()) == clock_rate).or_else(|| events().next());
         Some(Self {
             line,
-            kind: media.kind(),
-            rtp: media.rtp(),
-            rtcp: media.rtcp(),
-            direction: exchange.direction(line),
-            accepts: sends.iter().filter_map(|sent| counterpart(*sent, &theirs)).collect(),
+            kind: end.kind,
+            rtp: end.rtp,
+            rtcp: end.rtcp,
+            direction: agreed.direction(line),
+            accepts: sends.iter().filter_map(|sent| counterpart(*sent, &end.side.formats)).collect(),
             telephone_event: event.map(|event| event.number),
             sends,
         })
@@ -83,13 +83,13 @@ pub struct Stream {
 /// One entry per pair of lines that is active on both legs; none before both legs have agreed.
 #[must_use]
 pub fn streams(a: &LegMedia, b: &LegMedia, pairing: &Pairing) -> SmallVec<[Stream; 2]> {
-    let (Ok(at_a), Ok(at_b)) = (a.exchange(), b.exchange()) else { return SmallVec::new() };
+    let (Ok(at_a), Ok(at_b)) = (a.agreed(), b.agreed()) else { return SmallVec::new() };
     let stream = |(line_a, line_b): (usize, usize)| {
-        let (end_a, end_b) = (RemoteMedia::read(&at_a, line_a)?, RemoteMedia::read(&at_b, line_b)?);
+        let (end_a, end_b) = (RemoteMedia::read(at_a, line_a)?, RemoteMedia::read(at_b, line_b)?);
         let a_to_b = (end_a.speaks() && end_b.hears())
-            .then(|| PtMap::between(&at_a.our_formats(line_a), &at_b.their_formats(line_b)));
+            .then(|| PtMap::between(at_a.our_formats(line_a), at_b.their_formats(line_b)));
         let b_to_a = (end_b.speaks() && end_a.hears())
-            .then(|| PtMap::between(&at_b.our_formats(line_b), &at_a.their_formats(line_a)));
+            .then(|| PtMap::between(at_b.our_formats(line_b), at_a.their_formats(line_a)));
         Some(Stream { a: end_a, b: end_b, a_to_b, b_to_a })
     };
     pairing.pairs(a, b).filter_map(stream).collect()

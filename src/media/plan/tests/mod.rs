@@ -118,7 +118,7 @@ pub(super) fn check_answer(offer: &Bytes, answer: &Bytes) {
         if answered.port() == 0 {
             continue;
         }
-        assert!(exchange::is_carried(&offered), "a line was accepted that was not offered\n{}", show());
+        assert!(agreed::is_carried(&offered), "a line was accepted that was not offered\n{}", show());
         let formats = formats::formats(&offered, &[]);
         for format in formats::answered_formats(&answered, &formats) {
             assert_eq!(formats::codec_of(&formats, format.number), Some(format.codec), "{}", show());

@@ -1,0 +1,172 @@
+//! A finished exchange: for each m-line what each side said, and what came out of it. Worked out once, when the answer
+//! is there; the texts are read again only where their lines are copied.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use super::formats::{Formats, answered_formats, codec_of, formats};
+use super::{Offerer, PayloadHistory, Refusal};
+use crate::media::codec::Format;
+use crate::wire::sdp::{Direction, Kind, Limits, Media, Sdp};
+
+/// One side of one m-line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Side {
+    /// Whether it is plain RTP with a port.
+    pub(super) carries: bool,
+    /// In its author's order. Theirs: what they accept; ours: what they were told to send.
+    pub(super) formats: Formats,
+    pub(super) direction: Direction,
+}
+
+/// One m-line of theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Theirs {
+    pub(super) side: Side,
+    pub(super) kind: Kind,
+    pub(super) rtp: Option<SocketAddr>,
+    pub(super) rtcp: Option<SocketAddr>,
+}
+
+/// The outcome of the last finished exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Agreed {
+    pub(super) theirs: Bytes,
+    pub(super) ours: Bytes,
+    pub(super) offerer: Offerer,
+    pub(super) their_lines: Vec<Theirs>,
+    pub(super) our_lines: Vec<Side>,
+}
+
+/// Text that was read before, or that is ours.
+pub(super) fn read(text: &Bytes) -> Result<Sdp, Refusal> {
+    Ok(Sdp::parse(text.clone(), &Limits::NONE)?)
+}
+
+/// Whether we can carry a line: plain RTP that is not refused or ended.
+pub(super) fn is_carried(media: &Media<'_>) -> bool {
+    media.port() != 0 && media.protocol().is_plain_rtp() && media.payload_numbers().next().is_some()
+}
+
+impl Side {
+    /// A line without media.
+    pub(super) const DISABLED: Self =
+        Self { carries: false, formats: Formats::new(), direction: Direction::Inactive };
+}
+
+impl Theirs {
+    /// The lines of an offer; numbers that it does not explain mean what they meant before.
+    pub(super) fn of_offer(offer: &Sdp, known: &[PayloadHistory]) -> Vec<Self> {
+        let known = |line: usize| known.get(line).map_or(&[][..], PayloadHistory::used);
+        let read =
+            |(line, media): (usize, Media<'_>)| Self::read(&media, |media| formats(media, known(line)));
+        offer.media().enumerate().map(read).collect()
+    }
+
+    /// The lines of an answer to our offer.
+    pub(super) fn of_answer(answer: &Sdp, offer: &[Side]) -> Vec<Self> {
+        let offered = |line: usize| offer.get(line).map_or(&[][..], |side| &side.formats);
+        let read = |(line, media): (usize, Media<'_>)| {
+            Self::read(&media, |media| answered_formats(media, offered(line)))
+        };
+        answer.media().enumerate().map(read).collect()
+    }
+
+    fn read(media: &Media<'_>, formats: impl FnOnce(&Media<'_>) -> Formats) -> Self {
+        let carries = is_carried(media);
+        let formats = if carries { formats(media) } else { Formats::new() };
+        let side = Side { carries, formats, direction: media.direction() };
+        let place = |place: Option<SocketAddr>| place.filter(|_| carries);
+        Self { side, kind: media.kind(), rtp: place(media.rtp()), rtcp: place(media.rtcp()) }
+    }
+}
+
+impl Agreed {
+    /// m-lines that both have.
+    pub(super) fn len(&self) -> usize {
+        self.their_lines.len().min(self.our_lines.len())
+    }
+
+    pub(super) fn their_line(&self, line: usize) -> Option<&Theirs> {
+        self.their_lines.get(line)
+    }
+
+    pub(super) fn kind(&self, line: usize) -> Option<Kind> {
+        self.their_line(line).map(|line| line.kind)
+    }
+
+    /// Whether media flows, or is only on hold, on a line.
+    pub(super) fn is_active(&self, line: usize) -> bool {
+        self.their_line(line).is_some_and(|line| line.side.carries)
+            && self.our_lines.get(line).is_some_and(|line| line.carries)
+    }
+
+    /// Formats of their description: what they accept.
+    pub(super) fn their_formats(&self, line: usize) -> &[Format] {
+        self.their_line(line).map_or(&[], |line| &line.side.formats)
+    }
+
+    /// Formats of our description: what they may send.
+    pub(super) fn our_formats(&self, line: usize) -> &[Format] {
+        self.our_lines.get(line).map_or(&[], |line| &line.formats)
+    }
+
+    /// Formats that both named, in the order of the answer, under the numbers that they use to send.
+    pub(super) fn agreed_formats(&self, line: usize) -> impl Iterator<Item = Format> {
+        let (theirs, ours) = (self.their_formats(line), self.our_formats(line));
+        let (answer, other) = match self.offerer {
+            Offerer::Us => (theirs, ours),
+            Offerer::Them => (ours, theirs),
+        };
+        let find = |list: &'_ [Format], format: &Format| {
+            list.iter().find(|other| other.codec == format.codec).copied()
+        };
+        answer
+            .iter()
+            .filter(move |format| find(other, format).is_some())
+            .filter_map(move |format| if ours.contains(format) { Some(*format) } else { find(ours, format) })
+    }
+
+    /// Formats of theirs that we named too, under their own numbers.
+    pub(super) fn acceptable(&self, line: usize) -> Formats {
+        let ours = self.our_formats(line);
+        let is_agreed = |format: &&Format| ours.iter().any(|known| known.codec == format.codec);
+        self.their_formats(line).iter().filter(is_agreed).copied().collect()
+    }
+
+    /// What a number that they send stands for.
+    pub(super) fn sent_codec(&self, line: usize, number: u8) -> Option<crate::media::codec::Codec> {
+        codec_of(self.our_formats(line), number)
+    }
+
+    /// Directions that both allow, from their point of view.
+    pub(super) fn direction(&self, line: usize) -> Direction {
+        self.their_direction(line).and(self.our_direction(line).mirrored())
+    }
+
+    /// What we told them of our direction.
+    pub(super) fn our_direction(&self, line: usize) -> Direction {
+        self.our_lines.get(line).map_or(Direction::Inactive, |side| side.direction)
+    }
+
+    fn their_direction(&self, line: usize) -> Direction {
+        self.their_line(line).map_or(Direction::Inactive, |line| line.side.direction)
+    }
+
+    /// Our directions that their offer left no choice about: they were not offered to us.
+    pub(super) fn forced(&self, line: usize) -> Direction {
+        match self.offerer {
+            Offerer::Them => self.their_direction(line).mirrored().negated(),
+            Offerer::Us => Direction::Inactive,
+        }
+    }
+
+    /// What they would do if they were let: their directions, and those that our offer did not allow them.
+    pub(super) fn their_wish(&self, line: usize) -> Direction {
+        match self.offerer {
+            Offerer::Them => self.their_direction(line),
+            Offerer::Us => self.their_direction(line).or(self.our_direction(line).mirrored().negated()),
+        }
+    }
+}
