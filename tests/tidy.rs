@@ -1,13 +1,7 @@
 //! The rules of the house, held by `cargo test`: layers, file heads, sizes, names, and nothing of the machine that
 //! a file was written on.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 use std::fs;

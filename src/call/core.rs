@@ -14,9 +14,9 @@ use crate::media::ports::Ports;
 use crate::media::relay::{MediaCommand, PortId};
 use crate::registrar::Registrar;
 use crate::registrar::accounts::Accounts;
-use crate::sip::transaction::{Effect, ServerTx, Transactions};
+use crate::sip::transaction::{ClientTx, Effect, ServerTx, Transactions};
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 
 /// Methods that we serve (RFC 3261 20.5).
 pub const ALLOW: &str =
@@ -195,6 +195,18 @@ impl Core {
     #[must_use]
     pub fn reply(&self, tx: ServerTx, status: StatusCode, tag: &str) -> Option<MessageWriter<'static>> {
         self.transactions.reply(tx, status, None, Some(tag))
+    }
+
+    /// Sends a request of ours in a transaction of its own; `branch` is that of its Via.
+    pub fn send_request(
+        &mut self,
+        flow: Flow,
+        method: &Method,
+        branch: &str,
+        bytes: Bytes,
+        owner: Owner,
+    ) -> ClientTx {
+        self.transactions.request(self.now.at, flow, method, branch, bytes, owner, &mut self.effects)
     }
 
     /// Sends an answer.

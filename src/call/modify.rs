@@ -153,15 +153,7 @@ impl Core {
         }
         let bytes = writer.finish();
         let owner = Owner::Reinvite(leg, purpose);
-        let tx = self.transactions.request(
-            self.now.at,
-            flow,
-            &Method::Invite,
-            &branch,
-            bytes,
-            owner,
-            &mut self.effects,
-        );
+        let tx = self.send_request(flow, &Method::Invite, &branch, bytes, owner);
         if let Some(found) = self.legs.get_mut(leg) {
             found.client_invite = Some(tx);
             found.last_offer = offer.unwrap_or_default();
@@ -194,15 +186,7 @@ impl Core {
         }
         let bytes = writer.finish();
         let owner = Owner::Update(leg, purpose);
-        self.transactions.request(
-            self.now.at,
-            flow,
-            &Method::Update,
-            &branch,
-            bytes,
-            owner,
-            &mut self.effects,
-        );
+        self.send_request(flow, &Method::Update, &branch, bytes, owner);
     }
 
     fn peer_identity(&self, leg: LegHandle) -> Option<Box<str>> {

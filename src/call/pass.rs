@@ -39,15 +39,7 @@ impl Core {
         let bytes = writer.finish();
         let owner = Owner::Relay { to: peer, server: tx };
         self.transactions.set_owner(tx, Owner::Served(leg));
-        self.transactions.request(
-            self.now.at,
-            flow,
-            message.method(),
-            &branch,
-            bytes,
-            owner,
-            &mut self.effects,
-        );
+        self.send_request(flow, message.method(), &branch, bytes, owner);
         Ok(())
     }
 
@@ -95,15 +87,7 @@ impl Core {
         let bytes = writer.finish();
         let owner = Owner::Pass { server: tx };
         let flow = binding.flow;
-        self.transactions.request(
-            self.now.at,
-            flow,
-            &Method::Message,
-            &branch,
-            bytes,
-            owner,
-            &mut self.effects,
-        );
+        self.send_request(flow, &Method::Message, &branch, bytes, owner);
     }
 }
 

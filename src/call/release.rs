@@ -58,7 +58,7 @@ impl Core {
             let tag = found.dialog.local_tag.clone();
             self.refuse(tx, &crate::sip::Refusal::Terminated, Some(&tag));
         }
-        self.transactions.request(self.now.at, flow, &Method::Bye, &branch, bytes, owner, &mut self.effects);
+        self.send_request(flow, &Method::Bye, &branch, bytes, owner);
     }
 
     /// A BYE in the dialog of `leg` (RFC 3261 15.1.2).

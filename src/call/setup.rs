@@ -438,15 +438,7 @@ impl Core {
         }
         let bytes = writer.finish();
         let owner = Owner::Invite(handle);
-        let tx = self.transactions.request(
-            self.now.at,
-            flow,
-            &Method::Invite,
-            &branch,
-            bytes,
-            owner,
-            &mut self.effects,
-        );
+        let tx = self.send_request(flow, &Method::Invite, &branch, bytes, owner);
         if let Some(leg) = self.legs.get_mut(handle) {
             leg.client_invite = Some(tx);
         }

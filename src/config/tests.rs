@@ -18,7 +18,7 @@ const WHOLE: &str = include_str!("../../fixtures/config/whole.toml");
 
 const FILES: [(&str, &str); 3] = [
     ("/etc/segue/fullchain.pem", "-----BEGIN CERTIFICATE-----\n"),
-    ("/etc/segue/key.pem", "-----BEGIN PRIVATE KEY-----\n"),
+    ("/etc/segue/key.pem", concat!("-----BEGIN ", "PRIVATE KEY-----\n")),
     ("/etc/segue/carrier.pw", "s3cret\n"),
 ];
 

@@ -1,7 +1,7 @@
 //! The built binary over real sockets on loopback: software phones, SIPp and baresip against it.
 //! No test sleeps on hope: each waits for a condition with a deadline, and a failure prints the message chart.
 
-#![allow(
+#![expect(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -87,11 +87,11 @@ pub fn join(far: &LegMedia, new: &LegMedia, sending: Option<u8>, hold: Hold) -> 
             continue;
         };
         pairing.add(far, line, new, partner)?;
-        let in_use = codec_in_use(&there, line, sending);
+        let in_use = codec_in_use(there, line, sending);
         let is_shared = device.formats(partner).iter().any(|format| Some(format.codec) == in_use);
         if !is_shared {
             why = why.or(Some(Why::Codec));
-        } else if !is_told(&there, line, wanted(&there, line, device.wish(partner), hold)) {
+        } else if !is_told(there, line, wanted(there, line, device.wish(partner), hold)) {
             why = why.or(Some(Why::Direction));
         }
     }
@@ -129,7 +129,7 @@ pub fn reoffer(
     slots.resize_with(far.lines.len(), || None);
     for (partner, line) in pairing.pairs(new, far) {
         let Some(source) = offer.medium(partner).filter(is_carried) else { continue };
-        let direction = wanted(&there, line, device.wish(partner), hold);
+        let direction = wanted(there, line, device.wish(partner), hold);
         set(
             &mut slots,
             line,
@@ -160,7 +160,7 @@ pub fn offer_far(
     let theirs = read(&there.theirs)?;
     let last = new.ours.last_sdp();
     let kind_at = |slot: usize| last.as_ref().and_then(|last| last.medium(slot)).map(|media| media.kind());
-    let extras: SmallVec<[Formats; 2]> = (0..there.len()).map(|line| own_codecs(&there, line)).collect();
+    let extras: SmallVec<[Formats; 2]> = (0..there.len()).map(|line| own_codecs(there, line)).collect();
     let mut slots = Slots::new();
     slots.resize_with(new.lines.len(), || None);
     for (line, extra) in extras.iter().enumerate().filter(|(line, _)| there.is_active(*line)) {
@@ -173,12 +173,12 @@ pub fn offer_far(
             return Err(Refusal::TooManyLines);
         }
         let mut formats = there.their_formats(line).to_vec();
-        if let Some(codec) = codec_in_use(&there, line, sending)
+        if let Some(codec) = codec_in_use(there, line, sending)
             && let Some(first) = formats.iter().position(|format| format.codec == codec)
         {
             formats.get_mut(..=first).unwrap_or_default().rotate_right(1);
         }
-        let direction = offered_direction(&there, line, hold);
+        let direction = offered_direction(there, line, hold);
         set(&mut slots, slot, Slot { source, formats, extra, direction });
     }
     if slots.iter().all(Option::is_none) {

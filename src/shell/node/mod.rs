@@ -1,1 +1,0 @@
-//! A running node: workers, sockets, threads and their shutdown.

@@ -1,1 +1,0 @@
-//! The store: what must survive a restart.
