@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::core::{Core, Gone, Happened};
-use super::media::description_in;
+use super::media::{description_in, sdp_in};
 use super::model::{AnswerDue, Best, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer};
 use super::record::{Disposition, HangupBy};
 use crate::sip::Refusal;
@@ -95,7 +95,7 @@ impl Core {
             (found.call, found.role, found.dialog.local_cseq, found.release.is_some());
         found.state = LegState::Confirmed;
         if role == Role::Mover && !dying {
-            let body = response.body();
+            let body = sdp_in(response).ok().flatten().unwrap_or_default();
             self.acknowledge(leg, tx, cseq, None);
             self.happened.push_back(Happened::MoverAnswered(leg, body));
             return;

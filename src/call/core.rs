@@ -82,6 +82,8 @@ pub enum Happened {
     Answered(CallHandle),
     /// A call ended; its record.
     Ended {
+        /// What it was; names nothing any more.
+        call: CallHandle,
         /// The record.
         record: Box<CallRecord>,
     },
@@ -233,7 +235,9 @@ impl Core {
             }
         };
         let status = refusal.status();
-        let Some(mut writer) = self.reply(tx, status, tag) else { return };
+        let Some(mut writer) = self.transactions.reply(tx, status, refusal.phrase(), Some(tag)) else {
+            return;
+        };
         write_refusal(&mut writer, refusal, &self.settings);
         let bytes = writer.finish();
         self.respond(tx, status, bytes);

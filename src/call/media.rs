@@ -42,6 +42,14 @@ impl From<plan::Refusal> for Refusal {
 /// # Errors
 /// `BodyUnsupported` for another kind of body, `OfferUnusable` or `Malformed` for one that is not let in.
 pub fn description_in(message: &Message, screen: &Screen) -> Result<Option<Description>, Refusal> {
+    sdp_in(message)?.map(|body| admit(&body, screen)).transpose()
+}
+
+/// The session description of a message as bytes, not looked into; `None` without a body.
+///
+/// # Errors
+/// `BodyUnsupported` for another kind of body.
+pub fn sdp_in(message: &Message) -> Result<Option<Bytes>, Refusal> {
     let body = message.body();
     if body.is_empty() {
         return Ok(None);
@@ -49,14 +57,25 @@ pub fn description_in(message: &Message, screen: &Screen) -> Result<Option<Descr
     let kind = message.content_type().unwrap_or("application/sdp");
     let essence = kind.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/sdp") {
-        return Ok(Some(screen.admit(body)?));
+        return Ok(Some(body));
     }
     if essence.len() >= 10 && essence.get(..10).is_some_and(|e| e.eq_ignore_ascii_case("multipart/")) {
         // RFC 5621 3.1: the session description is one part of several.
         let part = super::multipart::part(kind, &body, "application/sdp").ok_or(Refusal::BodyUnsupported)?;
-        return Ok(Some(screen.admit(part)?));
+        return Ok(Some(part));
     }
     Err(Refusal::BodyUnsupported)
+}
+
+/// Lets a session description in, or not.
+///
+/// # Errors
+/// `OfferUnusable` or `Malformed`; `OfferUnusable` for an empty one, too.
+pub fn admit(body: &Bytes, screen: &Screen) -> Result<Description, Refusal> {
+    if body.is_empty() {
+        return Err(Refusal::OfferUnusable("there is no description".into()));
+    }
+    Ok(screen.admit(body.clone())?)
 }
 
 /// Whether the media address of `message` is not the address that it came from: a side behind translation.
@@ -243,7 +262,7 @@ impl Core {
     }
 
     /// The description with which a service of ours meets an offer (or makes one, where there is none).
-    pub(super) fn describe_service(
+    pub fn describe_service(
         &mut self,
         leg: LegHandle,
         service: Service,
@@ -349,7 +368,8 @@ impl Core {
         }
     }
 
-    fn connect_service(&mut self, leg: LegHandle, service: Service) {
+    /// Joins a leg with a service of ours.
+    pub fn connect_service(&mut self, leg: LegHandle, service: Service) {
         let Some(found) = self.legs.get(leg) else { return };
         let Some(media) = found.media.as_ref().filter(|media| media.is_agreed()) else { return };
         for end in media.remote_media() {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::core::{Core, Happened, Owner};
 use super::headers::{Trust, cross};
-use super::media::description_in;
+use super::media::{description_in, sdp_in};
 use super::model::{AnswerDue, LegHandle, LegState, Party, Purpose, Role, timer};
 use crate::media::plan::Description;
 use crate::sip::Refusal;
@@ -274,7 +274,10 @@ impl Core {
             Purpose::Identity => {}
             Purpose::Move => {
                 self.acknowledge(leg, tx, cseq, None);
-                self.happened.push_back(Happened::FarAnswered(leg, response.body()));
+                self.happened.push_back(Happened::FarAnswered(
+                    leg,
+                    sdp_in(response).ok().flatten().unwrap_or_default(),
+                ));
             }
             Purpose::Restore => {
                 self.acknowledge(leg, tx, cseq, None);
@@ -485,8 +488,8 @@ impl Core {
             return;
         }
         if role == Role::Mover {
-            let body = message.body();
-            self.happened.push_back(Happened::MoverAcked(leg, (!body.is_empty()).then_some(body)));
+            let body = sdp_in(message).ok().flatten();
+            self.happened.push_back(Happened::MoverAcked(leg, body));
             return;
         }
         if due == Some(AnswerDue::Peer) {

@@ -174,7 +174,7 @@ impl Core {
                 self.remove_leg(leg);
             }
         }
-        self.happened.push_back(Happened::Ended { record: found.record });
+        self.happened.push_back(Happened::Ended { call, record: found.record });
     }
 
     /// Removes a call that never began.

@@ -1,11 +1,225 @@
-//! The sans-IO engine: inputs in, outputs out.
+//! The sans-IO engine: inputs in, outputs out. The simulator of the tests and the shell are two drivers of it.
+//!
+//! One [`Engine`] is one signalling worker. It reads no clock, draws no entropy of its own and touches nothing:
+//! a failed side effect comes back as an [`Input`], an ordinary arm. Each file beside this one is one job:
+//! [`dispatch`] finds out whose a message is, [`auth`] who sent it, [`register`], [`invite`] and [`watch`] serve it,
+//! [`moves`] carries out moves, [`ask`] answers commands.
 
+pub mod ask;
+pub mod auth;
 pub mod command;
+pub mod dispatch;
 pub mod event;
+pub mod invite;
 mod io;
+pub mod media;
+pub mod moves;
+pub mod register;
 pub mod settings;
 pub mod store;
+mod tell;
 pub mod view;
+pub mod watch;
+
+use std::sync::Arc;
 
 pub use io::{CommandId, Input, Output, VerifyTicket};
 pub use settings::Settings;
+
+use crate::base::{Now, Random, Slab, TimerHeap, Timestamp};
+use crate::call::core::Core;
+use crate::media::ports::Ports;
+use crate::registrar::Registrar;
+use crate::registrar::accounts::Accounts;
+use crate::sip::digest::{self, Verifier};
+use crate::sip::transaction::Transactions;
+
+/// Counts for metrics; plain numbers, read by the worker that owns the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that could not be read.
+    pub parse_errors: u64,
+    /// Credentials that were wrong.
+    pub auth_failures: u64,
+    /// Requests of held-off devices turned down.
+    pub hold_off_rejections: u64,
+    /// Calls begun.
+    pub calls: u64,
+    /// Faults of our own that ended one call.
+    pub bugs: u64,
+}
+
+/// One signalling worker.
+pub struct Engine {
+    pub(crate) core: Core,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) verifier: Verifier,
+    pub(crate) bans: auth::Bans,
+    pub(crate) moves: moves::Moves,
+    pub(crate) watch: watch::Watchers,
+    pub(crate) registrations: Vec<crate::registrar::Happened>,
+    pub(crate) outputs: Vec<Output>,
+    pub(crate) counters: Counters,
+    pub(crate) is_draining: bool,
+    pub(crate) started: Now,
+    pub(crate) tickets: u64,
+}
+
+impl Engine {
+    /// An engine with nothing in it but what the store had. `worker` is its number, in every id that it mints.
+    #[must_use]
+    pub fn new(
+        settings: Settings,
+        accounts: Accounts,
+        loaded: &store::Loaded,
+        worker: u8,
+        mut random: Random,
+        now: Now,
+    ) -> Self {
+        let realm = settings.call.domain.to_string();
+        let verifier = Verifier::new(digest::Settings { realm, ..digest::Settings::default() }, &mut random);
+        let transactions = Transactions::new(settings.transactions, &mut random);
+        let listeners: Vec<_> = settings.call.listeners.iter().map(|listener| listener.transport).collect();
+        let mut registrar = Registrar::default();
+        registrar.restore(&loaded.bindings, &listeners, now);
+        let moves = moves::Moves::new(loaded, worker, now);
+        let watch = watch::Watchers::new(now);
+        let ports = Ports::new(settings.call.media.threads);
+        let trunks = settings.call.trunks.len();
+        let core = Core {
+            now,
+            settings: Arc::new(settings.call.clone()),
+            random,
+            transactions,
+            effects: Vec::new(),
+            calls: Slab::default(),
+            legs: Slab::default(),
+            accounts,
+            registrar,
+            ports,
+            port_legs: rustc_hash::FxHashMap::default(),
+            media: Vec::new(),
+            happened: std::collections::VecDeque::new(),
+            timers: TimerHeap::default(),
+            trunk_calls: vec![0; trunks],
+            worker,
+        };
+        let bans = auth::Bans::new(settings.ban.clone());
+        let mut engine = Self {
+            core,
+            settings: Arc::new(settings),
+            verifier,
+            bans,
+            moves,
+            watch,
+            registrations: Vec::new(),
+            outputs: Vec::new(),
+            counters: Counters::default(),
+            is_draining: false,
+            started: now,
+            tickets: 0,
+        };
+        engine.settle();
+        engine
+    }
+
+    /// Takes one input. What it leads to is in [`Engine::take_outputs`].
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        self.core.now = now;
+        match input {
+            Input::Received { flow, bytes } => self.on_received(flow, bytes),
+            Input::FlowClosed(flow) => self.on_flow_closed(flow),
+            Input::Stored { ticket, reply } => self.on_stored(ticket, reply),
+            Input::Media(event) => self.on_media(event),
+            Input::Verified { ticket, right } => self.on_verified(ticket, right),
+            Input::Command { id, asked } => self.on_command(id, asked),
+        }
+        self.settle();
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.core.now = now;
+        let core = &mut self.core;
+        core.transactions.handle_timeout(now.at, &mut core.effects);
+        core.on_leg_timers();
+        core.registrar.handle_timeout(now, &mut self.registrations);
+        self.on_moves_timeout();
+        self.on_watch_timeout();
+        self.settle();
+    }
+
+    /// When [`Engine::handle_timeout`] is next due. May be early, never late.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        [
+            self.core.transactions.poll_timeout(),
+            self.core.timers.next(),
+            self.core.registrar.poll_timeout(),
+            self.moves.poll_timeout(),
+            self.watch.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Moves what is to be done to the end of `into`, in order.
+    pub fn take_outputs(&mut self, into: &mut Vec<Output>) {
+        into.append(&mut self.outputs);
+    }
+
+    /// Works off what one input has led to, until nothing is left: effects of transactions, news of the call layer,
+    /// changes of bindings, commands to the media threads.
+    fn settle(&mut self) {
+        loop {
+            if !self.core.effects.is_empty() {
+                let mut effects = std::mem::take(&mut self.core.effects);
+                for effect in effects.drain(..) {
+                    self.on_effect(effect);
+                }
+                // The buffer is kept, so that a busy worker does not allocate one for each message.
+                if self.core.effects.is_empty() {
+                    self.core.effects = effects;
+                }
+                continue;
+            }
+            if let Some(happened) = self.core.happened.pop_front() {
+                self.on_happened(happened);
+                continue;
+            }
+            break;
+        }
+        self.tell_registrations();
+        self.save_bindings();
+        let Core { ports, media, now, settings, .. } = &mut self.core;
+        if settings.media.anchor != crate::call::settings::Anchor::Never || settings.echo.is_some() {
+            let address = settings.media.bind;
+            ports.replenish(now.at, address, |command| media.push(command));
+        }
+        self.outputs.extend(media.drain(..).map(Output::Media));
+    }
+
+    /// Whether nothing is left: no call, no transaction. What a shutdown waits for, and the simulator proves.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.core.calls.is_empty() && self.core.legs.is_empty() && self.core.transactions.is_empty()
+    }
+
+    /// Counts for metrics.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Read access for the shell's gauges and the tests' invariants.
+    #[must_use]
+    pub const fn core(&self) -> &Core {
+        &self.core
+    }
+
+    pub(crate) fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
+    }
+}

@@ -219,6 +219,14 @@ impl HoldOffs {
         self.remove(id)
     }
 
+    /// When the hold-off that a move began ends, in calendar time.
+    #[must_use]
+    pub fn ends_of(&self, move_id: &str, now: Now) -> Option<UnixMillis> {
+        let entry = self.entries.get(self.by_move.get(move_id)?)?;
+        let left = u64::try_from(entry.ends.since(now.at).as_millis()).unwrap_or(u64::MAX);
+        Some(UnixMillis(now.unix.0.saturating_add(left)))
+    }
+
     /// When [`HoldOffs::expire`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {

@@ -81,6 +81,16 @@ pub enum Refusal {
     /// The store did not take it.
     #[error("store unavailable")]
     StoreUnavailable,
+    /// A move was refused; its own table chose the status.
+    #[error("{text}")]
+    Move {
+        /// The status.
+        status: StatusCode,
+        /// Its reason phrase.
+        text: &'static str,
+        /// Seconds after which it may work.
+        retry_after: Option<u32>,
+    },
     /// A fault of ours, counted and logged where it happened.
     #[error("internal error")]
     Internal,
@@ -109,6 +119,7 @@ impl Refusal {
             Self::BadEvent => StatusCode::BAD_EVENT,
             Self::Terminated => StatusCode::REQUEST_TERMINATED,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
+            Self::Move { status, .. } => *status,
             Self::Overloaded { .. } | Self::Draining | Self::StoreUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -122,8 +133,19 @@ impl Refusal {
             Self::HoldOff { retry_after }
             | Self::InviteOpen { retry_after }
             | Self::Overloaded { retry_after, .. } => Some(*retry_after),
+            Self::Move { retry_after, .. } => *retry_after,
             Self::Draining => Some(30),
             Self::StoreUnavailable => Some(5),
+            _ => None,
+        }
+    }
+
+    /// The reason phrase, where it says more than the status (phones show it).
+    #[must_use]
+    pub const fn phrase(&self) -> Option<&'static str> {
+        match self {
+            Self::Move { text, .. } => Some(text),
+            Self::HoldOff { .. } => Some("Call was moved away from this device"),
             _ => None,
         }
     }

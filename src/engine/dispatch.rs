@@ -1,0 +1,335 @@
+//! Whose a message is: read, matched to a transaction, a dialog, or a service of ours.
+
+use bytes::Bytes;
+
+use super::{Engine, Output};
+use crate::call::core::{ALLOW, Owner, SUPPORTED, write_refusal};
+use crate::call::{LegHandle, Party};
+use crate::sip::transaction::{Answered, ClientTx, Effect, ServerTx, Transactions};
+use crate::sip::{Flow, Refusal};
+use crate::wire::sip::{HeaderName, Message, Method, ParseError, StatusCode, Uri};
+
+/// Extensions that a request may require of us (RFC 3261 8.2.2.3).
+const REQUIRABLE: [&str; 5] = ["replaces", "norefersub", "path", "outbound", "gruu-none"];
+
+impl Engine {
+    /// One message from the network.
+    pub(super) fn on_received(&mut self, flow: Flow, bytes: Bytes) {
+        if self.bans.is_banned(self.core.now.at, flow.peer.ip()) {
+            return;
+        }
+        let message = match Message::parse(bytes, &self.settings.limits) {
+            Ok(message) => message,
+            Err(error) => return self.on_unreadable(flow, error),
+        };
+        if let Err(violation) = message.check() {
+            self.counters.parse_errors += 1;
+            if message.is_request() && *message.method() != Method::Ack {
+                self.answer_stateless(flow, &message, violation.status);
+            }
+            return;
+        }
+        let core = &mut self.core;
+        core.transactions.receive(core.now.at, flow, message, &mut core.effects);
+    }
+
+    /// What could not be read is answered where enough of it could (RFC 3261 8.2, 21.4.1), else dropped.
+    fn on_unreadable(&mut self, flow: Flow, error: ParseError) {
+        self.counters.parse_errors += 1;
+        tracing::debug!(%flow, %error, "unreadable message");
+        let status = error.status();
+        if let Some(message) = error.reply
+            && message.is_request()
+            && *message.method() != Method::Ack
+        {
+            self.answer_stateless(flow, &message, status);
+        }
+    }
+
+    fn answer_stateless(&mut self, flow: Flow, message: &Message, status: StatusCode) {
+        let Ok(via) = message.via() else { return };
+        let to = Transactions::<Owner>::reply_flow(&flow, &via);
+        let bytes = self.core.transactions.stateless_reply(&flow, message, status).finish();
+        self.outputs.push(Output::Send { flow: to, bytes });
+    }
+
+    /// What a transaction asks or tells.
+    pub(super) fn on_effect(&mut self, effect: Effect<Owner>) {
+        match effect {
+            Effect::Send { flow, bytes } => self.outputs.push(Output::Send { flow, bytes }),
+            Effect::Request { tx, flow, message } => self.on_request(tx, flow, &message),
+            Effect::Cancelled { owner, message, .. } => {
+                if let Some(Owner::Served(leg)) = owner {
+                    let reason =
+                        message.header(HeaderName::Reason).and_then(|header| header.value_str().ok());
+                    self.core.on_cancelled(leg, reason.as_deref());
+                }
+            }
+            Effect::Ack { message, .. } => {
+                if let Some(leg) = self.core.leg_of(&message) {
+                    self.core.on_ack(leg, &message);
+                }
+            }
+            Effect::Response { tx, owner, message, .. } => self.on_response(tx, owner, &message),
+            Effect::Stray { message, .. } => {
+                tracing::trace!(method = message.method().as_str(), "stray response");
+            }
+            Effect::Timeout { owner, .. } => self.on_no_response(owner, StatusCode::REQUEST_TIMEOUT),
+            Effect::Failed { owner, .. } => self.on_no_response(owner, StatusCode::SERVICE_UNAVAILABLE),
+            Effect::AckTimeout { owner, answered, .. } => {
+                if let (Some(Owner::Served(leg)), Answered::Accepted) = (owner, answered) {
+                    self.core.on_ack_timeout(leg);
+                }
+            }
+            Effect::Overloaded { flow, message } => {
+                self.answer_stateless(flow, &message, StatusCode::SERVICE_UNAVAILABLE);
+            }
+        }
+    }
+
+    /// A response to a request of ours.
+    fn on_response(&mut self, tx: ClientTx, owner: Owner, message: &Message) {
+        let is_final = message.status().is_some_and(StatusCode::is_final);
+        match owner {
+            Owner::Invite(leg) => self.core.on_invite_response(leg, tx, message),
+            Owner::Reinvite(leg, purpose) | Owner::Update(leg, purpose) => {
+                self.core.on_modify_response(leg, tx, purpose, message);
+            }
+            Owner::Bye(leg) if is_final => self.core.on_bye_done(leg),
+            Owner::Relay { server, .. } | Owner::Pass { server } if is_final => {
+                self.core.on_pass_response(server, Some(message));
+            }
+            Owner::Notify(key) if is_final => self.on_notify_response(key, message.status()),
+            Owner::ReferNotify(_)
+            | Owner::Bye(_)
+            | Owner::Relay { .. }
+            | Owner::Pass { .. }
+            | Owner::Notify(_)
+            | Owner::Served(_)
+            | Owner::Nobody => {}
+        }
+    }
+
+    /// A request of ours got no response.
+    fn on_no_response(&mut self, owner: Owner, status: StatusCode) {
+        match owner {
+            Owner::Invite(leg) => self.core.on_leg_failed(leg, status, status.reason()),
+            Owner::Reinvite(leg, purpose) | Owner::Update(leg, purpose) => {
+                self.core.on_modify_timeout(leg, purpose);
+            }
+            Owner::Bye(leg) => self.core.on_bye_done(leg),
+            Owner::Relay { server, .. } | Owner::Pass { server } => self.core.on_pass_response(server, None),
+            Owner::Notify(key) => self.on_notify_response(key, None),
+            Owner::ReferNotify(_) | Owner::Served(_) | Owner::Nobody => {}
+        }
+    }
+
+    /// A new request, neither ACK nor CANCEL.
+    fn on_request(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
+        if let Err(refusal) = self.admit(message) {
+            self.core.refuse(tx, &refusal, None);
+            return;
+        }
+        if message.to_tag().is_some() {
+            self.on_request_in_dialog(tx, flow, message);
+            return;
+        }
+        match message.method() {
+            Method::Register => self.on_register(tx, flow, message),
+            Method::Invite => self.on_invite(tx, flow, message),
+            Method::Options => self.on_options(tx),
+            Method::Subscribe => self.on_subscribe(tx, flow, message),
+            Method::Message => self.on_message(tx, flow, message),
+            // RFC 3261 12.2.2: these live in dialogs only.
+            Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
+                self.core.refuse(tx, &Refusal::DialogUnknown, None);
+            }
+            Method::Refer | Method::Publish | Method::Ack | Method::Cancel | Method::Other(_) => {
+                self.core.refuse(tx, &Refusal::MethodNotAllowed, None);
+            }
+        }
+    }
+
+    /// What every request must fulfil, whatever it asks.
+    fn admit(&self, message: &Message) -> Result<(), Refusal> {
+        // RFC 3261 16.3 step 3. A request for ourselves may have used up its hops (RFC 3261 8.2 says nothing of
+        // Max-Forwards in a user agent), but what is left of one at 0 is a loop more often than an accident.
+        if message.max_forwards().ok().flatten() == Some(0) && *message.method() != Method::Options {
+            return Err(Refusal::TooManyHops);
+        }
+        let mut missing = String::new();
+        for value in message.values(HeaderName::Require) {
+            let name = std::str::from_utf8(value).unwrap_or("?").trim();
+            if !REQUIRABLE.iter().any(|known| known.eq_ignore_ascii_case(name)) && missing.len() < 256 {
+                if !missing.is_empty() {
+                    missing.push_str(", ");
+                }
+                missing.push_str(name);
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { Err(Refusal::ExtensionUnsupported(missing.into_boxed_str())) }
+    }
+
+    /// RFC 3261 11.2: what we can do; also what a peer's keep-alive is answered with.
+    fn on_options(&mut self, tx: ServerTx) {
+        let tag = self.core.random.tag();
+        let status = if self.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+        let Some(mut writer) = self.core.reply(tx, status, &tag) else { return };
+        if self.is_draining {
+            write_refusal(&mut writer, &Refusal::Draining, &self.core.settings);
+        }
+        writer.header(&HeaderName::Allow, ALLOW);
+        writer.header(&HeaderName::Supported, SUPPORTED);
+        writer.header(&HeaderName::Accept, "application/sdp");
+        writer.header(&HeaderName::AllowEvents, "dialog");
+        let bytes = writer.finish();
+        self.core.respond(tx, status, bytes);
+    }
+
+    /// A request in a dialog: of a leg, of a subscription, or of nothing.
+    fn on_request_in_dialog(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
+        let Some(leg) = self.core.leg_of(message) else {
+            if *message.method() == Method::Subscribe && self.on_resubscribe(tx, flow, message) {
+                return;
+            }
+            self.core.refuse(tx, &Refusal::DialogUnknown, message.to_tag());
+            return;
+        };
+        if !self.is_of_leg(leg, flow, message) {
+            // Call-ID and both tags are right, the source is another: credentials, or no entry (threats: hijack).
+            let proven = self.authenticate_device(tx, flow, message);
+            let Some((account, _)) = proven else { return };
+            let is_owner = self
+                .core
+                .legs
+                .get(leg)
+                .and_then(|leg| leg.party.account())
+                .is_some_and(|owner| owner.name == account.name);
+            if !is_owner {
+                self.core.refuse(tx, &Refusal::DialogUnknown, message.to_tag());
+                return;
+            }
+            if let Some(found) = self.core.legs.get_mut(leg) {
+                found.dialog.flow = flow;
+                found.dialog.sent_by = self.core.settings.sent_by(&flow).into();
+            }
+        }
+        let Some(found) = self.core.legs.get_mut(leg) else { return };
+        if let Err(refusal) = found.dialog.accept(message) {
+            let tag = found.dialog.local_tag.clone();
+            self.core.refuse(tx, &refusal, Some(&tag));
+            return;
+        }
+        self.on_leg_request(leg, tx, message);
+    }
+
+    /// Whether a request in the dialog of `leg` comes from where the dialog is.
+    fn is_of_leg(&self, leg: LegHandle, flow: Flow, message: &Message) -> bool {
+        let Some(found) = self.core.legs.get(leg) else { return false };
+        let known = found.dialog.flow;
+        if known == flow || (known.transport == flow.transport && known.peer == flow.peer) {
+            return true;
+        }
+        match &found.party {
+            // A trunk may answer from any of its addresses.
+            Party::Trunk { index, .. } => {
+                self.core.settings.trunk_from(flow.peer) == Some(*index) || {
+                    let trunk = self.core.settings.trunks.get(*index);
+                    trunk.is_some_and(|trunk| trunk.peer.ip() == flow.peer.ip())
+                }
+            }
+            // A phone that sends from another port of its host than it receives at is of the same host; its
+            // BYE can do no more than the host could. Anything else has to prove itself.
+            Party::User { .. } => known.peer.ip() == flow.peer.ip() && *message.method() == Method::Bye,
+            Party::Service(_) => false,
+        }
+    }
+
+    fn on_leg_request(&mut self, leg: LegHandle, tx: ServerTx, message: &Message) {
+        if *message.method() == Method::Bye {
+            self.core.on_bye(leg, tx, message);
+            return;
+        }
+        if let Err(held) = self.check_hold_off_in_dialog(leg, message.method()) {
+            self.refuse_in_dialog(leg, tx, &held);
+            return;
+        }
+        let result = match message.method() {
+            Method::Invite => self.core.on_reinvite(leg, tx, message),
+            Method::Update => self.core.on_update(leg, tx, message),
+            Method::Refer => self.on_refer(leg, tx, message),
+            Method::Info => self.on_info(leg, tx, message),
+            Method::Options => {
+                self.on_options(tx);
+                Ok(())
+            }
+            Method::Message | Method::Notify | Method::Other(_) => self.core.on_pass(leg, tx, message),
+            Method::Subscribe => self.on_subscribe_in_dialog(leg, tx, message),
+            // No 1xx of ours is reliable, so there is nothing to acknowledge (RFC 3262 3).
+            Method::Prack => Err(Refusal::DialogUnknown),
+            Method::Register | Method::Publish | Method::Ack | Method::Cancel | Method::Bye => {
+                Err(Refusal::MethodNotAllowed)
+            }
+        };
+        if let Err(refusal) = result {
+            self.refuse_in_dialog(leg, tx, &refusal);
+        }
+    }
+
+    pub(super) fn refuse_in_dialog(&mut self, leg: LegHandle, tx: ServerTx, refusal: &Refusal) {
+        let tag = self.core.legs.get(leg).map(|leg| leg.dialog.local_tag.clone());
+        self.core.refuse(tx, refusal, tag.as_deref());
+    }
+
+    /// A MESSAGE outside dialogs: from one user to the devices of another.
+    fn on_message(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
+        let Some(party) = self.authenticate(tx, flow, message) else { return };
+        if let Err(refusal) = self.pass_message(tx, message, &party) {
+            self.core.refuse(tx, &refusal, None);
+        }
+    }
+
+    fn pass_message(&mut self, tx: ServerTx, message: &Message, party: &Party) -> Result<(), Refusal> {
+        use crate::call::dial_plan::{Destination, dialled};
+        let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
+        let number = dialled(&uri)?;
+        let Destination::User { account, device } = self.core.route(&uri, &number)? else {
+            return Err(Refusal::DestinationUnknown);
+        };
+        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| device.id.clone());
+        let now = self.core.now.at;
+        let binding = match &wanted {
+            Some(id) => {
+                self.core.registrar.lookup_device(&account.name, id, now).first().map(|b| (*b).clone())
+            }
+            None => self.core.registrar.lookup(&account.name, now).first().map(|b| (*b).clone()),
+        };
+        let binding = binding.ok_or(Refusal::Unreachable)?;
+        let domain = self.core.settings.domain.clone();
+        let from = match party {
+            Party::User { account, .. } => {
+                crate::call::setup::user_value(account.shown(), account.number(), &domain)
+            }
+            Party::Trunk { .. } | Party::Service(_) => crate::call::media::caller_value(message, &domain),
+        };
+        let to = crate::call::setup::user_value(account.shown(), account.number(), &domain);
+        self.core.pass_message(tx, message, &from, &to, &binding);
+        Ok(())
+    }
+
+    /// A connection is gone: transactions on it fail, browsers on it are unreachable; calls go on, since a phone
+    /// comes back or its media tells that it does not.
+    pub(super) fn on_flow_closed(&mut self, flow: Flow) {
+        let core = &mut self.core;
+        core.transactions.flow_closed(core.now.at, flow, &mut core.effects);
+        let users: Vec<std::sync::Arc<str>> = core
+            .registrar
+            .iter()
+            .filter(|(_, bindings)| bindings.iter().any(|binding| binding.flow == flow))
+            .map(|(user, _)| user.clone())
+            .collect();
+        for user in users {
+            core.registrar.flow_closed(&user, &flow, core.now, &mut self.registrations);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! INVITE outside dialogs: whose number it dials, and so what it is: a call, or a door to a move.
+
+use smallvec::SmallVec;
+
+use super::Engine;
+use crate::call::Party;
+use crate::call::dial_plan::{dialled, is_emergency};
+use crate::call::setup::Incoming;
+use crate::moving::hold_off::Access;
+use crate::moving::identifier::Token;
+use crate::moving::replaces::{self, Replaces};
+use crate::moving::star_code::StarCode;
+use crate::moving::{ReplacesMode, Trigger};
+use crate::sip::transaction::ServerTx;
+use crate::sip::{Flow, Refusal};
+use crate::wire::sip::{HeaderName, Message, Uri};
+
+impl Engine {
+    pub(super) fn on_invite(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
+        if self.is_draining {
+            self.core.refuse(tx, &Refusal::Draining, None);
+            return;
+        }
+        let Some(party) = self.authenticate(tx, flow, message) else { return };
+        if let Err(refusal) = self.serve_invite(tx, flow, message, party) {
+            self.core.refuse(tx, &refusal, None);
+        }
+    }
+
+    /// Everything that an authenticated INVITE can be. The order matters: a door to a move is looked for before
+    /// the dial plan, or a phone's `*11` would be a number.
+    fn serve_invite(
+        &mut self,
+        tx: ServerTx,
+        flow: Flow,
+        message: &Message,
+        party: Party,
+    ) -> Result<(), Refusal> {
+        let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
+        let number = dialled(&uri)?;
+        let incoming = Incoming { tx, flow, message, party, number };
+        if let Party::User { account, device } = &incoming.party {
+            let by = Self::device_key(account, *device).ok_or(Refusal::NotAuthorised)?;
+            if let Some(wanted) = self.replaces_in(message)? {
+                return self.pull_by_replaces(incoming, &wanted);
+            }
+            if let Some(token) = Token::read(&incoming.number) {
+                return self.pull_by_token(incoming, &token, Trigger::Token);
+            }
+            let user = uri.user().unwrap_or_default();
+            match StarCode::read(user, &self.settings.moving.codes) {
+                Some(StarCode::Pull(select)) => return self.pull_by_code(incoming, &select),
+                Some(StarCode::Push { device }) => {
+                    return self.push_by_code(&incoming, &by, device.as_deref());
+                }
+                Some(StarCode::Pickup { extension }) => return self.pick_up_extension(incoming, &extension),
+                // Services are in the dial plan, since trunks may reach them too.
+                Some(StarCode::Echo | StarCode::Tone) | None => {}
+            }
+            let access = if is_emergency(&incoming.number) { Access::Emergency } else { Access::Other };
+            self.held(&by, access, "INVITE")?;
+        } else if message.has(HeaderName::Replaces) {
+            // A trunk has no handsets: it cannot be told from the far side of the call it names.
+            return Err(Refusal::DialogUnknown);
+        }
+        let destination = self.core.route(&uri, &incoming.number)?;
+        let call = self.core.place_call(incoming, destination)?;
+        self.counters.calls += 1;
+        self.track(call);
+        Ok(())
+    }
+
+    /// The Replaces of an INVITE, where it is read at all (RFC 3891 3: several, or one with Join, are 400).
+    fn replaces_in(&self, message: &Message) -> Result<Option<Replaces>, Refusal> {
+        if !message.has(HeaderName::Replaces) && !message.has(HeaderName::Join) {
+            return Ok(None);
+        }
+        if self.settings.moving.replaces == ReplacesMode::Off {
+            return Ok(None);
+        }
+        let lines: SmallVec<[std::borrow::Cow<'_, str>; 2]> =
+            message.all(HeaderName::Replaces).filter_map(|header| header.value_str().ok()).collect();
+        let joins = message.all(HeaderName::Join).count();
+        Ok(replaces::read(message.method().as_str(), lines.iter().map(|line| &**line), joins)?)
+    }
+}

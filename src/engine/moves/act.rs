@@ -1,0 +1,307 @@
+//! Carries out what a move's machine asks for, in order.
+
+use super::{MoveKey, Moving, call_key};
+use crate::call::record::HangupBy;
+use crate::call::{LegHandle, Purpose};
+use crate::engine::event::{HoldOffEvent, MoveEvent};
+use crate::engine::store::{StoreOp, StoreTicket};
+use crate::engine::{Engine, Output};
+use crate::media::plan::{self, Hold};
+use crate::media::relay::MediaCommand;
+use crate::moving::Refusal as MoveRefusal;
+use crate::moving::hold_off::Start;
+use crate::moving::machine::{Action, Actions, Event, Watch, Way};
+use crate::moving::snapshot::{DialogState, Hold as Held, MediaState, Snapshot};
+use crate::moving::timeline::What;
+use crate::sip::Refusal;
+use crate::wire::sip::StatusCode;
+
+impl Engine {
+    /// Gives a move an event and does what follows.
+    pub(super) fn advance(&mut self, key: MoveKey, event: Event) {
+        let now = self.core.now.at;
+        let Some(moving) = self.moves.live.get_mut(&key) else { return };
+        let before = moving.machine.state();
+        let mut actions = Actions::new();
+        moving.machine.handle(now, event, &mut actions);
+        let after = moving.machine.state();
+        if after != before {
+            moving.timeline.push(now, What::State { state: after });
+        }
+        self.carry_out(key, actions);
+    }
+
+    pub(super) fn carry_out(&mut self, key: MoveKey, actions: Actions) {
+        for action in actions {
+            self.act(key, action);
+        }
+        self.finish_if_over(key);
+    }
+
+    fn act(&mut self, key: MoveKey, action: Action) {
+        match action {
+            Action::StoreSnapshot => self.store_snapshot(key),
+            Action::RingNew => self.ring_new(key),
+            Action::AnswerNew => self.answer_new(key),
+            // The call layer acknowledges a mover's 2xx as it comes.
+            Action::AckNew => {}
+            Action::RefuseNew(refusal) => self.refuse_new(key, refusal),
+            Action::CancelNew | Action::HangUpNew(_) => self.hang_up_new(key),
+            Action::ReofferFar => self.reoffer_far(key),
+            // The call layer waits and asks again by itself (RFC 3261 14.1).
+            Action::ReofferFarAgain => {}
+            Action::RestoreFar => self.restore_far(key),
+            Action::AnswerFar => {}
+            Action::HearBoth => self.hear_both(key),
+            Action::SwapRoute => self.swap(key),
+            Action::SwapBack => self.swap_back(key),
+            Action::HoldOffOld => self.hold_off_old(key),
+            Action::LiftHoldOff => self.lift_hold_off(key),
+            Action::WatchMedia(watch) => self.watch_media(key, watch),
+            Action::ReleaseOld => self.release_old(key),
+            Action::EndOld | Action::EndFar => self.end_moved_call(key),
+            Action::Announce => self.announce(key),
+            Action::PushBack => {}
+        }
+    }
+
+    pub(super) fn moving(&self, key: MoveKey) -> Option<&Moving> {
+        self.moves.live.get(&key)
+    }
+
+    fn store_snapshot(&mut self, key: MoveKey) {
+        let Some(snapshot) = self.snapshot(key) else { return self.advance(key, Event::StoreFailed) };
+        if snapshot.to_json().is_err() {
+            return self.advance(key, Event::StoreFailed);
+        }
+        let ticket = StoreTicket(self.ticket());
+        self.moves.stores.insert(ticket, key);
+        self.outputs.push(Output::Store { ticket, op: StoreOp::PutSnapshot(Box::new(snapshot)) });
+    }
+
+    fn snapshot(&self, key: MoveKey) -> Option<Snapshot> {
+        let moving = self.moving(key)?;
+        let (old, far) = (self.core.legs.get(moving.old)?, self.core.legs.get(moving.far)?);
+        let media = far
+            .ports
+            .iter()
+            .zip(&old.ports)
+            .filter_map(|(far, old)| {
+                let (far, old) = ((*far)?, (*old)?);
+                // SSRC and payload type stay with the media thread, which keeps the far stream over the swap.
+                Some(MediaState {
+                    far_port: far.rtp,
+                    old_port: old.rtp,
+                    ssrc: 0,
+                    payload_type: 0,
+                    hold: Held::None,
+                })
+            })
+            .collect();
+        Some(Snapshot {
+            move_id: moving.id.to_string(),
+            call_id: moving.call_id.to_string(),
+            taken: self.core.now.unix,
+            user: moving.from.user().into(),
+            old_device: moving.from.to_string(),
+            new_device: moving.to.to_string(),
+            old: dialog_state(old),
+            far: dialog_state(far),
+            media,
+        })
+    }
+
+    fn answer_new(&mut self, key: MoveKey) {
+        let Some(moving) = self.moving(key) else { return };
+        let (far, way, Some(new)) = (moving.far, moving.machine.way(), moving.new) else { return };
+        let body = self.describe_new(key, far, new, way);
+        let identity = self.core.identity_of(far);
+        match body {
+            Ok(body) => {
+                self.core.answer_inbound(new, StatusCode::OK, Some(&body), identity.as_deref());
+            }
+            Err(_) => self.advance(key, Event::NewUnusable),
+        }
+    }
+
+    /// The description with which the new device joins.
+    fn describe_new(
+        &mut self,
+        key: MoveKey,
+        far: LegHandle,
+        new: LegHandle,
+        way: Way,
+    ) -> Result<bytes::Bytes, Refusal> {
+        if let Some(service) = self.core.service_of(far) {
+            return self.core.describe_service(new, service, way != Way::PullOfferless);
+        }
+        if self.core.legs.get(new).is_some_and(|leg| leg.media.is_none()) {
+            return Ok(self.core.legs.get(far).map(|leg| leg.raw.clone()).unwrap_or_default());
+        }
+        let pairing = self.moving(key).map(|moving| moving.pairing.clone()).unwrap_or_default();
+        self.core.with_media(new, |core, media, lender| {
+            let far = core.legs.get(far).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
+            Ok(match way {
+                Way::PullOfferless => {
+                    plan::offer_far(far, media, None, Hold::Lift, |line| lender.port(line))?
+                }
+                _ => plan::answer_across(far, media, &pairing, |line| lender.port(line))?,
+            })
+        })
+    }
+
+    fn refuse_new(&mut self, key: MoveKey, refusal: MoveRefusal) {
+        if let Some(new) = self.moving(key).and_then(|moving| moving.new) {
+            self.core.refuse_inbound(new, &refusal.into());
+        }
+    }
+
+    fn hang_up_new(&mut self, key: MoveKey) {
+        let Some(new) = self.moving(key).and_then(|moving| moving.new) else { return };
+        self.core.release_leg(new, "SIP;cause=487;text=\"Move cancelled\"");
+    }
+
+    fn reoffer_far(&mut self, key: MoveKey) {
+        let Some(moving) = self.moves.live.get_mut(&key) else { return };
+        let (far, Some(new)) = (moving.far, moving.new) else { return };
+        let mut pairing = moving.pairing.clone();
+        let unanchored = self.core.legs.get(far).is_none_or(|leg| leg.media.is_none());
+        let body = if unanchored {
+            Ok(self.core.legs.get(new).map(|leg| leg.raw.clone()).unwrap_or_default())
+        } else {
+            moving.far_before = self.core.legs.get(far).and_then(|leg| leg.media.as_ref()?.snapshot());
+            self.core.with_media(far, |core, media, lender| {
+                let new = core.legs.get(new).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
+                Ok(plan::reoffer(new, media, &mut pairing, Hold::Lift, |line| lender.port(line))?)
+            })
+        };
+        match body {
+            Ok(body) => {
+                if let Some(moving) = self.moves.live.get_mut(&key) {
+                    moving.pairing = pairing;
+                }
+                self.core.queue_reinvite(far, body, Purpose::Move);
+            }
+            Err(_) => self.advance(key, Event::FarRefused),
+        }
+    }
+
+    /// The far side hears again what it heard before it was asked.
+    pub(super) fn restore_far(&mut self, key: MoveKey) {
+        let Some(moving) = self.moves.live.get_mut(&key) else { return };
+        let far = moving.far;
+        if self.core.unqueue(far, Purpose::Move) {
+            self.core.abandon_exchange(far);
+            return;
+        }
+        if let Some(tx) = self.core.legs.get(far).and_then(|leg| leg.client_invite) {
+            // Its answer is still out: cancel, and restore if it is a late yes (RFC 3261 9.1).
+            moving.restore_due = true;
+            self.core.transactions.cancel(self.core.now.at, tx, None, &mut self.core.effects);
+            return;
+        }
+        moving.restore_due = false;
+        let snapshot = moving.far_before.clone();
+        let old = moving.old;
+        let body = match (&snapshot, self.core.legs.get_mut(far).and_then(|leg| leg.media.as_mut())) {
+            (Some(snapshot), Some(media)) => media.restore(snapshot).ok(),
+            (_, None) => self.core.legs.get(old).map(|leg| leg.raw.clone()),
+            (None, Some(_)) => None,
+        };
+        if let Some(body) = body {
+            self.core.queue_reinvite(far, body, Purpose::Restore);
+        }
+    }
+
+    fn hold_off_old(&mut self, key: MoveKey) {
+        let Some(moving) = self.moves.live.get_mut(&key) else { return };
+        let own = self.core.accounts.by_name(moving.from.user()).and_then(|account| account.hold_off);
+        let length = own.unwrap_or(self.settings.moving.hold_off);
+        let start = Start {
+            device: &moving.from,
+            call: call_key(moving.call),
+            call_id: &moving.call_id,
+            move_id: &moving.id,
+            scope: self.settings.moving.hold_off_scope,
+            length,
+        };
+        let Some(row) = self.moves.hold_offs.start(self.core.now, &start) else { return };
+        moving.timeline.push(self.core.now.at, What::HoldOff { seconds: length.as_secs() });
+        let (call, user, device) =
+            (moving.call_id.clone(), moving.from.user().into(), moving.from.device().into());
+        let ticket = StoreTicket(self.ticket());
+        self.outputs.push(Output::Store { ticket, op: StoreOp::PutHoldOff(Box::new(row)) });
+        self.tell_hold_off(HoldOffEvent::Started, (call, user, device), None, length.as_secs() as u32);
+    }
+
+    fn lift_hold_off(&mut self, key: MoveKey) {
+        let Some(id) = self.moving(key).map(|moving| moving.id.clone()) else { return };
+        self.end_hold_off(&id);
+    }
+
+    /// Ends the hold-off that a move began.
+    pub(crate) fn end_hold_off(&mut self, move_id: &str) {
+        if let Some(ended) = self.moves.hold_offs.end_move(move_id) {
+            self.on_hold_off_ended(&ended);
+        }
+    }
+
+    fn watch_media(&mut self, key: MoveKey, watch: Watch) {
+        let Some(moving) = self.moves.live.get_mut(&key) else { return };
+        let (old, far) = (moving.old, moving.far);
+        if watch == Watch::NewAfter && moving.heard {
+            return self.advance(key, Event::NewHeard);
+        }
+        let is_service = self.core.service_of(far).is_some();
+        let port = self.core.ports_toward(old).iter().flatten().next().map(|pair| pair.id);
+        let Some(port) = port.filter(|_| !is_service) else { return self.advance(key, Event::BothSilent) };
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.watch = Some(watch);
+        }
+        self.core.media.push(MediaCommand::Report { port });
+    }
+
+    fn release_old(&mut self, key: MoveKey) {
+        let Some(moving) = self.moves.live.get_mut(&key) else { return };
+        let (old, to) = (moving.old, moving.to.device().to_owned());
+        moving.timeline.push(self.core.now.at, What::Released);
+        self.tell_who_asked(key, StatusCode::OK);
+        self.core.release_leg_media(old);
+        self.core.release_leg(old, &format!("SIP;cause=200;text=\"Call moved to {to}\""));
+    }
+
+    fn end_moved_call(&mut self, key: MoveKey) {
+        let Some(call) = self.moving(key).map(|moving| moving.call) else { return };
+        if let Some(found) = self.core.calls.get_mut(call) {
+            found.moving = false;
+        }
+        self.core.end_call(call, HangupBy::System, "SIP;cause=200");
+    }
+
+    fn announce(&mut self, key: MoveKey) {
+        let Some(moving) = self.moving(key) else { return };
+        if let Some(new) = moving.new {
+            // A pulled device read it in our 200 already; one that was rung is told by UPDATE.
+            self.core.announce_identity(new);
+        }
+        self.tell_move(key, MoveEvent::Switched);
+    }
+}
+
+fn dialog_state(leg: &crate::call::Leg) -> DialogState {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    DialogState {
+        call_id: leg.dialog.call_id.to_string(),
+        local_tag: leg.dialog.local_tag.to_string(),
+        remote_tag: leg.dialog.remote_tag.to_string(),
+        local_uri: leg.dialog.local.to_string(),
+        remote_uri: leg.dialog.remote.to_string(),
+        remote_target: leg.dialog.target.to_string(),
+        route_set: leg.dialog.routes.iter().map(ToString::to_string).collect(),
+        local_cseq: leg.dialog.local_cseq,
+        remote_cseq: leg.dialog.remote_cseq,
+        local_description: leg.media.as_ref().map(|media| text(media.ours().last())).unwrap_or_default(),
+        remote_description: text(&leg.raw),
+        session_expires: None,
+    }
+}

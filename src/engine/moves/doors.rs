@@ -1,0 +1,394 @@
+//! The ways in: star code, Replaces, token, REFER, push code, API. Each finds the leg that is meant, asks for a
+//! grant, and begins the same machine.
+
+use std::sync::Arc;
+
+use super::{AskedBy, MoveKey, Moving, call_key, call_of, device_of, leg_key, leg_of};
+use crate::call::core::Owner;
+use crate::call::media::description_in;
+use crate::call::setup::Incoming;
+use crate::call::{CallHandle, Leg, LegHandle, LegState, Party, Role};
+use crate::engine::Engine;
+use crate::engine::command::MoveMode;
+use crate::media::plan::{self, Hold, Join};
+use crate::moving::directory::{Ask, LiveLeg, Lock};
+use crate::moving::grant::{self, Facts, MoveGrant, Mover, Presence, Target};
+use crate::moving::hold_off::Access;
+use crate::moving::identifier::{Redeemed, Token};
+use crate::moving::machine::{Actions, Limits, Move, Need, Way};
+use crate::moving::replaces::{Candidate, Found, Phase, Replaces, find};
+use crate::moving::star_code::Select;
+use crate::moving::timeline::{Timeline, What};
+use crate::moving::{DeviceKey, ReInvite, Refusal as MoveRefusal, Trigger};
+use crate::registrar::accounts::{Account, Trust};
+use crate::sip::Refusal;
+use crate::sip::dialog::Dialog;
+
+/// What a move begins with.
+struct Begin {
+    grant: MoveGrant,
+    way: Way,
+    new: Option<LegHandle>,
+    pairing: plan::Pairing,
+    mode: MoveMode,
+    asked_by: AskedBy,
+}
+
+impl Engine {
+    /// A pull by star code.
+    pub(crate) fn pull_by_code(&mut self, incoming: Incoming<'_>, select: &Select) -> Result<(), Refusal> {
+        let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
+        let ask = Ask {
+            now: self.core.now.at,
+            hold_offs: &self.moves.hold_offs,
+            lock: Lock::Open,
+            policy: self.settings.moving.select,
+        };
+        let chosen = self.moves.directory.select(&by, select, &ask).cloned();
+        let leg = match chosen {
+            Ok(leg) => leg,
+            Err(MoveRefusal::NoCall) => {
+                // After a restart the call is not known any more, the hold-off is.
+                self.held(&by, Access::AnyMovedCall, "INVITE")?;
+                return Err(MoveRefusal::NoCall.into());
+            }
+            Err(refusal) => {
+                if let MoveRefusal::HoldOff { .. } = refusal {
+                    self.note_rejected(&by, "INVITE", refusal.retry_after().unwrap_or(1));
+                }
+                return Err(refusal.into());
+            }
+        };
+        self.pull(incoming, &leg, Trigger::StarCode)
+    }
+
+    /// A pull by a one-time token, as Request-URI or as the Call-ID of Replaces.
+    pub(crate) fn pull_by_token(
+        &mut self,
+        incoming: Incoming<'_>,
+        token: &Token,
+        trigger: Trigger,
+    ) -> Result<(), Refusal> {
+        let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
+        match self.moves.identifiers.redeem(self.core.now.at, token, &by) {
+            Redeemed::Leg { leg, .. } => {
+                let live = self.moves.directory.leg(leg).cloned();
+                let live = live.ok_or(MoveRefusal::DialogUnknown)?;
+                self.pull(incoming, &live, trigger)
+            }
+            Redeemed::Unknown => Err(MoveRefusal::TokenRefused.into()),
+            Redeemed::Stolen { call } => {
+                self.tell_security(
+                    "token_misused",
+                    call_of(call),
+                    &by,
+                    incoming.flow.peer,
+                    "token of another device",
+                );
+                Err(MoveRefusal::TokenRefused.into())
+            }
+        }
+    }
+
+    /// INVITE with Replaces (RFC 3891 3).
+    pub(crate) fn pull_by_replaces(
+        &mut self,
+        incoming: Incoming<'_>,
+        wanted: &Replaces,
+    ) -> Result<(), Refusal> {
+        if let Some(token) = wanted.token() {
+            return self.pull_by_token(incoming, &token, Trigger::Token);
+        }
+        let by = device_of(&incoming.party).ok_or(Refusal::from(MoveRefusal::DialogUnknown))?;
+        let mode = self.settings.moving.replaces;
+        let found = {
+            let owners: Vec<(LegHandle, Option<DeviceKey>)> = self
+                .moves
+                .directory
+                .of_user(by.user())
+                .iter()
+                .map(|live| (leg_of(live.leg), Some(live.device.clone())))
+                .chain(self.released_legs_of(&by))
+                .collect();
+            let candidates = owners.iter().filter_map(|(leg, owner)| {
+                let found = self.core.legs.get(*leg)?;
+                let phase = match (found.state, found.is_inbound) {
+                    (LegState::Ended, _) => Phase::Terminated,
+                    (LegState::Early, true) => Phase::EarlyByThem,
+                    (LegState::Early, false) => Phase::EarlyByUs,
+                    (LegState::Answered | LegState::Confirmed, _) => Phase::Confirmed,
+                };
+                Some(Candidate {
+                    leg: leg_key(*leg),
+                    call_id: &found.dialog.call_id,
+                    local_tag: &found.dialog.local_tag,
+                    remote_tag: &found.dialog.remote_tag,
+                    phase,
+                    owner: owner.as_ref(),
+                })
+            });
+            find(wanted, &by, candidates, mode)
+        };
+        let key = match found {
+            Ok(Found::Move(key) | Found::Repair(key) | Found::Pickup(key)) => key,
+            Err(refusal) => {
+                self.held(&by, Access::AnyMovedCall, "INVITE")?;
+                // The old device names the dialog that it lost: what it hears is the hold-off, as long as that lasts.
+                if let Some(call) = self.lost_call(&by, wanted) {
+                    self.held(&by, Access::Call(call_key(call)), "INVITE")?;
+                }
+                return Err(refusal.into());
+            }
+        };
+        if let Ok(Found::Move(key) | Found::Pickup(key) | Found::Repair(key)) = found
+            && let Some(call) = self.core.call_of(leg_of(key))
+        {
+            self.held(&by, Access::Call(call_key(call)), "INVITE")?;
+        }
+        let live = self.moves.directory.leg(key).cloned().ok_or(Refusal::DialogUnknown)?;
+        if matches!(found, Ok(Found::Repair(_))) {
+            return self.repair(incoming, &live);
+        }
+        self.pull(incoming, &live, Trigger::Replaces)
+    }
+
+    /// Legs that a move took from a user's devices; their dialogs are remembered while the call lives.
+    fn released_legs_of(&self, by: &DeviceKey) -> Vec<(LegHandle, Option<DeviceKey>)> {
+        self.core
+            .calls
+            .iter()
+            .flat_map(|(_, call)| call.released.iter())
+            .filter_map(|leg| Some((*leg, device_of(&self.core.legs.get(*leg)?.party))))
+            .filter(|(_, owner)| owner.as_ref().is_some_and(|owner| owner.user() == by.user()))
+            .collect()
+    }
+
+    /// The call whose old leg Replaces names, or whose far side's dialog a device of the user names.
+    fn lost_call(&self, by: &DeviceKey, wanted: &Replaces) -> Option<CallHandle> {
+        self.released_legs_of(by).into_iter().find_map(|(leg, _)| {
+            let leg = self.core.legs.get(leg)?;
+            (*leg.dialog.call_id == *wanted.call_id).then_some(leg.call)
+        })
+    }
+
+    /// Begins a pull of `live` to the device that sent `incoming`.
+    pub(crate) fn pull(
+        &mut self,
+        incoming: Incoming<'_>,
+        live: &LiveLeg,
+        trigger: Trigger,
+    ) -> Result<(), Refusal> {
+        let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
+        if let Err(refusal) = self.held(&by, Access::Call(live.call), "INVITE") {
+            return Err(refusal);
+        }
+        if !grant::is_answered(live) {
+            return self.pick_up(incoming, live);
+        }
+        let grant = self.grant(Mover::Device(&by), live, &by, trigger)?;
+        let call = call_of(live.call);
+        let offer = description_in(incoming.message, &self.core.settings.media.screen)?;
+        let sent_by: Box<str> = self.core.settings.sent_by(&incoming.flow).into();
+        let dialog = Dialog::from_request(incoming.message, incoming.flow, &sent_by, "", "")?;
+        let anchored = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.anchored;
+        let mut leg = Leg::new(call, Role::Mover, incoming.party.clone(), dialog, true);
+        leg.media = anchored.then(|| self.core.new_media(incoming.flow.peer.ip()));
+        leg.server_invite = Some(incoming.tx);
+        leg.learn(incoming.message);
+        let new = self.core.add_leg(leg);
+        self.core.transactions.set_owner(incoming.tx, Owner::Served(new));
+        let far = self.core.peer_of(leg_of(live.leg)).ok_or(Refusal::DialogUnknown)?;
+        let planned = match offer {
+            Some(offer) => self.core.receive_offer(new, offer).and_then(|()| self.plan_pull(far, new)),
+            None => Ok((Way::PullOfferless, plan::Pairing::default())),
+        };
+        let (way, pairing) = match planned {
+            Ok(planned) => planned,
+            Err(refusal) => {
+                self.core.remove_leg(new);
+                return Err(refusal);
+            }
+        };
+        self.begin(Begin {
+            grant,
+            way,
+            new: Some(new),
+            pairing,
+            mode: MoveMode::Ring,
+            asked_by: AskedBy::Nobody,
+        });
+        Ok(())
+    }
+
+    /// Whether the far side must be asked for the new device's media.
+    fn plan_pull(&self, far: LegHandle, new: LegHandle) -> Result<(Way, plan::Pairing), Refusal> {
+        let (need, pairing) = self.plan_join(far, new)?;
+        Ok((Way::Pull(need), pairing))
+    }
+
+    /// What joining two legs takes.
+    pub(super) fn plan_join(&self, far: LegHandle, new: LegHandle) -> Result<(Need, plan::Pairing), Refusal> {
+        let far_leg = self.core.legs.get(far).ok_or(Refusal::DialogUnknown)?;
+        let new_leg = self.core.legs.get(new).ok_or(Refusal::DialogUnknown)?;
+        if matches!(far_leg.party, Party::Service(_)) {
+            return Ok((Need::Keep, plan::Pairing::default()));
+        }
+        let (Some(far_media), Some(new_media)) = (&far_leg.media, &new_leg.media) else {
+            // Media does not run through us: only the far side itself can send it elsewhere.
+            return Ok((Need::Reoffer, plan::Pairing::default()));
+        };
+        let join = plan::join(far_media, new_media, None, Hold::Lift)?;
+        let by_trunk = match &far_leg.party {
+            Party::Trunk { index, .. } => {
+                self.core.settings.trunks.get(*index).is_some_and(|trunk| trunk.re_invite_always)
+            }
+            Party::User { .. } | Party::Service(_) => false,
+        };
+        let always = by_trunk || self.settings.moving.re_invite == ReInvite::Always;
+        let need = match &join {
+            Join::Unchanged { .. } if !always => Need::Keep,
+            Join::Unchanged { .. } | Join::Reoffer { .. } => Need::Reoffer,
+        };
+        Ok((need, join.into_pairing()))
+    }
+
+    /// Begins a push of `live` to a device. `asked_by` is told how it ends.
+    pub(crate) fn push(
+        &mut self,
+        mover: Mover<'_>,
+        live: &LiveLeg,
+        to: &DeviceKey,
+        trigger: Trigger,
+        mode: MoveMode,
+        asked_by: AskedBy,
+    ) -> Result<MoveKey, MoveRefusal> {
+        let grant = self.grant(mover, live, to, trigger)?;
+        let pairing = plan::Pairing::default();
+        Ok(self.begin(Begin { grant, way: Way::Push, new: None, pairing, mode, asked_by }))
+    }
+
+    /// Asks for a grant with everything that is known now.
+    fn grant(
+        &mut self,
+        mover: Mover<'_>,
+        live: &LiveLeg,
+        to: &DeviceKey,
+        trigger: Trigger,
+    ) -> Result<MoveGrant, MoveRefusal> {
+        let call = call_of(live.call);
+        let generation = self.core.calls.get(call).ok_or(MoveRefusal::DialogUnknown)?.generation;
+        let target = self.target_of(to)?;
+        let facts = Facts {
+            now: self.core.now.at,
+            trigger,
+            mover,
+            leg: live,
+            new_device: to,
+            target,
+            old_presence: self.presence(&live.device),
+            new_presence: self.presence(to),
+            hold_offs: &self.moves.hold_offs,
+            seen_generation: generation,
+            generation,
+            last_move: self.moves.last.get(&call).copied(),
+        };
+        let granted = grant::authorise(&facts);
+        if let Err(refusal) = &granted {
+            self.tell_refused(live, to, trigger, *refusal);
+        }
+        granted
+    }
+
+    /// Whether a device stands for its user.
+    fn target_of(&self, device: &DeviceKey) -> Result<Target<'static>, MoveRefusal> {
+        let account = self.core.accounts.by_name(device.user()).ok_or(MoveRefusal::DeviceUnknown)?;
+        match account.device(device.device()).ok_or(MoveRefusal::DeviceUnknown)?.trust {
+            Trust::Personal => Ok(Target::Personal),
+            Trust::Shared => Ok(Target::Shared(None)),
+        }
+    }
+
+    /// Until when a device is registered.
+    pub(super) fn presence(&self, device: &DeviceKey) -> Presence {
+        let now = self.core.now.at;
+        let bindings = self.core.registrar.lookup_device(device.user(), device.device(), now);
+        Presence::until(bindings.iter().map(|binding| binding.expires).max())
+    }
+
+    fn begin(&mut self, begin: Begin) -> MoveKey {
+        let Begin { grant, way, new, pairing, mode, asked_by } = begin;
+        let now = self.core.now;
+        let (call, old) = (call_of(grant.call()), leg_of(grant.old_leg()));
+        let (from, to, trigger) = (grant.old_device().clone(), grant.new_device().clone(), grant.trigger());
+        let generation = grant.generation();
+        let id = self.core.mint_ulid();
+        let mut timeline = Timeline::new(now);
+        timeline.push(now.at, What::Requested { trigger, by: to.to_string() });
+        timeline.push(now.at, What::Granted { from: from.to_string(), to: to.to_string() });
+        let (mut call_id, mut far, mut side, mut old_pairing) =
+            (Box::from(""), old, crate::call::Side::Caller, plan::Pairing::default());
+        if let Some(found) = self.core.calls.get_mut(call) {
+            found.moving = true;
+            found.generation = generation;
+            call_id = found.id.clone();
+            side = found.side_of(old).unwrap_or(side);
+            far = found.peer(old).unwrap_or(old);
+            old_pairing = found.pairing.clone();
+        }
+        let limits = Limits { rollback: self.settings.moving.rollback, ..Limits::default() };
+        let mut actions = Actions::new();
+        let machine = Move::begin(now.at, grant, way, limits, &mut actions);
+        let key = self.moves.mint();
+        let moving = Moving {
+            id,
+            machine,
+            call,
+            call_id,
+            side,
+            far,
+            old,
+            new,
+            from,
+            to,
+            trigger,
+            mode,
+            began: now,
+            timeline,
+            far_before: None,
+            pairing,
+            old_pairing,
+            gap_us: None,
+            lost: 0,
+            heard: false,
+            watch: None,
+            restore_due: false,
+            old_sent: None,
+            ended: None,
+            asked_by,
+        };
+        self.moves.live.insert(key, moving);
+        self.moves.by_call.insert(call, key);
+        self.tell_move(key, crate::engine::event::MoveEvent::Requested);
+        self.tell_move(key, crate::engine::event::MoveEvent::Authorized);
+        self.track(call);
+        self.carry_out(key, actions);
+        key
+    }
+
+    /// Whether a device is held off; counted, told, and said in the answer.
+    pub(crate) fn held(&mut self, by: &DeviceKey, access: Access, method: &str) -> Result<(), Refusal> {
+        match self.moves.hold_offs.check(self.core.now.at, by, access) {
+            Ok(()) => Ok(()),
+            Err(held) => {
+                self.note_rejected(by, method, held.seconds);
+                Err(Refusal::HoldOff { retry_after: held.seconds })
+            }
+        }
+    }
+
+    /// The device of an account by its place.
+    #[must_use]
+    pub(crate) fn device_key(account: &Arc<Account>, device: usize) -> Option<DeviceKey> {
+        Some(DeviceKey::new(&*account.name, &*account.devices.get(device)?.id))
+    }
+}

@@ -1,0 +1,189 @@
+//! The routes of a move: both devices hear the far side, one exchange hands it over, one takes it back.
+
+use smallvec::SmallVec;
+
+use super::{MoveKey, Moving};
+use crate::call::media::{port_at, sinks_of};
+use crate::call::{LegHandle, Role};
+use crate::engine::Engine;
+use crate::media::plan;
+use crate::media::relay::{MediaCommand, Sink};
+use crate::moving::timeline::What;
+
+impl Engine {
+    /// While the swap is pending, both devices hear the far side (move.md: make before break).
+    pub(super) fn hear_both(&mut self, key: MoveKey) {
+        let Some(moving) = self.moving(key) else { return };
+        let (far, old, Some(new)) = (moving.far, moving.old, moving.new) else { return };
+        let (pairing, old_pairing) = (moving.pairing.clone(), moving.old_pairing.clone());
+        let (Some(far_leg), Some(old_leg), Some(new_leg)) =
+            (self.core.legs.get(far), self.core.legs.get(old), self.core.legs.get(new))
+        else {
+            return;
+        };
+        let (Some(far_media), Some(old_media), Some(new_media)) =
+            (&far_leg.media, &old_leg.media, &new_leg.media)
+        else {
+            return;
+        };
+        if !new_media.is_agreed() || !far_media.is_agreed() || self.core.service_of(far).is_some() {
+            return;
+        }
+        let mut commands: SmallVec<[MediaCommand; 4]> = SmallVec::new();
+        let to_old = plan::streams(far_media, old_media, &old_pairing);
+        for stream in plan::streams(far_media, new_media, &pairing) {
+            let (Some(far_port), Some(new_port)) =
+                (port_at(&far_leg.ports, stream.a.line), port_at(&new_leg.ports, stream.b.line))
+            else {
+                continue;
+            };
+            let ingress = self.core.ingress(new_leg.dialog.flow.peer, &stream.b);
+            commands.push(MediaCommand::Configure { port: new_port, ingress });
+            let mut sinks: SmallVec<[Sink; 2]> = SmallVec::new();
+            if let Some(known) = to_old.iter().find(|known| known.a.line == stream.a.line)
+                && let Some(old_port) = port_at(&old_leg.ports, known.b.line)
+            {
+                sinks.extend(sinks_of(known.a_to_b.clone(), old_port));
+            }
+            sinks.extend(sinks_of(stream.a_to_b, new_port));
+            commands.push(MediaCommand::SetSinks { port: far_port, sinks });
+        }
+        self.core.media.extend(commands);
+    }
+
+    pub(super) fn swap(&mut self, key: MoveKey) {
+        let Some(moving) = self.moving(key) else { return };
+        let (far, old, Some(new), call, side) =
+            (moving.far, moving.old, moving.new, moving.call, moving.side)
+        else {
+            return;
+        };
+        let pairing = moving.pairing.clone();
+        self.exchange(far, old, new, &pairing);
+        let (now, to, trigger) =
+            (self.core.now, moving_to(self.moving(key)), self.moving(key).map(|m| m.trigger));
+        if let Some(found) = self.core.calls.get_mut(call) {
+            match side {
+                crate::call::Side::Caller => found.caller = new,
+                crate::call::Side::Callee => found.callee = Some(new),
+            }
+            found.pairing = pairing;
+            found.generation = found.generation.wrapping_add(1);
+            found.released.push(old);
+            if let Some(to) = to {
+                let trigger = trigger.map(|trigger| trigger.as_str().to_owned());
+                found.record.begin_segment(now.unix, to.user(), to.device(), trigger);
+                found.record.moves += 1;
+            }
+        }
+        self.set_role(new, Role::Talking(side));
+        self.set_role(old, Role::Released);
+        self.moves.last.insert(call, now.at);
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.timeline.push(now.at, What::Swapped);
+        }
+        self.track(call);
+    }
+
+    pub(super) fn swap_back(&mut self, key: MoveKey) {
+        let Some(moving) = self.moving(key) else { return };
+        let (far, old, Some(new), call, side) =
+            (moving.far, moving.old, moving.new, moving.call, moving.side)
+        else {
+            return;
+        };
+        let (pairing, from) = (moving.old_pairing.clone(), moving.from.clone());
+        self.exchange(far, new, old, &pairing);
+        let now = self.core.now;
+        let reason = moving_rollback(self.moving(key));
+        if let Some(found) = self.core.calls.get_mut(call) {
+            match side {
+                crate::call::Side::Caller => found.caller = old,
+                crate::call::Side::Callee => found.callee = Some(old),
+            }
+            found.pairing = pairing;
+            found.generation = found.generation.wrapping_add(1);
+            found.released.retain(|leg| *leg != old);
+            found.record.begin_segment(now.unix, from.user(), from.device(), Some("rollback".into()));
+            found.record.moves = found.record.moves.saturating_sub(1);
+        }
+        self.set_role(old, Role::Talking(side));
+        self.set_role(new, Role::Released);
+        if let Some(found) = self.core.calls.get_mut(call) {
+            found.released.push(new);
+        }
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.timeline.push(now.at, What::RolledBack { reason: reason.to_owned() });
+        }
+        self.track(call);
+    }
+
+    fn set_role(&mut self, leg: LegHandle, role: Role) {
+        if let Some(found) = self.core.legs.get_mut(leg) {
+            found.role = role;
+        }
+    }
+
+    /// One exchange on the media thread for each stream: `from` is silenced, `onto` talks with `far`.
+    fn exchange(&mut self, far: LegHandle, from: LegHandle, onto: LegHandle, pairing: &plan::Pairing) {
+        if let Some(service) = self.core.service_of(far) {
+            let silenced: SmallVec<[_; 2]> = self
+                .core
+                .ports_toward(from)
+                .iter()
+                .flatten()
+                .map(|pair| MediaCommand::Stop { port: pair.id })
+                .collect();
+            self.core.media.extend(silenced);
+            self.core.connect_service(onto, service);
+            return;
+        }
+        let (Some(far_leg), Some(from_leg), Some(onto_leg)) =
+            (self.core.legs.get(far), self.core.legs.get(from), self.core.legs.get(onto))
+        else {
+            return;
+        };
+        let (Some(far_media), Some(onto_media)) = (&far_leg.media, &onto_leg.media) else { return };
+        let mut commands: SmallVec<[MediaCommand; 8]> = SmallVec::new();
+        for stream in plan::streams(far_media, onto_media, pairing) {
+            let (Some(far_port), Some(onto_port)) =
+                (port_at(&far_leg.ports, stream.a.line), port_at(&onto_leg.ports, stream.b.line))
+            else {
+                continue;
+            };
+            let ingress = self.core.ingress(onto_leg.dialog.flow.peer, &stream.b);
+            commands.push(MediaCommand::Configure { port: onto_port, ingress });
+            let ingress = self.core.ingress(far_leg.dialog.flow.peer, &stream.a);
+            commands.push(MediaCommand::Configure { port: far_port, ingress });
+            // The audio line comes first on every leg; what the old device had on that line is silenced with it.
+            let old_port = port_at(&from_leg.ports, stream.b.line).or_else(|| port_at(&from_leg.ports, 0));
+            let to_new = sinks_of(stream.a_to_b, onto_port).pop();
+            let to_far = sinks_of(stream.b_to_a, far_port).pop();
+            match (old_port, to_far, to_new) {
+                (Some(old), Some(to_far), Some(to_new)) => {
+                    commands.push(MediaCommand::Swap { far: far_port, old, new: onto_port, to_far, to_new });
+                }
+                (old, to_far, to_new) => {
+                    if let Some(port) = old {
+                        commands.push(MediaCommand::SetSinks { port, sinks: SmallVec::new() });
+                    }
+                    commands.push(MediaCommand::SetSinks {
+                        port: onto_port,
+                        sinks: to_far.into_iter().collect(),
+                    });
+                    commands
+                        .push(MediaCommand::SetSinks { port: far_port, sinks: to_new.into_iter().collect() });
+                }
+            }
+        }
+        self.core.media.extend(commands);
+    }
+}
+
+fn moving_to(moving: Option<&Moving>) -> Option<crate::moving::DeviceKey> {
+    moving.map(|moving| moving.to.clone())
+}
+
+fn moving_rollback(moving: Option<&Moving>) -> &'static str {
+    moving.and_then(|moving| moving.machine.rollback()).map_or("", crate::moving::machine::Rollback::as_str)
+}

@@ -1,0 +1,105 @@
+//! How a move ends: who is told, what is kept.
+
+use super::{AskedBy, MoveKey, Moving};
+use crate::call::{LegHandle, LegState, Owner};
+use crate::engine::event::MoveEvent;
+use crate::engine::store::{StoreOp, StoreTicket};
+use crate::engine::view::Time;
+use crate::engine::{Engine, Output};
+use crate::moving::machine::{Rollback, State};
+use crate::moving::timeline::What;
+use crate::wire::sip::{HeaderName, Method, StatusCode};
+
+impl Engine {
+    /// A move that is over lets go of its call.
+    pub(super) fn finish_if_over(&mut self, key: MoveKey) {
+        let Some(moving) = self.moving(key).filter(|moving| moving.machine.is_over()) else { return };
+        if moving.restore_due {
+            return;
+        }
+        // Who asked hears of a success before the old device is released; what is left here is a failure.
+        if moving.machine.state() != State::Done {
+            let refusal = moving.machine.refusal();
+            let status = refusal.and_then(|refusal| StatusCode::new(refusal.status()));
+            self.tell_who_asked(key, status.unwrap_or(StatusCode::TEMPORARILY_UNAVAILABLE));
+        }
+        let Some(mut moving) = self.moves.live.remove(&key) else { return };
+        self.moves.by_call.remove(&moving.call);
+        self.moves.stores.retain(|_, waiting| *waiting != key);
+        if let Some(found) = self.core.calls.get_mut(moving.call) {
+            found.moving = false;
+        }
+        let ticket = StoreTicket(self.ticket());
+        let remove = StoreOp::RemoveSnapshot { move_id: moving.id.clone() };
+        self.outputs.push(Output::Store { ticket, op: remove });
+        moving.ended = Some(self.core.now.unix);
+        self.keep(&mut moving);
+        self.track(moving.call);
+    }
+
+    /// Tells how it ended, and remembers it.
+    fn keep(&mut self, moving: &mut Moving) {
+        let what = match (moving.machine.state(), moving.machine.rollback()) {
+            (State::Done, _) => {
+                self.moves.completed += 1;
+                None
+            }
+            (State::RolledBack, Some(Rollback::Undo)) => Some(MoveEvent::Undone),
+            (State::RolledBack, _) => Some(MoveEvent::RolledBack),
+            _ => Some(MoveEvent::Refused),
+        };
+        if let Some(refusal) = moving.machine.refusal() {
+            let (reason, status) = (refusal.as_str().to_owned(), refusal.status());
+            moving.timeline.push(self.core.now.at, What::Refused { reason, status });
+        }
+        if let Some(what) = what {
+            self.outputs.push(Output::Event(moving.event(what)));
+        }
+        let until = self.moves.hold_offs.ends_of(&moving.id, self.core.now).map(Time);
+        let view = moving.view(until);
+        self.moves.remember(view.clone());
+        let ticket = StoreTicket(self.ticket());
+        self.outputs.push(Output::Store { ticket, op: StoreOp::SaveMove(Box::new(view)) });
+    }
+
+    /// The final word to the REFER or the push code that asked for the move; once.
+    pub(super) fn tell_who_asked(&mut self, key: MoveKey, status: StatusCode) {
+        let Some(moving) = self.moves.live.get_mut(&key) else { return };
+        let to = moving.to.device().to_owned();
+        match std::mem::take(&mut moving.asked_by) {
+            AskedBy::Nobody => {}
+            AskedBy::Refer(leg) => self.notify_refer(leg, status),
+            AskedBy::PushCode(tx) => {
+                let tag = self.core.random.tag();
+                let done = status.is_success();
+                // The INVITE has served its purpose: a phone shows the reason phrase of what is no 2xx.
+                let text = if done { format!("Call moved to {to}") } else { status.reason().to_owned() };
+                let status = if done { StatusCode::TEMPORARILY_UNAVAILABLE } else { status };
+                let writer = self.core.transactions.reply(tx, status, Some(&text), Some(&tag));
+                let Some(mut writer) = writer else { return };
+                if done {
+                    writer.header_parts(&HeaderName::Reason, &["SIP;cause=200;text=\"", &text, "\""]);
+                }
+                let bytes = writer.finish();
+                self.core.respond(tx, status, bytes);
+            }
+        }
+    }
+
+    /// A NOTIFY of the implicit subscription that a REFER makes (RFC 3515 2.4.4, 2.4.5).
+    pub(super) fn notify_refer(&mut self, leg: LegHandle, status: StatusCode) {
+        let branch = self.core.mint_branch();
+        let Some(found) = self.core.legs.get_mut(leg).filter(|leg| leg.state != LegState::Ended) else {
+            return;
+        };
+        let flow = found.dialog.flow;
+        let body = format!("SIP/2.0 {} {}\r\n", status.as_u16(), status.reason());
+        let mut writer = found.dialog.request(&Method::Notify, &branch);
+        writer.header(&HeaderName::Event, "refer");
+        let state = if status.is_final() { "terminated;reason=noresource" } else { "active;expires=60" };
+        writer.header(&HeaderName::SubscriptionState, state);
+        writer.body("message/sipfrag;version=2.0", body.as_bytes());
+        let bytes = writer.finish();
+        self.core.send_request(flow, &Method::Notify, &branch, bytes, Owner::ReferNotify(leg));
+    }
+}

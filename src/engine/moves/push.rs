@@ -1,0 +1,136 @@
+//! Push by the device that has the call: REFER to an own device (RFC 3515), or the push code from a second line; and
+//! taking a move back.
+
+use super::{AskedBy, device_of, leg_key};
+use crate::call::setup::Incoming;
+use crate::call::{LegHandle, Role};
+use crate::engine::Engine;
+use crate::engine::command::MoveMode;
+use crate::engine::view::MoveView;
+use crate::moving::grant::Mover;
+use crate::moving::hold_off::Access;
+use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
+use crate::sip::Refusal;
+use crate::sip::transaction::ServerTx;
+use crate::wire::sip::{HeaderName, Message, StatusCode, Uri};
+
+impl Engine {
+    /// REFER in the dialog of a device: to another device of the same user it is a push, else it is passed on.
+    pub(crate) fn on_refer(
+        &mut self,
+        leg: LegHandle,
+        tx: ServerTx,
+        message: &Message,
+    ) -> Result<(), Refusal> {
+        // RFC 3515 2.4.2: exactly one Refer-To.
+        if message.all(HeaderName::ReferTo).count() != 1 {
+            return Err(Refusal::Malformed("one Refer-To is needed"));
+        }
+        let refer_to =
+            message.address(HeaderName::ReferTo).map_err(|_| Refusal::Malformed("bad Refer-To"))?;
+        let uri = refer_to.parsed_uri().map_err(|_| Refusal::Malformed("bad Refer-To"))?;
+        let found = self.core.legs.get(leg).ok_or(Refusal::DialogUnknown)?;
+        if !matches!(found.role, Role::Talking(_)) {
+            return Err(Refusal::DialogUnknown);
+        }
+        let by = device_of(&found.party).ok_or(Refusal::NotAuthorised)?;
+        let Some(to) = self.own_device(&by, &uri) else { return self.core.on_pass(leg, tx, message) };
+        let live = self.moves.directory.leg(leg_key(leg)).cloned().ok_or(Refusal::DialogUnknown)?;
+        // RFC 4488: no implicit subscription where it is not wanted.
+        let is_silent = message
+            .other("Refer-Sub")
+            .and_then(|header| header.value_str().ok())
+            .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"));
+        let asked_by = if is_silent { AskedBy::Nobody } else { AskedBy::Refer(leg) };
+        let tag = self.core.legs.get(leg).map(|leg| leg.dialog.local_tag.clone()).unwrap_or_default();
+        let accepted = |engine: &mut Self| {
+            if let Some(mut writer) = engine.core.reply(tx, StatusCode::ACCEPTED, &tag) {
+                if is_silent {
+                    writer.header("Refer-Sub", "false");
+                }
+                let bytes = writer.finish();
+                engine.core.respond(tx, StatusCode::ACCEPTED, bytes);
+            }
+        };
+        match self.push(Mover::Device(&by), &live, &to, Trigger::Refer, MoveMode::AutoAnswer, asked_by) {
+            Ok(_) => {
+                accepted(self);
+                if !is_silent {
+                    // RFC 3515 2.4.4: an immediate NOTIFY.
+                    self.notify_refer(leg, StatusCode::TRYING);
+                }
+                Ok(())
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// The device of the same user that a URI names: `alice*desk`, or `alice` for any other one that is registered.
+    fn own_device(&self, by: &DeviceKey, uri: &Uri<'_>) -> Option<DeviceKey> {
+        if !self.core.settings.is_ours(&uri.host().to_string()) {
+            return None;
+        }
+        let (account, device) = self.core.accounts.by_address(&uri.user_decoded()?)?;
+        if *account.name != *by.user() {
+            return None;
+        }
+        match device {
+            Some(index) => Self::device_key(&account, index),
+            None => self.other_device(by),
+        }
+    }
+
+    /// The best registered device of the same user that is not this one.
+    fn other_device(&self, by: &DeviceKey) -> Option<DeviceKey> {
+        let bindings = self.core.registrar.lookup(by.user(), self.core.now.at);
+        let found = bindings.iter().find(|binding| *binding.device != *by.device())?;
+        Some(DeviceKey::new(by.shared_user(), &*found.device))
+    }
+
+    /// The push code: this device's own call goes to the named device of the user, or to the only other one.
+    pub(crate) fn push_by_code(
+        &mut self,
+        incoming: &Incoming<'_>,
+        by: &DeviceKey,
+        device: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let Some(live) = self.moves.directory.of_device(by, None).cloned() else {
+            self.held(by, Access::AnyMovedCall, "INVITE")?;
+            return Err(MoveRefusal::NoCall.into());
+        };
+        let to = match device {
+            Some(name) => self.named_device(by, name).ok_or(MoveRefusal::DeviceUnknown)?,
+            None => self.other_device(by).ok_or(MoveRefusal::DeviceUnknown)?,
+        };
+        let asked_by = AskedBy::PushCode(incoming.tx);
+        self.push(Mover::Device(by), &live, &to, Trigger::PushCode, MoveMode::AutoAnswer, asked_by)?;
+        Ok(())
+    }
+
+    fn named_device(&self, by: &DeviceKey, name: &str) -> Option<DeviceKey> {
+        let account = self.core.accounts.by_name(by.user())?;
+        let index = account.devices.iter().position(|device| device.id.eq_ignore_ascii_case(name))?;
+        Self::device_key(account, index)
+    }
+
+    /// Takes a move back: at once while it is under way; afterwards the hold-off ends and the call is sent back.
+    pub(crate) fn undo(&mut self, mover: Mover<'_>, view: &MoveView) -> Result<(), MoveRefusal> {
+        let live = self.moves.live.iter().find(|(_, moving)| *moving.id == *view.id).map(|(key, _)| *key);
+        if let Some(key) = live {
+            self.advance(key, crate::moving::machine::Event::Undo);
+            return Ok(());
+        }
+        let (Some(from), Some(to)) = (&view.from_device, &view.to_device) else {
+            return Err(MoveRefusal::DeviceUnknown);
+        };
+        let (from, to) = (DeviceKey::new(&*view.user, &**from), DeviceKey::new(&*view.user, &**to));
+        let call = self.core.calls.iter().find(|(_, call)| *call.id == *view.call).map(|(handle, _)| handle);
+        let call = call.map(super::call_key);
+        let of_user = self.moves.directory.of_user(&view.user);
+        let found = of_user.into_iter().find(|leg| Some(leg.call) == call && leg.device == to).cloned();
+        let leg = found.ok_or(MoveRefusal::NoCall)?;
+        self.end_hold_off(&view.id);
+        self.push(mover, &leg, &from, Trigger::Undo, MoveMode::AutoAnswer, AskedBy::Nobody)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,321 @@
+//! What happened in the call layer, at the store and in the media threads, told to the machine of the move that it
+//! concerns.
+
+use bytes::Bytes;
+
+use super::MoveKey;
+use crate::call::core::{Gone, Happened};
+use crate::call::media::admit;
+use crate::call::record::HangupBy;
+use crate::call::{CallHandle, LegHandle};
+use crate::engine::Engine;
+use crate::engine::event::{CallEvent, HoldOffEvent};
+use crate::engine::store::{StoreOp, StoreReply, StoreTicket};
+use crate::media::relay::{DropReason, PortId, PortStats};
+use crate::moving::hold_off::Ended;
+use crate::moving::machine::{Actions, Event, Move, Watch, Way};
+use crate::moving::timeline::{Side, What};
+use crate::sip::Refusal;
+use crate::wire::sip::{Method, StatusCode};
+
+impl Engine {
+    /// News of the call layer.
+    pub(crate) fn on_happened(&mut self, happened: Happened) {
+        match happened {
+            Happened::Ringing(call) => {
+                self.track(call);
+                self.tell_call(call, CallEvent::Ringing, None);
+            }
+            Happened::Answered(call) => {
+                self.track(call);
+                self.tell_call(call, CallEvent::Answered, None);
+            }
+            Happened::Held { call, side, held } => {
+                self.track(call);
+                if held {
+                    self.tell_call(call, CallEvent::Held, Some(side));
+                }
+            }
+            Happened::Ended { call, record } => {
+                self.on_call_over(call);
+                self.tell_ended(record);
+            }
+            Happened::LegGone { call, leg, why } => self.on_leg_gone(call, leg, why),
+            Happened::MoverRinging(leg) => self.tell_machine(leg, Event::NewRinging),
+            Happened::MoverAnswered(leg, body) => {
+                let event = self.settle_new(leg, &body);
+                self.tell_machine(leg, event);
+            }
+            Happened::MoverAcked(leg, body) => self.on_mover_acked(leg, body),
+            Happened::FarAnswered(leg, body) => self.on_far_answered(leg, &body),
+            Happened::FarRefused(leg, status) => self.on_far_refused(leg, status),
+            Happened::FarRestored(leg) => {
+                if let Some(key) = self.move_of(leg) {
+                    if let Some(moving) = self.moves.live.get_mut(&key) {
+                        moving.restore_due = false;
+                    }
+                    self.finish_if_over(key);
+                }
+            }
+        }
+    }
+
+    /// The move that a leg's call is in.
+    pub(super) fn move_of(&self, leg: LegHandle) -> Option<MoveKey> {
+        self.moves.of_leg(self.core.call_of(leg)?)
+    }
+
+    fn tell_machine(&mut self, leg: LegHandle, event: Event) {
+        if let Some(key) = self.move_of(leg) {
+            self.advance(key, event);
+        }
+    }
+
+    fn on_leg_gone(&mut self, call: CallHandle, leg: LegHandle, why: Gone) {
+        let Some(key) = self.moves.of_leg(call) else {
+            // The move that held the call was over before this was told: who talked there is gone all the same.
+            if let Some(side) = self.core.calls.get(call).and_then(|call| call.side_of(leg)) {
+                let by = match (why, side) {
+                    (Gone::ByParty, crate::call::Side::Caller) => HangupBy::Caller,
+                    (Gone::ByParty, crate::call::Side::Callee) => HangupBy::Callee,
+                    _ => HangupBy::System,
+                };
+                self.core.end_call(call, by, "SIP;cause=200");
+            }
+            return;
+        };
+        let Some(moving) = self.moves.live.get(&key) else { return };
+        let event = if moving.new == Some(leg) {
+            match why {
+                Gone::Refused(_) => Event::NewRefused,
+                Gone::NeverAcknowledged => Event::NewUnacked,
+                Gone::ByParty | Gone::Dead | Gone::Released => Event::NewGone,
+            }
+        } else if moving.old == leg {
+            Event::OldGone
+        } else if moving.far == leg {
+            Event::FarGone
+        } else {
+            return;
+        };
+        self.advance(key, event);
+    }
+
+    /// The description of a new device that was offered one is here: what does joining it take?
+    fn settle_new(&mut self, new: LegHandle, body: &Bytes) -> Event {
+        let Some(key) = self.move_of(new) else { return Event::NewUnusable };
+        let Some(moving) = self.moves.live.get(&key) else { return Event::NewUnusable };
+        let (far, way, from, to) = (moving.far, moving.machine.way(), moving.from.clone(), moving.to.clone());
+        let joined = admit(body, &self.core.settings.media.screen)
+            .and_then(|description| self.core.receive_answer(new, description))
+            .and_then(|()| self.plan_join(far, new));
+        let Ok((need, pairing)) = joined else { return Event::NewUnusable };
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.pairing = pairing;
+        }
+        let event = if way == Way::Push { Event::NewAnswered(need) } else { Event::NewAcked(need) };
+        Move::if_registered(self.core.now.at, self.presence(&from), self.presence(&to), event)
+    }
+
+    fn on_mover_acked(&mut self, new: LegHandle, body: Option<Bytes>) {
+        let Some(key) = self.move_of(new) else { return };
+        let Some(moving) = self.moves.live.get(&key) else { return };
+        let (from, to) = (moving.from.clone(), moving.to.clone());
+        let event = match (moving.machine.way(), body) {
+            (Way::PullOfferless, Some(body)) => self.settle_new(new, &body),
+            // RFC 3264 4: an offer in a 2xx is answered in the ACK.
+            (Way::PullOfferless, None) => Event::NewUnusable,
+            (Way::Pull(need), _) => {
+                let event = Event::NewAcked(need);
+                Move::if_registered(self.core.now.at, self.presence(&from), self.presence(&to), event)
+            }
+            (Way::Push | Way::Pickup, _) => Event::NewAcked(crate::moving::machine::Need::Keep),
+        };
+        self.advance(key, event);
+    }
+
+    fn on_far_answered(&mut self, far: LegHandle, body: &Bytes) {
+        let Some(key) = self.move_of(far) else { return };
+        let is_due = self.moves.live.get(&key).is_some_and(|moving| moving.restore_due);
+        let received = admit(body, &self.core.settings.media.screen)
+            .and_then(|description| self.core.receive_answer(far, description));
+        if is_due {
+            // A yes that crossed our CANCEL: it is taken back.
+            self.restore_far(key);
+            self.finish_if_over(key);
+            return;
+        }
+        let event = match received.and_then(|()| self.repair_pairing(key)) {
+            Ok(()) => Event::FarAnswered,
+            Err(_) => Event::FarUnusable,
+        };
+        self.advance(key, event);
+    }
+
+    /// After the far side's new answer the two legs must still have audio in common.
+    fn repair_pairing(&self, key: MoveKey) -> Result<(), Refusal> {
+        let moving = self.moves.live.get(&key).ok_or(Refusal::DialogUnknown)?;
+        let (far, new) = (self.core.legs.get(moving.far), moving.new.and_then(|new| self.core.legs.get(new)));
+        let (Some(far), Some(_)) = (far, new) else { return Err(Refusal::DialogUnknown) };
+        match &far.media {
+            Some(media) if media.remote_media().is_empty() => {
+                Err(Refusal::OfferUnusable("the far side took no stream".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn on_far_refused(&mut self, far: LegHandle, status: StatusCode) {
+        let Some(key) = self.move_of(far) else { return };
+        if let Some(moving) = self.moves.live.get_mut(&key)
+            && moving.restore_due
+        {
+            // It never changed, so there is nothing to take back.
+            moving.restore_due = false;
+            self.finish_if_over(key);
+            return;
+        }
+        let event = if status == StatusCode::REQUEST_TIMEOUT { Event::FarSilent } else { Event::FarRefused };
+        self.advance(key, event);
+    }
+
+    /// The first packet of the new device went out to the far side.
+    pub(crate) fn on_swapped(&mut self, far: PortId, gap_us: u64, lost: u32) {
+        let Some(leg) = self.core.port_legs.get(&far).copied() else { return };
+        let Some(call) = self.core.call_of(leg) else { return };
+        if let Some(segment) = self
+            .core
+            .calls
+            .get_mut(call)
+            .and_then(|call| call.record.segments.iter_mut().rfind(|s| s.trigger.is_some()))
+            && segment.gap_ms.is_none()
+        {
+            segment.gap_ms = Some(gap_us as f64 / 1000.0);
+        }
+        let Some(key) = self.moves.of_leg(call) else { return };
+        let now = self.core.now.at;
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.gap_us = Some(gap_us);
+            moving.lost = lost.into();
+            moving.heard = true;
+            moving.timeline.push(now, What::Heard { gap_us, lost: lost.into() });
+        }
+        self.advance(key, Event::NewHeard);
+    }
+
+    /// Counters of a port: an answer to the question whether the old device still sends.
+    pub(crate) fn on_stats(&mut self, port: PortId, stats: &PortStats) {
+        let Some(leg) = self.core.port_legs.get(&port).copied() else { return };
+        let Some(key) = self.move_of(leg) else { return };
+        let now = self.core.now.at;
+        let Some(moving) = self.moves.live.get_mut(&key).filter(|moving| moving.old == leg) else { return };
+        let moved = stats.dropped.get(DropReason::Moved as usize).copied().unwrap_or(0);
+        let sent = stats.received + moved;
+        moving.timeline.push(
+            now,
+            What::Media {
+                side: Side::Old,
+                received: stats.received,
+                sent: stats.sent,
+                lost: stats.lost.max(0).unsigned_abs(),
+                jitter_us: stats.jitter_us.into(),
+            },
+        );
+        match moving.watch.take() {
+            Some(Watch::OldBefore) => moving.old_sent = Some(sent),
+            Some(Watch::NewAfter) => {
+                let old_still_sent = moving.old_sent.is_some_and(|before| sent > before);
+                let event = match (moving.heard, old_still_sent) {
+                    (true, _) => Event::NewHeard,
+                    (false, true) => Event::NewSilent,
+                    (false, false) => Event::BothSilent,
+                };
+                self.advance(key, event);
+            }
+            None => {}
+        }
+    }
+
+    /// The store has answered; true if a move had asked.
+    pub(crate) fn on_move_stored(&mut self, ticket: StoreTicket, reply: &StoreReply) -> bool {
+        let Some(key) = self.moves.stores.remove(&ticket) else { return false };
+        let now = self.core.now.at;
+        let event = if *reply == StoreReply::Done { Event::Stored } else { Event::StoreFailed };
+        if event == Event::Stored
+            && let Some(moving) = self.moves.live.get_mut(&key)
+        {
+            moving.timeline.push(now, What::Stored);
+        }
+        self.advance(key, event);
+        true
+    }
+
+    /// Machines whose time has come, hold-offs that end, identifiers that are stale.
+    pub(crate) fn on_moves_timeout(&mut self) {
+        let now = self.core.now.at;
+        let due: Vec<MoveKey> = self
+            .moves
+            .live
+            .iter()
+            .filter(|(_, moving)| moving.machine.poll_timeout().is_some_and(|at| at <= now))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in due {
+            let Some(moving) = self.moves.live.get_mut(&key) else { continue };
+            let before = moving.machine.state();
+            let mut actions = Actions::new();
+            moving.machine.handle_timeout(now, &mut actions);
+            let after = moving.machine.state();
+            if after != before {
+                moving.timeline.push(now, What::State { state: after });
+            }
+            self.carry_out(key, actions);
+        }
+        while let Some(ended) = self.moves.hold_offs.expire(now) {
+            self.on_hold_off_ended(&ended);
+        }
+        self.moves.identifiers.expire(now);
+    }
+
+    /// A device is free again.
+    pub(super) fn on_hold_off_ended(&mut self, ended: &Ended) {
+        let ticket = StoreTicket(self.ticket());
+        let op = StoreOp::RemoveHoldOff { move_id: ended.move_id.clone() };
+        self.outputs.push(crate::engine::Output::Store { ticket, op });
+        let call = ended.call.and_then(|call| self.core.calls.get(super::call_of(call)));
+        let id = call.map(|call| call.id.clone()).unwrap_or_default();
+        let (user, device) = (ended.device.user().into(), ended.device.device().into());
+        self.tell_hold_off(HoldOffEvent::Ended, (id, user, device), None, 0);
+        self.on_directory_changed(ended.device.user());
+    }
+
+    /// Nothing of a call is left.
+    fn on_call_over(&mut self, call: CallHandle) {
+        self.moves.last.remove(&call);
+        if let Some(key) = self.moves.by_call.get(&call).copied() {
+            // The call was ended under the move, by an operator or a shutdown.
+            self.advance(key, Event::FarGone);
+        }
+        self.untrack(call);
+    }
+
+    /// Whether a leg of a held-off device may do this (move.md F).
+    pub(crate) fn check_hold_off_in_dialog(
+        &mut self,
+        leg: LegHandle,
+        method: &Method,
+    ) -> Result<(), Refusal> {
+        use crate::moving::hold_off::Access;
+        if self.moves.hold_offs.is_empty() {
+            return Ok(());
+        }
+        let Some(found) = self.core.legs.get(leg) else { return Ok(()) };
+        let Some(device) = super::device_of(&found.party) else { return Ok(()) };
+        let access = if found.role == crate::call::Role::Released {
+            Access::Call(super::call_key(found.call))
+        } else {
+            Access::Other
+        };
+        self.held(&device, access, method.as_str())
+    }
+}

@@ -1,0 +1,114 @@
+//! Push: the one device that is to get the call is rung.
+
+use super::MoveKey;
+use crate::call::{Leg, LegHandle, Owner, Party, Role};
+use crate::engine::Engine;
+use crate::engine::command::MoveMode;
+use crate::media::plan::{self, Hold};
+use crate::moving::machine::Event;
+use crate::registrar::Binding;
+use crate::sip::Refusal;
+use crate::sip::dialog::Dialog;
+use crate::wire::sip::{HeaderName, Method};
+
+impl Engine {
+    pub(super) fn ring_new(&mut self, key: MoveKey) {
+        if let Err(refusal) = self.invite_new(key) {
+            tracing::debug!(%refusal, "the device of a push could not be rung");
+            self.advance(key, Event::NewRefused);
+        }
+    }
+
+    fn invite_new(&mut self, key: MoveKey) -> Result<(), Refusal> {
+        let moving = self.moves.live.get(&key).ok_or(Refusal::Internal)?;
+        let (call, far, to, mode) = (moving.call, moving.far, moving.to.clone(), moving.mode);
+        let account = self.core.accounts.by_name(to.user()).cloned().ok_or(Refusal::DestinationUnknown)?;
+        let index = account.devices.iter().position(|device| *device.id == *to.device());
+        let index = index.ok_or(Refusal::DestinationUnknown)?;
+        let may_answer_itself = account.devices.get(index).is_some_and(|device| device.auto_answer);
+        let now = self.core.now.at;
+        let binding: Binding = {
+            let bindings = self.core.registrar.lookup_device(to.user(), to.device(), now);
+            bindings.first().map(|found| (*found).clone()).ok_or(Refusal::Unreachable)?
+        };
+        let domain = self.core.settings.domain.clone();
+        let from = self.core.identity_of(far).unwrap_or_else(|| format!("<sip:segue@{domain}>").into());
+        let own = crate::call::setup::user_value(account.shown(), account.number(), &domain);
+        let dialog = Dialog {
+            call_id: self.core.mint_call_id(),
+            local_tag: Box::from(""),
+            remote_tag: Box::from(""),
+            local: from.clone(),
+            remote: own,
+            contact: Box::from(""),
+            local_cseq: 0,
+            remote_cseq: None,
+            remote_invite: None,
+            target: (*binding.contact).into(),
+            routes: binding.path.iter().map(|hop| Box::from(&**hop)).collect(),
+            flow: binding.flow,
+            sent_by: self.core.settings.sent_by(&binding.flow).into(),
+        };
+        let anchored = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.anchored;
+        let mut leg = Leg::new(call, Role::Mover, Party::User { account, device: index }, dialog, false);
+        leg.media = anchored.then(|| self.core.new_media(binding.flow.peer.ip()));
+        let new = self.core.add_leg(leg);
+        let offer = match self.offer_new(far, new) {
+            Ok(offer) => offer,
+            Err(refusal) => {
+                self.core.remove_leg(new);
+                return Err(refusal);
+            }
+        };
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.new = Some(new);
+        }
+        self.send_push_invite(new, &from, mode == MoveMode::AutoAnswer && may_answer_itself, &offer)
+    }
+
+    /// What the new device is offered: the far side's media.
+    fn offer_new(&mut self, far: LegHandle, new: LegHandle) -> Result<bytes::Bytes, Refusal> {
+        if let Some(service) = self.core.service_of(far) {
+            return self.core.describe_service(new, service, false);
+        }
+        if self.core.legs.get(new).is_some_and(|leg| leg.media.is_none()) {
+            return Ok(self.core.legs.get(far).map(|leg| leg.raw.clone()).unwrap_or_default());
+        }
+        self.core.with_media(new, |core, media, lender| {
+            let far = core.legs.get(far).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
+            Ok(plan::offer_far(far, media, None, Hold::Lift, |line| lender.port(line))?)
+        })
+    }
+
+    fn send_push_invite(
+        &mut self,
+        new: LegHandle,
+        identity: &str,
+        answers_itself: bool,
+        offer: &bytes::Bytes,
+    ) -> Result<(), Refusal> {
+        let branch = self.core.mint_branch();
+        let (software, domain) = (self.core.settings.software.clone(), self.core.settings.domain.clone());
+        let leg = self.core.legs.get_mut(new).ok_or(Refusal::Internal)?;
+        let flow = leg.dialog.flow;
+        let mut writer = leg.dialog.request(&Method::Invite, &branch);
+        crate::call::setup::write_capabilities(&mut writer, &software);
+        writer.header(&HeaderName::PAssertedIdentity, identity);
+        if answers_itself {
+            // Phones agree on no one hint; each ignores those of the others (RFC 5373 for the last).
+            writer.header_parts(&HeaderName::CallInfo, &["<sip:", &domain, ">;answer-after=0"]);
+            writer.header_parts(
+                &HeaderName::AlertInfo,
+                &["<http://", &domain, ">;info=alert-autoanswer;delay=0"],
+            );
+            writer.header(&HeaderName::AnswerMode, "Auto");
+        }
+        writer.body("application/sdp", offer);
+        let bytes = writer.finish();
+        let tx = self.core.send_request(flow, &Method::Invite, &branch, bytes, Owner::Invite(new));
+        if let Some(leg) = self.core.legs.get_mut(new) {
+            leg.client_invite = Some(tx);
+        }
+        Ok(())
+    }
+}

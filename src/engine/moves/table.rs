@@ -1,0 +1,209 @@
+//! The tables of the moves of one worker, and one move under way.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use smallvec::SmallVec;
+
+use crate::base::{Now, Timestamp};
+use crate::call::{CallHandle, LegHandle, Side};
+use crate::engine::command::{CommandError, MoveMode};
+use crate::engine::store::{Loaded, StoreTicket};
+use crate::engine::view::{MoveView, Time};
+use crate::media::plan;
+use crate::moving::directory::Directory;
+use crate::moving::hold_off::HoldOffs;
+use crate::moving::identifier::Identifiers;
+use crate::moving::machine::{Move, State};
+use crate::moving::timeline::Timeline;
+use crate::moving::{DeviceKey, LegKey, Trigger};
+use crate::sip::transaction::ServerTx;
+
+/// Finished moves that are remembered in memory; older ones are in the store.
+const MAX_RECENT: usize = 1000;
+
+/// Our key of a move.
+pub type MoveKey = u64;
+
+/// Who waits for the outcome of a push.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum AskedBy {
+    /// Nobody, or one who reads events.
+    #[default]
+    Nobody,
+    /// The REFER of the old device, in this leg (RFC 3515 2.4.5).
+    Refer(LegHandle),
+    /// The INVITE to the push code.
+    PushCode(ServerTx),
+}
+
+/// A move under way.
+pub struct Moving {
+    /// Its public name (ULID).
+    pub id: Box<str>,
+    /// The machine that decides.
+    pub machine: Move,
+    /// The call.
+    pub call: CallHandle,
+    /// The call's public name.
+    pub call_id: Box<str>,
+    /// The side that changes hands.
+    pub side: Side,
+    /// The leg that stays.
+    pub far: LegHandle,
+    /// The leg of the device that had the call.
+    pub old: LegHandle,
+    /// The leg of the device that gets it, as soon as there is one.
+    pub new: Option<LegHandle>,
+    /// Who had it.
+    pub from: DeviceKey,
+    /// Who gets it.
+    pub to: DeviceKey,
+    /// By which door.
+    pub trigger: Trigger,
+    /// How a pushed device is asked.
+    pub mode: MoveMode,
+    /// When it was asked for.
+    pub began: Now,
+    /// When it was over.
+    pub ended: Option<crate::base::UnixMillis>,
+    /// What happened.
+    pub timeline: Timeline,
+    /// What the far side had agreed before it was asked for other media.
+    pub far_before: Option<plan::Snapshot>,
+    /// The pairing of far and new.
+    pub pairing: plan::Pairing,
+    /// The pairing of far and old, to go back to.
+    pub old_pairing: plan::Pairing,
+    /// Silence at the switch.
+    pub gap_us: Option<u64>,
+    /// Packets lost at the switch.
+    pub lost: u64,
+    /// Whether the new device's media reached the far side.
+    pub heard: bool,
+    /// A question to the media thread that is open.
+    pub watch: Option<crate::moving::machine::Watch>,
+    /// Packets that the old device had sent when the routes were swapped.
+    pub old_sent: Option<u64>,
+    /// The far side must be restored when its open re-INVITE ends.
+    pub restore_due: bool,
+    /// Who else is told how it ends.
+    pub asked_by: AskedBy,
+}
+
+impl Moving {
+    /// As operators see it.
+    #[must_use]
+    pub fn view(&self, hold_off_until: Option<Time>) -> MoveView {
+        let state = self.machine.state();
+        let over = matches!(state, State::Done | State::RolledBack | State::Refused);
+        let refusal = self.machine.refusal().map(crate::moving::Refusal::as_str);
+        let reason =
+            refusal.or_else(|| self.machine.rollback().map(crate::moving::machine::Rollback::as_str));
+        MoveView {
+            id: self.id.to_string(),
+            call: self.call_id.to_string(),
+            user: self.from.user().to_owned(),
+            from_device: Some(self.from.device().to_owned()),
+            to_device: Some(self.to.to_string()).map(|to| {
+                to.strip_prefix(self.from.user())
+                    .and_then(|rest| rest.strip_prefix('*'))
+                    .unwrap_or(&to)
+                    .to_owned()
+            }),
+            trigger: self.trigger,
+            state,
+            reason: reason.map(str::to_owned),
+            requested: Time(self.began.unix),
+            ended: self.ended.filter(|_| over).map(Time),
+            gap_ms: self.gap_us.map(|us| us as f64 / 1000.0),
+            lost: self.gap_us.map(|_| self.lost),
+            hold_off_until,
+            timeline: Some(self.timeline.clone()),
+        }
+    }
+}
+
+/// Everything of moves.
+pub struct Moves {
+    /// Live legs by user and device.
+    pub directory: Directory,
+    /// Who may not touch what.
+    pub hold_offs: HoldOffs,
+    /// One-time identifiers.
+    pub identifiers: Identifiers,
+    /// Under way.
+    pub live: BTreeMap<MoveKey, Moving>,
+    /// Which move holds a call.
+    pub by_call: BTreeMap<CallHandle, MoveKey>,
+    /// When a call was last moved.
+    pub last: BTreeMap<CallHandle, Timestamp>,
+    /// Which move waits for a store reply.
+    pub stores: BTreeMap<StoreTicket, MoveKey>,
+    /// Finished ones, newest last.
+    pub recent: VecDeque<MoveView>,
+    /// Legs in the directory, by call.
+    pub tracked: BTreeMap<CallHandle, SmallVec<[LegKey; 2]>>,
+    /// Completed moves since the start.
+    pub completed: u64,
+    next: MoveKey,
+}
+
+impl Moves {
+    /// With the hold-offs that survived a restart.
+    #[must_use]
+    pub fn new(loaded: &Loaded, worker: u8, now: Now) -> Self {
+        let mut hold_offs = HoldOffs::default();
+        for row in &loaded.hold_offs {
+            hold_offs.restore(now, row);
+        }
+        Self {
+            directory: Directory::default(),
+            hold_offs,
+            identifiers: Identifiers::new(worker),
+            live: BTreeMap::new(),
+            by_call: BTreeMap::new(),
+            last: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            recent: VecDeque::new(),
+            tracked: BTreeMap::new(),
+            completed: 0,
+            next: 0,
+        }
+    }
+
+    /// A key for a new move.
+    pub fn mint(&mut self) -> MoveKey {
+        self.next += 1;
+        self.next
+    }
+
+    /// When something is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        let machines = self.live.values().filter_map(|moving| moving.machine.poll_timeout()).min();
+        machines.into_iter().chain(self.hold_offs.poll_timeout()).min()
+    }
+
+    /// Remembers a finished move.
+    pub fn remember(&mut self, view: MoveView) {
+        if self.recent.len() >= MAX_RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(view);
+    }
+
+    /// The move that a leg is the new device of, or that holds its call.
+    #[must_use]
+    pub fn of_leg(&self, call: CallHandle) -> Option<MoveKey> {
+        self.by_call.get(&call).copied()
+    }
+
+    /// A move by its public name, under way or remembered.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn find(&self, id: &str) -> Result<MoveView, CommandError> {
+        let live = self.live.values().find(|moving| &*moving.id == id).map(|moving| moving.view(None));
+        live.or_else(|| self.recent.iter().find(|view| view.id == id).cloned()).ok_or(CommandError::NotFound)
+    }
+}

@@ -1,0 +1,101 @@
+//! Keeps the directory of live legs as the calls are.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{call_key, device_of, leg_key};
+use crate::call::{Call, CallHandle, CallState, LegHandle, Party, Service, Side};
+use crate::engine::Engine;
+use crate::moving::LegKey;
+use crate::moving::directory::{Bar, Direction, FarParty, LiveLeg, Progress};
+
+impl Engine {
+    /// Brings the directory in line with a call, and tells the watchers of whom it concerns.
+    pub(crate) fn track(&mut self, call: CallHandle) {
+        let Some(found) = self.core.calls.get(call) else { return self.untrack(call) };
+        if found.state == CallState::Ended {
+            return self.untrack(call);
+        }
+        let legs: SmallVec<[LiveLeg; 2]> = std::iter::once(found.caller)
+            .chain(found.callee)
+            .chain(found.forks.iter().copied())
+            .filter_map(|leg| self.live_leg(found, call, leg))
+            .collect();
+        let before = self.moves.tracked.remove(&call).unwrap_or_default();
+        if legs.is_empty() && before.is_empty() {
+            return;
+        }
+        for key in before.iter().filter(|key| legs.iter().all(|leg| leg.leg != **key)) {
+            self.forget_leg(*key);
+        }
+        self.moves.tracked.insert(call, legs.iter().map(|leg| leg.leg).collect());
+        for leg in legs {
+            let user = leg.device.shared_user();
+            if self.moves.directory.set(leg) {
+                self.on_directory_changed(&user);
+            }
+        }
+    }
+
+    /// A call is over: its legs are no one's any more.
+    pub(crate) fn untrack(&mut self, call: CallHandle) {
+        for key in self.moves.tracked.remove(&call).unwrap_or_default() {
+            self.forget_leg(key);
+        }
+    }
+
+    fn forget_leg(&mut self, key: LegKey) {
+        self.moves.identifiers.revoke_leg(key);
+        if let Some(gone) = self.moves.directory.remove(key) {
+            self.on_directory_changed(gone.device.user());
+        }
+    }
+
+    fn live_leg(&self, call: &Call, handle: CallHandle, leg: LegHandle) -> Option<LiveLeg> {
+        let found = self.core.legs.get(leg)?;
+        let device = device_of(&found.party)?;
+        let side = call.side_of(leg);
+        let since = self.moves.directory.leg(leg_key(leg)).and_then(|known| match known.progress {
+            Progress::Calling { since } | Progress::Ringing { since } => Some(since),
+            Progress::Answered { .. } => None,
+        });
+        let since = since.unwrap_or(self.core.now.at);
+        let progress = match (call.state, side) {
+            (CallState::Talking, Some(_)) => Progress::Answered { at: found.answered.unwrap_or(since) },
+            (_, Some(Side::Caller)) => Progress::Calling { since },
+            _ => Progress::Ringing { since },
+        };
+        let bar = match (call.moving, call.emergency) {
+            (_, true) => Some(Bar::Emergency),
+            (true, _) => Some(Bar::Busy),
+            _ => None,
+        };
+        let direction = if side == Some(Side::Caller) { Direction::Outgoing } else { Direction::Incoming };
+        let extension = found.party.account().and_then(|account| account.extension.as_deref()).map(Arc::from);
+        let far = self.far_party(call, side.unwrap_or(Side::Callee));
+        Some(LiveLeg {
+            leg: leg_key(leg),
+            call: call_key(handle),
+            device,
+            extension,
+            far,
+            direction,
+            progress,
+            bar,
+        })
+    }
+
+    fn far_party(&self, call: &Call, side: Side) -> FarParty {
+        let far = call.leg(side.other()).and_then(|far| self.core.legs.get(far));
+        let number = if side == Side::Caller { &*call.record.to } else { &*call.record.from };
+        match far.map(|far| &far.party) {
+            Some(Party::User { account, .. }) => {
+                FarParty { display: account.shown().into(), number: account.number().into() }
+            }
+            Some(Party::Service(Service::Echo)) => FarParty { display: "Echo".into(), number: number.into() },
+            Some(Party::Service(Service::Tone)) => FarParty { display: "Tone".into(), number: number.into() },
+            Some(Party::Trunk { .. }) | None => FarParty { display: "".into(), number: number.into() },
+        }
+    }
+}
