@@ -18,6 +18,8 @@ pub mod register;
 pub mod settings;
 pub mod store;
 mod tell;
+#[cfg(test)]
+mod tests;
 pub mod view;
 pub mod watch;
 

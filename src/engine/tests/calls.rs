@@ -1,0 +1,130 @@
+//! Calls between users.
+
+use std::time::Duration;
+
+use super::{Answer, World};
+use crate::call::record::{Disposition, HangupBy};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Long enough for every transaction to be forgotten.
+const A_MINUTE: Duration = Duration::from_secs(70);
+
+#[test]
+fn a_call_is_set_up_heard_and_ended() {
+    let mut world = World::new(1);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    let line = world.phones[alice].dial("1002");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(200), "{}", world.tail());
+    assert!(world.phones[bob].lines[0].is_up);
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"]);
+    assert!(world.phones[alice].lines[line].last_heard().contains("192.0.2.1"), "media runs through us");
+    world.check();
+    world.phones[bob].bye(0);
+    world.run(SECOND);
+    assert!(world.phones[alice].lines[line].is_over);
+    let record = &world.records[0];
+    assert_eq!((record.disposition, record.hangup_by), (Disposition::Answered, Some(HangupBy::Callee)));
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
+fn all_devices_of_a_user_ring_and_one_wins() {
+    let mut world = World::new(2);
+    let alice = world.phone("alice", "desk");
+    let (desk, mobile) = (world.phone("bob", "desk"), world.phone("bob", "mobile"));
+    world.phones[desk].answer = Answer::Ring;
+    world.phones[mobile].answer = Answer::Ring;
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert_eq!((world.phones[desk].lines.len(), world.phones[mobile].lines.len()), (1, 1), "{}", world.tail());
+    world.phones[mobile].pick_up(0);
+    world.run(SECOND);
+    assert!(world.phones[desk].lines[0].is_over, "the other device stops ringing");
+    assert_eq!(world.heard_by("alice*desk"), ["bob*mobile"]);
+    world.phones[alice].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
+fn a_caller_gives_up_and_a_busy_device_says_so() {
+    let mut world = World::new(3);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[bob].answer = Answer::Ring;
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    world.phones[alice].cancel(0);
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[0].status, Some(487), "{}", world.tail());
+    assert!(world.phones[bob].lines[0].is_over);
+    world.phones[bob].answer = Answer::Busy;
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[1].status, Some(486), "{}", world.tail());
+    let ends: Vec<_> = world.records.iter().map(|record| record.disposition).collect();
+    assert_eq!(ends, [Disposition::Cancelled, Disposition::Busy]);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
+fn hold_goes_across_and_comes_back() {
+    let mut world = World::new(4);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    world.phones[alice].reinvite(0, "sendonly");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[0].status, Some(200), "{}", world.tail());
+    assert!(world.phones[bob].lines[0].last_heard().contains("a=sendonly"), "{}", world.phones[bob].lines[0].last_heard());
+    world.phones[alice].reinvite(0, "sendrecv");
+    world.run(SECOND);
+    assert!(!world.phones[bob].lines[0].last_heard().contains("a=sendonly"));
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    world.phones[alice].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
+fn the_echo_answers_at_once() {
+    let mut world = World::new(5);
+    let alice = world.phone("alice", "desk");
+    world.phones[alice].dial("*43");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[0].status, Some(200), "{}", world.tail());
+    assert_eq!(world.heard_by("alice*desk"), ["alice*desk"]);
+    world.phones[alice].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
+fn wrong_credentials_get_nothing_but_a_challenge() {
+    let mut world = World::new(6);
+    let (alice, _) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[alice].password = "guess".into();
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[0].status, Some(401), "{}", world.tail());
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
+fn a_call_without_an_offer_takes_the_callee_s() {
+    let mut world = World::new(7);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[alice].dial_with("bob", &[], false);
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[0].status, Some(200), "{}", world.tail());
+    assert_eq!(world.phones[bob].lines[0].heard.len(), 2, "no offer in the INVITE, the answer in the ACK");
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"], "{}", world.tail());
+    world.phones[bob].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}

@@ -1,0 +1,9 @@
+//! The engine in a simulated world: virtual time, a network that delays and loses, phones, a store, media threads.
+
+mod calls;
+mod moves;
+mod phone;
+mod world;
+
+pub(super) use phone::{Answer, Phone};
+pub(super) use world::World;

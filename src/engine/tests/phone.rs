@@ -1,0 +1,618 @@
+//! A software phone without sockets: one user agent that registers, calls, answers, and remembers what it was told.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+
+use crate::base::{Now, Random, Timestamp};
+use crate::registrar::accounts::Account;
+use crate::sip::dialog::{Dialog, write_via};
+use crate::sip::digest::{Challenge, Secret};
+use crate::sip::transaction::{self, ClientTx, Effect, ServerTx, Transactions};
+use crate::sip::{Flow, Transport};
+use crate::wire::sip::{HeaderName, Limits, Message, MessageWriter, Method, StatusCode};
+
+/// What a phone does with a call that comes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answer {
+    /// Rings until told.
+    Ring,
+    /// Rings and answers at once.
+    Now,
+    /// Says 486.
+    Busy,
+    /// Says nothing.
+    Silent,
+}
+
+/// One call of a phone.
+pub(crate) struct Line {
+    pub(crate) dialog: Dialog,
+    /// The last final status of our INVITE or re-INVITE.
+    pub(crate) status: Option<u16>,
+    pub(crate) retry_after: Option<u32>,
+    pub(crate) phrase: String,
+    pub(crate) is_up: bool,
+    pub(crate) is_over: bool,
+    /// Why the other side said that it ended.
+    pub(crate) reason: String,
+    /// Descriptions that came, oldest first.
+    pub(crate) heard: Vec<Bytes>,
+    /// Sent in answers and offers.
+    pub(crate) sdp: String,
+    pub(crate) identity: Option<String>,
+    /// What a REFER led to, from NOTIFYs.
+    pub(crate) referred: Vec<String>,
+    /// Of a request outside dialogs that is no INVITE.
+    method: Option<Method>,
+    extra: Vec<(String, String)>,
+    invite: Option<ServerTx>,
+    accepted: Option<ServerTx>,
+    client: Option<ClientTx>,
+}
+
+impl Line {
+    fn new(dialog: Dialog, sdp: String) -> Self {
+        Self {
+            dialog,
+            status: None,
+            retry_after: None,
+            phrase: String::new(),
+            is_up: false,
+            is_over: false,
+            reason: String::new(),
+            heard: Vec::new(),
+            sdp,
+            identity: None,
+            referred: Vec::new(),
+            method: None,
+            extra: Vec::new(),
+            invite: None,
+            accepted: None,
+            client: None,
+        }
+    }
+
+    /// The last description that came.
+    pub(crate) fn last_heard(&self) -> String {
+        self.heard.last().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default()
+    }
+}
+
+/// The phone.
+pub(crate) struct Phone {
+    pub(crate) address: SocketAddr,
+    pub(crate) name: String,
+    pub(crate) auth_user: String,
+    pub(crate) password: String,
+    pub(crate) domain: String,
+    pub(crate) answer: Answer,
+    /// The answer to re-INVITEs; 200 unless told.
+    pub(crate) reinvite: u16,
+    /// The answer to in-dialog re-INVITEs is held back until [`Phone::release_reinvite`].
+    pub(crate) holds_reinvites: bool,
+    pub(crate) acks: bool,
+    pub(crate) codecs: &'static str,
+    pub(crate) lines: Vec<Line>,
+    pub(crate) registered: Option<u16>,
+    /// Bodies of NOTIFYs, and their state.
+    pub(crate) notified: Vec<(String, String)>,
+    /// Final statuses of requests that are no INVITE: method and status.
+    pub(crate) finals: Vec<(String, u16, Option<u32>)>,
+    /// Methods that came in, in order.
+    pub(crate) requests: Vec<String>,
+    held: Vec<(usize, ServerTx)>,
+    transactions: Transactions<Want>,
+    effects: Vec<Effect<Want>>,
+    random: Random,
+    challenge: Option<Challenge>,
+    tries: u32,
+    count: u32,
+    now: Now,
+    registration: (String, u32),
+}
+
+/// What a request of ours is about, so that it can be sent again with credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    Register,
+    Invite(usize),
+    Reinvite(usize),
+    Other(usize),
+    Nothing,
+}
+
+pub(crate) const ENGINE: &str = "192.0.2.1:5060";
+
+fn flow_to(peer: SocketAddr) -> Flow {
+    Flow { transport: Transport::Udp, listener: 0, connection: 0, peer }
+}
+
+impl Phone {
+    pub(crate) fn new(account: &Account, device: usize, address: SocketAddr, seed: u64) -> Self {
+        let mut random = Random::from_number(seed);
+        let settings = transaction::Settings { trying: transaction::Trying::After(std::time::Duration::from_millis(100)), ..transaction::Settings::default() };
+        let transactions = Transactions::new(settings, &mut random);
+        let device = &account.devices[device];
+        let registration = (random.token(), 0);
+        Self {
+            address,
+            name: account.name.to_string(),
+            auth_user: device.auth_user.to_string(),
+            password: "secret".into(),
+            domain: "example.org".into(),
+            answer: Answer::Now,
+            reinvite: 200,
+            holds_reinvites: false,
+            acks: true,
+            codecs: "0 8 101",
+            lines: Vec::new(),
+            registered: None,
+            notified: Vec::new(),
+            finals: Vec::new(),
+            requests: Vec::new(),
+            held: Vec::new(),
+            transactions,
+            effects: Vec::new(),
+            random,
+            challenge: None,
+            tries: 0,
+            count: 0,
+            now: Now::default(),
+            registration,
+        }
+    }
+
+    /// A description of this phone; its port tells the line.
+    pub(crate) fn sdp(&self, line: usize, direction: &str) -> String {
+        let (ip, port) = (self.address.ip(), 4000 + 2 * line);
+        let mut sdp = format!(
+            "v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {}\r\n",
+            self.codecs
+        );
+        for number in self.codecs.split(' ') {
+            sdp += match number {
+                "0" => "a=rtpmap:0 PCMU/8000\r\n",
+                "8" => "a=rtpmap:8 PCMA/8000\r\n",
+                "9" => "a=rtpmap:9 G722/8000\r\n",
+                "101" => "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n",
+                _ => "",
+            };
+        }
+        sdp + "a=" + direction + "\r\n"
+    }
+
+    pub(crate) fn register(&mut self, expires: u32) {
+        let branch = self.branch();
+        self.registration.1 += 1;
+        let uri = format!("sip:{}", self.domain);
+        let mut writer = MessageWriter::request(&Method::Register, &uri);
+        let own = format!("<sip:{}@{}>", self.name, self.domain);
+        write_via(&mut writer, &flow_to(self.address), &self.address.to_string(), &branch);
+        writer.header(&HeaderName::MaxForwards, "70");
+        writer.header(&HeaderName::From, &format!("{own};tag=r{}", self.registration.1));
+        writer.header(&HeaderName::To, &own);
+        writer.header(&HeaderName::CallId, &self.registration.0.clone());
+        writer.cseq(self.registration.1, &Method::Register);
+        writer.header(&HeaderName::Contact, &format!("<sip:{}@{}>", self.auth_user, self.address));
+        writer.header(&HeaderName::Expires, &expires.to_string());
+        self.authorise(&mut writer, &Method::Register, &uri);
+        let bytes = writer.finish();
+        self.send(&Method::Register, &branch, bytes, Want::Register);
+    }
+
+    /// Dials; the line's index.
+    pub(crate) fn dial(&mut self, number: &str) -> usize {
+        self.dial_with(number, &[], true)
+    }
+
+    pub(crate) fn dial_with(&mut self, number: &str, headers: &[(&str, &str)], offer: bool) -> usize {
+        let line = self.open(number, headers);
+        if offer {
+            self.lines[line].sdp = self.sdp(line, "sendrecv");
+        }
+        self.invite(line, Want::Invite(line));
+        line
+    }
+
+    /// A request outside dialogs; the line's index.
+    pub(crate) fn request_to(&mut self, number: &str, method: &Method, headers: &[(&str, &str)]) -> usize {
+        let line = self.open(number, headers);
+        self.lines[line].method = Some(method.clone());
+        self.send_again(line);
+        line
+    }
+
+    fn open(&mut self, number: &str, headers: &[(&str, &str)]) -> usize {
+        let domain = self.domain.clone();
+        let own = format!("<sip:{}@{domain}>", self.name);
+        let uri = format!("sip:{number}@{domain}");
+        let contact = format!("sip:{}@{}", self.auth_user, self.address);
+        let dialog = Dialog {
+            call_id: self.random.token().into(),
+            local_tag: self.random.tag().into(),
+            remote_tag: "".into(),
+            local: own.into(),
+            remote: format!("<{uri}>").into(),
+            contact: contact.into(),
+            local_cseq: 0,
+            remote_cseq: None,
+            remote_invite: None,
+            target: uri.into(),
+            routes: Vec::new(),
+            flow: flow_to(ENGINE.parse().unwrap()),
+            sent_by: self.address.to_string().into(),
+        };
+        let mut line = Line::new(dialog, String::new());
+        line.extra = headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.lines.push(line);
+        self.lines.len() - 1
+    }
+
+    fn send_again(&mut self, line: usize) {
+        let Some(method) = self.lines[line].method.clone() else { return };
+        let branch = self.branch();
+        let uri = self.lines[line].dialog.target.to_string();
+        let extra = self.lines[line].extra.clone();
+        let mut writer = self.lines[line].dialog.request(&method, &branch);
+        for (name, value) in &extra {
+            writer.header(name.as_str(), value);
+        }
+        self.authorise(&mut writer, &method, &uri);
+        let bytes = writer.finish();
+        self.send(&method, &branch, bytes, Want::Other(line));
+    }
+
+    fn invite(&mut self, line: usize, want: Want) {
+        let branch = self.branch();
+        let extra = self.lines[line].extra.clone();
+        let sdp = self.lines[line].sdp.clone();
+        let uri = self.lines[line].dialog.target.to_string();
+        let mut writer = self.lines[line].dialog.request(&Method::Invite, &branch);
+        writer.header(&HeaderName::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE, INFO, REFER, NOTIFY");
+        for (name, value) in &extra {
+            writer.header(name.as_str(), value);
+        }
+        self.authorise(&mut writer, &Method::Invite, &uri);
+        if !sdp.is_empty() {
+            writer.body("application/sdp", sdp.as_bytes());
+        }
+        let bytes = writer.finish();
+        let tx = self.send(&Method::Invite, &branch, bytes, want);
+        self.lines[line].client = Some(tx);
+        self.lines[line].status = None;
+    }
+
+    pub(crate) fn reinvite(&mut self, line: usize, direction: &str) {
+        self.lines[line].sdp = self.sdp(line, direction);
+        self.lines[line].extra.clear();
+        self.invite(line, Want::Reinvite(line));
+    }
+
+    /// A request in a line's dialog.
+    pub(crate) fn request(&mut self, line: usize, method: &Method, headers: &[(&str, &str)], body: &[u8]) {
+        let branch = self.branch();
+        let uri = self.lines[line].dialog.target.to_string();
+        let mut writer = self.lines[line].dialog.request(method, &branch);
+        for (name, value) in headers {
+            writer.header(*name, value);
+        }
+        self.authorise(&mut writer, method, &uri);
+        if !body.is_empty() {
+            writer.raw_body(body);
+        }
+        let bytes = writer.finish();
+        self.send(method, &branch, bytes, Want::Other(line));
+    }
+
+    pub(crate) fn bye(&mut self, line: usize) {
+        self.lines[line].is_over = true;
+        self.request(line, &Method::Bye, &[], b"");
+    }
+
+    pub(crate) fn cancel(&mut self, line: usize) {
+        if let Some(tx) = self.lines[line].client {
+            self.transactions.cancel(self.now.at, tx, None, &mut self.effects);
+        }
+    }
+
+    /// Picks up what rings.
+    pub(crate) fn pick_up(&mut self, line: usize) {
+        let Some(tx) = self.lines[line].invite.take() else { return };
+        if self.lines[line].sdp.is_empty() {
+            self.lines[line].sdp = self.sdp(line, "sendrecv");
+        }
+        let (dialog, sdp) = (self.lines[line].dialog.clone(), self.lines[line].sdp.clone());
+        let Some(mut writer) =
+            self.transactions.reply(tx, StatusCode::OK, None, Some(&dialog.local_tag))
+        else {
+            return;
+        };
+        writer.header(&HeaderName::Contact, &format!("<{}>", dialog.contact));
+        writer.header(&HeaderName::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE, INFO, REFER, NOTIFY");
+        writer.body("application/sdp", sdp.as_bytes());
+        let bytes = writer.finish();
+        self.transactions.respond(self.now.at, tx, StatusCode::OK, bytes, &mut self.effects);
+        self.lines[line].accepted = Some(tx);
+        self.lines[line].is_up = true;
+    }
+
+    pub(crate) fn refuse(&mut self, line: usize, status: u16) {
+        let Some(tx) = self.lines[line].invite.take() else { return };
+        let tag = self.lines[line].dialog.local_tag.clone();
+        self.reply(tx, StatusCode::new(status).unwrap(), &tag);
+        self.lines[line].is_over = true;
+    }
+
+    pub(crate) fn release_reinvites(&mut self) {
+        for (line, tx) in std::mem::take(&mut self.held) {
+            self.answer_reinvite(line, tx);
+        }
+    }
+
+    fn answer_reinvite(&mut self, line: usize, tx: ServerTx) {
+        let tag = self.lines[line].dialog.local_tag.clone();
+        if self.reinvite != 200 {
+            self.reply(tx, StatusCode::new(self.reinvite).unwrap(), &tag);
+            return;
+        }
+        self.lines[line].invite = Some(tx);
+        self.lines[line].sdp = self.sdp(line, "sendrecv");
+        self.pick_up(line);
+    }
+
+    fn reply(&mut self, tx: ServerTx, status: StatusCode, tag: &str) {
+        if let Some(mut writer) = self.transactions.reply(tx, status, None, Some(tag)) {
+            let bytes = writer.finish();
+            self.transactions.respond(self.now.at, tx, status, bytes, &mut self.effects);
+        }
+    }
+
+    fn branch(&mut self) -> String {
+        format!("z9hG4bK{}", self.random.tag())
+    }
+
+    fn authorise(&mut self, writer: &mut MessageWriter<'_>, method: &Method, uri: &str) {
+        let Some(challenge) = &self.challenge else { return };
+        self.count += 1;
+        let cnonce = self.random.tag();
+        let value =
+            challenge.answer(&self.auth_user, Secret::Password(&self.password), method, uri, &cnonce, self.count);
+        if let Some(value) = value {
+            writer.header(&HeaderName::Authorization, &value);
+        }
+    }
+
+    fn send(&mut self, method: &Method, branch: &str, bytes: Bytes, want: Want) -> ClientTx {
+        let flow = flow_to(ENGINE.parse().unwrap());
+        self.transactions.request(self.now.at, flow, method, branch, bytes, want, &mut self.effects)
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.transactions.poll_timeout()
+    }
+
+    /// Does what is due, and gives what is to be sent.
+    pub(crate) fn step(&mut self, now: Now, arrived: Option<Bytes>) -> Vec<Bytes> {
+        self.now = now;
+        self.transactions.handle_timeout(now.at, &mut self.effects);
+        if let Some(bytes) = arrived
+            && let Ok(message) = Message::parse(bytes, &Limits::default())
+        {
+            let flow = flow_to(ENGINE.parse().unwrap());
+            self.transactions.receive(now.at, flow, message, &mut self.effects);
+        }
+        let mut sent = Vec::new();
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                match effect {
+                    Effect::Send { bytes, .. } => sent.push(bytes),
+                    Effect::Request { tx, message, .. } => self.on_request(tx, &message),
+                    Effect::Response { tx, owner, message, .. } => self.on_response(tx, owner, &message),
+                    Effect::Cancelled { tx, .. } => self.on_cancelled(tx),
+                    Effect::Ack { message, .. } => self.on_ack(&message),
+                    Effect::Timeout { owner, .. } | Effect::Failed { owner, .. } => self.on_final(owner, 408, None, ""),
+                    Effect::Stray { .. } | Effect::AckTimeout { .. } | Effect::Overloaded { .. } => {}
+                }
+            }
+        }
+        sent
+    }
+
+    fn line_of(&self, message: &Message) -> Option<usize> {
+        let id = message.call_id().ok()?;
+        self.lines.iter().position(|line| &*line.dialog.call_id == id)
+    }
+
+    fn on_request(&mut self, tx: ServerTx, message: &Message) {
+        self.requests.push(message.method().as_str().into());
+        let line = self.line_of(message);
+        match (message.method(), line) {
+            (Method::Invite, None) => self.on_invite(tx, message),
+            (Method::Invite, Some(line)) => {
+                let _ = self.lines[line].dialog.accept(message);
+                self.lines[line].heard.push(message.body());
+                self.note_identity(line, message);
+                if self.holds_reinvites {
+                    self.held.push((line, tx));
+                } else {
+                    self.answer_reinvite(line, tx);
+                }
+            }
+            (Method::Bye, Some(line)) => {
+                self.lines[line].is_over = true;
+                self.lines[line].is_up = false;
+                let reason = message.header(HeaderName::Reason);
+                self.lines[line].reason =
+                    reason.and_then(|r| r.value_str().ok().map(|v| v.into_owned())).unwrap_or_default();
+                let tag = self.lines[line].dialog.local_tag.clone();
+                self.reply(tx, StatusCode::OK, &tag);
+            }
+            (Method::Notify, _) => {
+                let state = message.header(HeaderName::SubscriptionState);
+                let state = state.and_then(|s| s.value_str().ok().map(|v| v.into_owned())).unwrap_or_default();
+                let body = String::from_utf8_lossy(&message.body()).into_owned();
+                if let Some(line) = line
+                    && body.starts_with("SIP/2.0")
+                {
+                    self.lines[line].referred.push(body.trim().into());
+                }
+                self.notified.push((state, body));
+                self.reply(tx, StatusCode::OK, "n");
+            }
+            (_, Some(line)) => {
+                if *message.method() == Method::Update {
+                    self.note_identity(line, message);
+                }
+                let tag = self.lines[line].dialog.local_tag.clone();
+                self.reply(tx, StatusCode::OK, &tag);
+            }
+            (Method::Bye, None) => self.reply(tx, StatusCode::CALL_DOES_NOT_EXIST, "x"),
+            (_, None) => self.reply(tx, StatusCode::OK, "x"),
+        }
+    }
+
+    fn note_identity(&mut self, line: usize, message: &Message) {
+        if let Some(header) = message.header(HeaderName::PAssertedIdentity) {
+            self.lines[line].identity = header.value_str().ok().map(|v| v.into_owned());
+        }
+    }
+
+    fn on_invite(&mut self, tx: ServerTx, message: &Message) {
+        if self.answer == Answer::Silent {
+            return;
+        }
+        let tag = self.random.tag();
+        let contact = format!("sip:{}@{}", self.auth_user, self.address);
+        let flow = flow_to(ENGINE.parse().unwrap());
+        let Ok(dialog) = Dialog::from_request(message, flow, &self.address.to_string(), &tag, &contact) else {
+            return;
+        };
+        let line = self.lines.len();
+        let mut new = Line::new(dialog, String::new());
+        new.heard.push(message.body());
+        new.invite = Some(tx);
+        self.lines.push(new);
+        self.note_identity(line, message);
+        if self.answer == Answer::Busy {
+            self.refuse(line, 486);
+            return;
+        }
+        self.reply(tx, StatusCode::RINGING, &tag);
+        if self.answer == Answer::Now {
+            self.pick_up(line);
+        }
+    }
+
+    fn on_cancelled(&mut self, tx: ServerTx) {
+        if let Some(line) = self.lines.iter_mut().find(|line| line.invite == Some(tx)) {
+            line.invite = None;
+            line.is_over = true;
+            let tag = line.dialog.local_tag.clone();
+            self.reply(tx, StatusCode::REQUEST_TERMINATED, &tag);
+        }
+    }
+
+    fn on_ack(&mut self, message: &Message) {
+        let Some(line) = self.line_of(message) else { return };
+        if !message.body().is_empty() {
+            self.lines[line].heard.push(message.body());
+        }
+        if let Some(tx) = self.lines[line].accepted.take() {
+            self.transactions.acknowledge(tx);
+        }
+    }
+
+    fn on_response(&mut self, tx: ClientTx, want: Want, message: &Message) {
+        let Some(status) = message.status() else { return };
+        if status.is_provisional() {
+            return;
+        }
+        if status == StatusCode::UNAUTHORIZED && self.authenticate(want, message) {
+            return;
+        }
+        let seconds = message
+            .header(HeaderName::RetryAfter)
+            .and_then(|header| header.value_str().ok())
+            .and_then(|value| value.trim().parse().ok());
+        if let (Want::Invite(line) | Want::Reinvite(line), true) = (want, status.is_success()) {
+            self.on_accepted(line, tx, message);
+        }
+        if let Want::Other(line) = want {
+            self.lines[line].dialog.on_response(message);
+            self.finals.push((message.method().as_str().into(), status.as_u16(), seconds));
+        }
+        self.on_final(want, status.as_u16(), seconds, message.reason_phrase());
+    }
+
+    fn on_final(&mut self, want: Want, status: u16, seconds: Option<u32>, phrase: &str) {
+        match want {
+            Want::Register => self.registered = Some(status),
+            Want::Invite(line) | Want::Reinvite(line) => {
+                let first = matches!(want, Want::Invite(_));
+                let found = &mut self.lines[line];
+                (found.status, found.retry_after, found.phrase) = (Some(status), seconds, phrase.into());
+                found.client = None;
+                if first && status >= 300 {
+                    found.is_over = true;
+                }
+            }
+            Want::Other(line) => self.lines[line].status = Some(status),
+            Want::Nothing => {}
+        }
+    }
+
+    fn on_accepted(&mut self, line: usize, tx: ClientTx, message: &Message) {
+        let branch = self.branch();
+        self.lines[line].heard.push(message.body());
+        self.note_identity(line, message);
+        let offered = !self.lines[line].sdp.is_empty();
+        let answer = if offered { String::new() } else { self.sdp(line, "sendrecv") };
+        let found = &mut self.lines[line];
+        found.dialog.on_response(message);
+        found.is_up = true;
+        if !self.acks {
+            return;
+        }
+        let cseq = message.cseq().unwrap().number;
+        let body = (!answer.is_empty()).then_some(("application/sdp", answer.as_bytes()));
+        let ack = found.dialog.ack(&branch, cseq, body);
+        let (flow, tag) = (found.dialog.flow, found.dialog.remote_tag.clone());
+        self.transactions.acked(self.now.at, tx, Some(&tag), flow, ack, &mut self.effects);
+    }
+
+    fn authenticate(&mut self, want: Want, message: &Message) -> bool {
+        let challenge = message
+            .all(HeaderName::WwwAuthenticate)
+            .find_map(|header| Challenge::parse(header.value).ok());
+        let Some(challenge) = challenge else { return false };
+        let fresh = self.challenge.as_ref().is_none_or(|known| {
+            challenge.stale == crate::sip::digest::Stale::Yes || known.realm != challenge.realm
+        }) || self.tries == 0;
+        if !fresh || self.tries > 2 {
+            self.tries = 0;
+            return false;
+        }
+        self.tries += 1;
+        (self.challenge, self.count) = (Some(challenge), 0);
+        match want {
+            Want::Register => self.register(3600),
+            Want::Invite(line) | Want::Reinvite(line) => {
+                self.lines[line].dialog.remote_tag = if matches!(want, Want::Invite(_)) {
+                    "".into()
+                } else {
+                    self.lines[line].dialog.remote_tag.clone()
+                };
+                self.invite(line, want);
+            }
+            Want::Other(line) => {
+                if self.lines[line].method.is_none() {
+                    return false;
+                }
+                self.send_again(line);
+            }
+            Want::Nothing => return false,
+        }
+        true
+    }
+}

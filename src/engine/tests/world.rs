@@ -1,0 +1,433 @@
+//! The world around one engine: a clock, a network, a store, media threads, phones.
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::cmp::Reverse;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::phone::{ENGINE, Phone};
+use crate::base::{Now, Random, Timestamp, UnixMillis};
+use crate::call::record::CallRecord;
+use crate::call::settings::{self, Listener};
+use crate::engine::command::{Asked, Command, Reply, Subject};
+use crate::engine::event::Event;
+use crate::engine::store::{Loaded, StoreOp, StoreReply, Unavailable};
+use crate::engine::{CommandId, Engine, Input, Output, Settings};
+use crate::media::plan::Screen;
+use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair, PortStats, Sink};
+use crate::registrar::accounts::{Account, Accounts, Device, Origin, Trust};
+use crate::sip::digest::{Algorithm, Ha1s};
+use crate::sip::{Flow, Transport};
+use crate::wire::sip::Limits;
+
+/// What is on its way.
+enum Going {
+    ToEngine(SocketAddr, Bytes),
+    ToPhone(SocketAddr, Bytes),
+    Input(Box<Input>),
+}
+
+/// What the network does to datagrams.
+#[derive(Clone, Copy)]
+pub(crate) struct Network {
+    pub(crate) delay: Duration,
+    pub(crate) jitter: Duration,
+    /// In thousandths.
+    pub(crate) loss: u64,
+}
+
+/// Everything.
+pub(crate) struct World {
+    pub(crate) engine: Engine,
+    pub(crate) now: Now,
+    pub(crate) phones: Vec<Phone>,
+    pub(crate) network: Network,
+    /// Whether the store takes anything.
+    pub(crate) store_works: bool,
+    /// Whether the store answers at all.
+    pub(crate) store_answers: bool,
+    /// Names of devices whose media never comes, as `user*device`.
+    pub(crate) silent: Vec<String>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) records: Vec<CallRecord>,
+    pub(crate) stored: Vec<StoreOp>,
+    pub(crate) replies: Vec<Reply>,
+    pub(crate) routes: BTreeMap<PortId, Vec<Sink>>,
+    pub(crate) media: Vec<MediaCommand>,
+    /// Every message that was sent, for a look at what went wrong.
+    pub(crate) log: Vec<String>,
+    released: Vec<PortId>,
+    going: BinaryHeap<Reverse<(Timestamp, u64)>>,
+    parcels: BTreeMap<u64, Going>,
+    random: Random,
+    sent: u64,
+    ports: u32,
+}
+
+/// Users `alice` (1001) and `bob` (1002) and so on, each with devices `desk`, `mobile` and `tablet`.
+pub(crate) fn accounts(names: &[&str]) -> Accounts {
+    let mut accounts = Accounts::default();
+    for (index, name) in names.iter().enumerate() {
+        let device = |id: &str| {
+            let auth_user = format!("{name}-{id}");
+            let ha1 = Ha1s::from_password(&auth_user, "example.org", "secret");
+            Device { id: id.into(), auth_user: auth_user.into(), ha1, trust: Trust::Personal, auto_answer: true }
+        };
+        let account = Account {
+            name: (*name).into(),
+            display: Some(format!("{}{}", name[..1].to_uppercase(), &name[1..]).into()),
+            extension: Some(format!("{}", 1001 + index).into()),
+            algorithms: Vec::new(),
+            login: None,
+            admin: false,
+            pin: None,
+            hold_off: None,
+            watchers: Vec::new(),
+            devices: vec![device("desk"), device("mobile"), device("tablet")],
+            origin: Origin::File,
+        };
+        accounts.put(account).unwrap();
+    }
+    accounts
+}
+
+pub(crate) fn settings() -> Settings {
+    let address: SocketAddr = ENGINE.parse().unwrap();
+    let media = settings::MediaSettings {
+        anchor: settings::Anchor::Always,
+        bind: address.ip(),
+        address: address.ip(),
+        loopback: IpAddr::from([127, 0, 0, 1]),
+        address_v6: None,
+        timeout: None,
+        learning: crate::media::relay::Learning::Guarded,
+        threads: 1,
+        screen: Screen {
+            own_addresses: vec![address.ip()],
+            own_ports: 20_000..=40_000,
+            limits: crate::wire::sdp::Limits::default(),
+        },
+    };
+    let call = settings::Settings {
+        node: "edge1".into(),
+        domain: "example.org".into(),
+        aliases: Vec::new(),
+        software: "segue".into(),
+        listeners: vec![Listener::new(Transport::Udp, address, address)],
+        media,
+        algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+        trunks: Vec::new(),
+        routes: Vec::new(),
+        echo: Some("*43".into()),
+        tone: Some("*44".into()),
+        limits: settings::Limits::default(),
+    };
+    Settings {
+        limits: Limits::default(),
+        transactions: crate::sip::transaction::Settings::default(),
+        registrar: crate::registrar::Settings {
+            min_expires: Duration::from_secs(60),
+            max_expires: Duration::from_secs(7200),
+            max_bindings: 10,
+            own: crate::registrar::Own::default(),
+        },
+        call,
+        moving: crate::moving::Settings::default(),
+        ban: crate::engine::settings::Ban::default(),
+    }
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self::with(seed, settings(), accounts(&["alice", "bob"]), &Loaded::default())
+    }
+
+    pub(crate) fn with(seed: u64, settings: Settings, accounts: Accounts, loaded: &Loaded) -> Self {
+        let now = Now { at: Timestamp::from_micros(1_000_000), unix: UnixMillis(1_800_000_000_000) };
+        let engine = Engine::new(settings, accounts, loaded, 0, Random::from_number(seed), now);
+        let network = Network { delay: Duration::from_millis(1), jitter: Duration::ZERO, loss: 0 };
+        let mut world = Self {
+            engine,
+            now,
+            phones: Vec::new(),
+            network,
+            store_works: true,
+            store_answers: true,
+            silent: Vec::new(),
+            events: Vec::new(),
+            records: Vec::new(),
+            stored: Vec::new(),
+            replies: Vec::new(),
+            routes: BTreeMap::new(),
+            media: Vec::new(),
+            log: Vec::new(),
+            released: Vec::new(),
+            going: BinaryHeap::new(),
+            parcels: BTreeMap::new(),
+            random: Random::from_number(seed ^ 0x5eed),
+            sent: 0,
+            ports: 0,
+        };
+        world.collect();
+        world
+    }
+
+    /// A phone of a device, registered.
+    pub(crate) fn phone(&mut self, user: &str, device: &str) -> usize {
+        let account = self.engine.core().accounts.by_name(user).unwrap().clone();
+        let index = account.devices.iter().position(|found| *found.id == *device).unwrap();
+        let number = self.phones.len();
+        let address = SocketAddr::from(([198, 51, 100, 10 + number as u8], 5060));
+        let seed = self.random.bits();
+        self.phones.push(Phone::new(&account, index, address, seed));
+        self.phones[number].register(3600);
+        self.run(Duration::from_millis(100));
+        assert_eq!(self.phones[number].registered, Some(200), "{user}*{device}\n{}", self.log.join("\n"));
+        number
+    }
+
+    fn post(&mut self, after: Duration, what: Going) {
+        self.sent += 1;
+        self.going.push(Reverse((self.now.at + after, self.sent)));
+        self.parcels.insert(self.sent, what);
+    }
+
+    fn datagram(&mut self, what: Going) {
+        if self.random.below(1000) < self.network.loss {
+            return;
+        }
+        let jitter = self.network.jitter.as_micros() as u64;
+        let jitter = Duration::from_micros(self.random.below(jitter.max(1)));
+        self.post(self.network.delay + jitter, what);
+    }
+
+    /// A command; its reply is the last of `replies`.
+    pub(crate) fn ask(&mut self, by: Subject, command: Command) -> Reply {
+        let input = Input::Command { id: CommandId(self.sent), asked: Asked { by, command } };
+        let before = self.replies.len();
+        self.engine.handle_input(self.now, input);
+        self.collect();
+        self.run(Duration::from_millis(10));
+        assert!(self.replies.len() > before, "a command got no reply");
+        self.replies.last().unwrap().clone()
+    }
+
+    pub(crate) fn input(&mut self, input: Input) {
+        self.engine.handle_input(self.now, input);
+        self.collect();
+    }
+
+    /// Everything that is due within this time happens.
+    pub(crate) fn run(&mut self, length: Duration) {
+        let end = self.now.at + length;
+        for _ in 0..1_000_000 {
+            self.flush_phones(None);
+            let next = [
+                self.going.peek().map(|Reverse((at, _))| *at),
+                self.engine.poll_timeout(),
+                self.phones.iter().filter_map(Phone::poll_timeout).min(),
+            ]
+            .into_iter()
+            .flatten()
+            .min();
+            let Some(at) = next.filter(|at| *at <= end) else { break };
+            self.advance_to(at.max(self.now.at));
+            self.happen();
+        }
+        self.advance_to(end);
+    }
+
+    /// Runs until something is so; panics if it does not become so within `most`.
+    #[track_caller]
+    pub(crate) fn run_until(&mut self, most: Duration, is_so: impl Fn(&Self) -> bool) {
+        let end = self.now.at + most;
+        while !is_so(self) {
+            assert!(self.now.at < end, "did not happen in {most:?}\n{}", self.tail());
+            self.run(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn tail(&self) -> String {
+        self.log.iter().rev().take(60).rev().cloned().collect::<Vec<_>>().join("\n")
+    }
+
+    fn advance_to(&mut self, at: Timestamp) {
+        let passed = at.since(self.now.at);
+        self.now.unix.0 = 1_800_000_000_000 + at.as_micros() / 1000;
+        self.now.at = self.now.at + passed;
+    }
+
+    fn happen(&mut self) {
+        while let Some(Reverse((at, id))) = self.going.peek().copied()
+            && at <= self.now.at
+        {
+            self.going.pop();
+            match self.parcels.remove(&id) {
+                Some(Going::ToEngine(from, bytes)) => {
+                    let flow = Flow { transport: Transport::Udp, listener: 0, connection: 0, peer: from };
+                    self.engine.handle_input(self.now, Input::Received { flow, bytes });
+                    self.collect();
+                }
+                Some(Going::ToPhone(to, bytes)) => self.flush_phones(Some((to, bytes))),
+                Some(Going::Input(input)) => {
+                    self.engine.handle_input(self.now, *input);
+                    self.collect();
+                }
+                None => {}
+            }
+        }
+        if self.engine.poll_timeout().is_some_and(|at| at <= self.now.at) {
+            self.engine.handle_timeout(self.now);
+            self.collect();
+        }
+        self.flush_phones(None);
+    }
+
+    /// Lets every phone do what it has to, and takes what it sends.
+    fn flush_phones(&mut self, mut arrived: Option<(SocketAddr, Bytes)>) {
+        for index in 0..self.phones.len() {
+            let address = self.phones[index].address;
+            let bytes = arrived.take_if(|(to, _)| *to == address).map(|(_, bytes)| bytes);
+            for bytes in self.phones[index].step(self.now, bytes) {
+                self.note(&format!("phone {index} →"), &bytes);
+                self.datagram(Going::ToEngine(address, bytes));
+            }
+        }
+    }
+
+    fn note(&mut self, who: &str, bytes: &Bytes) {
+        let text = String::from_utf8_lossy(bytes);
+        let mut lines = text.lines();
+        let first = lines.next().unwrap_or_default().to_owned();
+        let cseq = lines.find(|line| line.starts_with("CSeq")).unwrap_or_default();
+        self.log.push(format!("{:?} {who} {first} ({cseq})", self.now.at));
+        if self.log.len() > 4000 {
+            self.log.drain(..2000);
+        }
+    }
+
+    fn collect(&mut self) {
+        let mut outputs = Vec::new();
+        self.engine.take_outputs(&mut outputs);
+        for output in outputs {
+            match output {
+                Output::Send { flow, bytes } => {
+                    self.note(&format!("→ {}", flow.peer.ip()), &bytes);
+                    self.datagram(Going::ToPhone(flow.peer, bytes));
+                }
+                Output::Media(command) => self.on_media(command),
+                Output::Store { ticket, op } => {
+                    let reply = if self.store_works { StoreReply::Done } else { StoreReply::Unavailable(Unavailable::Failed) };
+                    self.stored.push(op);
+                    if self.store_answers {
+                        self.post(Duration::from_micros(500), Going::Input(Box::new(Input::Stored { ticket, reply })));
+                    }
+                }
+                Output::Verify { ticket, hash, secret } => {
+                    // The hash of a simulated account is the secret itself.
+                    let right = hash.is_some_and(|hash| hash.ends_with(&*secret));
+                    self.post(Duration::from_millis(50), Going::Input(Box::new(Input::Verified { ticket, right })));
+                }
+                Output::Reply { reply, .. } => self.replies.push(reply),
+                Output::Event(event) => self.events.push(event),
+                Output::Record(record) => self.records.push(*record),
+            }
+        }
+    }
+
+    /// The device that a port serves.
+    pub(crate) fn device_at(&self, port: PortId) -> Option<String> {
+        let leg = self.engine.core().port_legs.get(&port)?;
+        let party = &self.engine.core().legs.get(*leg)?.party;
+        party.device().map(|(user, device)| format!("{user}*{device}"))
+    }
+
+    fn on_media(&mut self, command: MediaCommand) {
+        let soon = Duration::from_micros(100);
+        match &command {
+            MediaCommand::OpenPorts { thread, address, count } => {
+                let pairs = (0..*count)
+                    .map(|_| {
+                        self.ports += 1;
+                        let id = PortId { thread: *thread, slot: self.ports };
+                        PortPair { id, address: *address, rtp: 20_000 + 2 * self.ports as u16 }
+                    })
+                    .collect();
+                let event = MediaEvent::PortsOpened { thread: *thread, pairs };
+                self.post(soon, Going::Input(Box::new(Input::Media(event))));
+            }
+            MediaCommand::SetSinks { port, sinks } => {
+                self.routes.insert(*port, sinks.to_vec());
+            }
+            MediaCommand::Swap { far, old, new, to_far, to_new } => {
+                self.routes.insert(*old, Vec::new());
+                self.routes.insert(*new, vec![to_far.clone()]);
+                self.routes.insert(*far, vec![to_new.clone()]);
+                let device = self.device_at(*new).unwrap_or_default();
+                if !self.silent.contains(&device) {
+                    let event = MediaEvent::Swapped { far: *far, gap_us: 20_000, lost: 0 };
+                    self.post(Duration::from_millis(20), Going::Input(Box::new(Input::Media(event))));
+                }
+            }
+            MediaCommand::Report { port } => {
+                let is_silent = self.device_at(*port).is_some_and(|device| self.silent.contains(&device));
+                let packets = if is_silent { 0 } else { self.now.at.as_micros() / 20_000 };
+                let mut stats = PortStats::default();
+                stats.dropped[DropReason::Moved as usize] = packets;
+                let event = MediaEvent::Stats { port: *port, stats: Box::new(stats) };
+                self.post(soon, Going::Input(Box::new(Input::Media(event))));
+            }
+            MediaCommand::Release { port } => {
+                self.routes.remove(port);
+                self.released.push(*port);
+            }
+            MediaCommand::Echo { port } => {
+                self.routes.insert(*port, vec![Sink::plain(*port)]);
+            }
+            MediaCommand::Configure { .. } | MediaCommand::Play { .. } | MediaCommand::Stop { .. } => {}
+        }
+        self.media.push(command);
+    }
+
+    /// The devices to which what a device says goes.
+    pub(crate) fn heard_by(&self, device: &str) -> Vec<String> {
+        let of_device = |port: &PortId| self.device_at(*port).as_deref() == Some(device);
+        let mut found: Vec<String> = self
+            .routes
+            .iter()
+            .filter(|(port, _)| of_device(port))
+            .flat_map(|(_, sinks)| sinks.iter().filter_map(|sink| self.device_at(sink.to)))
+            .collect();
+        found.sort();
+        found.dedup();
+        found
+    }
+
+    /// What must hold at any moment.
+    #[track_caller]
+    pub(crate) fn check(&self) {
+        let core = self.engine.core();
+        for (_, call) in core.calls.iter() {
+            for leg in std::iter::once(call.caller).chain(call.callee).chain(call.forks.iter().copied()) {
+                assert!(core.legs.get(leg).is_some() || call.moving, "a call names a leg that is gone\n{}", self.tail());
+            }
+        }
+        for (port, leg) in &core.port_legs {
+            assert!(core.legs.get(*leg).is_some(), "port {port:?} serves a leg that is gone\n{}", self.tail());
+        }
+        assert_eq!(self.engine.counters().bugs, 0);
+    }
+
+    /// What must hold when all calls are over and all timers have run out.
+    #[track_caller]
+    pub(crate) fn check_idle(&self) {
+        let core = self.engine.core();
+        let left = (core.calls.len(), core.legs.len(), core.port_legs.len());
+        assert_eq!(left, (0, 0, 0), "calls, legs and ports are left\n{}", self.tail());
+        assert_eq!(core.transactions.len(), 0, "transactions are left\n{}", self.tail());
+        assert!(self.engine.moves.live.is_empty() && self.engine.moves.by_call.is_empty());
+        assert!(self.engine.moves.directory.is_empty(), "legs are left in the directory");
+    }
+}
