@@ -138,11 +138,11 @@ impl Engine {
             self.core.connect_service(onto, service);
             return;
         }
-        let (Some(far_leg), Some(from_leg), Some(onto_leg)) =
-            (self.core.legs.get(far), self.core.legs.get(from), self.core.legs.get(onto))
-        else {
+        let (Some(far_leg), Some(onto_leg)) = (self.core.legs.get(far), self.core.legs.get(onto)) else {
             return;
         };
+        // The old device may have hung up meanwhile: then there is nothing to silence.
+        let old_ports = self.core.ports_toward(from);
         let (Some(far_media), Some(onto_media)) = (&far_leg.media, &onto_leg.media) else { return };
         let mut commands: SmallVec<[MediaCommand; 8]> = SmallVec::new();
         for stream in plan::streams(far_media, onto_media, pairing) {
@@ -156,7 +156,7 @@ impl Engine {
             let ingress = self.core.ingress(far_leg.dialog.flow.peer, &stream.a);
             commands.push(MediaCommand::Configure { port: far_port, ingress });
             // The audio line comes first on every leg; what the old device had on that line is silenced with it.
-            let old_port = port_at(&from_leg.ports, stream.b.line).or_else(|| port_at(&from_leg.ports, 0));
+            let old_port = port_at(&old_ports, stream.b.line).or_else(|| port_at(&old_ports, 0));
             let to_new = sinks_of(stream.a_to_b, onto_port).pop();
             let to_far = sinks_of(stream.b_to_a, far_port).pop();
             match (old_port, to_far, to_new) {

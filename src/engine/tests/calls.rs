@@ -40,7 +40,12 @@ fn all_devices_of_a_user_ring_and_one_wins() {
     world.phones[mobile].answer = Answer::Ring;
     world.phones[alice].dial("bob");
     world.run(SECOND);
-    assert_eq!((world.phones[desk].lines.len(), world.phones[mobile].lines.len()), (1, 1), "{}", world.tail());
+    assert_eq!(
+        (world.phones[desk].lines.len(), world.phones[mobile].lines.len()),
+        (1, 1),
+        "{}",
+        world.tail()
+    );
     world.phones[mobile].pick_up(0);
     world.run(SECOND);
     assert!(world.phones[desk].lines[0].is_over, "the other device stops ringing");
@@ -80,7 +85,11 @@ fn hold_goes_across_and_comes_back() {
     world.phones[alice].reinvite(0, "sendonly");
     world.run(SECOND);
     assert_eq!(world.phones[alice].lines[0].status, Some(200), "{}", world.tail());
-    assert!(world.phones[bob].lines[0].last_heard().contains("a=sendonly"), "{}", world.phones[bob].lines[0].last_heard());
+    assert!(
+        world.phones[bob].lines[0].last_heard().contains("a=sendonly"),
+        "{}",
+        world.phones[bob].lines[0].last_heard()
+    );
     world.phones[alice].reinvite(0, "sendrecv");
     world.run(SECOND);
     assert!(!world.phones[bob].lines[0].last_heard().contains("a=sendonly"));

@@ -5,5 +5,5 @@ mod moves;
 mod phone;
 mod world;
 
-pub(super) use phone::{Answer, Phone};
+pub(super) use phone::Answer;
 pub(super) use world::World;

@@ -108,7 +108,7 @@ pub(crate) struct Phone {
     challenge: Option<Challenge>,
     tries: u32,
     count: u32,
-    now: Now,
+    pub(crate) now: Now,
     registration: (String, u32),
 }
 
@@ -131,7 +131,10 @@ fn flow_to(peer: SocketAddr) -> Flow {
 impl Phone {
     pub(crate) fn new(account: &Account, device: usize, address: SocketAddr, seed: u64) -> Self {
         let mut random = Random::from_number(seed);
-        let settings = transaction::Settings { trying: transaction::Trying::After(std::time::Duration::from_millis(100)), ..transaction::Settings::default() };
+        let settings = transaction::Settings {
+            trying: transaction::Trying::After(std::time::Duration::from_millis(100)),
+            ..transaction::Settings::default()
+        };
         let transactions = Transactions::new(settings, &mut random);
         let device = &account.devices[device];
         let registration = (random.token(), 0);
@@ -323,8 +326,7 @@ impl Phone {
             self.lines[line].sdp = self.sdp(line, "sendrecv");
         }
         let (dialog, sdp) = (self.lines[line].dialog.clone(), self.lines[line].sdp.clone());
-        let Some(mut writer) =
-            self.transactions.reply(tx, StatusCode::OK, None, Some(&dialog.local_tag))
+        let Some(mut writer) = self.transactions.reply(tx, StatusCode::OK, None, Some(&dialog.local_tag))
         else {
             return;
         };
@@ -376,8 +378,14 @@ impl Phone {
         let Some(challenge) = &self.challenge else { return };
         self.count += 1;
         let cnonce = self.random.tag();
-        let value =
-            challenge.answer(&self.auth_user, Secret::Password(&self.password), method, uri, &cnonce, self.count);
+        let value = challenge.answer(
+            &self.auth_user,
+            Secret::Password(&self.password),
+            method,
+            uri,
+            &cnonce,
+            self.count,
+        );
         if let Some(value) = value {
             writer.header(&HeaderName::Authorization, &value);
         }
@@ -411,7 +419,9 @@ impl Phone {
                     Effect::Response { tx, owner, message, .. } => self.on_response(tx, owner, &message),
                     Effect::Cancelled { tx, .. } => self.on_cancelled(tx),
                     Effect::Ack { message, .. } => self.on_ack(&message),
-                    Effect::Timeout { owner, .. } | Effect::Failed { owner, .. } => self.on_final(owner, 408, None, ""),
+                    Effect::Timeout { owner, .. } | Effect::Failed { owner, .. } => {
+                        self.on_final(owner, 408, None, "")
+                    }
                     Effect::Stray { .. } | Effect::AckTimeout { .. } | Effect::Overloaded { .. } => {}
                 }
             }
@@ -450,7 +460,8 @@ impl Phone {
             }
             (Method::Notify, _) => {
                 let state = message.header(HeaderName::SubscriptionState);
-                let state = state.and_then(|s| s.value_str().ok().map(|v| v.into_owned())).unwrap_or_default();
+                let state =
+                    state.and_then(|s| s.value_str().ok().map(|v| v.into_owned())).unwrap_or_default();
                 let body = String::from_utf8_lossy(&message.body()).into_owned();
                 if let Some(line) = line
                     && body.starts_with("SIP/2.0")
@@ -485,7 +496,8 @@ impl Phone {
         let tag = self.random.tag();
         let contact = format!("sip:{}@{}", self.auth_user, self.address);
         let flow = flow_to(ENGINE.parse().unwrap());
-        let Ok(dialog) = Dialog::from_request(message, flow, &self.address.to_string(), &tag, &contact) else {
+        let Ok(dialog) = Dialog::from_request(message, flow, &self.address.to_string(), &tag, &contact)
+        else {
             return;
         };
         let line = self.lines.len();
@@ -582,9 +594,8 @@ impl Phone {
     }
 
     fn authenticate(&mut self, want: Want, message: &Message) -> bool {
-        let challenge = message
-            .all(HeaderName::WwwAuthenticate)
-            .find_map(|header| Challenge::parse(header.value).ok());
+        let challenge =
+            message.all(HeaderName::WwwAuthenticate).find_map(|header| Challenge::parse(header.value).ok());
         let Some(challenge) = challenge else { return false };
         let fresh = self.challenge.as_ref().is_none_or(|known| {
             challenge.stale == crate::sip::digest::Stale::Yes || known.realm != challenge.realm

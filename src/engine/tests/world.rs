@@ -1,7 +1,7 @@
 //! The world around one engine: a clock, a network, a store, media threads, phones.
 
-use std::collections::{BTreeMap, BinaryHeap};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -73,7 +73,13 @@ pub(crate) fn accounts(names: &[&str]) -> Accounts {
         let device = |id: &str| {
             let auth_user = format!("{name}-{id}");
             let ha1 = Ha1s::from_password(&auth_user, "example.org", "secret");
-            Device { id: id.into(), auth_user: auth_user.into(), ha1, trust: Trust::Personal, auto_answer: true }
+            Device {
+                id: id.into(),
+                auth_user: auth_user.into(),
+                ha1,
+                trust: Trust::Personal,
+                auto_answer: true,
+            }
         };
         let account = Account {
             name: (*name).into(),
@@ -182,6 +188,7 @@ impl World {
         let address = SocketAddr::from(([198, 51, 100, 10 + number as u8], 5060));
         let seed = self.random.bits();
         self.phones.push(Phone::new(&account, index, address, seed));
+        self.phones[number].now = self.now;
         self.phones[number].register(3600);
         self.run(Duration::from_millis(100));
         assert_eq!(self.phones[number].registered, Some(200), "{user}*{device}\n{}", self.log.join("\n"));
@@ -257,6 +264,9 @@ impl World {
         let passed = at.since(self.now.at);
         self.now.unix.0 = 1_800_000_000_000 + at.as_micros() / 1000;
         self.now.at = self.now.at + passed;
+        for phone in &mut self.phones {
+            phone.now = self.now;
+        }
     }
 
     fn happen(&mut self) {
@@ -319,16 +329,26 @@ impl World {
                 }
                 Output::Media(command) => self.on_media(command),
                 Output::Store { ticket, op } => {
-                    let reply = if self.store_works { StoreReply::Done } else { StoreReply::Unavailable(Unavailable::Failed) };
+                    let reply = if self.store_works {
+                        StoreReply::Done
+                    } else {
+                        StoreReply::Unavailable(Unavailable::Failed)
+                    };
                     self.stored.push(op);
                     if self.store_answers {
-                        self.post(Duration::from_micros(500), Going::Input(Box::new(Input::Stored { ticket, reply })));
+                        self.post(
+                            Duration::from_micros(500),
+                            Going::Input(Box::new(Input::Stored { ticket, reply })),
+                        );
                     }
                 }
                 Output::Verify { ticket, hash, secret } => {
                     // The hash of a simulated account is the secret itself.
                     let right = hash.is_some_and(|hash| hash.ends_with(&*secret));
-                    self.post(Duration::from_millis(50), Going::Input(Box::new(Input::Verified { ticket, right })));
+                    self.post(
+                        Duration::from_millis(50),
+                        Going::Input(Box::new(Input::Verified { ticket, right })),
+                    );
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Event(event) => self.events.push(event),
@@ -411,11 +431,19 @@ impl World {
         let core = self.engine.core();
         for (_, call) in core.calls.iter() {
             for leg in std::iter::once(call.caller).chain(call.callee).chain(call.forks.iter().copied()) {
-                assert!(core.legs.get(leg).is_some() || call.moving, "a call names a leg that is gone\n{}", self.tail());
+                assert!(
+                    core.legs.get(leg).is_some() || call.moving,
+                    "a call names a leg that is gone\n{}",
+                    self.tail()
+                );
             }
         }
         for (port, leg) in &core.port_legs {
-            assert!(core.legs.get(*leg).is_some(), "port {port:?} serves a leg that is gone\n{}", self.tail());
+            assert!(
+                core.legs.get(*leg).is_some(),
+                "port {port:?} serves a leg that is gone\n{}",
+                self.tail()
+            );
         }
         assert_eq!(self.engine.counters().bugs, 0);
     }
