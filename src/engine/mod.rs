@@ -59,6 +59,7 @@ pub struct Engine {
     pub(crate) bans: auth::Bans,
     pub(crate) moves: moves::Moves,
     pub(crate) watch: watch::Watchers,
+    pub(crate) asks: ask::Parked,
     pub(crate) registrations: Vec<crate::registrar::Happened>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) counters: Counters,
@@ -114,6 +115,7 @@ impl Engine {
             bans,
             moves,
             watch,
+            asks: ask::Parked::default(),
             registrations: Vec::new(),
             outputs: Vec::new(),
             counters: Counters::default(),
@@ -148,6 +150,7 @@ impl Engine {
         core.registrar.handle_timeout(now, &mut self.registrations);
         self.on_moves_timeout();
         self.on_watch_timeout();
+        self.on_asks_timeout();
         self.settle();
     }
 
@@ -160,6 +163,7 @@ impl Engine {
             self.core.registrar.poll_timeout(),
             self.moves.poll_timeout(),
             self.watch.poll_timeout(),
+            self.asks.poll_timeout(),
         ]
         .into_iter()
         .flatten()

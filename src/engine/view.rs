@@ -87,6 +87,8 @@ impl<T: Listed> Page<T> {
         let mut keyed: Vec<(String, T)> =
             items.into_iter().map(|item| (item.key(), item)).filter(|(key, _)| is_after(key)).collect();
         keyed.sort_by(|(a, _), (b, _)| T::ORDER.compare(a, b));
+        // Workers that share a store give the same item each: the first one stands.
+        keyed.dedup_by(|(a, _), (b, _)| a == b);
         let limit = usize::from(query.limit.clamp(1, PAGE_MAX));
         let more = keyed.len() > limit;
         keyed.truncate(limit);

@@ -52,6 +52,9 @@ impl Engine {
     /// The live legs of a user, or what may be done with them, are not what they were.
     pub(super) fn on_directory_changed(&mut self, _user: &str) {}
 
+    /// A device of a user, or all of them with the user, are no more.
+    pub(super) fn on_device_removed(&mut self, _user: &str, _device: Option<&str>) {}
+
     /// A device came or went.
     pub(super) fn on_binding_changed(&mut self, _user: &str, _device: &str, _what: RegistrationEvent) {}
 }

@@ -213,6 +213,13 @@ impl HoldOffs {
         entry.map_or(Ok(()), |entry| Err(held(entry, now)))
     }
 
+    /// Whole seconds until nothing of a device is held off any more; `None` where nothing is.
+    #[must_use]
+    pub fn seconds_left(&self, now: Timestamp, device: &DeviceKey) -> Option<u32> {
+        let entries = self.by_device.get(device)?.iter().filter_map(|id| self.entries.get(id));
+        entries.filter(|entry| entry.ends > now).map(|entry| held(entry, now).seconds).max()
+    }
+
     /// Ends the hold-off that a move began: undo, or rollback.
     pub fn end_move(&mut self, move_id: &str) -> Option<Ended> {
         let id = *self.by_move.get(move_id)?;

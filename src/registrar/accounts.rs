@@ -131,14 +131,7 @@ impl Accounts {
     /// What clashes, and with whom. An account of the store never replaces one of the file. On error nothing
     /// has changed.
     pub fn put(&mut self, account: Account) -> Result<(), AccountError> {
-        account.check()?;
-        if let Some(old) = self.by_name.get(&account.name)
-            && old.origin == Origin::File
-            && account.origin == Origin::Store
-        {
-            return Err(AccountError::InFile(account.name.into()));
-        }
-        self.check_free(&account)?;
+        self.check(&account)?;
         self.unlink(&account.name);
         if let Some(extension) = &account.extension {
             self.by_extension.insert(extension.clone(), account.name.clone());
@@ -148,6 +141,21 @@ impl Accounts {
         }
         self.by_name.insert(account.name.clone(), Arc::new(account));
         Ok(())
+    }
+
+    /// Whether [`Accounts::put`] would take the account.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self, account: &Account) -> Result<(), AccountError> {
+        account.check()?;
+        if let Some(old) = self.by_name.get(&account.name)
+            && old.origin == Origin::File
+            && account.origin == Origin::Store
+        {
+            return Err(AccountError::InFile(account.name.to_string()));
+        }
+        self.check_free(account)
     }
 
     /// Takes an account of the store out.

@@ -1,0 +1,162 @@
+//! Commands: what the API and the command line ask, and what they are answered.
+//!
+//! A command is answered at once, or, where the store has to be asked, when the store has answered or its time is
+//! up. [`show`] makes views, [`moves`] starts and finds moves, [`accounts`] changes accounts, [`parked`] keeps what
+//! waits for the store.
+
+mod accounts;
+mod moves;
+mod parked;
+mod show;
+
+pub use parked::Parked;
+
+use parked::Waiting;
+
+use super::command::{Asked, Command, CommandError, NAME_LEN, Reply, Secret, Subject};
+use super::store::{StoreOp, StoreReply, StoreTicket};
+use super::{CommandId, Engine, Output, VerifyTicket};
+
+/// What a command led to: its reply, or the question to the store that it waits for.
+enum Answer {
+    Now(Reply),
+    Later(StoreOp, Waiting),
+}
+
+impl From<Result<Reply, CommandError>> for Answer {
+    fn from(result: Result<Reply, CommandError>) -> Self {
+        Self::Now(result.unwrap_or_else(Reply::Error))
+    }
+}
+
+/// What comes of a command that may have to ask the store.
+type Asking = Result<Answer, CommandError>;
+
+impl Engine {
+    pub(super) fn on_command(&mut self, id: CommandId, asked: Asked) {
+        let Asked { by, command } = asked;
+        let answer = if command.is_open_to(&by) {
+            self.carry_out_command(&by, command).unwrap_or_else(|error| Answer::Now(Reply::Error(error)))
+        } else {
+            Answer::Now(Reply::Error(CommandError::Forbidden))
+        };
+        match answer {
+            Answer::Now(reply) => self.reply(id, reply),
+            Answer::Later(op, waiting) => {
+                let ticket = StoreTicket(self.ticket());
+                if self.asks.park(self.core.now.at, ticket, id, by, waiting) {
+                    self.outputs.push(Output::Store { ticket, op });
+                } else {
+                    self.reply(id, Reply::Error(busy("too many questions to the store are open")));
+                }
+            }
+        }
+    }
+
+    fn carry_out_command(&mut self, by: &Subject, command: Command) -> Asking {
+        Ok(match command {
+            Command::Status => Answer::Now(Reply::Status(Box::new(self.status_view()))),
+            Command::ListCalls { user, page } => self.list_calls(by, user.as_deref(), &page).into(),
+            Command::ShowCall { id } => self.show_call(by, &id).into(),
+            Command::HangUp { id } => self.hang_up(by, &id).into(),
+            Command::ListRegistrations { user, page } => {
+                self.list_registrations(by, user.as_deref(), &page).into()
+            }
+            Command::KickRegistration { user, device } => self.kick(by, &user, device.as_deref()).into(),
+            Command::StartMove(start) => self.start_move(by, &start).into(),
+            Command::ShowMove { id } => self.show_move(by, id)?,
+            Command::ListMoves { user, page } => self.list_moves(by, user.as_deref(), page)?,
+            Command::UndoMove { id } => self.undo_move(by, id)?,
+            Command::ListUsers { page } => Answer::Now(Reply::Users(self.list_users(by, &page))),
+            Command::ShowUser { name } => self.show_user(by, &name).into(),
+            Command::ChangeAccount(change) => self.change_account(&change)?,
+            Command::AccountChanged(change) => self.account_changed(&change).into(),
+            Command::Login { user } => Answer::Now(self.login_of(&user)),
+            Command::Drain => {
+                self.is_draining = true;
+                Answer::Now(Reply::Done)
+            }
+        })
+    }
+
+    fn reply(&mut self, id: CommandId, reply: Reply) {
+        self.outputs.push(Output::Reply { id, reply });
+    }
+
+    pub(super) fn on_stored(&mut self, ticket: StoreTicket, reply: StoreReply) {
+        if self.on_move_stored(ticket, &reply) {
+            self.asks.note_store(self.core.now.at, &reply);
+            return;
+        }
+        // A late reply to what has been given up finds nothing parked, and that is fine.
+        let Some(parked) = self.asks.take(ticket) else {
+            if let StoreReply::Unavailable(_) = reply {
+                self.asks.note_store(self.core.now.at, &reply);
+            }
+            return;
+        };
+        self.asks.note_store(self.core.now.at, &reply);
+        let answer = match (parked.waiting, reply) {
+            (_, StoreReply::Unavailable(why)) => Err(busy(&why.to_string())),
+            (Waiting::Show, StoreReply::Move(found)) => Self::stored_move(&parked.by, found),
+            (Waiting::Undo, StoreReply::Move(found)) => {
+                Self::stored_move(&parked.by, found).and_then(|reply| match reply {
+                    Reply::Move(view) => self.undo_known(&parked.by, &view),
+                    other => Ok(other),
+                })
+            }
+            (Waiting::List { page, query }, StoreReply::Moves(stored)) => {
+                Ok(Reply::Moves(self.with_stored(page, stored, &query)))
+            }
+            (Waiting::Account(changed), StoreReply::Done) => {
+                self.apply_account(changed).map(|()| Reply::Done)
+            }
+            (Waiting::Account(_), StoreReply::Conflict) => {
+                Err(conflict("the name, an extension or a digest identity is taken"))
+            }
+            (Waiting::Show | Waiting::Undo | Waiting::List { .. } | Waiting::Account(_), _) => {
+                Err(busy("the store gave an answer that does not fit"))
+            }
+        };
+        if let Some(id) = parked.id {
+            self.reply(id, answer.unwrap_or_else(Reply::Error));
+        }
+    }
+
+    /// What has waited for the store too long is answered without it.
+    pub(super) fn on_asks_timeout(&mut self) {
+        while let Some(id) = self.asks.expire(self.core.now.at) {
+            self.reply(id, Reply::Error(busy("the store does not answer")));
+        }
+    }
+
+    /// The outcome of a check of a secret.
+    pub(super) fn on_verified(&mut self, _ticket: VerifyTicket, _right: bool) {}
+
+    /// What a login is checked against; for a user who is not there the same as for one without login.
+    fn login_of(&self, user: &str) -> Reply {
+        let account = self.core.accounts.by_name(user);
+        let login = account.and_then(|account| account.login.as_ref());
+        Reply::Login { hash: login.map(|hash| Secret(hash.as_str().into())) }
+    }
+}
+
+/// Seconds after which a store that failed may be asked again.
+const TRY_AGAIN: u32 = 2;
+
+fn busy(why: &str) -> CommandError {
+    CommandError::Unavailable { why: why.into(), retry_after: TRY_AGAIN }
+}
+
+fn conflict(why: impl Into<Box<str>>) -> CommandError {
+    CommandError::Conflict { why: why.into() }
+}
+
+fn invalid(field: &str, why: impl Into<Box<str>>) -> CommandError {
+    CommandError::Invalid { field: field.into(), why: why.into() }
+}
+
+/// A name that is too long names nothing.
+fn check_length(name: &str) -> Result<(), CommandError> {
+    if name.len() <= NAME_LEN { Ok(()) } else { Err(CommandError::NotFound) }
+}
