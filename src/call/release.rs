@@ -172,6 +172,10 @@ impl Core {
         for leg in found.released {
             if self.legs.get(leg).is_some_and(|leg| leg.state == LegState::Ended) {
                 self.remove_leg(leg);
+            } else {
+                // The call ended before the move had let go of its old device.
+                self.release_leg_media(leg);
+                self.release_leg(leg, "SIP;cause=200");
             }
         }
         self.happened.push_back(Happened::Ended { call, record: found.record });
@@ -201,8 +205,8 @@ impl Core {
     /// The final answer to a BYE of ours, or its timeout: nothing is left of the leg, unless the hold-off keeps it.
     pub fn on_bye_done(&mut self, leg: LegHandle) {
         let Some(found) = self.legs.get(leg) else { return };
-        let call_lives = self.calls.get(found.call).is_some();
-        if found.role == Role::Released && call_lives {
+        let was_moved_away = self.calls.get(found.call).is_some_and(|call| call.released.contains(&leg));
+        if was_moved_away {
             // A device that was moved away from: its dialog is remembered while the call lives, so that what it
             // still sends can be refused as what it is.
             return;

@@ -172,7 +172,7 @@ impl Engine {
             moving.far_before = self.core.legs.get(far).and_then(|leg| leg.media.as_ref()?.snapshot());
             self.core.with_media(far, |core, media, lender| {
                 let new = core.legs.get(new).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
-                Ok(plan::reoffer(new, media, &mut pairing, Hold::Lift, |line| lender.port(line))?)
+                Ok(plan::reoffer(new, media, &pairing, Hold::Lift, |line| lender.port(line))?)
             })
         };
         match body {

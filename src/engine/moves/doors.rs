@@ -179,9 +179,7 @@ impl Engine {
         trigger: Trigger,
     ) -> Result<(), Refusal> {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
-        if let Err(refusal) = self.held(&by, Access::Call(live.call), "INVITE") {
-            return Err(refusal);
-        }
+        self.held(&by, Access::Call(live.call), "INVITE")?;
         if !grant::is_answered(live) {
             return self.pick_up(incoming, live);
         }

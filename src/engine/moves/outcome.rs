@@ -1,7 +1,8 @@
 //! How a move ends: who is told, what is kept.
 
 use super::{AskedBy, MoveKey, Moving};
-use crate::call::{LegHandle, LegState, Owner};
+use crate::call::record::HangupBy;
+use crate::call::{CallHandle, CallState, LegHandle, LegState, Owner};
 use crate::engine::event::MoveEvent;
 use crate::engine::store::{StoreOp, StoreTicket};
 use crate::engine::view::Time;
@@ -17,12 +18,16 @@ impl Engine {
         if moving.restore_due {
             return;
         }
-        // Who asked hears of a success before the old device is released; what is left here is a failure.
-        if moving.machine.state() != State::Done {
-            let refusal = moving.machine.refusal();
-            let status = refusal.and_then(|refusal| StatusCode::new(refusal.status()));
-            self.tell_who_asked(key, status.unwrap_or(StatusCode::TEMPORARILY_UNAVAILABLE));
-        }
+        // Who asked has heard of a success before the old device was released, unless that had hung up by itself.
+        let status = match moving.machine.state() {
+            State::Done => StatusCode::OK,
+            _ => moving
+                .machine
+                .refusal()
+                .and_then(|refusal| StatusCode::new(refusal.status()))
+                .unwrap_or(StatusCode::TEMPORARILY_UNAVAILABLE),
+        };
+        self.tell_who_asked(key, status);
         let Some(mut moving) = self.moves.live.remove(&key) else { return };
         self.moves.by_call.remove(&moving.call);
         self.moves.stores.retain(|_, waiting| *waiting != key);
@@ -32,9 +37,25 @@ impl Engine {
         let ticket = StoreTicket(self.ticket());
         let remove = StoreOp::RemoveSnapshot { move_id: moving.id.clone() };
         self.outputs.push(Output::Store { ticket, op: remove });
+        self.end_if_alone(moving.call);
         moving.ended = Some(self.core.now.unix);
         self.keep(&mut moving);
         self.track(moving.call);
+    }
+
+    /// While a move held the call, a hang-up was not the end of it; now it is, unless both sides stand.
+    fn end_if_alone(&mut self, call: CallHandle) {
+        let Some(found) = self.core.calls.get(call).filter(|call| call.state == CallState::Talking) else {
+            return;
+        };
+        let stands = |leg: LegHandle| self.core.legs.get(leg).is_some_and(|leg| leg.state != LegState::Ended);
+        let by = match (stands(found.caller), found.callee.is_some_and(stands)) {
+            (true, true) => return,
+            (false, true) => HangupBy::Caller,
+            (true, false) => HangupBy::Callee,
+            (false, false) => HangupBy::System,
+        };
+        self.core.end_call(call, by, "SIP;cause=200");
     }
 
     /// Tells how it ended, and remembers it.

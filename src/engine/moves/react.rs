@@ -198,7 +198,7 @@ impl Engine {
             moving.gap_us = Some(gap_us);
             moving.lost = lost.into();
             moving.heard = true;
-            moving.timeline.push(now, What::Heard { gap_us, lost: lost.into() });
+            moving.timeline.push(now, What::Heard { gap_us, lost });
         }
         self.advance(key, Event::NewHeard);
     }

@@ -3,6 +3,7 @@
 mod calls;
 mod moves;
 mod phone;
+mod races;
 mod world;
 
 pub(super) use phone::Answer;

@@ -73,6 +73,11 @@ impl Line {
         }
     }
 
+    /// Whether a call rings here.
+    pub(crate) fn rings(&self) -> bool {
+        self.invite.is_some() && !self.is_up && !self.is_over
+    }
+
     /// The last description that came.
     pub(crate) fn last_heard(&self) -> String {
         self.heard.last().map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default()
@@ -119,7 +124,6 @@ pub(crate) enum Want {
     Invite(usize),
     Reinvite(usize),
     Other(usize),
-    Nothing,
 }
 
 pub(crate) const ENGINE: &str = "192.0.2.1:5060";
@@ -131,11 +135,7 @@ fn flow_to(peer: SocketAddr) -> Flow {
 impl Phone {
     pub(crate) fn new(account: &Account, device: usize, address: SocketAddr, seed: u64) -> Self {
         let mut random = Random::from_number(seed);
-        let settings = transaction::Settings {
-            trying: transaction::Trying::After(std::time::Duration::from_millis(100)),
-            ..transaction::Settings::default()
-        };
-        let transactions = Transactions::new(settings, &mut random);
+        let transactions = Transactions::new(transaction::Settings::default(), &mut random);
         let device = &account.devices[device];
         let registration = (random.token(), 0);
         Self {
@@ -570,7 +570,6 @@ impl Phone {
                 }
             }
             Want::Other(line) => self.lines[line].status = Some(status),
-            Want::Nothing => {}
         }
     }
 
@@ -622,7 +621,6 @@ impl Phone {
                 }
                 self.send_again(line);
             }
-            Want::Nothing => return false,
         }
         true
     }

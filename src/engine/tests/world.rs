@@ -453,7 +453,12 @@ impl World {
     pub(crate) fn check_idle(&self) {
         let core = self.engine.core();
         let left = (core.calls.len(), core.legs.len(), core.port_legs.len());
-        assert_eq!(left, (0, 0, 0), "calls, legs and ports are left\n{}", self.tail());
+        let legs: Vec<_> = core
+            .legs
+            .iter()
+            .map(|(_, leg)| (leg.party.device(), leg.role, leg.state, leg.is_inbound, &leg.dialog.local_tag))
+            .collect();
+        assert_eq!(left, (0, 0, 0), "calls, legs and ports are left\n{}\n{legs:?}", self.tail());
         assert_eq!(core.transactions.len(), 0, "transactions are left\n{}", self.tail());
         assert!(self.engine.moves.live.is_empty() && self.engine.moves.by_call.is_empty());
         assert!(self.engine.moves.directory.is_empty(), "legs are left in the directory");

@@ -43,15 +43,6 @@ pub enum Server {}
 /// Names what a [`ClientTx`] is a handle of.
 pub enum Client {}
 
-/// When an INVITE is answered 100 (RFC 3261 17.2.1).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Trying {
-    /// As it arrives.
-    AtOnce,
-    /// If nothing else was answered by then; the RFC allows 200 ms. Saves a message where the answer is quick.
-    After(Duration),
-}
-
 /// Timers and bounds. The defaults of T1, T2, T4 are those of RFC 3261 table 4.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
@@ -61,8 +52,10 @@ pub struct Settings {
     pub t2: Duration,
     /// How long a message may linger in the network.
     pub t4: Duration,
-    /// When to answer 100.
-    pub trying: Trying,
+    /// An INVITE that has no answer by then is answered 100; at most 200 ms (RFC 3261 17.2.1). Never at once: a 100
+    /// ends the repetitions of a request, so one that is then refused without state (8.2.7) would never hear of it
+    /// if the refusal were lost.
+    pub trying: Duration,
     /// Most server transactions at a time. One that lingers after its answer costs about 0.8 KB: 32 s of 3000
     /// new ones a second fit.
     pub max_servers: usize,
@@ -76,7 +69,7 @@ impl Default for Settings {
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
-            trying: Trying::AtOnce,
+            trying: Duration::from_millis(100),
             max_servers: 200_000,
             max_clients: 200_000,
         }

@@ -7,7 +7,7 @@ use super::key::Key;
 use super::layer::{Transactions, Wakeup};
 use super::server_invite::{self, ServerInvite};
 use super::server_non_invite::{self, ServerNonInvite};
-use super::{Effect, ServerTx, Trying};
+use super::{Effect, ServerTx};
 use crate::base::{Handle, Timestamp};
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::{Message, MessageWriter, Method, StatusCode, Via};
@@ -172,18 +172,12 @@ impl<O: Copy> Transactions<O> {
             out.push(Effect::Overloaded { flow, message });
             return;
         }
-        let machine = match (message.method(), self.settings.trying) {
-            (Method::Invite, Trying::AtOnce) => Machine::Invite(ServerInvite::new(Timestamp::NEVER)),
-            (Method::Invite, Trying::After(delay)) => Machine::Invite(ServerInvite::new(now + delay)),
+        let machine = match message.method() {
+            Method::Invite => Machine::Invite(ServerInvite::new(now + self.settings.trying)),
             _ => Machine::Other(ServerNonInvite::new()),
         };
-        let at_once = matches!(machine, Machine::Invite(_)) && self.settings.trying == Trying::AtOnce;
         let handle = self.open(flow, reply_port, key, merged, message.clone(), machine);
-        if at_once {
-            self.send_trying(now, handle, out);
-        } else {
-            self.settle(now, handle, Actions::new(), None, out);
-        }
+        self.settle(now, handle, Actions::new(), None, out);
         out.push(Effect::Request { tx: public(handle), flow, message });
     }
 
