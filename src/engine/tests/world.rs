@@ -13,7 +13,8 @@ use crate::call::record::CallRecord;
 use crate::call::settings::{self, Listener};
 use crate::engine::command::{Asked, Command, Reply, Subject};
 use crate::engine::event::Event;
-use crate::engine::store::{Loaded, StoreOp, StoreReply, Unavailable};
+use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
+use crate::engine::view::{MoveView, Page};
 use crate::engine::{CommandId, Engine, Input, Output, Settings};
 use crate::media::plan::Screen;
 use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair, PortStats, Sink};
@@ -58,6 +59,7 @@ pub(crate) struct World {
     pub(crate) media: Vec<MediaCommand>,
     /// Every message that was sent, for a look at what went wrong.
     pub(crate) log: Vec<String>,
+    unanswered: Vec<(StoreTicket, StoreReply)>,
     released: Vec<PortId>,
     going: BinaryHeap<Reverse<(Timestamp, u64)>>,
     parcels: BTreeMap<u64, Going>,
@@ -169,6 +171,7 @@ impl World {
             routes: BTreeMap::new(),
             media: Vec::new(),
             log: Vec::new(),
+            unanswered: Vec::new(),
             released: Vec::new(),
             going: BinaryHeap::new(),
             parcels: BTreeMap::new(),
@@ -219,6 +222,37 @@ impl World {
         self.run(Duration::from_millis(10));
         assert!(self.replies.len() > before, "a command got no reply");
         self.replies.last().unwrap().clone()
+    }
+
+    /// A command that is answered later, or not.
+    pub(crate) fn send_command(&mut self, by: Subject, command: Command) {
+        self.input(Input::Command { id: CommandId(self.sent), asked: Asked { by, command } });
+    }
+
+    /// The store answers what it was asked while it did not answer.
+    pub(crate) fn answer_store(&mut self) {
+        self.store_answers = true;
+        for (ticket, reply) in std::mem::take(&mut self.unanswered) {
+            self.input(Input::Stored { ticket, reply });
+        }
+    }
+
+    /// What the store says to an operation that works.
+    fn store_reply(&self, op: &StoreOp) -> StoreReply {
+        let saved = || {
+            self.stored.iter().rev().filter_map(|op| match op {
+                StoreOp::SaveMove(view) => Some((**view).clone()),
+                _ => None,
+            })
+        };
+        match op {
+            StoreOp::FindMove { id } => StoreReply::Move(saved().find(|view| *view.id == **id).map(Box::new)),
+            StoreOp::ListMoves { user, page } => {
+                let of_user = |view: &MoveView| user.as_deref().is_none_or(|user| view.user == user);
+                StoreReply::Moves(Page::cut(saved().filter(of_user), page))
+            }
+            _ => StoreReply::Done,
+        }
     }
 
     pub(crate) fn input(&mut self, input: Input) {
@@ -330,7 +364,7 @@ impl World {
                 Output::Media(command) => self.on_media(command),
                 Output::Store { ticket, op } => {
                     let reply = if self.store_works {
-                        StoreReply::Done
+                        self.store_reply(&op)
                     } else {
                         StoreReply::Unavailable(Unavailable::Failed)
                     };
@@ -340,6 +374,8 @@ impl World {
                             Duration::from_micros(500),
                             Going::Input(Box::new(Input::Stored { ticket, reply })),
                         );
+                    } else {
+                        self.unanswered.push((ticket, reply));
                     }
                 }
                 Output::Verify { ticket, hash, secret } => {
