@@ -164,7 +164,7 @@ impl Engine {
     fn reoffer_far(&mut self, key: MoveKey) {
         let Some(moving) = self.moves.live.get_mut(&key) else { return };
         let (far, Some(new)) = (moving.far, moving.new) else { return };
-        let mut pairing = moving.pairing.clone();
+        let pairing = moving.pairing.clone();
         let unanchored = self.core.legs.get(far).is_none_or(|leg| leg.media.is_none());
         let body = if unanchored {
             Ok(self.core.legs.get(new).map(|leg| leg.raw.clone()).unwrap_or_default())
