@@ -99,7 +99,7 @@ impl Engine {
             Owner::Relay { server, .. } | Owner::Pass { server } if is_final => {
                 self.core.on_pass_response(server, Some(message));
             }
-            Owner::Notify(key) if is_final => self.on_notify_response(key, message.status()),
+            Owner::Notify(key) if is_final => self.on_notify_response(key, Some(message)),
             Owner::ReferNotify(_)
             | Owner::Bye(_)
             | Owner::Relay { .. }

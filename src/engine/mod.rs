@@ -194,9 +194,12 @@ impl Engine {
                 self.on_happened(happened);
                 continue;
             }
+            self.tell_registrations();
+            if self.tell_watchers() {
+                continue;
+            }
             break;
         }
-        self.tell_registrations();
         self.save_bindings();
         let Core { ports, media, now, settings, .. } = &mut self.core;
         if settings.media.anchor != crate::call::settings::Anchor::Never || settings.echo.is_some() {

@@ -226,8 +226,7 @@ impl Subscription {
     /// [`Refused::TooBrief`].
     pub fn new(now: Now, requested: Option<u32>, limits: &Limits) -> Result<Self, Refused> {
         let granted = grant(requested, limits)?;
-        // Seconds since 1970: more than any version before a restart, unless there was more than one NOTIFY a second.
-        let version = u32::try_from(now.unix.0 / 1000).unwrap_or(u32::MAX / 2);
+        let version = Self::first_number(now);
         let mut new = Self {
             state: State::Active,
             expires: now.at,
@@ -238,6 +237,14 @@ impl Subscription {
         };
         new.extend(now.at, granted);
         Ok(new)
+    }
+
+    /// Where versions and CSeq of a subscription that begins now start: quarters of a second of calendar time. That is
+    /// more than any number before a restart, unless there were more than four NOTIFYs a second. Below 2^31, as CSeq
+    /// must be (RFC 3261 section 8.1.1.5), and as phones with signed numbers need it; it goes back once, in 2038.
+    #[must_use]
+    pub fn first_number(now: Now) -> u32 {
+        u32::try_from(now.unix.0 / 250 & 0x7fff_ffff).unwrap_or(0)
     }
 
     /// A SUBSCRIBE in the dialog; Expires zero ends it. A NOTIFY follows in every case (RFC 6665 section 4.2.1.2).
@@ -407,14 +414,14 @@ mod tests {
         let mut watch = subscribed(600);
         assert_eq!(watch.poll_timeout(), Some(Timestamp::ZERO));
         let first = watch.poll_notify(at(0)).unwrap();
-        assert_eq!((first.version, watch.poll_timeout()), (1001, None));
+        assert_eq!((first.version, watch.poll_timeout()), (4001, None));
         for _ in 0..5 {
             watch.changed();
             assert_eq!(watch.poll_notify(at(1)), None);
         }
         watch.answered(at(2), 200, None);
         let second = watch.poll_notify(at(2)).unwrap();
-        assert_eq!((second.version, second.state), (1002, SubscriptionState::Active { expires: 598 }));
+        assert_eq!((second.version, second.state), (4002, SubscriptionState::Active { expires: 598 }));
         watch.answered(at(3), 202, None);
         assert_eq!(watch.poll_notify(at(3)), None);
         assert_eq!(watch.poll_timeout(), Some(at(600)));

@@ -72,6 +72,8 @@ impl Engine {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
         match self.moves.identifiers.redeem(self.core.now.at, token, &by) {
             Redeemed::Leg { leg, .. } => {
+                // It is spent whatever comes of it: the lamp gets another.
+                self.on_directory_changed(by.user());
                 let live = self.moves.directory.leg(leg).cloned();
                 let live = live.ok_or(MoveRefusal::DialogUnknown)?;
                 self.pull(incoming, &live, trigger)

@@ -1,0 +1,285 @@
+//! SUBSCRIBE to the dialog package (RFC 6665, RFC 4235): who watches whose calls, and what they are told.
+//!
+//! [`subscribe`] serves the requests, [`document`] writes what a watcher sees. Here is the table of subscriptions,
+//! and when each is told: what changes while one input is worked off is told in one NOTIFY at its end.
+
+mod document;
+mod subscribe;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Engine;
+use super::event::RegistrationEvent;
+use crate::base::{Handle, Now, Slab, TimerHeap, Timestamp};
+use crate::call::core::Owner;
+use crate::moving::identifier::REFRESH;
+use crate::moving::star_code::Select;
+use crate::moving::{DeviceKey, LegKey};
+use crate::sip::dialog::Dialog;
+use crate::sip::subscription::{Event, Limits, Reason, Subscription, SubscriptionState};
+use crate::wire::dialog_info::CONTENT_TYPE;
+use crate::wire::sip::{HeaderName, Message, Method};
+
+/// Subscriptions of one device: more keys than the largest expansion modules have.
+const MAX_PER_DEVICE: usize = 128;
+/// Subscriptions of a worker. One is about 1.5 KB.
+const MAX_TOTAL: usize = 50_000;
+/// How long a subscription lasts.
+const LIMITS: Limits = Limits { min: 60, max: 3600, default: 3600 };
+
+/// A subscription in the table.
+type WatchHandle = Handle<Watch>;
+
+/// What is watched.
+#[derive(Clone, Debug)]
+enum Resource {
+    /// The lamp of a star code: lit while dialling the code would bring a call.
+    Lamp(Select),
+    /// The calls of a user, or of one device.
+    Calls { user: Arc<str>, device: Option<Box<str>> },
+}
+
+/// Who sees what.
+#[derive(Debug)]
+struct Sight {
+    watcher: DeviceKey,
+    resource: Resource,
+    /// The user part of the entity.
+    entity: Box<str>,
+    /// Hides our keys in the ids of the document's dialogs, which must stay the same from one to the next.
+    salt: u64,
+}
+
+impl Sight {
+    /// Whose calls are watched.
+    fn user(&self) -> Arc<str> {
+        match &self.resource {
+            Resource::Lamp(_) => self.watcher.shared_user(),
+            Resource::Calls { user, .. } => Arc::clone(user),
+        }
+    }
+}
+
+/// One subscription.
+struct Watch {
+    dialog: Dialog,
+    event: Event,
+    subscription: Subscription,
+    sight: Arc<Sight>,
+    /// The call that a lamp showed last.
+    shown: Option<Option<LegKey>>,
+    /// When the identifiers that were told last are to be told anew.
+    retell: Timestamp,
+    /// The earliest wake-up that is asked for.
+    wake: Timestamp,
+}
+
+/// All subscriptions.
+#[derive(Default)]
+pub struct Watchers {
+    subscriptions: Slab<Watch>,
+    by_user: BTreeMap<Arc<str>, BTreeSet<WatchHandle>>,
+    by_device: BTreeMap<DeviceKey, BTreeSet<WatchHandle>>,
+    due: BTreeSet<WatchHandle>,
+    timers: TimerHeap<WatchHandle>,
+}
+
+impl Watchers {
+    /// None.
+    #[must_use]
+    pub fn new(_now: Now) -> Self {
+        Self::default()
+    }
+
+    /// When something is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Timestamp> {
+        self.timers.next()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions.is_empty()
+    }
+
+    fn link(&mut self, handle: WatchHandle, sight: &Sight) {
+        self.by_user.entry(sight.user()).or_default().insert(handle);
+        self.by_device.entry(sight.watcher.clone()).or_default().insert(handle);
+        self.due.insert(handle);
+    }
+
+    fn forget(&mut self, handle: WatchHandle) {
+        self.due.remove(&handle);
+        let Some(gone) = self.subscriptions.remove(handle) else { return };
+        unlist(&mut self.by_user, &gone.sight.user(), handle);
+        unlist(&mut self.by_device, &gone.sight.watcher, handle);
+    }
+
+    fn of_device(&self, device: &DeviceKey) -> usize {
+        self.by_device.get(device).map_or(0, BTreeSet::len)
+    }
+
+    fn terminate(&mut self, handle: WatchHandle, reason: Reason) {
+        if let Some(watch) = self.subscriptions.get_mut(handle) {
+            watch.subscription.terminate(reason);
+            self.due.insert(handle);
+        }
+    }
+
+    /// Asks for a wake-up when the subscription next has something to say by itself.
+    fn schedule(&mut self, handle: WatchHandle, now: Timestamp) {
+        let Some(watch) = self.subscriptions.get_mut(handle) else { return };
+        let own = watch.subscription.poll_timeout().map_or(Timestamp::NEVER, |at| at.max(now));
+        let next = own.min(watch.retell);
+        if next < watch.wake {
+            watch.wake = next;
+            self.timers.push(next, handle);
+        }
+    }
+}
+
+fn unlist<K: Ord>(lists: &mut BTreeMap<K, BTreeSet<WatchHandle>>, key: &K, handle: WatchHandle) {
+    if let Some(list) = lists.get_mut(key) {
+        list.remove(&handle);
+        if list.is_empty() {
+            lists.remove(key);
+        }
+    }
+}
+
+impl Engine {
+    /// Tells every watcher for whom something has changed; true if there was one.
+    pub(super) fn tell_watchers(&mut self) -> bool {
+        let is_due = !self.watch.due.is_empty();
+        while let Some(handle) = self.watch.due.pop_first() {
+            self.tell_watcher(handle);
+        }
+        is_due
+    }
+
+    fn tell_watcher(&mut self, handle: WatchHandle) {
+        let now = self.core.now.at;
+        let Some(watch) = self.watch.subscriptions.get(handle) else { return };
+        let sight = Arc::clone(&watch.sight);
+        let is_allowed = self.may_watch(&sight.watcher, &sight.user());
+        let Some(watch) = self.watch.subscriptions.get_mut(handle) else { return };
+        if !is_allowed {
+            watch.subscription.terminate(Reason::Rejected);
+        }
+        if let Some(notify) = watch.subscription.poll_notify(now) {
+            let (document, shown) = self.document(&sight, &notify);
+            let body = document.write();
+            let branch = self.core.mint_branch();
+            let Some(watch) = self.watch.subscriptions.get_mut(handle) else { return };
+            watch.shown = Some(shown);
+            let is_active = matches!(notify.state, SubscriptionState::Active { .. });
+            let has_identifiers = is_active && document.dialogs.iter().any(|dialog| dialog.call_id.is_some());
+            watch.retell = if has_identifiers { now + REFRESH } else { Timestamp::NEVER };
+            let flow = watch.dialog.flow;
+            let mut writer = watch.dialog.request(&Method::Notify, &branch);
+            writer.header(&HeaderName::Event, &watch.event.to_string());
+            writer.header(&HeaderName::SubscriptionState, &notify.state.to_string());
+            writer.body(CONTENT_TYPE, body.as_bytes());
+            let bytes = writer.finish();
+            let owner = Owner::Notify(handle.to_bits());
+            self.core.send_request(flow, &Method::Notify, &branch, bytes, owner);
+        }
+        if self.watch.subscriptions.get(handle).is_some_and(|watch| watch.subscription.is_over()) {
+            self.watch.forget(handle);
+        } else {
+            self.watch.schedule(handle, now);
+        }
+    }
+
+    /// The answer to a NOTIFY; `None` where none came.
+    pub(super) fn on_notify_response(&mut self, key: u64, response: Option<&Message>) {
+        let handle = Handle::from_bits(key);
+        let now = self.core.now.at;
+        let Some(watch) = self.watch.subscriptions.get_mut(handle) else { return };
+        match response.and_then(Message::status) {
+            Some(status) => {
+                let retry_after =
+                    response.and_then(|response| response.header(HeaderName::RetryAfter)).and_then(
+                        |header| header.value_str().ok()?.trim().split([' ', ';', '(']).next()?.parse().ok(),
+                    );
+                watch.subscription.answered(now, status.as_u16(), retry_after);
+            }
+            None => watch.subscription.timed_out(now),
+        }
+        self.watch.due.insert(handle);
+    }
+
+    pub(super) fn on_watch_timeout(&mut self) {
+        let now = self.core.now.at;
+        while let Some(handle) = self.watch.timers.expire(now) {
+            let Some(watch) = self.watch.subscriptions.get_mut(handle) else { continue };
+            if watch.wake > now {
+                continue;
+            }
+            watch.wake = Timestamp::NEVER;
+            if watch.retell <= now {
+                watch.retell = Timestamp::NEVER;
+                watch.subscription.changed();
+            }
+            self.watch.due.insert(handle);
+        }
+    }
+
+    /// The live legs of a user, or what may be done with them, are not what they were.
+    pub(super) fn on_directory_changed(&mut self, user: &str) {
+        let Some(handles) = self.watch.by_user.get(user) else { return };
+        for handle in handles.iter().copied().collect::<Vec<_>>() {
+            let Some(watch) = self.watch.subscriptions.get(handle) else { continue };
+            // A lamp that would look the same is left alone.
+            let unchanged = matches!(&watch.sight.resource, Resource::Lamp(select)
+                if watch.shown == Some(self.lamp(&watch.sight.watcher, select).map(|leg| leg.leg)));
+            if let Some(watch) = self.watch.subscriptions.get_mut(handle).filter(|_| !unchanged) {
+                watch.subscription.changed();
+                self.watch.due.insert(handle);
+            }
+        }
+    }
+
+    /// A device came or went. One that is gone for good does not watch any more; one that comes back may subscribe
+    /// again at once.
+    pub(super) fn on_binding_changed(&mut self, user: &str, device: &str, what: RegistrationEvent) {
+        if what == RegistrationEvent::Added
+            || self.core.registrar.is_registered(user, device, self.core.now.at)
+        {
+            return;
+        }
+        let handles = self.watch.by_device.get(&DeviceKey::new(user, device));
+        for handle in handles.into_iter().flatten().copied().collect::<Vec<_>>() {
+            self.watch.terminate(handle, Reason::Deactivated);
+        }
+    }
+
+    /// A device of a user, or all of them with the user, are no more.
+    pub(super) fn on_device_removed(&mut self, user: &str, device: Option<&str>) {
+        let is_meant = |name: &str| device.is_none_or(|device| device == name);
+        let of_watchers = self
+            .watch
+            .by_device
+            .range(DeviceKey::new(user, "")..)
+            .take_while(|(key, _)| key.user() == user)
+            .filter(|(key, _)| is_meant(key.device()))
+            .flat_map(|(_, handles)| handles.iter().map(|handle| (*handle, Reason::Rejected)));
+        let of_watched = self.watch.by_user.get(user).into_iter().flatten().filter(|handle| {
+            let resource = self.watch.subscriptions.get(**handle).map(|watch| &watch.sight.resource);
+            matches!(resource, Some(Resource::Calls { device: watched, .. })
+                if watched.as_deref().map_or(device.is_none(), is_meant))
+        });
+        let of_watched = of_watched.map(|handle| (*handle, Reason::NoResource));
+        for (handle, reason) in of_watchers.chain(of_watched).collect::<Vec<_>>() {
+            self.watch.terminate(handle, reason);
+        }
+    }
+}
