@@ -5,6 +5,7 @@ mod calls;
 mod moves;
 mod phone;
 mod races;
+mod watch;
 mod world;
 
 pub(super) use phone::Answer;

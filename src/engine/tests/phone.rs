@@ -102,6 +102,10 @@ pub(crate) struct Phone {
     pub(crate) registered: Option<u16>,
     /// Bodies of NOTIFYs, and their state.
     pub(crate) notified: Vec<(String, String)>,
+    /// Their CSeq numbers.
+    pub(crate) notify_numbers: Vec<u32>,
+    /// The answer to NOTIFYs; 0: none.
+    pub(crate) notify_answer: u16,
     /// Final statuses of requests that are no INVITE: method and status.
     pub(crate) finals: Vec<(String, u16, Option<u32>)>,
     /// Methods that came in, in order.
@@ -152,6 +156,8 @@ impl Phone {
             lines: Vec::new(),
             registered: None,
             notified: Vec::new(),
+            notify_numbers: Vec::new(),
+            notify_answer: 200,
             finals: Vec::new(),
             requests: Vec::new(),
             held: Vec::new(),
@@ -469,7 +475,10 @@ impl Phone {
                     self.lines[line].referred.push(body.trim().into());
                 }
                 self.notified.push((state, body));
-                self.reply(tx, StatusCode::OK, "n");
+                self.notify_numbers.push(message.cseq().unwrap().number);
+                if let Some(status) = StatusCode::new(self.notify_answer) {
+                    self.reply(tx, status, "n");
+                }
             }
             (_, Some(line)) => {
                 if *message.method() == Method::Update {
