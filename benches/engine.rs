@@ -79,7 +79,7 @@ fn configured(anchor: Anchor) -> Settings {
         media,
         algorithms: vec![Algorithm::Md5],
         trunks: vec![trunk("in", CALLER), trunk("out", CALLEE)],
-        routes: vec![Route { pattern: regex::Regex::new("^[0-9]+$").unwrap(), trunks: vec![1] }],
+        routes: vec![Route { pattern: regex::Regex::new("^[0-9]+$").unwrap(), user: None, trunks: vec![1] }],
         echo: None,
         tone: None,
         limits: settings::Limits::default(),

@@ -3,11 +3,20 @@
 use std::process::ExitCode;
 
 use segue::shell::cli::{self, Programs};
+use segue::shell::cli::DemoOutput;
+use segue::shell::{demo, node};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // There is no node to run until the engine that joins the parts is finished; the command line says so.
-    cli::run(&Programs { serve: None, demo: None })
+    cli::run(&Programs { serve: Some(node::serve), demo: Some(show) })
+}
+
+fn show(output: DemoOutput) -> anyhow::Result<ExitCode> {
+    let format = match output {
+        DemoOutput::Text => demo::Format::Text,
+        DemoOutput::Json => demo::Format::Json,
+    };
+    node::demonstrate(demo::Options { format })
 }

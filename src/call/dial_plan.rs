@@ -76,8 +76,13 @@ impl Core {
             return Ok(Destination::User { account, device });
         }
         let rule = self.settings.routes.iter().find(|route| route.pattern.is_match(number));
-        rule.map(|route| Destination::Trunks(route.trunks.iter().copied().collect()))
-            .filter(|destination| !matches!(destination, Destination::Trunks(trunks) if trunks.is_empty()))
-            .ok_or(Refusal::DestinationUnknown)
+        let rule = rule.ok_or(Refusal::DestinationUnknown)?;
+        if let Some((account, device)) = rule.user.as_deref().and_then(|user| self.accounts.by_address(user)) {
+            return Ok(Destination::User { account, device });
+        }
+        if rule.trunks.is_empty() {
+            return Err(Refusal::DestinationUnknown);
+        }
+        Ok(Destination::Trunks(rule.trunks.iter().copied().collect()))
     }
 }

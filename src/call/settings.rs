@@ -128,6 +128,8 @@ impl Source {
 pub struct Route {
     /// Matched against the dialled number.
     pub pattern: regex::Regex,
+    /// The user whose devices are rung, before any trunk.
+    pub user: Option<Box<str>>,
     /// Trunks by their place in [`Settings::trunks`], tried in order.
     pub trunks: Vec<usize>,
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::command::{Asked, Reply};
 use super::event::Event;
-use super::store::{StoreOp, StoreReply, StoreTicket};
+use super::store::{FailureCounter, StoreOp, StoreReply, StoreTicket};
 use crate::call::record::CallRecord;
 use crate::media::relay::{MediaCommand, MediaEvent};
 use crate::sip::Flow;
@@ -44,6 +44,8 @@ pub enum Input {
         /// Whether it was right. An overloaded pool says no.
         right: bool,
     },
+    /// Failed attempts that the API has counted: to be kept.
+    Remember(Vec<FailureCounter>),
     /// The API or the command line asks.
     Command {
         /// Whom to answer.

@@ -136,6 +136,10 @@ impl Engine {
             Input::Stored { ticket, reply } => self.on_stored(ticket, reply),
             Input::Media(event) => self.on_media(event),
             Input::Verified { ticket, right } => self.on_verified(ticket, right),
+            Input::Remember(failures) => {
+                let ticket = store::StoreTicket(self.ticket());
+                self.outputs.push(Output::Store { ticket, op: store::StoreOp::SaveFailures(failures) });
+            }
             Input::Command { id, asked } => self.on_command(id, asked),
         }
         self.settle();
@@ -207,6 +211,22 @@ impl Engine {
             ports.replenish(now.at, address, |command| media.push(command));
         }
         self.outputs.extend(media.drain(..).map(Output::Media));
+    }
+
+    /// Takes no new calls from here on.
+    pub fn drain(&mut self) {
+        self.is_draining = true;
+    }
+
+    /// Ends every call.
+    pub fn hang_up_all(&mut self, now: Now) {
+        self.core.now = now;
+        let calls: Vec<_> = self.core.calls.iter().map(|(call, _)| call).collect();
+        for call in calls {
+            let by = crate::call::record::HangupBy::System;
+            self.core.end_call(call, by, "SIP;cause=200;text=\"Server is stopping\"");
+        }
+        self.settle();
     }
 
     /// Whether nothing is left: no call, no transaction. What a shutdown waits for, and the simulator proves.

@@ -7,6 +7,7 @@
 
 use super::view::{MoveView, Page, PageQuery};
 use crate::base::UnixMillis;
+use crate::call::record::CallRecord;
 use crate::moving::hold_off;
 use crate::moving::snapshot::Snapshot;
 use crate::registrar::SavedAor;
@@ -46,6 +47,8 @@ pub enum StoreOp {
         /// The move.
         move_id: Box<str>,
     },
+    /// Write-behind: a call has ended. Written once, whatever is asked twice.
+    AddRecord(Box<CallRecord>),
     /// Asks for moves without their timelines, newest first.
     ListMoves {
         /// Of this user only.

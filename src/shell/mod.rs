@@ -5,6 +5,8 @@ pub mod control;
 pub mod demo;
 pub mod http;
 pub mod media;
+pub mod node;
 pub mod password;
 pub mod phone;
+pub mod store;
 pub mod telemetry;

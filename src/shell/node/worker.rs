@@ -1,0 +1,365 @@
+//! The signalling worker: one thread that owns the engine, its listeners and its clock.
+//!
+//! One turn: wait for readiness, read batches, let the engine work, carry out what it asks, send batches. Nothing in
+//! it blocks but the wait.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use crossbeam_channel::Receiver;
+use socket2::Socket;
+
+use super::outward::Outward;
+use super::stream::{Happened, Streams};
+use super::sys::{self, BATCH, Batch, Poll, Ready, Waker};
+use crate::base::{Now, Timestamp, UnixMillis};
+use crate::engine::{CommandId, Counters, Engine, Input, Output};
+use crate::shell::control::{Answer, Request};
+use crate::shell::telemetry::{AuthFailure, Direction, WorkerCounters};
+use crate::sip::{Flow, Transport};
+use crate::wire::sip::{Limits, Method, StatusCode};
+
+/// Tokens of the poll: the waker, then listeners, then connections.
+const WAKER: u64 = 0;
+const LISTENERS: u64 = 1;
+const STREAMS: u64 = 1 << 32;
+
+/// Batches read from one socket in one turn, so that a flood on it does not starve the others.
+const ROUNDS: usize = 4;
+
+/// After a hang-up of everything, the time in which the last BYEs are answered.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What comes in from the other threads.
+pub(super) enum Mail {
+    /// Something the engine has to know.
+    Input(Input),
+    /// The last call may end by itself; then, or at the second time, the worker ends.
+    Stop(Stop),
+}
+
+/// How the worker ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stop {
+    /// No new calls; those that are there go on until they end, or until this much later.
+    Drain(Duration),
+    /// All calls are hung up.
+    Now,
+}
+
+/// A bound listener.
+pub(super) struct Listener {
+    pub(super) transport: Transport,
+    pub(super) socket: Socket,
+    pub(super) address: SocketAddr,
+}
+
+/// The clock of the engine: monotonic since the start, and the calendar beside it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    pub(super) origin: Instant,
+}
+
+impl Clock {
+    pub(super) fn now(self) -> Now {
+        let micros = u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // Zero is before everything; the first moment is a little later.
+        let at = Timestamp::from_micros(micros.saturating_add(1));
+        Now { at, unix: UnixMillis(u64::try_from(unix.as_millis()).unwrap_or(0)) }
+    }
+}
+
+/// Everything that the thread owns.
+pub(super) struct Worker {
+    pub(super) engine: Engine,
+    pub(super) clock: Clock,
+    pub(super) listeners: Vec<Listener>,
+    pub(super) waker: Arc<Waker>,
+    pub(super) mail: Receiver<Mail>,
+    pub(super) requests: Receiver<Request>,
+    pub(super) outward: Outward,
+    pub(super) counters: Arc<WorkerCounters>,
+}
+
+/// What the turns work with.
+struct Turn {
+    poll: Poll,
+    ready: Vec<Ready>,
+    batch: Batch,
+    streams: Streams,
+    happened: Vec<Happened>,
+    outputs: Vec<Output>,
+    /// Datagrams to be sent, by listener.
+    datagrams: Vec<Vec<(SocketAddr, Bytes)>>,
+    answers: BTreeMap<CommandId, Answer>,
+    commands: u64,
+    seen: Counters,
+    ending: Option<Instant>,
+    draining: bool,
+}
+
+impl Worker {
+    /// Runs until it is told to stop.
+    ///
+    /// # Errors
+    /// The system refuses what the loop cannot be without.
+    pub(super) fn run(mut self) -> std::io::Result<()> {
+        let poll = Poll::new()?;
+        poll.add(&*self.waker, WAKER, false)?;
+        for (index, listener) in self.listeners.iter().enumerate() {
+            poll.add(&listener.socket, LISTENERS + index as u64, false)?;
+        }
+        let mut turn = Turn {
+            poll,
+            ready: Vec::new(),
+            batch: Batch::new(),
+            streams: Streams::new(Limits::default()),
+            happened: Vec::new(),
+            outputs: Vec::new(),
+            datagrams: self.listeners.iter().map(|_| Vec::new()).collect(),
+            answers: BTreeMap::new(),
+            commands: 0,
+            seen: *self.engine.counters(),
+            ending: None,
+            draining: false,
+        };
+        self.carry_out(&mut turn);
+        loop {
+            let timeout = self.timeout(&turn);
+            turn.poll.wait(timeout, &mut turn.ready)?;
+            self.read(&mut turn);
+            self.take_mail(&mut turn);
+            self.take_requests(&mut turn);
+            turn.streams.sweep(&mut turn.happened);
+            self.take_streams(&mut turn);
+            let now = self.clock.now();
+            if self.engine.poll_timeout().is_some_and(|due| due <= now.at) {
+                self.engine.handle_timeout(now);
+            }
+            self.carry_out(&mut turn);
+            self.count(&mut turn);
+            if self.is_over(&mut turn) {
+                break;
+            }
+        }
+        self.engine.save_all(self.clock.now());
+        self.carry_out(&mut turn);
+        self.outward.close();
+        Ok(())
+    }
+
+    /// Milliseconds until something is due, rounded up.
+    fn timeout(&self, turn: &Turn) -> i32 {
+        let now = self.clock.now().at;
+        let mut wait = self.engine.poll_timeout().map(|due| due.since(now));
+        // Slow connections are looked for once a second; an ending is looked at more often.
+        let mut at_most = |limit: Duration| wait = Some(wait.map_or(limit, |known| known.min(limit)));
+        if turn.streams.len() > 0 {
+            at_most(Duration::from_secs(1));
+        }
+        if turn.ending.is_some() {
+            at_most(Duration::from_millis(20));
+        }
+        wait.map_or(-1, |wait| i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX))
+    }
+
+    fn read(&mut self, turn: &mut Turn) {
+        for index in 0..turn.ready.len() {
+            let Some(ready) = turn.ready.get(index).copied() else { break };
+            if ready.token == WAKER {
+                self.waker.clear();
+            } else if ready.token >= STREAMS {
+                let id = u32::try_from(ready.token - STREAMS).unwrap_or(0);
+                let what = (ready.is_readable, ready.is_writable);
+                turn.streams.ready(id, what, &turn.poll, STREAMS, &mut turn.happened);
+            } else {
+                self.read_listener(usize::try_from(ready.token - LISTENERS).unwrap_or(usize::MAX), turn);
+            }
+        }
+    }
+
+    fn read_listener(&mut self, index: usize, turn: &mut Turn) {
+        let number = u16::try_from(index).unwrap_or(u16::MAX);
+        let Some(listener) = self.listeners.get(index) else { return };
+        if listener.transport.is_reliable() {
+            turn.streams.accept(&listener.socket, number, &turn.poll, STREAMS);
+            return;
+        }
+        for _ in 0..ROUNDS {
+            let Some(listener) = self.listeners.get(index) else { return };
+            let now = self.clock.now();
+            let (engine, counters) = (&mut self.engine, &self.counters);
+            let received = turn.batch.receive(&listener.socket, |peer, bytes| {
+                // Keep-alives of phones behind address translation: CRLF, a zero byte, STUN (RFC 5626 5.4).
+                if bytes.len() < 16 || bytes.first().is_some_and(|byte| *byte < 4) {
+                    return;
+                }
+                note_received(counters, bytes, Transport::Udp);
+                let flow = Flow { transport: Transport::Udp, listener: number, connection: 0, peer };
+                engine.handle_input(now, Input::Received { flow, bytes: Bytes::copy_from_slice(bytes) });
+            });
+            match received {
+                Ok(count) if count == BATCH => self.carry_out(turn),
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::debug!(%error, address = %listener.address, "reading datagrams");
+                    break;
+                }
+            }
+        }
+    }
+
+    fn take_streams(&mut self, turn: &mut Turn) {
+        let now = self.clock.now();
+        for happened in std::mem::take(&mut turn.happened) {
+            let input = match happened {
+                Happened::Received { flow, bytes } => {
+                    note_received(&self.counters, &bytes, flow.transport);
+                    Input::Received { flow, bytes }
+                }
+                Happened::Closed(flow) => Input::FlowClosed(flow),
+            };
+            self.engine.handle_input(now, input);
+        }
+    }
+
+    fn take_mail(&mut self, turn: &mut Turn) {
+        // Bounded by what is there now: what arrives meanwhile wakes the next turn.
+        for _ in 0..self.mail.len() {
+            let Ok(mail) = self.mail.try_recv() else { return };
+            let now = self.clock.now();
+            match mail {
+                Mail::Input(input) => self.engine.handle_input(now, input),
+                Mail::Stop(Stop::Drain(patience)) => {
+                    self.engine.drain();
+                    turn.draining = true;
+                    turn.ending = Some(Instant::now() + patience);
+                }
+                Mail::Stop(Stop::Now) => self.hang_up(turn),
+            }
+        }
+    }
+
+    fn hang_up(&mut self, turn: &mut Turn) {
+        self.engine.drain();
+        self.engine.hang_up_all(self.clock.now());
+        turn.draining = false;
+        turn.ending = Some(Instant::now() + LAST_WORDS);
+    }
+
+    fn take_requests(&mut self, turn: &mut Turn) {
+        for _ in 0..self.requests.len() {
+            let Ok(Request { asked, answer }) = self.requests.try_recv() else { return };
+            turn.commands += 1;
+            let id = CommandId(turn.commands);
+            turn.answers.insert(id, answer);
+            self.engine.handle_input(self.clock.now(), Input::Command { id, asked });
+        }
+    }
+
+    /// Whether the time has come.
+    fn is_over(&mut self, turn: &mut Turn) -> bool {
+        let Some(ending) = turn.ending else { return false };
+        let no_calls = self.engine.core().calls.is_empty() && self.engine.core().legs.is_empty();
+        if no_calls {
+            return true;
+        }
+        if Instant::now() < ending {
+            return false;
+        }
+        if turn.draining {
+            tracing::warn!(calls = self.engine.core().calls.len(), "calls are left at the end of draining: hanging up");
+            self.hang_up(turn);
+            self.carry_out(turn);
+            return false;
+        }
+        true
+    }
+
+    /// Does what the engine asks, until it asks nothing more.
+    fn carry_out(&mut self, turn: &mut Turn) {
+        loop {
+            self.engine.take_outputs(&mut turn.outputs);
+            if turn.outputs.is_empty() {
+                break;
+            }
+            let unix = self.clock.now().unix;
+            for output in std::mem::take(&mut turn.outputs) {
+                match output {
+                    Output::Send { flow, bytes } => self.send(flow, bytes, turn),
+                    Output::Reply { id, reply } => {
+                        if let Some(answer) = turn.answers.remove(&id) {
+                            answer.send(reply);
+                        }
+                    }
+                    other => self.outward.carry_out(other, unix),
+                }
+            }
+        }
+        for (listener, datagrams) in self.listeners.iter().zip(&mut turn.datagrams) {
+            if !datagrams.is_empty() {
+                let dropped = sys::send(&listener.socket, datagrams);
+                if dropped > 0 {
+                    tracing::debug!(dropped, address = %listener.address, "datagrams could not be sent");
+                }
+                datagrams.clear();
+            }
+        }
+    }
+
+    fn send(&mut self, flow: Flow, bytes: Bytes, turn: &mut Turn) {
+        note_sent(&self.counters, &bytes, flow.transport);
+        if flow.transport.is_reliable() {
+            turn.streams.send(flow, bytes, &turn.poll, STREAMS, &mut turn.happened);
+        } else if let Some(datagrams) = turn.datagrams.get_mut(usize::from(flow.listener)) {
+            datagrams.push((flow.peer, bytes));
+        }
+    }
+
+    /// The engine's own counts, as far as they have risen, to the metrics.
+    fn count(&self, turn: &mut Turn) {
+        let now = *self.engine.counters();
+        for _ in turn.seen.parse_errors..now.parse_errors {
+            self.counters.parse_error();
+        }
+        for _ in turn.seen.auth_failures..now.auth_failures {
+            self.counters.auth_failure(AuthFailure::Wrong);
+        }
+        turn.seen = now;
+    }
+}
+
+fn note_received(counters: &WorkerCounters, bytes: &[u8], transport: Transport) {
+    if let Some(method) = method_of(bytes) {
+        counters.request(&method, transport, Direction::In);
+    }
+}
+
+fn note_sent(counters: &WorkerCounters, bytes: &[u8], transport: Transport) {
+    if let Some(method) = method_of(bytes) {
+        counters.request(&method, transport, Direction::Out);
+        return;
+    }
+    let status = bytes.get(8..11).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    let Some(status) = status.and_then(StatusCode::new) else { return };
+    // What we write ourselves has one spelling.
+    let Some(at) = memchr::memmem::find(bytes, b"\r\nCSeq: ") else { return };
+    let line = bytes.get(at + 8..).unwrap_or_default();
+    let method = line.split(|byte| matches!(byte, b' ' | b'\r')).nth(1);
+    if let Some(method) = method.and_then(Method::from_bytes) {
+        counters.response(&method, status);
+    }
+}
+
+/// The method of a request, by its first word; `None` for a response.
+fn method_of(bytes: &[u8]) -> Option<Method> {
+    if bytes.starts_with(b"SIP/2.0 ") {
+        return None;
+    }
+    let word = bytes.get(..bytes.len().min(32))?.split(|byte| *byte == b' ').next()?;
+    Method::from_bytes(word)
+}
