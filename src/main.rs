@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use segue::shell::cli::{self, Programs};
 use segue::shell::cli::DemoOutput;
+use segue::shell::cli::{self, Programs};
 use segue::shell::{demo, node};
 
 #[global_allocator]

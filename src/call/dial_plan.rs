@@ -77,7 +77,8 @@ impl Core {
         }
         let rule = self.settings.routes.iter().find(|route| route.pattern.is_match(number));
         let rule = rule.ok_or(Refusal::DestinationUnknown)?;
-        if let Some((account, device)) = rule.user.as_deref().and_then(|user| self.accounts.by_address(user)) {
+        if let Some((account, device)) = rule.user.as_deref().and_then(|user| self.accounts.by_address(user))
+        {
             return Ok(Destination::User { account, device });
         }
         if rule.trunks.is_empty() {

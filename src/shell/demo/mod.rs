@@ -93,7 +93,11 @@ fn configuration(directory: &Path, stage: &Stage) -> Result<String> {
     for (name, extension, devices) in
         [("alice", "1001", &["desk", "mobile"][..]), ("bob", "1002", &["phone"])]
     {
-        let _ = write!(text, "[[user]]\nname = \"{name}\"\nextension = \"{extension}\"\n");
+        let display = if name == "alice" { "Alice" } else { "Bob" };
+        let _ = write!(
+            text,
+            "[[user]]\nname = \"{name}\"\ndisplay = \"{display}\"\nextension = \"{extension}\"\n"
+        );
         for device in devices {
             let auth_user = format!("{name}-{device}");
             let _ = write!(

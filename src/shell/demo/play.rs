@@ -9,6 +9,8 @@ use super::report::{Finding, Report};
 use crate::shell::phone::{Call, Dial, MediaReport, Message, Options, Phone};
 
 /// Anything on loopback that takes longer has failed.
+/// Talk before each move, so that there are packets on both sides of it.
+const TALK: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_secs(5);
 /// What each phone says, in Hz.
 const DESK: u32 = 400;
@@ -55,14 +57,16 @@ async fn acts(stage: &Stage, cast: &Cast, report: &mut Report) -> Result<()> {
     bob.hears(DESK, SOON).await.context("bob hears desk")?;
     report.add(Finding::seen("desk and bob talk"));
     let heard = bob.media().mark();
+    tokio::time::sleep(TALK).await;
 
     let mobile = cast.mobile.call("*11").await.context("mobile dials *11")?;
     settle(&bob, MOBILE, &mobile, &desk).await.context("the call moves to mobile")?;
     measure(report, "desk to mobile", &bob.media().report(heard), (DESK, MOBILE), [&desk, &mobile]);
-    report.add(Finding::of("mobile shows bob", mobile.shows().contains("bob"), mobile.shows()));
+    report.add(Finding::of("mobile shows bob", mobile.shows().contains("Bob"), mobile.shows()));
     refuse_the_old(cast, &desk, stage.hold_off, report).await?;
 
     let heard = bob.media().mark();
+    tokio::time::sleep(TALK).await;
     let back = pull_when_told(&cast.desk, report).await.context("desk dials *11 after the hold-off")?;
     settle(&bob, DESK, &back, &mobile).await.context("the call moves back to desk")?;
     measure(report, "mobile back to desk", &bob.media().report(heard), (MOBILE, DESK), [&mobile, &back]);

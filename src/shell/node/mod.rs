@@ -28,8 +28,8 @@ use crate::engine::{Engine, Input};
 use crate::media::relay::PortStats;
 use crate::registrar::accounts::Accounts;
 use crate::shell::control::{ControlError, ControlSocket, EventHub, NodeHandle, link};
-use crate::shell::http::{HttpError, HttpServer, Settings as HttpSettings};
 use crate::shell::demo;
+use crate::shell::http::{HttpError, HttpServer, Settings as HttpSettings};
 use crate::shell::media::{MediaSettings, MediaThreads, MediaTotals};
 use crate::shell::password::{self, Passwords};
 use crate::shell::store::{self, Store};
@@ -201,8 +201,14 @@ impl Node {
         let mut random = Random::from_seed(seed()?);
         let media = start_media(&resolved, clock, &mut random, &post)?;
         let engine_settings = settings::engine(&resolved, &bound, usize::from(media.threads()))?;
-        let engine =
-            Engine::new(engine_settings, accounts, &loaded, 0, Random::from_seed(random.bytes()), clock.now());
+        let engine = Engine::new(
+            engine_settings,
+            accounts,
+            &loaded,
+            0,
+            Random::from_seed(random.bytes()),
+            clock.now(),
+        );
 
         let wake = Arc::clone(&waker);
         let (worker_link, requests) = link(move || wake.wake());
@@ -391,7 +397,10 @@ fn supported(resolved: &Resolved) -> Result<(), StartError> {
         }
     }
     if resolved.node.store != StoreKind::Sqlite {
-        return Err(StartError::Unsupported { what: "a store other than sqlite".into(), instead: "store = \"sqlite\" is" });
+        return Err(StartError::Unsupported {
+            what: "a store other than sqlite".into(),
+            instead: "store = \"sqlite\" is",
+        });
     }
     Ok(())
 }
@@ -430,10 +439,7 @@ fn bind(listen: &Listen) -> Result<Listener, StartError> {
     Ok(Listener { transport, socket, address })
 }
 
-fn open_store(
-    data_dir: &Path,
-    post: &Post,
-) -> Result<(Store, crate::engine::store::Loaded), StartError> {
+fn open_store(data_dir: &Path, post: &Post) -> Result<(Store, crate::engine::store::Loaded), StartError> {
     let post = post.clone();
     let answered = move |ticket, reply| post.send(Input::Stored { ticket, reply });
     Ok(Store::open(&data_dir.join(STORE), store::Settings::default(), answered)?)

@@ -106,7 +106,8 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
     let address = media.advertise.unwrap_or(own);
     let loopback = if is_any { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { media.address };
     let mut own_addresses = vec![address, own, loopback];
-    own_addresses.extend(listeners.iter().flat_map(|listener| [listener.address.ip(), listener.loopback.ip()]));
+    own_addresses
+        .extend(listeners.iter().flat_map(|listener| [listener.address.ip(), listener.loopback.ip()]));
     own_addresses.sort();
     own_addresses.dedup();
     call::MediaSettings {
@@ -132,9 +133,12 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
 
 fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> Result<call::Trunk, StartError> {
     let port = trunk.host.port.unwrap_or(if trunk.transport == Transport::Tls { 5061 } else { 5060 });
-    let unresolved = |why: String| StartError::Trunk { name: trunk.name.clone(), host: trunk.host.host.clone(), why };
-    let wants_v4 = resolved.listens.iter().any(|listen| listen.transport == trunk.transport && listen.bind.is_ipv4());
-    let addresses = (&*trunk.host.host, port).to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
+    let unresolved =
+        |why: String| StartError::Trunk { name: trunk.name.clone(), host: trunk.host.host.clone(), why };
+    let wants_v4 =
+        resolved.listens.iter().any(|listen| listen.transport == trunk.transport && listen.bind.is_ipv4());
+    let addresses =
+        (&*trunk.host.host, port).to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
     let mut addresses: Vec<_> = addresses.collect();
     addresses.sort_by_key(|address| address.is_ipv4() != wants_v4);
     let peer = addresses.first().copied().ok_or_else(|| unresolved("the name has no address".into()))?;

@@ -150,7 +150,11 @@ impl Streams {
         let id = match id {
             Some(id) => id,
             None => {
-                let made = if self.connections.len() < MOST { connect(flow.peer) } else { Err(io::ErrorKind::Other.into()) };
+                let made = if self.connections.len() < MOST {
+                    connect(flow.peer)
+                } else {
+                    Err(io::ErrorKind::Other.into())
+                };
                 match made.and_then(|socket| self.keep(socket, flow.peer, flow.listener, poll, base, true)) {
                     Ok(id) => id,
                     Err(_) => {
@@ -276,7 +280,8 @@ impl Streams {
                         let tag = format!("{id:x}");
                         let status = error.status();
                         let peer = connection.peer;
-                        let bytes = MessageWriter::reply_from(request, status, None, peer, Some(&tag)).finish();
+                        let bytes =
+                            MessageWriter::reply_from(request, status, None, peer, Some(&tag)).finish();
                         connection.queued += bytes.len();
                         connection.queue.push_back(bytes);
                         self.write(id, poll, base, out);

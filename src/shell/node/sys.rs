@@ -57,7 +57,12 @@ impl Poll {
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; 256];
         // SAFETY: the array is writable for the length given and outlives the call.
         let count = unsafe {
-            libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), events.len() as libc::c_int, timeout_ms)
+            libc::epoll_wait(
+                self.fd.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as libc::c_int,
+                timeout_ms,
+            )
         };
         ready.clear();
         let count = match checked(count) {

@@ -272,7 +272,10 @@ impl Worker {
             return false;
         }
         if turn.draining {
-            tracing::warn!(calls = self.engine.core().calls.len(), "calls are left at the end of draining: hanging up");
+            tracing::warn!(
+                calls = self.engine.core().calls.len(),
+                "calls are left at the end of draining: hanging up"
+            );
             self.hang_up(turn);
             self.carry_out(turn);
             return false;
