@@ -519,6 +519,17 @@ mod tests {
     }
 
     #[test]
+    fn what_two_workers_found_in_one_store_is_listed_once() {
+        for limit in 1..=4 {
+            let both = |query: &PageQuery| {
+                let found = || Page::cut(["a", "b", "c"].map(Down), query);
+                Page::merge(vec![found(), found()], query)
+            };
+            assert_eq!(walk(both, limit), ["c", "b", "a"]);
+        }
+    }
+
+    #[test]
     fn times_read_as_they_are_written() {
         for ms in [0, 951_782_400_000, 1_795_766_763_007, 1_709_164_799_999] {
             let time = Time(UnixMillis(ms));

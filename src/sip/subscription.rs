@@ -244,7 +244,7 @@ impl Subscription {
     /// must be (RFC 3261 section 8.1.1.5), and as phones with signed numbers need it; it goes back once, in 2038.
     #[must_use]
     pub fn first_number(now: Now) -> u32 {
-        u32::try_from(now.unix.0 / 250 & 0x7fff_ffff).unwrap_or(0)
+        u32::try_from((now.unix.0 / 250) & 0x7fff_ffff).unwrap_or(0)
     }
 
     /// A SUBSCRIBE in the dialog; Expires zero ends it. A NOTIFY follows in every case (RFC 6665 section 4.2.1.2).

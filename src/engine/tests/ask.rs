@@ -198,6 +198,11 @@ fn a_move_by_command_rings_the_device_and_is_shown() {
     let done = moved(world.ask(user("alice"), show));
     assert_eq!((done.state, done.gap_ms), (MoveState::Done, Some(20.0)));
     assert!(done.timeline.is_some() && done.hold_off_until.is_some());
+    let Reply::User(view) = world.ask(user("alice"), Command::ShowUser { name: "alice".into() }) else {
+        panic!()
+    };
+    let held: Vec<_> = view.devices.iter().map(|device| device.hold_off_s.is_some()).collect();
+    assert_eq!(held, [true, false, false]);
     let reply = world.ask(user("alice"), start(Some("alice*desk"), None));
     let (reason, status, wait) = refused(&reply);
     assert_eq!((reason, status), ("hold_off", 403), "the old device may not have it back");

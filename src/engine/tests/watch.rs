@@ -389,6 +389,10 @@ fn a_subscription_is_refreshed_ended_and_runs_out() {
     assert_eq!((status, world.phones[mobile].notified.len()), (200, before + 1), "a fetch is one NOTIFY");
     assert!(world.engine.watch.is_empty());
     assert_eq!(try_subscribe(&mut world, mobile, "alice", "dialog", 10).1, 423);
+    // Four subscriptions, and the numbers never went back: a phone that remembers them finds none too low.
+    let versions: Vec<u32> = told(&world, mobile).iter().map(|document| document.version).collect();
+    assert!(versions.windows(2).all(|pair| pair[0] < pair[1]), "{versions:?}");
+    assert!(world.phones[mobile].notify_numbers.windows(2).all(|pair| pair[0] < pair[1]));
     world.run(70 * SECOND);
     world.check_idle();
 }
@@ -489,6 +493,22 @@ fn a_subscription_follows_its_device_and_no_other() {
     refresh(&mut world, mobile, line, "600");
     assert_eq!(world.phones[mobile].lines[line].status, Some(200), "{}", world.tail());
     assert_eq!(world.phones[mobile].notified.len(), before + 1, "told where it is now");
+}
+
+#[test]
+fn a_watcher_that_has_moved_is_found_by_its_registration() {
+    let (mut world, desk, mobile, _) = house(421);
+    subscribe(&mut world, mobile, "alice");
+    world.phones[mobile].address = "198.51.100.99:5080".parse().unwrap();
+    world.phones[mobile].register(3600);
+    world.run(SECOND);
+    let before = world.phones[mobile].notified.len();
+    world.phones[desk].dial("bob");
+    world.run(30 * SECOND);
+    assert_eq!(world.phones[mobile].notified.len(), before, "it was sent to where the phone had been");
+    world.run(10 * SECOND);
+    assert_eq!(world.phones[mobile].notified.len(), before + 1, "{}", world.tail());
+    assert_eq!(only(&world, mobile).state, DialogState::Confirmed);
 }
 
 #[test]

@@ -212,9 +212,34 @@ impl Engine {
                     );
                 watch.subscription.answered(now, status.as_u16(), retry_after);
             }
-            None => watch.subscription.timed_out(now),
+            None => {
+                watch.subscription.timed_out(now);
+                self.follow_device(handle);
+            }
         }
         self.watch.due.insert(handle);
+    }
+
+    /// A watcher that does not answer may be behind another address since it last registered: the next try goes
+    /// there. Where several phones register as one device, Call-ID or instance tell which of them it was.
+    fn follow_device(&mut self, handle: WatchHandle) {
+        let Some(watch) = self.watch.subscriptions.get_mut(handle) else { return };
+        let watcher = &watch.sight.watcher;
+        let bindings = self.core.registrar.lookup_device(watcher.user(), watcher.device(), self.core.now.at);
+        let before = bindings.iter().find(|binding| binding.flow == watch.dialog.flow);
+        let found = match (before, &*bindings) {
+            (Some(before), _) => bindings.iter().find(|binding| {
+                binding.registered > before.registered
+                    && (binding.call_id == before.call_id
+                        || (binding.instance.is_some() && binding.instance == before.instance))
+            }),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        if let Some(found) = found {
+            watch.dialog.sent_by = self.core.settings.sent_by(&found.flow).into();
+            watch.dialog.flow = found.flow;
+        }
     }
 
     pub(super) fn on_watch_timeout(&mut self) {
