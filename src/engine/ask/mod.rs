@@ -15,6 +15,7 @@ use parked::Waiting;
 
 use super::command::{Asked, Command, CommandError, NAME_LEN, Reply, Secret, Subject};
 use super::store::{StoreOp, StoreReply, StoreTicket};
+use super::view::Listed;
 use super::{CommandId, Engine, Output, VerifyTicket};
 
 /// What a command led to: its reply, or the question to the store that it waits for.
@@ -97,16 +98,14 @@ impl Engine {
         };
         self.asks.note_store(self.core.now.at, &reply);
         let answer = match (parked.waiting, reply) {
-            (_, StoreReply::Unavailable(why)) => Err(busy(&why.to_string())),
+            (waiting, StoreReply::Unavailable(why)) => Self::without_store(Some(waiting), &why.to_string()),
             (Waiting::Show, StoreReply::Move(found)) => Self::stored_move(&parked.by, found),
-            (Waiting::Undo, StoreReply::Move(found)) => {
-                Self::stored_move(&parked.by, found).and_then(|reply| match reply {
-                    Reply::Move(view) => self.undo_known(&parked.by, &view),
-                    other => Ok(other),
-                })
-            }
+            (Waiting::Undo, StoreReply::Move(found)) => match Self::stored_move(&parked.by, found) {
+                Ok(Reply::Move(view)) => self.undo_known(&parked.by, &view),
+                other => other,
+            },
             (Waiting::List { page, query }, StoreReply::Moves(stored)) => {
-                Ok(Reply::Moves(self.with_stored(page, stored, &query)))
+                Ok(Reply::Moves(Self::with_stored(page, stored, &query)))
             }
             (Waiting::Account(changed), StoreReply::Done) => {
                 self.apply_account(changed).map(|()| Reply::Done)
@@ -114,9 +113,7 @@ impl Engine {
             (Waiting::Account(_), StoreReply::Conflict) => {
                 Err(conflict("the name, an extension or a digest identity is taken"))
             }
-            (Waiting::Show | Waiting::Undo | Waiting::List { .. } | Waiting::Account(_), _) => {
-                Err(busy("the store gave an answer that does not fit"))
-            }
+            (waiting, _) => Self::without_store(Some(waiting), "the store gave an answer that does not fit"),
         };
         if let Some(id) = parked.id {
             self.reply(id, answer.unwrap_or_else(Reply::Error));
@@ -125,8 +122,23 @@ impl Engine {
 
     /// What has waited for the store too long is answered without it.
     pub(super) fn on_asks_timeout(&mut self) {
-        while let Some(id) = self.asks.expire(self.core.now.at) {
-            self.reply(id, Reply::Error(busy("the store does not answer")));
+        while let Some((id, waiting)) = self.asks.expire(self.core.now.at) {
+            let answer = Self::without_store(waiting, "the store does not answer");
+            self.reply(id, answer.unwrap_or_else(Reply::Error));
+        }
+    }
+
+    /// What can be said without the store: the moves that memory has, so that the last ones can be seen and taken
+    /// back on a full disk. The list does not end there; to go on is an error.
+    fn without_store(waiting: Option<Waiting>, why: &str) -> Result<Reply, CommandError> {
+        match waiting {
+            Some(Waiting::List { mut page, .. }) if !page.items.is_empty() => {
+                page.next = page.items.last().map(Listed::key);
+                Ok(Reply::Moves(page))
+            }
+            Some(Waiting::List { .. } | Waiting::Show | Waiting::Undo | Waiting::Account(_)) | None => {
+                Err(busy(why))
+            }
         }
     }
 

@@ -132,7 +132,6 @@ impl Engine {
 
     /// One list of what memory has and what the store has; a move that is in both is as memory has it.
     pub(super) fn with_stored(
-        &self,
         ours: Page<MoveView>,
         mut stored: Page<MoveView>,
         query: &PageQuery,

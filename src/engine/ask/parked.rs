@@ -81,18 +81,20 @@ impl Parked {
         self.entries.remove(&ticket)
     }
 
-    /// One command whose time is up.
-    pub(super) fn expire(&mut self, now: Timestamp) -> Option<CommandId> {
+    /// One command whose time is up, with what it waited for; a change goes on waiting, for nobody.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Option<(CommandId, Option<Waiting>)> {
         while let Some((ticket, _)) = self.entries.iter().find(|(_, entry)| entry.until <= now) {
             let ticket = *ticket;
             let entry = self.entries.get_mut(&ticket)?;
             let id = entry.id.take();
             entry.until = now + LATE;
-            if id.is_none() || !matches!(entry.waiting, Waiting::Account(_)) {
-                self.entries.remove(&ticket);
-            }
-            if id.is_some() {
-                return id;
+            let waiting = if id.is_some() && matches!(entry.waiting, Waiting::Account(_)) {
+                None
+            } else {
+                self.entries.remove(&ticket).map(|entry| entry.waiting)
+            };
+            if let Some(id) = id {
+                return Some((id, waiting));
             }
         }
         None

@@ -273,6 +273,14 @@ fn a_move_is_taken_back_once_it_is_done() {
     assert_eq!(ids, [back.id.as_str(), first.id.as_str()], "newest first");
     assert!(list.iter().all(|view| view.timeline.is_none()));
     assert!(moves(&mut world, user("bob"), PageQuery::default()).0.is_empty());
+    world.store_works = false;
+    let (list, next) = moves(&mut world, user("alice"), PageQuery::default());
+    assert_eq!(
+        (list.len(), next.as_deref()),
+        (2, Some(&*first.id)),
+        "what memory has, and that it is not all"
+    );
+    world.store_works = true;
     assert_eq!(refused(&world.ask(user("alice"), undo)).0, "no_call", "the call is not there any more");
     world.phones[bob].bye(0);
     world.run(70 * SECOND);
@@ -296,6 +304,8 @@ fn a_move_that_memory_has_forgotten_is_in_the_store() {
     assert_eq!(world.ask(Subject::Admin, nonsense), Reply::Error(CommandError::NotFound));
     assert_eq!(world.stored.len(), asked, "what is no id is not asked for");
     world.store_works = false;
+    let nothing = world.ask(Subject::Admin, Command::ListMoves { user: None, page: PageQuery::default() });
+    assert!(matches!(nothing, Reply::Error(CommandError::Unavailable { .. })), "{nothing:?}");
     let unavailable = world.ask(Subject::Admin, show.clone());
     assert!(matches!(unavailable, Reply::Error(CommandError::Unavailable { .. })), "{unavailable:?}");
     let Reply::Status(status) = world.ask(Subject::Admin, Command::Status) else { panic!() };
