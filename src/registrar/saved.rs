@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Binding, Quality};
 use crate::base::{Now, UnixMillis};
 use crate::sip::{Flow, Transport};
 
 /// All bindings of one address of record. None left: its rows go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedAor {
     /// The user.
     pub user: Arc<str>,
@@ -17,7 +19,7 @@ pub struct SavedAor {
 }
 
 /// One binding; as [`Binding`], with wall-clock times and the flow spelled out.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the fields are those of `Binding`")]
 pub struct SavedBinding {
     pub contact: Arc<str>,

@@ -185,7 +185,7 @@ impl Node {
         let post = Post { mail, waker: Arc::clone(&waker) };
 
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        let (store, loaded) = open_store(&data_dir, &post)?;
+        let (store, loaded) = open_store(&data_dir, clock, &post)?;
         let mut accounts = Accounts::default();
         for account in resolved.accounts.iter().cloned() {
             put_account(&mut accounts, account)?;
@@ -439,10 +439,15 @@ fn bind(listen: &Listen) -> Result<Listener, StartError> {
     Ok(Listener { transport, socket, address })
 }
 
-fn open_store(data_dir: &Path, post: &Post) -> Result<(Store, crate::engine::store::Loaded), StartError> {
+fn open_store(
+    data_dir: &Path,
+    clock: Clock,
+    post: &Post,
+) -> Result<(Store, crate::engine::store::Loaded), StartError> {
     let post = post.clone();
     let answered = move |ticket, reply| post.send(Input::Stored { ticket, reply });
-    Ok(Store::open(&data_dir.join(STORE), store::Settings::default(), answered)?)
+    let unix = clock.now().unix;
+    Ok(Store::open(&data_dir.join(STORE), store::Settings::default(), unix, answered)?)
 }
 
 fn put_account(
