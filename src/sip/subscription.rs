@@ -247,6 +247,12 @@ impl Subscription {
         u32::try_from((now.unix.0 / 250) & 0x7fff_ffff).unwrap_or(0)
     }
 
+    /// The same with a first number of the notifier's own.
+    #[must_use]
+    pub fn starting_at(self, number: u32) -> Self {
+        Self { version: number, ..self }
+    }
+
     /// A SUBSCRIBE in the dialog; Expires zero ends it. A NOTIFY follows in every case (RFC 6665 section 4.2.1.2).
     ///
     /// # Errors

@@ -290,7 +290,9 @@ impl Engine {
             hold_offs: &self.moves.hold_offs,
             seen_generation: generation,
             generation,
-            last_move: self.moves.last.get(&call).copied(),
+            // Who pressed the wrong key does not wait for the interval; `undo` sees to it that this is no way
+            // to play ping-pong.
+            last_move: self.moves.last.get(&call).copied().filter(|_| trigger != Trigger::Undo),
         };
         let granted = grant::authorise(&facts);
         if let Err(refusal) = &granted {

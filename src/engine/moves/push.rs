@@ -1,13 +1,15 @@
 //! Push by the device that has the call: REFER to an own device (RFC 3515), or the push code from a second line; and
 //! taking a move back.
 
+use std::time::Duration;
+
 use super::{AskedBy, device_of, leg_key};
 use crate::call::setup::Incoming;
 use crate::call::{LegHandle, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
 use crate::engine::view::MoveView;
-use crate::moving::grant::Mover;
+use crate::moving::grant::{MOVE_INTERVAL, Mover};
 use crate::moving::hold_off::Access;
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::sip::Refusal;
@@ -113,6 +115,17 @@ impl Engine {
         Self::device_key(account, index)
     }
 
+    /// A move is taken back at once, but taking it back is not: that would be a move a moment.
+    fn check_undo_interval(&self, view: &MoveView) -> Result<(), MoveRefusal> {
+        let call = self.core.calls.iter().find(|(_, call)| *call.id == *view.call).map(|(handle, _)| handle);
+        let last = call.and_then(|call| self.moves.last.get(&call));
+        let left = last.map_or(Duration::ZERO, |last| (*last + MOVE_INTERVAL).since(self.core.now.at));
+        if view.trigger == Trigger::Undo && !left.is_zero() {
+            return Err(MoveRefusal::TooSoon { seconds: 1 });
+        }
+        Ok(())
+    }
+
     /// Takes a move back: at once while it is under way; afterwards the hold-off ends and the call is sent back.
     pub(crate) fn undo(&mut self, mover: Mover<'_>, view: &MoveView) -> Result<(), MoveRefusal> {
         let live = self.moves.live.iter().find(|(_, moving)| *moving.id == *view.id).map(|(key, _)| *key);
@@ -123,6 +136,7 @@ impl Engine {
         let (Some(from), Some(to)) = (&view.from_device, &view.to_device) else {
             return Err(MoveRefusal::DeviceUnknown);
         };
+        self.check_undo_interval(view)?;
         let (from, to) = (DeviceKey::new(&*view.user, &**from), DeviceKey::new(&*view.user, &**to));
         let call = self.core.calls.iter().find(|(_, call)| *call.id == *view.call).map(|(handle, _)| handle);
         let call = call.map(super::call_key);

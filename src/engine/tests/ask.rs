@@ -256,6 +256,27 @@ fn a_call_that_rings_is_not_moved_by_command() {
 }
 
 #[test]
+fn a_move_is_taken_back_at_once_and_that_is_not() {
+    let (mut world, ..) = talking(317);
+    let mut id = moved(world.ask(Subject::Admin, start(Some("mobile"), None))).id;
+    let mut undo = |world: &mut World| {
+        world.run(Duration::from_millis(200));
+        let reply = world.ask(user("alice"), Command::UndoMove { id: id.as_str().into() });
+        if let Reply::Move(view) = &reply {
+            id.clone_from(&view.id);
+        }
+        reply
+    };
+    assert_eq!(moved(undo(&mut world)).trigger, Trigger::Undo);
+    assert_eq!(refused(&undo(&mut world)), ("too_soon", 429, Some(1)));
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
+    world.run(SECOND);
+    assert_eq!(moved(undo(&mut world)).to_device.as_deref(), Some("mobile"));
+    world.run(SECOND);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"], "{}", world.tail());
+}
+
+#[test]
 fn a_move_is_taken_back_once_it_is_done() {
     let (mut world, desk, _, bob) = talking(307);
     let first = moved(world.ask(Subject::Admin, start(Some("mobile"), None)));

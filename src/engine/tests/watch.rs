@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use super::world::{accounts, settings};
 use super::{Answer, World};
+use crate::base::{Random, Timestamp, UnixMillis};
+use crate::engine::Engine;
 use crate::engine::command::{Command, Reply, Subject};
 use crate::engine::event::Event;
 use crate::engine::store::Loaded;
@@ -395,6 +397,30 @@ fn a_subscription_is_refreshed_ended_and_runs_out() {
     assert!(world.phones[mobile].notify_numbers.windows(2).all(|pair| pair[0] < pair[1]));
     world.run(70 * SECOND);
     world.check_idle();
+}
+
+#[test]
+fn numbers_go_on_over_a_quick_restart() {
+    let versions = |world: &World, phone: usize| -> Vec<u32> {
+        told(world, phone).iter().map(|document| document.version).collect()
+    };
+    let (mut world, desk, mobile, _) = house(422);
+    subscribe(&mut world, mobile, "alice");
+    world.run(3 * SECOND);
+    for _ in 0..4 {
+        let line = world.phones[desk].dial("bob");
+        world.run(Duration::from_millis(60));
+        world.phones[desk].bye(line);
+        world.run(Duration::from_millis(60));
+    }
+    let before = versions(&world, mobile).pop().unwrap();
+    // A tenth of a second later the node is up again.
+    let now = crate::base::Now { at: Timestamp::from_micros(5), unix: UnixMillis(world.now.unix.0 + 100) };
+    let accounts = accounts(&["alice", "bob"]);
+    let after = Engine::new(settings(), accounts, &Loaded::default(), 0, Random::from_number(1), now);
+    assert!(after.watch.first_number(now) > before, "{} after {before}", after.watch.first_number(now));
+    subscribe(&mut world, mobile, "alice");
+    assert!(versions(&world, mobile).pop().unwrap() > before);
 }
 
 #[test]

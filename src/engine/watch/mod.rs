@@ -83,13 +83,25 @@ pub struct Watchers {
     by_device: BTreeMap<DeviceKey, BTreeSet<WatchHandle>>,
     due: BTreeSet<WatchHandle>,
     timers: TimerHeap<WatchHandle>,
+    /// The highest version that was told; every new subscription begins above it.
+    told: u32,
 }
+
+/// What a start adds to the time of day, in quarters of a second: more than what was told in a burst just before a
+/// quick restart.
+const HEAD_START: u32 = 16;
 
 impl Watchers {
     /// None.
     #[must_use]
-    pub fn new(_now: Now) -> Self {
-        Self::default()
+    pub fn new(now: Now) -> Self {
+        Self { told: Subscription::first_number(now).saturating_add(HEAD_START), ..Self::default() }
+    }
+
+    /// Where version and CSeq of a new subscription begin: above all that were told, by us and before a restart. A
+    /// phone that remembers them takes lower ones for old news.
+    pub(super) fn first_number(&self, now: Now) -> u32 {
+        Subscription::first_number(now).max(self.told)
     }
 
     /// When something is due.
@@ -180,6 +192,7 @@ impl Engine {
             let branch = self.core.mint_branch();
             let Some(watch) = self.watch.subscriptions.get_mut(handle) else { return };
             watch.shown = Some(shown);
+            self.watch.told = self.watch.told.max(notify.version);
             let is_active = matches!(notify.state, SubscriptionState::Active { .. });
             let has_identifiers = is_active && document.dialogs.iter().any(|dialog| dialog.call_id.is_some());
             watch.retell = if has_identifiers { now + REFRESH } else { Timestamp::NEVER };

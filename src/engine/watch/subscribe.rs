@@ -99,12 +99,12 @@ impl Engine {
             return Err(Refusal::Overloaded { what: "subscriptions", retry_after: RETRY }.into());
         }
         let now = self.core.now;
-        let subscription = Subscription::new(now, message.expires(), &LIMITS)?;
+        let first = self.watch.first_number(now);
+        let subscription = Subscription::new(now, message.expires(), &LIMITS)?.starting_at(first);
         let (sent_by, worker, random) =
             (self.core.settings.sent_by(&flow).to_owned(), self.core.worker, self.core.random.bits());
         let mut dialog = Dialog::from_request(message, flow, &sent_by, "", "")?;
-        // As the version: a phone that remembers the numbers from before a restart must not find them going back.
-        dialog.local_cseq = Subscription::first_number(now);
+        dialog.local_cseq = first;
         let sight = Arc::new(Sight { watcher: by, resource, entity, salt: self.core.random.bits() });
         let settings = Arc::clone(&self.core.settings);
         let (shown, retell, wake) = (None, Timestamp::NEVER, Timestamp::NEVER);
