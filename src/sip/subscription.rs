@@ -239,12 +239,14 @@ impl Subscription {
         Ok(new)
     }
 
-    /// Where versions and CSeq of a subscription that begins now start: quarters of a second of calendar time. That is
-    /// more than any number before a restart, unless there were more than four NOTIFYs a second. Below 2^31, as CSeq
-    /// must be (RFC 3261 section 8.1.1.5), and as phones with signed numbers need it; it goes back once, in 2038.
+    /// Where versions and CSeq of a subscription that begins now start: sixteenths of a second of calendar time. That
+    /// is more than any number before a restart, however quick, unless there were more than sixteen NOTIFYs a second.
+    /// Below 2^31, as CSeq must be (RFC 3261 section 8.1.1.5) and as phones with signed numbers need it, so that it
+    /// goes back once in four years.
     #[must_use]
     pub fn first_number(now: Now) -> u32 {
-        u32::try_from((now.unix.0 / 250) & 0x7fff_ffff).unwrap_or(0)
+        let sixteenths = u128::from(now.unix.0) * 16 / 1000;
+        u32::try_from(sixteenths & 0x7fff_ffff).unwrap_or(0)
     }
 
     /// The same with a first number of the notifier's own.
@@ -420,14 +422,14 @@ mod tests {
         let mut watch = subscribed(600);
         assert_eq!(watch.poll_timeout(), Some(Timestamp::ZERO));
         let first = watch.poll_notify(at(0)).unwrap();
-        assert_eq!((first.version, watch.poll_timeout()), (4001, None));
+        assert_eq!((first.version, watch.poll_timeout()), (16_001, None));
         for _ in 0..5 {
             watch.changed();
             assert_eq!(watch.poll_notify(at(1)), None);
         }
         watch.answered(at(2), 200, None);
         let second = watch.poll_notify(at(2)).unwrap();
-        assert_eq!((second.version, second.state), (4002, SubscriptionState::Active { expires: 598 }));
+        assert_eq!((second.version, second.state), (16_002, SubscriptionState::Active { expires: 598 }));
         watch.answered(at(3), 202, None);
         assert_eq!(watch.poll_notify(at(3)), None);
         assert_eq!(watch.poll_timeout(), Some(at(600)));

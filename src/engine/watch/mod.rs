@@ -87,9 +87,9 @@ pub struct Watchers {
     told: u32,
 }
 
-/// What a start adds to the time of day, in quarters of a second: more than what was told in a burst just before a
+/// What a start adds to the time of day, in sixteenths of a second: more than what was told in a burst just before a
 /// quick restart.
-const HEAD_START: u32 = 16;
+const HEAD_START: u32 = 64;
 
 impl Watchers {
     /// None.
