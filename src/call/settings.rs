@@ -157,7 +157,7 @@ impl Default for Limits {
 pub struct Settings {
     /// Name of this node in records.
     pub node: Box<str>,
-    /// The domain; also the digest realm.
+    /// The domain.
     pub domain: Box<str>,
     /// Other names and addresses that mean this domain.
     pub aliases: Vec<Box<str>>,
@@ -230,20 +230,53 @@ impl Settings {
         best.map(|(_, index)| index)
     }
 
-    /// The first listener of a transport.
+    /// The listener of a transport from which `peer` is reached: of its address family, and one on loopback only
+    /// for who is there. The first of several.
     #[must_use]
     pub fn listener_for(&self, transport: Transport, peer: SocketAddr) -> Option<u16> {
-        self.listeners
-            .iter()
-            .position(|l| l.transport == transport && l.address.is_ipv4() == peer.is_ipv4())
-            .or_else(|| self.listeners.iter().position(|l| l.transport == transport))
-            .and_then(|index| u16::try_from(index).ok())
+        nearest(&self.listeners, transport, peer)
     }
+}
+
+fn nearest(listeners: &[Listener], transport: Transport, peer: SocketAddr) -> Option<u16> {
+    let is_local = peer.ip().is_loopback();
+    let fits = |listener: &Listener| {
+        let own = if is_local { listener.loopback } else { listener.address };
+        (own.is_ipv4() == peer.is_ipv4(), own.ip().is_loopback() == is_local)
+    };
+    let usable = listeners.iter().enumerate().filter(|(_, listener)| listener.transport == transport);
+    // Of equals `max_by_key` takes the last, which is the first when they are seen from the end.
+    let best = usable.rev().max_by_key(|(_, listener)| fits(listener));
+    best.and_then(|(index, _)| u16::try_from(index).ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_peer_is_reached_from_a_listener_that_leads_to_it() {
+        let listener = |address: &str, loopback: &str| {
+            Listener::new(Transport::Udp, address.parse().unwrap(), loopback.parse().unwrap())
+        };
+        let chosen =
+            |listeners: &[Listener], peer: &str| nearest(listeners, Transport::Udp, peer.parse().unwrap());
+        let several = [
+            listener("127.0.0.1:5060", "127.0.0.1:5060"),
+            listener("[2001:db8::1]:5060", "[::1]:5060"),
+            listener("192.0.2.1:5060", "192.0.2.1:5060"),
+            listener("192.0.2.2:5060", "192.0.2.2:5060"),
+        ];
+        assert_eq!(chosen(&several, "198.51.100.7:5060"), Some(2));
+        assert_eq!(chosen(&several, "127.0.0.1:9"), Some(0));
+        assert_eq!(chosen(&several, "[2001:db8::7]:9"), Some(1));
+        assert_eq!(chosen(&several, "[::1]:9"), Some(1));
+        // Bound to a wildcard, one listener leads everywhere.
+        let wildcard = [listener("192.0.2.1:5060", "127.0.0.1:5060")];
+        assert_eq!(chosen(&wildcard, "127.0.0.1:9"), Some(0));
+        assert_eq!(chosen(&wildcard, "198.51.100.7:5060"), Some(0));
+        assert_eq!(nearest(&wildcard, Transport::Tcp, "127.0.0.1:9".parse().unwrap()), None);
+    }
 
     #[test]
     fn a_source_is_a_network_and_perhaps_a_port() {

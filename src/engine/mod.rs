@@ -79,7 +79,7 @@ impl Engine {
         mut random: Random,
         now: Now,
     ) -> Self {
-        let realm = settings.call.domain.to_string();
+        let realm = settings.realm.to_string();
         let verifier = Verifier::new(digest::Settings { realm, ..digest::Settings::default() }, &mut random);
         let transactions = Transactions::new(settings.transactions, &mut random);
         let listeners: Vec<_> = settings.call.listeners.iter().map(|listener| listener.transport).collect();

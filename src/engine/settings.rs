@@ -41,4 +41,6 @@ pub struct Settings {
     pub moving: crate::moving::Settings,
     /// Bans.
     pub ban: Ban,
+    /// The realm of challenges, under which every HA1 was made.
+    pub realm: Box<str>,
 }

@@ -64,6 +64,14 @@ pub struct MediaTotals {
     pub pairs: u64,
 }
 
+/// Brings the soft limit of open files to the hard one; gives the limit in force.
+///
+/// # Errors
+/// The system does not tell the limit.
+pub fn raise_file_limit() -> io::Result<u64> {
+    sys::raise_file_limit()
+}
+
 type Events = dyn Fn(MediaEvent) + Send + Sync;
 
 /// The running media threads. Dropping it ends them.

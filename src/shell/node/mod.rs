@@ -1,6 +1,10 @@
 //! A running node: listeners, the signalling worker, media threads, the store, the API, and how they are joined.
 
+mod failure;
+mod listen;
 mod outward;
+mod program;
+mod records;
 mod settings;
 mod stream;
 mod sys;
@@ -10,121 +14,42 @@ mod worker;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::watch;
 
-use self::outward::Outward;
+pub use self::failure::StartError;
+use self::failure::{supported, system, without_effect};
+use self::outward::{Awaited, Outward};
+pub use self::program::{demonstrate, serve};
+use self::records::Records;
+use self::stream::Bounds;
 use self::sys::Waker;
-use self::worker::{Clock, Listener, Mail, Stop, Worker};
+use self::worker::{Clock, Mail, Stop, Worker};
 use crate::base::Random;
-use crate::config::{Listen, Resolved, StoreKind};
+use crate::config::Resolved;
+use crate::engine::store::{FailureCounter, Loaded};
 use crate::engine::{Engine, Input};
-use crate::media::relay::PortStats;
-use crate::registrar::accounts::Accounts;
-use crate::shell::control::{ControlError, ControlSocket, EventHub, NodeHandle, link};
-use crate::shell::demo;
-use crate::shell::http::{HttpError, HttpServer, Settings as HttpSettings};
+use crate::media::relay::{MediaEvent, PortStats};
+use crate::registrar::accounts::{Account, Accounts};
+use crate::shell::control::{ControlSocket, EventHub, NodeHandle, link};
+use crate::shell::http::{HttpServer, Settings as HttpSettings};
 use crate::shell::media::{MediaSettings, MediaThreads, MediaTotals};
 use crate::shell::password::{self, Passwords};
 use crate::shell::store::{self, Store};
 use crate::shell::telemetry::Metrics;
 use crate::sip::Transport;
 
-/// Wait for calls to end by themselves after the first signal.
-const DRAIN: Duration = Duration::from_secs(30);
-/// Asked of the system for each datagram socket; it gives what it may.
-const SOCKET_BUFFER: usize = 4 << 20;
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
+/// What waits for the worker above which digits are dropped. They are the one thing that strangers can make as many
+/// of as they like; all else is asked for, or comes once in a while.
+const MUCH_MAIL: usize = 16_384;
+/// Time for the API to end its open requests, while the worker waits with the last saving.
+const API_GRACE: Duration = Duration::from_secs(2);
 /// The store's file in the data directory.
 const STORE: &str = "segue.db";
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A listener.
-    #[error("cannot listen on {transport}://{address}: {}", explain(source))]
-    Listen {
-        /// How.
-        transport: &'static str,
-        /// Where.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
-    /// What is configured is not there yet.
-    #[error("{what} is not supported: {instead}")]
-    Unsupported {
-        /// It.
-        what: String,
-        /// What can be done.
-        instead: &'static str,
-    },
-    /// A trunk's name.
-    #[error("trunk {name}: cannot resolve {host}: {why}")]
-    Trunk {
-        /// Which.
-        name: Box<str>,
-        /// What was looked up.
-        host: Box<str>,
-        /// Why not.
-        why: String,
-    },
-    /// The data directory.
-    #[error("cannot use the data directory {}: {source}", path.display())]
-    DataDir {
-        /// It.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] store::OpenError),
-    /// The control socket.
-    #[error(transparent)]
-    Control(#[from] ControlError),
-    /// The API.
-    #[error(transparent)]
-    Http(#[from] HttpError),
-    /// An account of the file and one of the store, or two of the file.
-    #[error("account {name}: {why}")]
-    Account {
-        /// Its name.
-        name: Box<str>,
-        /// Why not.
-        why: String,
-    },
-    /// Threads, entropy, descriptors.
-    #[error("the system refuses {what}: {source}")]
-    System {
-        /// What was asked of it.
-        what: &'static str,
-        /// Why not.
-        source: io::Error,
-    },
-}
-
-fn explain(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "the address is in use by another program".into(),
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
-        io::ErrorKind::PermissionDenied => {
-            "no permission (ports below 1024 need the capability CAP_NET_BIND_SERVICE)".into()
-        }
-        _ => error.to_string(),
-    }
-}
-
-fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
-    move |source| StartError::System { what, source }
-}
 
 /// Puts mail into the worker's box and wakes it.
 #[derive(Clone)]
@@ -138,6 +63,12 @@ impl Post {
         self.put(Mail::Input(input));
     }
 
+    fn media(&self, event: MediaEvent) {
+        if !matches!(event, MediaEvent::Dtmf { .. }) || self.mail.len() < MUCH_MAIL {
+            self.send(Input::Media(event));
+        }
+    }
+
     fn put(&self, mail: Mail) {
         // The box closes with the worker; what comes later concerns nobody.
         if self.mail.send(mail).is_ok() {
@@ -146,27 +77,47 @@ impl Post {
     }
 }
 
+/// How far the worker is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Progress {
+    Running,
+    Ended,
+    Failed,
+}
+
+/// The signalling worker ended without being told to.
+#[derive(Debug, thiserror::Error)]
+#[error("the signalling worker died; the log tells of what")]
+pub struct Died;
+
 /// A node that runs. Dropped, it hangs up and ends.
 pub struct Node {
     addresses: Vec<(Transport, SocketAddr)>,
     http: SocketAddr,
     post: Post,
     worker: Option<JoinHandle<()>>,
-    ended: watch::Receiver<bool>,
-    closing: watch::Sender<bool>,
+    progress: watch::Receiver<Progress>,
+    closing: Arc<watch::Sender<bool>>,
     services: Option<tokio::runtime::Runtime>,
     media: Arc<MediaThreads>,
 }
 
 impl Node {
-    /// Starts a node.
+    /// Starts a node. Not to be called, nor the node to be dropped, where tasks of a runtime run.
     ///
     /// # Errors
     /// What keeps it from starting, in words for an operator. Nothing is left running then.
     pub fn start(resolved: Resolved) -> Result<Self, StartError> {
+        Self::start_within(resolved, Bounds::default())
+    }
+
+    fn start_within(resolved: Resolved, bounds: Bounds) -> Result<Self, StartError> {
         supported(&resolved)?;
+        for key in without_effect(&resolved) {
+            tracing::warn!("without effect in this release: {key}");
+        }
         let data_dir = resolved.node.data_dir.clone();
-        make_data_dir(&data_dir)?;
+        listen::make_data_dir(&data_dir)?;
         let services = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("services")
@@ -175,9 +126,10 @@ impl Node {
             .map_err(system("threads"))?;
         // The control socket comes first: it tells whether another node already has this directory.
         let control = services.block_on(ControlSocket::open(&data_dir))?;
-        let listeners = resolved.listens.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+        let listeners = listen::bind_all(&resolved.listens)?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.transport, l.address)).collect();
         let bound: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+        listen::provide_files(&resolved.media);
 
         let clock = Clock { origin: Instant::now() };
         let (mail, inbox) = crossbeam_channel::unbounded();
@@ -186,36 +138,20 @@ impl Node {
 
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let (store, loaded) = open_store(&data_dir, clock, &post)?;
-        let mut accounts = Accounts::default();
-        for account in resolved.accounts.iter().cloned() {
-            put_account(&mut accounts, account)?;
-        }
-        for account in loaded.accounts.iter().cloned() {
-            let name = account.name.clone();
-            // The file wins (operators.md): what it took since is told, not fatal.
-            if let Err(error) = put_account(&mut accounts, account) {
-                tracing::warn!(account = %name, %error, "an account of the store is not used");
-            }
-        }
-
+        let accounts = accounts(&resolved, &loaded)?;
         let mut random = Random::from_seed(seed()?);
         let media = start_media(&resolved, clock, &mut random, &post)?;
         let engine_settings = settings::engine(&resolved, &bound, usize::from(media.threads()))?;
-        let engine = Engine::new(
-            engine_settings,
-            accounts,
-            &loaded,
-            0,
-            Random::from_seed(random.bytes()),
-            clock.now(),
-        );
+        let own = Random::from_seed(random.bytes());
+        let engine = Engine::new(engine_settings, accounts, &loaded, 0, own, clock.now());
 
         let wake = Arc::clone(&waker);
         let (worker_link, requests) = link(move || wake.wake());
         let observed = metrics.clone();
         let events = EventHub::new(&resolved.node.id, random.bytes(), move |event| observed.observe(event));
         let passwords = Passwords::start(password::Settings::default()).map_err(system("threads"))?;
-        let counters = metrics.worker();
+        let closing = Arc::new(watch::Sender::new(false));
+        let (served, api_ended) = mpsc::channel::<()>();
         let worker = Worker {
             engine,
             clock,
@@ -226,34 +162,37 @@ impl Node {
             outward: Outward {
                 media: Arc::clone(&media),
                 store,
+                records: Some(Records::start(&data_dir).map_err(system("threads"))?),
                 passwords: passwords.clone(),
                 events: events.clone(),
+                metrics: metrics.clone(),
                 post: post.clone(),
+                awaited: Awaited::default(),
             },
-            counters,
-        };
-        let (ending, ended) = watch::channel(false);
-        let worker = std::thread::Builder::new()
-            .name("signalling-0".into())
-            .spawn(move || {
-                if let Err(error) = worker.run() {
-                    tracing::error!(%error, "the signalling worker ended");
+            counters: metrics.worker(),
+            bounds,
+            at_end: Box::new({
+                let closing = Arc::clone(&closing);
+                move || {
+                    closing.send_replace(true);
+                    // Nothing is ever sent: the other end is dropped when the API has ended.
+                    let _ = api_ended.recv_timeout(API_GRACE);
                 }
-                ending.send_replace(true);
-            })
-            .map_err(system("threads"))?;
+            }),
+        };
+        let (progressing, progress) = watch::channel(Progress::Running);
         let mut node = Self {
             addresses,
             http: resolved.http.bind,
             post,
-            worker: Some(worker),
-            ended,
-            closing: watch::Sender::new(false),
+            worker: Some(spawn(worker, progressing)?),
+            progress,
+            closing,
             services: Some(services),
             media,
         };
         let handle = NodeHandle::new(vec![worker_link], events);
-        node.serve_api(&resolved, control, handle, passwords, &metrics, loaded.failures)?;
+        node.serve_api(&resolved, control, handle, (passwords, metrics), loaded.failures, served)?;
         for (transport, address) in &node.addresses {
             tracing::info!("listening on {}://{address}", transport.uri_token());
         }
@@ -266,9 +205,9 @@ impl Node {
         resolved: &Resolved,
         control: ControlSocket,
         handle: NodeHandle,
-        passwords: Passwords,
-        metrics: &Metrics,
-        failures: Vec<crate::engine::store::FailureCounter>,
+        (passwords, metrics): (Passwords, Metrics),
+        failures: Vec<FailureCounter>,
+        served: mpsc::Sender<()>,
     ) -> Result<(), StartError> {
         let Some(services) = &self.services else { return Ok(()) };
         let post = self.post.clone();
@@ -284,13 +223,16 @@ impl Node {
         let http = services.block_on(HttpServer::bind(settings))?;
         self.http = http.address();
         let mut closing = self.closing.subscribe();
-        let closed = async move {
-            // The sender lives as long as the node.
-            let _ = closing.wait_for(|closing| *closing).await;
-        };
-        services.spawn(http.serve(closed));
+        services.spawn(async move {
+            let closed = async move {
+                // The sender lives as long as the node.
+                let _ = closing.wait_for(|closing| *closing).await;
+            };
+            http.serve(closed).await;
+            drop(served);
+        });
         services.spawn(control.serve(handle));
-        services.spawn(report_media(Arc::clone(&self.media), metrics.clone()));
+        services.spawn(report_media(Arc::clone(&self.media), metrics));
         Ok(())
     }
 
@@ -317,10 +259,14 @@ impl Node {
     }
 
     /// Waits for the end.
-    pub async fn ended(&self) {
-        let mut ended = self.ended.clone();
-        // An error means that the worker is gone, which is the end, too.
-        let _ = ended.wait_for(|ended| *ended).await;
+    ///
+    /// # Errors
+    /// [`Died`] where it ended without being told to.
+    pub async fn ended(&self) -> Result<(), Died> {
+        let mut progress = self.progress.clone();
+        let ended = progress.wait_for(|progress| *progress != Progress::Running).await;
+        // Whoever would tell it is gone: a panic.
+        ended.is_ok_and(|progress| *progress == Progress::Ended).then_some(()).ok_or(Died)
     }
 }
 
@@ -330,6 +276,7 @@ impl Drop for Node {
         if self.worker.take().is_some_and(|worker| worker.join().is_err()) {
             tracing::error!("the signalling worker ended in a panic");
         }
+        // The worker has done so at its end, unless it died.
         self.closing.send_replace(true);
         if let Some(services) = self.services.take() {
             services.shutdown_timeout(Duration::from_secs(1));
@@ -337,125 +284,41 @@ impl Drop for Node {
     }
 }
 
-/// Runs a node until it is told to end: the first signal drains it, the second ends it at once.
-///
-/// # Errors
-/// It does not start.
-pub fn serve(resolved: Resolved) -> anyhow::Result<ExitCode> {
-    let node = Node::start(resolved)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        let mut signals = 0;
-        loop {
-            tokio::select! {
-                () = node.ended() => break,
-                _ = terminate.recv() => {}
-                result = tokio::signal::ctrl_c() => result?,
-            }
-            signals += 1;
-            if signals == 1 {
-                tracing::info!("draining: no new calls; again to end at once");
-                node.drain(DRAIN);
-            } else {
-                node.stop();
-            }
-        }
-        anyhow::Ok(())
-    })?;
-    drop(node);
-    tracing::info!("ended");
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Runs the demonstration on a node of its own.
-///
-/// # Errors
-/// The node or a phone does not start.
-pub fn demonstrate(options: demo::Options) -> anyhow::Result<ExitCode> {
-    /// A node has threads and a runtime of its own, which are not to be waited for where tasks run.
-    struct Aside(Option<Node>);
-    impl Drop for Aside {
-        fn drop(&mut self) {
-            tokio::task::block_in_place(|| drop(self.0.take()));
-        }
-    }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(demo::run(options, |resolved| {
-        let node = tokio::task::block_in_place(|| Node::start(resolved))?;
-        Ok(Aside(Some(node)))
-    }))
-}
-
-fn supported(resolved: &Resolved) -> Result<(), StartError> {
-    for listen in &resolved.listens {
-        if !matches!(listen.transport, Transport::Udp | Transport::Tcp) {
-            return Err(StartError::Unsupported {
-                what: format!("listening on {}", listen.transport.uri_token()),
-                instead: "udp and tcp are",
-            });
-        }
-    }
-    if resolved.node.store != StoreKind::Sqlite {
-        return Err(StartError::Unsupported {
-            what: "a store other than sqlite".into(),
-            instead: "store = \"sqlite\" is",
-        });
-    }
-    Ok(())
-}
-
-fn make_data_dir(path: &Path) -> Result<(), StartError> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|source| StartError::DataDir { path: path.to_owned(), source })
-}
-
-fn bind(listen: &Listen) -> Result<Listener, StartError> {
-    let transport = listen.transport;
-    let failed =
-        |source| StartError::Listen { transport: transport.uri_token(), address: listen.bind, source };
-    let (kind, protocol) = match transport {
-        Transport::Udp => (Type::DGRAM, Protocol::UDP),
-        _ => (Type::STREAM, Protocol::TCP),
-    };
-    let socket = Socket::new(Domain::for_address(listen.bind), kind, Some(protocol)).map_err(failed)?;
-    socket.set_nonblocking(true).map_err(failed)?;
-    if listen.bind.is_ipv6() {
-        socket.set_only_v6(true).map_err(failed)?;
-    }
-    if transport.is_reliable() {
-        // A restart does not wait for the connections of its predecessor to be forgotten.
-        socket.set_reuse_address(true).map_err(failed)?;
-    } else {
-        let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
-        let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
-    }
-    socket.bind(&listen.bind.into()).map_err(failed)?;
-    if transport.is_reliable() {
-        socket.listen(BACKLOG).map_err(failed)?;
-    }
-    let address = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(listen.bind);
-    Ok(Listener { transport, socket, address })
-}
-
-fn open_store(
-    data_dir: &Path,
-    clock: Clock,
-    post: &Post,
-) -> Result<(Store, crate::engine::store::Loaded), StartError> {
+fn open_store(data_dir: &Path, clock: Clock, post: &Post) -> Result<(Store, Loaded), StartError> {
     let post = post.clone();
     let answered = move |ticket, reply| post.send(Input::Stored { ticket, reply });
     let unix = clock.now().unix;
     Ok(Store::open(&data_dir.join(STORE), store::Settings::default(), unix, answered)?)
 }
 
-fn put_account(
-    accounts: &mut Accounts,
-    account: crate::registrar::accounts::Account,
-) -> Result<(), StartError> {
-    let name = account.name.clone();
-    accounts.put(account).map_err(|error| StartError::Account { name, why: error.to_string() })
+/// Those of the file and those of the store. The file wins: what it took since is told, not fatal.
+fn accounts(resolved: &Resolved, loaded: &Loaded) -> Result<Accounts, StartError> {
+    let mut accounts = Accounts::default();
+    for account in &resolved.accounts {
+        put_account(&mut accounts, account)?;
+    }
+    for account in &loaded.accounts {
+        if let Err(error) = put_account(&mut accounts, account) {
+            tracing::warn!(%error, "an account of the store is not used");
+        }
+    }
+    Ok(accounts)
+}
+
+fn put_account(accounts: &mut Accounts, account: &Account) -> Result<(), StartError> {
+    let put = accounts.put(account.clone());
+    put.map(drop).map_err(|error| StartError::Account { name: account.name.clone(), why: error.to_string() })
+}
+
+fn spawn(worker: Worker, progress: watch::Sender<Progress>) -> Result<JoinHandle<()>, StartError> {
+    let run = move || {
+        let outcome = worker.run();
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the signalling worker gives up");
+        }
+        progress.send_replace(if outcome.is_ok() { Progress::Ended } else { Progress::Failed });
+    };
+    std::thread::Builder::new().name("signalling-0".into()).spawn(run).map_err(system("threads"))
 }
 
 fn seed() -> Result<[u8; 32], StartError> {
@@ -478,7 +341,7 @@ fn start_media(
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     settings.threads = u8::try_from((cores / 2).clamp(1, 16)).unwrap_or(1);
     let post = post.clone();
-    let threads = MediaThreads::start(&settings, move |event| post.send(Input::Media(event)));
+    let threads = MediaThreads::start(&settings, move |event| post.media(event));
     Ok(Arc::new(threads.map_err(system("media threads"))?))
 }
 

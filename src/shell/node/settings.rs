@@ -52,6 +52,7 @@ pub(super) fn engine(
             ban: ban.length,
             allow: ban.allow.iter().map(|network| (network.address(), network.prefix())).collect(),
         },
+        realm: resolved.auth.realm.clone(),
     })
 }
 

@@ -1,44 +1,80 @@
 //! TCP connections of the signalling worker: framing, bounded queues, limits on who may hold how many for how long.
+//!
+//! The number of a connection is part of the flow of its messages and is never given to another one. A flow whose
+//! connection was made by a peer ends with it: whoever is at that address later may be somebody else (RFC 5626 3.2).
+//! One of our own making is made anew when it is needed again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
-use socket2::{Domain, Protocol, Socket, Type};
+use smallvec::SmallVec;
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
-use super::sys::Poll;
+use super::sys::{Interest, Poll};
 use crate::sip::{Flow, Transport};
-use crate::wire::sip::{Frame, Limits, MessageWriter, StreamFramer};
+use crate::wire::sip::{Frame, FrameError, Limits, MessageWriter, StreamFramer};
 
-/// Connections at once.
-const MOST: usize = 16_384;
-/// Connections at once from one address.
-const MOST_EACH: usize = 256;
-/// Bytes that may wait to be written on one connection; a peer that does not read is let go.
-const QUEUE: usize = 512 * 1024;
-/// A connection brings its first whole message, and ends each message it begins, within this.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// A connection on which nothing came for so long is closed. Longer than any keep-alive and any registration.
-const IDLE: Duration = Duration::from_secs(2 * 3600);
+/// Numbers of connections of our own making have this bit.
+const OURS: u32 = 1 << 31;
+/// Taken in from one listener in one turn.
+const ACCEPTS: usize = 64;
+/// Read from one connection in one turn: a talkative peer waits for its next.
+const READS: usize = 4;
 /// Read at a time.
 const CHUNK: usize = 16 * 1024;
+/// What one message in a queue costs beside its bytes.
+const ENTRY: usize = 64;
+/// Flows without a number that went to one connection and are told of its end.
+const GUESTS: usize = 8;
 
-/// A connection that is on its way; writable when it stands or has failed.
-fn connect(to: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_tcp_nodelay(true)?;
-    match socket.connect(&to.into()) {
-        Ok(()) => Ok(socket),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(socket),
-        Err(error) => Err(error),
+/// Who may hold how many connections for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Connections at once.
+    pub(super) most: usize,
+    /// Of them those from one address.
+    pub(super) most_each: usize,
+    /// Bytes that may wait to be written on one connection; a peer that does not read is let go.
+    pub(super) queue: usize,
+    /// Bytes that may wait on all of them.
+    pub(super) queues: usize,
+    /// A connection brings its first whole message, and ends each message it begins, within this.
+    pub(super) patience: Duration,
+    /// A connection of ours stands within this.
+    pub(super) connect: Duration,
+    /// A connection on which nothing came for so long is closed.
+    pub(super) idle: Duration,
+    /// After a last word, for the peer to read it.
+    pub(super) parting: Duration,
+    /// A listener is left alone for this long when the system has no descriptor for one more connection.
+    pub(super) pause: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            most: 16_384,
+            // A proxy, or an office behind one address.
+            most_each: 256,
+            queue: 512 * 1024,
+            queues: 64 * 1024 * 1024,
+            patience: Duration::from_secs(20),
+            // Of the 32 s that a request may take, something must be left for another way.
+            connect: Duration::from_secs(8),
+            // Longer than any keep-alive and any registration.
+            idle: Duration::from_secs(2 * 3600),
+            parting: Duration::from_secs(1),
+            pause: Duration::from_secs(1),
+        }
     }
 }
 
 /// What happened on the connections.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Happened {
     /// One message.
     Received { flow: Flow, bytes: Bytes },
@@ -46,18 +82,33 @@ pub(super) enum Happened {
     Closed(Flow),
 }
 
+/// How far a connection has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// On its way to the peer.
+    Connecting,
+    /// In use.
+    Open,
+    /// Told its last word; what still comes is thrown away.
+    Parting,
+}
+
 struct Connection {
     socket: Socket,
-    peer: SocketAddr,
-    listener: u16,
+    flow: Flow,
+    stage: Stage,
     framer: StreamFramer,
     queue: VecDeque<Bytes>,
+    /// Bytes of the first of the queue that are written.
     written: usize,
+    /// Cost of the queue.
     queued: usize,
-    waits_to_write: bool,
-    /// When it must have brought a whole message.
+    interest: Interest,
+    /// When it must have got further: connected, brought a whole message, or been left.
     due: Option<Instant>,
     heard: Instant,
+    /// Flows without a number that were served here.
+    guests: SmallVec<[Flow; 1]>,
 }
 
 /// All connections of one worker.
@@ -67,111 +118,174 @@ pub(super) struct Streams {
     each: BTreeMap<IpAddr, usize>,
     next: u32,
     limits: Limits,
+    bounds: Bounds,
+    queued: usize,
     swept: Instant,
+    /// Listeners that are left alone, and until when.
+    paused: Vec<(u16, Instant)>,
 }
 
 impl Streams {
-    pub(super) fn new(limits: Limits) -> Self {
+    pub(super) fn new(limits: Limits, bounds: Bounds) -> Self {
         Self {
             connections: FxHashMap::default(),
             by_peer: BTreeMap::new(),
             each: BTreeMap::new(),
             next: 0,
             limits,
+            bounds,
+            queued: 0,
             swept: Instant::now(),
+            paused: Vec::new(),
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.connections.len()
+    /// Whether there is nothing that [`Streams::sweep`] has to look after.
+    pub(super) fn is_empty(&self) -> bool {
+        self.connections.is_empty() && self.paused.is_empty()
     }
 
-    /// Takes in who waits at a listener.
-    pub(super) fn accept(&mut self, socket: &Socket, listener: u16, poll: &Poll, base: u64) {
-        for _ in 0..64 {
+    /// Takes in who waits at a listener; false where it is to be left alone for a while.
+    pub(super) fn accept(&mut self, socket: &Socket, listener: u16, poll: &Poll, base: u64) -> bool {
+        for _ in 0..ACCEPTS {
             let (accepted, peer) = match socket.accept() {
                 Ok((accepted, peer)) => (accepted, peer.as_socket()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if is_out_of_resources(&error) => {
+                    // The peer stays in the backlog and the listener readable: asking on would be all we do.
+                    tracing::warn!(%error, "no room for one more connection (ulimit -n, LimitNOFILE=)");
+                    self.paused.push((listener, Instant::now() + self.bounds.pause));
+                    return false;
+                }
+                // That one is gone already; the next may not be (accept(2), "Error handling").
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    return;
+                    tracing::debug!(%error, "a connection could not be accepted");
+                    continue;
                 }
             };
             let Some(peer) = peer else { continue };
             let of_peer = self.each.get(&peer.ip()).copied().unwrap_or(0);
-            if self.connections.len() >= MOST || of_peer >= MOST_EACH {
+            if self.connections.len() >= self.bounds.most || of_peer >= self.bounds.most_each {
                 // Dropped, so closed: an answer would be work for who has too many already.
                 continue;
             }
             if accepted.set_nonblocking(true).is_ok() {
-                let _ = accepted.set_tcp_nodelay(true);
-                let _ = self.keep(accepted, peer, listener, poll, base, false);
+                tune(&accepted);
+                let flow = Flow { transport: Transport::Tcp, listener, connection: 0, peer };
+                if let Err(error) = self.keep(accepted, flow, Stage::Open, poll, base) {
+                    tracing::warn!(%error, "a connection cannot be watched");
+                }
             }
         }
+        true
     }
 
-    fn keep(
-        &mut self,
-        socket: Socket,
-        peer: SocketAddr,
-        listener: u16,
-        poll: &Poll,
-        base: u64,
-        connecting: bool,
-    ) -> io::Result<u32> {
-        self.next = self.next.wrapping_add(1).max(1);
-        let id = self.next;
-        poll.add(&socket, base + u64::from(id), connecting)?;
+    /// Listeners whose pause is over.
+    pub(super) fn rested(&mut self) -> SmallVec<[u16; 4]> {
         let now = Instant::now();
-        self.connections.insert(
-            id,
-            Connection {
-                socket,
-                peer,
-                listener,
-                framer: StreamFramer::new(self.limits),
-                queue: VecDeque::new(),
-                written: 0,
-                queued: 0,
-                waits_to_write: connecting,
-                due: (!connecting).then_some(now + PATIENCE),
-                heard: now,
-            },
-        );
-        self.by_peer.insert(peer, id);
-        *self.each.entry(peer.ip()).or_default() += 1;
+        let over = self.paused.iter().filter(|(_, until)| *until <= now).map(|(listener, _)| *listener);
+        let over = over.collect();
+        self.paused.retain(|(_, until)| *until > now);
+        over
+    }
+
+    fn keep(&mut self, socket: Socket, flow: Flow, stage: Stage, poll: &Poll, base: u64) -> io::Result<u32> {
+        let ours = if stage == Stage::Connecting { OURS } else { 0 };
+        let id = loop {
+            self.next = (self.next + 1) & !OURS;
+            let id = self.next | ours;
+            if self.next != 0 && !self.connections.contains_key(&id) {
+                break id;
+            }
+        };
+        let interest = if stage == Stage::Connecting { Interest::ReadWrite } else { Interest::Read };
+        poll.add(&socket, base + u64::from(id), interest)?;
+        let now = Instant::now();
+        let wait = if stage == Stage::Connecting { self.bounds.connect } else { self.bounds.patience };
+        let connection = Connection {
+            socket,
+            flow: Flow { connection: id, ..flow },
+            stage,
+            framer: StreamFramer::new(self.limits),
+            queue: VecDeque::new(),
+            written: 0,
+            queued: 0,
+            interest,
+            due: Some(now + wait),
+            heard: now,
+            guests: SmallVec::new(),
+        };
+        self.connections.insert(id, connection);
+        self.by_peer.insert(flow.peer, id);
+        *self.each.entry(flow.peer.ip()).or_default() += 1;
         Ok(id)
     }
 
-    /// Sends on the connection of a flow, on another to the same peer, or on a new one.
-    pub(super) fn send(&mut self, flow: Flow, bytes: Bytes, poll: &Poll, base: u64, out: &mut Vec<Happened>) {
-        let known = Some(flow.connection).filter(|id| self.connections.contains_key(id));
-        let id = known.or_else(|| self.by_peer.get(&flow.peer).copied());
-        let id = match id {
+    /// Sends on the connection of a flow; for a flow without one, on one to its peer, made where there is none.
+    /// `from` is the local address of a connection to be made; unspecified: whichever leads there.
+    pub(super) fn send(
+        &mut self,
+        (flow, from): (Flow, IpAddr),
+        bytes: Bytes,
+        poll: &Poll,
+        base: u64,
+        out: &mut Vec<Happened>,
+    ) {
+        let is_usable =
+            |id: &u32| self.connections.get(id).is_some_and(|found| found.stage != Stage::Parting);
+        let own = Some(flow.connection).filter(is_usable);
+        let is_free = flow.connection == 0 || flow.connection & OURS != 0;
+        let id = match own
+            .or_else(|| self.by_peer.get(&flow.peer).copied().filter(|id| is_free && is_usable(id)))
+        {
             Some(id) => id,
-            None => {
-                let made = if self.connections.len() < MOST {
-                    connect(flow.peer)
-                } else {
-                    Err(io::ErrorKind::Other.into())
-                };
-                match made.and_then(|socket| self.keep(socket, flow.peer, flow.listener, poll, base, true)) {
-                    Ok(id) => id,
-                    Err(_) => {
-                        out.push(Happened::Closed(flow));
-                        return;
-                    }
+            None if is_free => match self.connect(flow, from, poll, base) {
+                Ok(id) => id,
+                Err(error) => {
+                    tracing::debug!(%flow, %error, "no connection");
+                    return out.push(Happened::Closed(flow));
                 }
-            }
+            },
+            None => return out.push(Happened::Closed(flow)),
         };
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        if connection.queued + bytes.len() > QUEUE {
-            self.close(id, out);
-            return;
+        let is_guest = flow.connection != id && !connection.guests.contains(&flow);
+        if is_guest && connection.guests.len() < GUESTS {
+            connection.guests.push(flow);
         }
-        connection.queued += bytes.len();
-        connection.queue.push_back(bytes);
+        let cost = bytes.len() + ENTRY;
+        if connection.queued + cost > self.bounds.queue || self.queued + cost > self.bounds.queues {
+            tracing::debug!(%flow, "a peer does not read what it is sent");
+            return self.close(id, out);
+        }
+        self.enqueue(id, bytes);
         self.write(id, poll, base, out);
+    }
+
+    fn connect(&mut self, flow: Flow, from: IpAddr, poll: &Poll, base: u64) -> io::Result<u32> {
+        if self.connections.len() >= self.bounds.most {
+            return Err(io::Error::other("too many connections"));
+        }
+        let socket = Socket::new(Domain::for_address(flow.peer), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        tune(&socket);
+        if !from.is_unspecified() {
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+        }
+        match socket.connect(&flow.peer.into()) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+            Err(error) => return Err(error),
+        }
+        self.keep(socket, flow, Stage::Connecting, poll, base)
+    }
+
+    fn enqueue(&mut self, id: u32, bytes: Bytes) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let cost = bytes.len() + ENTRY;
+        connection.queued += cost;
+        self.queued += cost;
+        connection.queue.push_back(bytes);
     }
 
     /// A connection is ready.
@@ -198,14 +312,20 @@ impl Streams {
             let rest = front.get(connection.written..).unwrap_or_default();
             match connection.socket.write(rest) {
                 Ok(count) => {
+                    if connection.stage == Stage::Connecting {
+                        (connection.stage, connection.due) = (Stage::Open, None);
+                    }
                     connection.written += count;
-                    connection.queued = connection.queued.saturating_sub(count);
                     if connection.written >= front.len() {
+                        let cost = front.len() + ENTRY;
+                        connection.queued -= cost;
+                        self.queued -= cost;
                         connection.queue.pop_front();
                         connection.written = 0;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // Still connecting.
                 Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
@@ -214,10 +334,10 @@ impl Streams {
                 }
             }
         }
-        let waits = !connection.queue.is_empty();
-        if !failed && waits != connection.waits_to_write {
-            connection.waits_to_write = waits;
-            failed = poll.change(&connection.socket, base + u64::from(id), waits).is_err();
+        let interest = if connection.queue.is_empty() { Interest::Read } else { Interest::ReadWrite };
+        if !failed && interest != connection.interest {
+            connection.interest = interest;
+            failed = poll.change(&connection.socket, base + u64::from(id), interest).is_err();
         }
         if failed {
             self.close(id, out);
@@ -226,93 +346,88 @@ impl Streams {
 
     fn read(&mut self, id: u32, poll: &Poll, base: u64, out: &mut Vec<Happened>) {
         let mut chunk = [0_u8; CHUNK];
-        // A talkative peer waits for its next turn after this much.
-        for _ in 0..4 {
+        for _ in 0..READS {
             let Some(connection) = self.connections.get_mut(&id) else { return };
             match connection.socket.read(&mut chunk) {
                 Ok(0) => return self.close(id, out),
+                Ok(_) if connection.stage == Stage::Parting => {}
                 Ok(count) => {
                     connection.framer.push(chunk.get(..count).unwrap_or_default());
                     connection.heard = Instant::now();
-                    if !self.frames(id, poll, base, out) || count < CHUNK {
+                    self.frames(id, poll, base, out);
+                    if count < CHUNK {
                         return;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Told as ready for the other reason, that it is still connecting.
+                Err(error) if error.raw_os_error() == Some(libc::ENOTCONN) => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return self.close(id, out),
             }
         }
     }
 
-    /// Takes the messages that are whole; false if the connection is gone.
-    fn frames(&mut self, id: u32, poll: &Poll, base: u64, out: &mut Vec<Happened>) -> bool {
+    /// Takes the messages that are whole.
+    fn frames(&mut self, id: u32, poll: &Poll, base: u64, out: &mut Vec<Happened>) {
         loop {
-            let Some(connection) = self.connections.get_mut(&id) else { return false };
-            let flow = Flow {
-                transport: Transport::Tcp,
-                listener: connection.listener,
-                connection: id,
-                peer: connection.peer,
-            };
+            let Some(connection) = self.connections.get_mut(&id) else { return };
             match connection.framer.next_frame() {
                 Ok(Some(Frame::Message(bytes))) => {
                     connection.due = None;
-                    out.push(Happened::Received { flow, bytes });
+                    out.push(Happened::Received { flow: connection.flow, bytes });
                 }
-                Ok(Some(Frame::Ping)) => {
-                    // RFC 5626 4.4.1.
-                    connection.queued += 2;
-                    connection.queue.push_back(Bytes::from_static(b"\r\n"));
+                // RFC 5626 4.4.1. Who lets answers pile up does not wait for one more.
+                Ok(Some(Frame::Ping)) if connection.queue.is_empty() => {
+                    self.enqueue(id, Bytes::from_static(b"\r\n"));
                     self.write(id, poll, base, out);
                 }
-                Ok(Some(Frame::Pong)) => {}
+                Ok(Some(Frame::Ping | Frame::Pong)) => {}
                 Ok(None) => {
-                    let is_partial = connection.framer.is_partial();
-                    if is_partial && connection.due.is_none() {
-                        connection.due = Some(Instant::now() + PATIENCE);
+                    if connection.framer.is_partial() && connection.due.is_none() {
+                        connection.due = Some(Instant::now() + self.bounds.patience);
                     }
-                    return true;
+                    return;
                 }
-                Err(error) => {
-                    // The stream cannot be followed any more: one last word, then it is closed (RFC 3261 18.3).
-                    if let Some(request) = &error.reply {
-                        let tag = format!("{id:x}");
-                        let status = error.status();
-                        let peer = connection.peer;
-                        let bytes =
-                            MessageWriter::reply_from(request, status, None, peer, Some(&tag)).finish();
-                        connection.queued += bytes.len();
-                        connection.queue.push_back(bytes);
-                        self.write(id, poll, base, out);
-                    }
-                    self.close(id, out);
-                    return false;
-                }
+                Err(error) => return self.part(id, &error, poll, base, out),
             }
+        }
+    }
+
+    /// The stream cannot be followed any more: one last word, then it is closed (RFC 3261 18.3).
+    fn part(&mut self, id: u32, error: &FrameError, poll: &Poll, base: u64, out: &mut Vec<Happened>) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let flow = connection.flow;
+        tracing::debug!(%flow, %error, "a stream that cannot be read");
+        let Some(request) = &error.reply else { return self.close(id, out) };
+        let tag = format!("{id:x}");
+        let reply = MessageWriter::reply_from(request, error.status(), None, flow.peer, Some(&tag)).finish();
+        self.enqueue(id, reply);
+        self.write(id, poll, base, out);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        // Closed at once, with bytes of the peer unread, it would be reset, and the word lost on the way.
+        connection.stage = Stage::Parting;
+        connection.due = Some(Instant::now() + self.bounds.parting);
+        if connection.queue.is_empty() {
+            let _ = connection.socket.shutdown(Shutdown::Write);
         }
     }
 
     fn close(&mut self, id: u32, out: &mut Vec<Happened>) {
         let Some(connection) = self.connections.remove(&id) else { return };
-        if self.by_peer.get(&connection.peer) == Some(&id) {
-            self.by_peer.remove(&connection.peer);
+        self.queued -= connection.queued;
+        let Connection { flow, guests, .. } = connection;
+        if self.by_peer.get(&flow.peer) == Some(&id) {
+            self.by_peer.remove(&flow.peer);
         }
-        if let Some(count) = self.each.get_mut(&connection.peer.ip()) {
+        if let Some(count) = self.each.get_mut(&flow.peer.ip()) {
             *count -= 1;
             if *count == 0 {
-                self.each.remove(&connection.peer.ip());
+                self.each.remove(&flow.peer.ip());
             }
         }
-        let flow = Flow {
-            transport: Transport::Tcp,
-            listener: connection.listener,
-            connection: id,
-            peer: connection.peer,
-        };
         out.push(Happened::Closed(flow));
-        // What was sent before the connection had a number of its own.
-        out.push(Happened::Closed(Flow { connection: 0, ..flow }));
+        out.extend(guests.into_iter().map(Happened::Closed));
     }
 
     /// Closes what has been silent, or slow, for too long. Looks at most once a second.
@@ -322,14 +437,31 @@ impl Streams {
             return;
         }
         self.swept = now;
-        let late: Vec<u32> = self
-            .connections
-            .iter()
-            .filter(|(_, c)| c.due.is_some_and(|due| due <= now) || now.duration_since(c.heard) > IDLE)
-            .map(|(id, _)| *id)
-            .collect();
+        let idle = self.bounds.idle;
+        let is_late =
+            |c: &Connection| c.due.is_some_and(|due| due <= now) || now.duration_since(c.heard) > idle;
+        let mut late: Vec<u32> =
+            self.connections.iter().filter(|(_, c)| is_late(c)).map(|(id, _)| *id).collect();
+        late.sort_unstable();
         for id in late {
             self.close(id, out);
         }
     }
+}
+
+/// Small messages go at once; a peer that vanished is found out within a minute and a half when all is quiet, and
+/// within half a minute when something is on its way to it.
+fn tune(socket: &Socket) {
+    let keepalive = TcpKeepalive::new()
+        .with_time(Duration::from_secs(60))
+        .with_interval(Duration::from_secs(10))
+        .with_retries(3);
+    // What the system refuses costs comfort, not correctness.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
+}
+
+fn is_out_of_resources(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }

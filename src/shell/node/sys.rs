@@ -5,6 +5,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -15,6 +16,17 @@ const DATAGRAM: usize = 65_536;
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// What a descriptor is watched for. A hang-up is told in any case.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Interest {
+    /// Nothing, for a while.
+    Nothing,
+    /// Something to read.
+    Read,
+    /// Something to read, room to write.
+    ReadWrite,
 }
 
 /// Readiness of descriptors.
@@ -37,19 +49,24 @@ impl Poll {
         Ok(Self { fd })
     }
 
-    fn control(&self, what: libc::c_int, fd: RawFd, token: u64, writable: bool) -> io::Result<()> {
-        let events = libc::EPOLLIN | if writable { libc::EPOLLOUT } else { 0 };
+    fn control(&self, what: libc::c_int, fd: RawFd, token: u64, interest: Interest) -> io::Result<()> {
+        let events = match interest {
+            Interest::Nothing => 0,
+            Interest::Read => libc::EPOLLIN,
+            Interest::ReadWrite => libc::EPOLLIN | libc::EPOLLOUT,
+        };
         let mut event = libc::epoll_event { events: events as u32, u64: token };
         // SAFETY: `event` outlives the call, which copies it.
         checked(unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), what, fd, &raw mut event) }).map(drop)
     }
 
-    pub(super) fn add(&self, fd: &impl AsRawFd, token: u64, writable: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), token, writable)
+    /// Watches `fd`, which is told as `token`. Closing it ends that.
+    pub(super) fn add(&self, fd: &impl AsRawFd, token: u64, interest: Interest) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd.as_raw_fd(), token, interest)
     }
 
-    pub(super) fn change(&self, fd: &impl AsRawFd, token: u64, writable: bool) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, fd.as_raw_fd(), token, writable)
+    pub(super) fn change(&self, fd: &impl AsRawFd, token: u64, interest: Interest) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd.as_raw_fd(), token, interest)
     }
 
     /// Waits at most `timeout_ms` (-1: without end). What is ready is put into `ready`.
@@ -83,6 +100,8 @@ impl Poll {
 /// Ends a wait from another thread.
 pub(super) struct Waker {
     fd: OwnedFd,
+    /// A wake-up is under way: a burst of mail costs one.
+    woken: AtomicBool,
 }
 
 impl Waker {
@@ -91,19 +110,26 @@ impl Waker {
         let fd = unsafe {
             OwnedFd::from_raw_fd(checked(libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK))?)
         };
-        Ok(Self { fd })
+        Ok(Self { fd, woken: AtomicBool::new(false) })
     }
 
+    /// To be called after what the other thread is to see. Never blocks.
     pub(super) fn wake(&self) {
+        if self.woken.swap(true, Ordering::AcqRel) {
+            return;
+        }
         let one = 1_u64;
         // SAFETY: eight readable bytes are passed. A full counter wakes as well, so the outcome is of no interest.
         let _ = unsafe { libc::write(self.fd.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
     }
 
+    /// To be called before looking at what others have left.
     pub(super) fn clear(&self) {
         let mut count = 0_u64;
         // SAFETY: eight writable bytes are passed.
         let _ = unsafe { libc::read(self.fd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+        // A read of the flag as well: what was left before it was set is seen after this.
+        self.woken.swap(false, Ordering::AcqRel);
     }
 }
 
@@ -208,7 +234,12 @@ pub(super) fn send(socket: &impl AsRawFd, datagrams: &[(SocketAddr, Bytes)]) -> 
             };
             match checked(sent) {
                 Ok(sent) if sent > 0 => done += usize::try_from(sent).unwrap_or(1),
-                // The first of the rest cannot be sent (full, too long, unreachable): the others may.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    dropped += rest.len();
+                    break;
+                }
+                // The first of the rest cannot be sent (too long, unreachable): the others may.
                 _ => {
                     done += 1;
                     dropped += 1;
@@ -256,6 +287,80 @@ fn write_address(address: SocketAddr, name: &mut libc::sockaddr_storage) -> libc
             name.sin6_addr.s6_addr = address.ip().octets();
             name.sin6_scope_id = address.scope_id();
             size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn pair(address: &str) -> [UdpSocket; 2] {
+        [(); 2].map(|()| {
+            let socket = UdpSocket::bind(address).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+            socket
+        })
+    }
+
+    fn crosses(address: &str) {
+        let [ours, theirs] = pair(address);
+        let to = theirs.local_addr().unwrap();
+        let count = BATCH + 3;
+        let datagrams: Vec<_> = (0..count).map(|n| (to, Bytes::from(format!("datagram {n}")))).collect();
+        assert_eq!(send(&ours, &datagrams), 0);
+        let mut got = Vec::new();
+        let mut batch = Batch::new();
+        while got.len() < count {
+            let read = batch.receive(&theirs, |from, bytes| got.push((from, bytes.to_vec()))).unwrap();
+            assert!(read <= BATCH && read > 0, "loopback delivers before the call that sends returns");
+        }
+        let from = ours.local_addr().unwrap();
+        let sent = datagrams.into_iter().map(|(_, bytes)| (from, bytes.to_vec()));
+        assert_eq!(got, sent.collect::<Vec<_>>());
+        assert_eq!(batch.receive(&theirs, |_, _| panic!("nothing is there")).unwrap(), 0);
+    }
+
+    #[test]
+    fn datagrams_cross_in_batches_with_their_addresses() {
+        crosses("127.0.0.1:0");
+        if UdpSocket::bind("[::1]:0").is_ok() {
+            crosses("[::1]:0");
+        }
+    }
+
+    #[test]
+    fn one_datagram_that_cannot_go_does_not_keep_the_others() {
+        let [ours, theirs] = pair("127.0.0.1:0");
+        let to = theirs.local_addr().unwrap();
+        let datagrams = [
+            (to, Bytes::from_static(b"first")),
+            (to, Bytes::from(vec![0; 70_000])),
+            ("[::1]:5060".parse().unwrap(), Bytes::from_static(b"another family")),
+            (to, Bytes::from_static(b"last")),
+        ];
+        assert_eq!(send(&ours, &datagrams), 2);
+        let mut got = Vec::new();
+        Batch::new().receive(&theirs, |_, bytes| got.push(bytes.to_vec())).unwrap();
+        assert_eq!(got, [b"first".to_vec(), b"last".to_vec()]);
+    }
+
+    #[test]
+    fn a_burst_of_wake_ups_is_one_and_the_next_is_not_lost() {
+        let (poll, waker) = (Poll::new().unwrap(), Waker::new().unwrap());
+        poll.add(&waker, 7, Interest::Read).unwrap();
+        let mut ready = Vec::new();
+        for _ in 0..2 {
+            poll.wait(0, &mut ready).unwrap();
+            assert!(ready.is_empty());
+            waker.wake();
+            waker.wake();
+            poll.wait(5000, &mut ready).unwrap();
+            assert_eq!(ready.iter().map(|ready| ready.token).collect::<Vec<_>>(), [7]);
+            waker.clear();
         }
     }
 }

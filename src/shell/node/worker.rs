@@ -4,7 +4,8 @@
 //! it blocks but the wait.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -13,8 +14,8 @@ use crossbeam_channel::Receiver;
 use socket2::Socket;
 
 use super::outward::Outward;
-use super::stream::{Happened, Streams};
-use super::sys::{self, BATCH, Batch, Poll, Ready, Waker};
+use super::stream::{Bounds, Happened, Streams};
+use super::sys::{self, BATCH, Batch, Interest, Poll, Ready, Waker};
 use crate::base::{Now, Timestamp, UnixMillis};
 use crate::engine::{CommandId, Counters, Engine, Input, Output};
 use crate::shell::control::{Answer, Request};
@@ -33,11 +34,15 @@ const ROUNDS: usize = 4;
 /// After a hang-up of everything, the time in which the last BYEs are answered.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// Faults of our own in a row, without a turn between them that had none, after which the worker gives up: whoever
+/// watches over the process starts it anew.
+const FAULTS: u32 = 100;
+
 /// What comes in from the other threads.
 pub(super) enum Mail {
     /// Something the engine has to know.
     Input(Input),
-    /// The last call may end by itself; then, or at the second time, the worker ends.
+    /// It is time to end.
     Stop(Stop),
 }
 
@@ -83,6 +88,11 @@ pub(super) struct Worker {
     pub(super) requests: Receiver<Request>,
     pub(super) outward: Outward,
     pub(super) counters: Arc<WorkerCounters>,
+    /// Limits of connections.
+    pub(super) bounds: Bounds,
+    /// Called when all calls have ended, before the last mail is read and saved: the others finish what they have
+    /// to tell.
+    pub(super) at_end: Box<dyn FnOnce() + Send>,
 }
 
 /// What the turns work with.
@@ -100,6 +110,7 @@ struct Turn {
     seen: Counters,
     ending: Option<Instant>,
     draining: bool,
+    faults: u32,
 }
 
 impl Worker {
@@ -109,15 +120,15 @@ impl Worker {
     /// The system refuses what the loop cannot be without.
     pub(super) fn run(mut self) -> std::io::Result<()> {
         let poll = Poll::new()?;
-        poll.add(&*self.waker, WAKER, false)?;
+        poll.add(&*self.waker, WAKER, Interest::Read)?;
         for (index, listener) in self.listeners.iter().enumerate() {
-            poll.add(&listener.socket, LISTENERS + index as u64, false)?;
+            poll.add(&listener.socket, LISTENERS + index as u64, Interest::Read)?;
         }
         let mut turn = Turn {
             poll,
             ready: Vec::new(),
             batch: Batch::new(),
-            streams: Streams::new(Limits::default()),
+            streams: Streams::new(Limits::default(), self.bounds),
             happened: Vec::new(),
             outputs: Vec::new(),
             datagrams: self.listeners.iter().map(|_| Vec::new()).collect(),
@@ -126,39 +137,61 @@ impl Worker {
             seen: *self.engine.counters(),
             ending: None,
             draining: false,
+            faults: 0,
         };
         self.carry_out(&mut turn);
         loop {
             let timeout = self.timeout(&turn);
             turn.poll.wait(timeout, &mut turn.ready)?;
-            self.read(&mut turn);
+            let faults = turn.faults;
+            self.read(&mut turn)?;
             self.take_mail(&mut turn);
             self.take_requests(&mut turn);
             turn.streams.sweep(&mut turn.happened);
             self.take_streams(&mut turn);
-            let now = self.clock.now();
-            if self.engine.poll_timeout().is_some_and(|due| due <= now.at) {
-                self.engine.handle_timeout(now);
-            }
+            self.take_time(&mut turn);
             self.carry_out(&mut turn);
             self.count(&mut turn);
             if self.is_over(&mut turn) {
                 break;
             }
+            if turn.faults == faults {
+                turn.faults = 0;
+            } else if turn.faults >= FAULTS {
+                return Err(std::io::Error::other("fault upon fault"));
+            }
         }
+        (std::mem::replace(&mut self.at_end, Box::new(|| {})))();
+        self.take_mail(&mut turn);
         self.engine.save_all(self.clock.now());
         self.carry_out(&mut turn);
+        self.count(&mut turn);
         self.outward.close();
         Ok(())
     }
 
+    fn take_time(&mut self, turn: &mut Turn) {
+        let now = self.clock.now();
+        if self.engine.poll_timeout().is_none_or(|due| due > now.at) {
+            return;
+        }
+        if catch_unwind(AssertUnwindSafe(|| self.engine.handle_timeout(now))).is_err() {
+            turn.faults += 1;
+            tracing::error!("a fault while timers were served; the node goes on");
+        }
+    }
+
     /// Milliseconds until something is due, rounded up.
     fn timeout(&self, turn: &Turn) -> i32 {
+        // What happened while outputs were carried out waits for the next turn; it shall not wait for long.
+        if !turn.happened.is_empty() {
+            return 0;
+        }
         let now = self.clock.now().at;
         let mut wait = self.engine.poll_timeout().map(|due| due.since(now));
         // Slow connections are looked for once a second; an ending is looked at more often.
         let mut at_most = |limit: Duration| wait = Some(wait.map_or(limit, |known| known.min(limit)));
-        if turn.streams.len() > 0 {
+        if !turn.streams.is_empty() {
             at_most(Duration::from_secs(1));
         }
         if turn.ending.is_some() {
@@ -167,7 +200,7 @@ impl Worker {
         wait.map_or(-1, |wait| i32::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(i32::MAX))
     }
 
-    fn read(&mut self, turn: &mut Turn) {
+    fn read(&mut self, turn: &mut Turn) -> std::io::Result<()> {
         for index in 0..turn.ready.len() {
             let Some(ready) = turn.ready.get(index).copied() else { break };
             if ready.token == WAKER {
@@ -177,22 +210,30 @@ impl Worker {
                 let what = (ready.is_readable, ready.is_writable);
                 turn.streams.ready(id, what, &turn.poll, STREAMS, &mut turn.happened);
             } else {
-                self.read_listener(usize::try_from(ready.token - LISTENERS).unwrap_or(usize::MAX), turn);
+                self.read_listener(usize::try_from(ready.token - LISTENERS).unwrap_or(usize::MAX), turn)?;
             }
         }
+        for listener in turn.streams.rested() {
+            if let Some(listening) = self.listeners.get(usize::from(listener)) {
+                let token = LISTENERS + u64::from(listener);
+                turn.poll.change(&listening.socket, token, Interest::Read)?;
+            }
+        }
+        Ok(())
     }
 
-    fn read_listener(&mut self, index: usize, turn: &mut Turn) {
+    fn read_listener(&mut self, index: usize, turn: &mut Turn) -> std::io::Result<()> {
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        let Some(listener) = self.listeners.get(index) else { return };
-        if listener.transport.is_reliable() {
-            turn.streams.accept(&listener.socket, number, &turn.poll, STREAMS);
-            return;
-        }
         for _ in 0..ROUNDS {
-            let Some(listener) = self.listeners.get(index) else { return };
+            let Some(listener) = self.listeners.get(index) else { return Ok(()) };
+            if listener.transport.is_reliable() {
+                if !turn.streams.accept(&listener.socket, number, &turn.poll, STREAMS) {
+                    turn.poll.change(&listener.socket, LISTENERS + index as u64, Interest::Nothing)?;
+                }
+                return Ok(());
+            }
             let now = self.clock.now();
-            let (engine, counters) = (&mut self.engine, &self.counters);
+            let (engine, counters, faults) = (&mut self.engine, &self.counters, &mut turn.faults);
             let received = turn.batch.receive(&listener.socket, |peer, bytes| {
                 // Keep-alives of phones behind address translation: CRLF, a zero byte, STUN (RFC 5626 5.4).
                 if bytes.len() < 16 || bytes.first().is_some_and(|byte| *byte < 4) {
@@ -200,7 +241,8 @@ impl Worker {
                 }
                 note_received(counters, bytes, Transport::Udp);
                 let flow = Flow { transport: Transport::Udp, listener: number, connection: 0, peer };
-                engine.handle_input(now, Input::Received { flow, bytes: Bytes::copy_from_slice(bytes) });
+                let bytes = Bytes::copy_from_slice(bytes);
+                feed(engine, now, Input::Received { flow, bytes }, faults);
             });
             match received {
                 Ok(count) if count == BATCH => self.carry_out(turn),
@@ -211,6 +253,7 @@ impl Worker {
                 }
             }
         }
+        Ok(())
     }
 
     fn take_streams(&mut self, turn: &mut Turn) {
@@ -223,7 +266,7 @@ impl Worker {
                 }
                 Happened::Closed(flow) => Input::FlowClosed(flow),
             };
-            self.engine.handle_input(now, input);
+            feed(&mut self.engine, now, input, &mut turn.faults);
         }
     }
 
@@ -233,20 +276,28 @@ impl Worker {
             let Ok(mail) = self.mail.try_recv() else { return };
             let now = self.clock.now();
             match mail {
-                Mail::Input(input) => self.engine.handle_input(now, input),
-                Mail::Stop(Stop::Drain(patience)) => {
+                Mail::Input(input) => {
+                    self.outward.note(&input);
+                    feed(&mut self.engine, now, input, &mut turn.faults);
+                }
+                Mail::Stop(Stop::Drain(patience)) if turn.ending.is_none() => {
                     self.engine.drain();
                     turn.draining = true;
                     turn.ending = Some(Instant::now() + patience);
                 }
-                Mail::Stop(Stop::Now) => self.hang_up(turn),
+                Mail::Stop(Stop::Now) if turn.ending.is_none() || turn.draining => self.hang_up(turn),
+                // It is ending already.
+                Mail::Stop(_) => {}
             }
         }
     }
 
     fn hang_up(&mut self, turn: &mut Turn) {
         self.engine.drain();
-        self.engine.hang_up_all(self.clock.now());
+        let now = self.clock.now();
+        if catch_unwind(AssertUnwindSafe(|| self.engine.hang_up_all(now))).is_err() {
+            tracing::error!("a fault while calls were hung up");
+        }
         turn.draining = false;
         turn.ending = Some(Instant::now() + LAST_WORDS);
     }
@@ -257,7 +308,8 @@ impl Worker {
             turn.commands += 1;
             let id = CommandId(turn.commands);
             turn.answers.insert(id, answer);
-            self.engine.handle_input(self.clock.now(), Input::Command { id, asked });
+            let now = self.clock.now();
+            feed(&mut self.engine, now, Input::Command { id, asked }, &mut turn.faults);
         }
     }
 
@@ -317,7 +369,9 @@ impl Worker {
     fn send(&mut self, flow: Flow, bytes: Bytes, turn: &mut Turn) {
         note_sent(&self.counters, &bytes, flow.transport);
         if flow.transport.is_reliable() {
-            turn.streams.send(flow, bytes, &turn.poll, STREAMS, &mut turn.happened);
+            let listener = self.listeners.get(usize::from(flow.listener));
+            let from = listener.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |listener| listener.address.ip());
+            turn.streams.send((flow, from), bytes, &turn.poll, STREAMS, &mut turn.happened);
         } else if let Some(datagrams) = turn.datagrams.get_mut(usize::from(flow.listener)) {
             datagrams.push((flow.peer, bytes));
         }
@@ -333,6 +387,14 @@ impl Worker {
             self.counters.auth_failure(AuthFailure::Wrong);
         }
         turn.seen = now;
+    }
+}
+
+/// Hands one input to the engine. A fault of ours costs that input, not the node.
+fn feed(engine: &mut Engine, now: Now, input: Input, faults: &mut u32) {
+    if catch_unwind(AssertUnwindSafe(|| engine.handle_input(now, input))).is_err() {
+        *faults += 1;
+        tracing::error!("a fault while an input was served; the node goes on");
     }
 }
 

@@ -1,0 +1,148 @@
+//! Why a node does not start, in words for whoever has to make it start.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::{Resolved, Srtp, StoreKind};
+use crate::shell::control::ControlError;
+use crate::shell::http::HttpError;
+use crate::shell::store;
+use crate::sip::Transport;
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener.
+    #[error("cannot listen on {transport}://{address} (listen[{index}].uri): {}", explain(source))]
+    Listen {
+        /// How.
+        transport: &'static str,
+        /// Where.
+        address: SocketAddr,
+        /// Its place among the `[[listen]]` sections, from 0 as in the faults of a configuration.
+        index: usize,
+        /// Why not.
+        source: io::Error,
+    },
+    /// What is configured is not there.
+    #[error("{key}: {what} is not supported; {instead}")]
+    Unsupported {
+        /// Where it stands.
+        key: String,
+        /// It.
+        what: String,
+        /// What can be done.
+        instead: &'static str,
+    },
+    /// A trunk's name.
+    #[error("trunk {name}: cannot resolve {host}: {why}")]
+    Trunk {
+        /// Which.
+        name: Box<str>,
+        /// What was looked up.
+        host: Box<str>,
+        /// Why not.
+        why: String,
+    },
+    /// The data directory.
+    #[error("cannot use the data directory {} (node.data_dir): {}", path.display(), explain_directory(source))]
+    DataDir {
+        /// It.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
+    /// The control socket.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The API.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// Two accounts of the file that clash.
+    #[error("account {name}: {why}")]
+    Account {
+        /// Its name.
+        name: Box<str>,
+        /// Why not.
+        why: String,
+    },
+    /// Threads, entropy, descriptors.
+    #[error("the system refuses {what}: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "the address is in use by another program (`ss -lnp` tells which)".into(),
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".into(),
+        io::ErrorKind::PermissionDenied => {
+            "no permission (ports below 1024 need the capability CAP_NET_BIND_SERVICE)".into()
+        }
+        _ => error.to_string(),
+    }
+}
+
+fn explain_directory(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "no permission to write there".into(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".into(),
+        io::ErrorKind::StorageFull => "no space is left".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// For what the system refuses.
+pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::System { what, source }
+}
+
+/// What the configuration knows and the node does not do: an error where to go on without it would be a promise
+/// broken.
+pub(super) fn supported(resolved: &Resolved) -> Result<(), StartError> {
+    let plain = |transport| matches!(transport, Transport::Udp | Transport::Tcp);
+    let unsupported = |key: String, what: String, instead| StartError::Unsupported { key, what, instead };
+    for (index, listen) in resolved.listens.iter().enumerate().filter(|(_, listen)| !plain(listen.transport))
+    {
+        let what = format!("listening on {}", listen.transport.uri_token());
+        return Err(unsupported(format!("listen[{index}].uri"), what, "udp and tcp are"));
+    }
+    for (index, trunk) in resolved.trunks.iter().enumerate().filter(|(_, trunk)| !plain(trunk.transport)) {
+        let what = format!("a trunk over {}", trunk.transport.uri_token());
+        return Err(unsupported(format!("trunk[{index}].uri"), what, "transport=udp and transport=tcp are"));
+    }
+    if resolved.media.srtp == Srtp::Require {
+        let what = "media under SRTP only".to_owned();
+        return Err(unsupported("media.srtp".to_owned(), what, "all media is plain RTP: say `off`"));
+    }
+    if resolved.node.store != StoreKind::Sqlite {
+        let what = "a store other than sqlite".to_owned();
+        return Err(unsupported("node.store".to_owned(), what, "say store = \"sqlite\""));
+    }
+    Ok(())
+}
+
+/// Keys that were read and have no effect, each with its reason, to be told at the start.
+pub(super) fn without_effect(resolved: &Resolved) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (index, trunk) in resolved.trunks.iter().enumerate() {
+        let mut note = |is_set: bool, key: &str, why: &str| {
+            if is_set {
+                keys.push(format!("trunk[{index}].{key} ({}): {why}", trunk.name));
+            }
+        };
+        note(trunk.auth.is_some(), "auth", "challenges of trunks are not answered");
+        note(trunk.register, "register", "the node does not register at trunks");
+        note(trunk.max_cps.is_some(), "max_cps", "the rate of calls to a trunk is not limited");
+        note(trunk.ping.is_some(), "ping_s", "trunks are not pinged");
+    }
+    keys
+}

@@ -1,0 +1,67 @@
+//! A node as a program: until a signal ends it, or for as long as a demonstration takes.
+
+use std::io;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Node;
+use crate::config::Resolved;
+use crate::shell::demo;
+
+/// Wait for calls to end by themselves after the first signal.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Runs a node until it is told to end: the first signal drains it, the second ends it at once.
+///
+/// # Errors
+/// It does not start, or it died.
+pub fn serve(resolved: Resolved) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Before the start, so that no signal finds the node without an ear.
+    let (mut terminate, mut interrupt) = runtime.block_on(async {
+        io::Result::Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    })?;
+    let node = Node::start(resolved)?;
+    runtime.block_on(async {
+        let mut signals = 0;
+        loop {
+            tokio::select! {
+                ended = node.ended() => break ended,
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            signals += 1;
+            if signals == 1 {
+                tracing::info!("draining for up to {DRAIN:?}: no new calls; a second signal ends it at once");
+                node.drain(DRAIN);
+            } else {
+                tracing::info!("hanging up");
+                node.stop();
+            }
+        }
+    })?;
+    drop(node);
+    tracing::info!("ended");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the demonstration on a node of its own.
+///
+/// # Errors
+/// The node or a phone does not start.
+pub fn demonstrate(options: demo::Options) -> anyhow::Result<ExitCode> {
+    /// A node has threads and a runtime of its own, which are not to be waited for where tasks run.
+    struct Aside(Option<Node>);
+    impl Drop for Aside {
+        fn drop(&mut self) {
+            tokio::task::block_in_place(|| drop(self.0.take()));
+        }
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(demo::run(options, |resolved| {
+        let node = tokio::task::block_in_place(|| Node::start(resolved))?;
+        Ok(Aside(Some(node)))
+    }))
+}
