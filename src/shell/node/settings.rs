@@ -182,3 +182,167 @@ fn route(pattern: &regex::Regex, to: &[RouteTarget], resolved: &Resolved) -> cal
     });
     call::Route { pattern: pattern.clone(), user, trunks: trunks.collect() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Source;
+    use crate::media::relay::Learning;
+
+    fn resolve(text: &str) -> Resolved {
+        let source = Source {
+            path: Path::new("segue.toml"),
+            text,
+            variables: &[],
+            hostname: "host",
+            read: &|_| Ok("secret".into()),
+        };
+        source.resolve().unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn settings(text: &str) -> engine::Settings {
+        let resolved = resolve(text);
+        let bound: Vec<_> = resolved.listens.iter().map(|listen| listen.bind).collect();
+        engine(&resolved, &bound, 2).unwrap()
+    }
+
+    const WHOLE: &str = r#"
+[node]
+id = "edge1"
+domain = "pbx.example.com"
+aliases = ["127.0.0.1"]
+data_dir = "data"
+[[listen]]
+uri = "udp://0.0.0.0:5060"
+advertise = "203.0.113.10:5070"
+[[listen]]
+uri = "tcp://192.0.2.1:5062"
+[[listen]]
+uri = "udp://[::]:5060"
+advertise = "pbx.example.com"
+[media]
+address = "0.0.0.0"
+advertise = "203.0.113.10"
+ports = "30000-30099"
+anchor = "when-needed"
+timeout_s = 30
+learning = "off"
+[registrar]
+min_expires_s = 30
+max_expires_s = 600
+max_bindings = 3
+[auth]
+algorithms = ["SHA-256", "MD5"]
+realm = "phones"
+ban = { failures = 4, window_s = 5, ban_s = 6, allow = ["10.0.0.0/8"] }
+[move]
+re_invite = "when-needed"
+[[user]]
+name = "alice"
+  [[user.device]]
+  id = "desk"
+  auth_user = "alice-desk"
+  password = "secret"
+[[trunk]]
+name = "carrier"
+uri = "sip:127.0.0.1:5080;transport=tcp"
+from = ["198.51.100.0/24", "203.0.113.7:5062"]
+max_calls = 100
+re_invite = "always"
+[[trunk]]
+name = "backup"
+uri = "sip:127.0.0.2"
+[[route]]
+match = '^\+'
+to = ["trunk:backup", "trunk:carrier"]
+[[route]]
+match = '^100$'
+to = ["user:alice"]
+[test]
+echo = "*43"
+tone = "*44"
+"#;
+
+    #[test]
+    fn every_section_arrives_at_its_layer() {
+        let settings = settings(WHOLE);
+        let call = &settings.call;
+        assert_eq!((&*call.node, &*call.domain, &*settings.realm), ("edge1", "pbx.example.com", "phones"));
+        assert!(call.is_ours("127.0.0.1") && call.is_ours("PBX.example.com") && !call.is_ours("example.com"));
+        assert_eq!(call.algorithms, resolve(WHOLE).auth.algorithms);
+        assert_eq!((call.echo.as_deref(), call.tone.as_deref()), (Some("*43"), Some("*44")));
+        let media = &call.media;
+        assert_eq!((media.anchor, media.learning), (call::Anchor::WhenNeeded, Learning::Off));
+        assert_eq!((media.timeout, media.threads), (Some(Duration::from_secs(30)), 2));
+        assert_eq!(media.address.to_string(), "203.0.113.10");
+        assert_eq!(call.media_address("127.0.0.1".parse().unwrap()).to_string(), "127.0.0.1");
+        let registrar = &settings.registrar;
+        let times = (registrar.min_expires.as_secs(), registrar.max_expires.as_secs());
+        assert_eq!((times, registrar.max_bindings), ((30, 600), 3));
+        let ban = &settings.ban;
+        assert_eq!((ban.failures, ban.window.as_secs(), ban.ban.as_secs()), (4, 5, 6));
+        assert_eq!(ban.allow, [("10.0.0.0".parse().unwrap(), 8)]);
+    }
+
+    #[test]
+    fn a_listener_is_told_as_it_is_reached() {
+        let call = settings(WHOLE).call;
+        let [advertised, plain, named] = &call.listeners[..] else { panic!("three listeners") };
+        assert_eq!(&*advertised.sent_by, "203.0.113.10:5070");
+        assert_eq!(&*advertised.loopback_sent_by, "127.0.0.1:5060");
+        assert_eq!((&*plain.sent_by, &*plain.loopback_sent_by), ("192.0.2.1:5062", "192.0.2.1:5062"));
+        assert_eq!((&*named.sent_by, &*named.loopback_sent_by), ("pbx.example.com:5060", "[::1]:5060"));
+        let own = settings(WHOLE).registrar.own;
+        for address in ["203.0.113.10", "127.0.0.1", "192.0.2.1"] {
+            assert!(own.addresses.contains(&address.parse().unwrap()), "{address} is refused as Contact");
+        }
+        assert!([5060, 5062, 5070].iter().all(|port| own.ports.contains(port)));
+    }
+
+    #[test]
+    fn a_wildcard_is_never_written_into_a_message() {
+        let text = WHOLE.replace("advertise = \"203.0.113.10:5070\"\n", "");
+        let call = settings(&text.replace("advertise = \"203.0.113.10\"\n", "")).call;
+        for listener in &call.listeners {
+            assert!(!listener.address.ip().is_unspecified() && !listener.loopback.ip().is_unspecified());
+        }
+        assert!(!call.media.address.is_unspecified() && call.media.bind.is_unspecified());
+        let screen = &call.media.screen;
+        assert_eq!(screen.own_ports, 30_000..=30_099);
+        assert!(screen.own_addresses.contains(&call.media.address));
+        assert!(screen.own_addresses.contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    }
+
+    #[test]
+    fn trunks_and_routes_find_each_other() {
+        let call = settings(WHOLE).call;
+        let [carrier, backup] = &call.trunks[..] else { panic!("two trunks") };
+        assert_eq!(&*carrier.host, "127.0.0.1:5080;transport=tcp");
+        assert_eq!((carrier.peer.to_string(), carrier.transport), ("127.0.0.1:5080".into(), Transport::Tcp));
+        assert_eq!((carrier.max_calls, carrier.re_invite_always), (Some(100), true));
+        assert_eq!((backup.peer.to_string(), backup.re_invite_always), ("127.0.0.2:5060".into(), false));
+        assert_eq!(call.trunk_from("198.51.100.9:1234".parse().unwrap()), Some(0));
+        assert_eq!(call.trunk_from("203.0.113.7:5062".parse().unwrap()), Some(0));
+        assert_eq!(call.trunk_from("203.0.113.7:5060".parse().unwrap()), None);
+        assert_eq!(call.routes[0].trunks, [1, 0]);
+        assert_eq!((call.routes[1].user.as_deref(), call.routes[1].trunks.len()), (Some("alice"), 0));
+    }
+
+    #[test]
+    fn keys_of_trunks_without_effect_are_told_with_their_names() {
+        let with = "max_calls = 100\nregister = true\nping_s = 30\nmax_cps = 10\n\
+                    auth = { user = \"acct\", password = \"secret\" }\n";
+        let resolved = resolve(&WHOLE.replace("max_calls = 100\n", with));
+        let told = super::super::failure::without_effect(&resolved);
+        for key in ["auth", "register", "ping_s", "max_cps"] {
+            assert!(
+                told.iter().any(|line| line.starts_with(&format!("trunk[0].{key} (carrier)"))),
+                "{told:?}"
+            );
+        }
+        assert_eq!(told.len(), 4);
+    }
+}

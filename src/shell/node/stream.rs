@@ -465,3 +465,210 @@ fn tune(socket: &Socket) {
 fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::super::sys::Ready;
+    use super::*;
+
+    const BASE: u64 = 1000;
+    const SOON: Duration = Duration::from_secs(10);
+    const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+    /// Connections with what drives them.
+    struct Driven {
+        streams: Streams,
+        poll: Poll,
+        happened: Vec<Happened>,
+        listener: Socket,
+    }
+
+    impl Driven {
+        fn new(bounds: Bounds) -> Self {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.set_nonblocking(true).unwrap();
+            let (streams, poll) = (Streams::new(Limits::default(), bounds), Poll::new().unwrap());
+            let listener = Socket::from(listener);
+            poll.add(&listener, 0, Interest::Read).unwrap();
+            Self { streams, poll, happened: Vec::new(), listener }
+        }
+
+        fn address(&self) -> SocketAddr {
+            self.listener.local_addr().unwrap().as_socket().unwrap()
+        }
+
+        /// Turns until something has happened.
+        fn next(&mut self) -> Happened {
+            let begun = Instant::now();
+            let mut ready: Vec<Ready> = Vec::new();
+            while self.happened.is_empty() {
+                assert!(begun.elapsed() < SOON, "nothing happens");
+                self.poll.wait(100, &mut ready).unwrap();
+                for ready in &ready {
+                    match ready.token {
+                        0 => assert!(self.streams.accept(&self.listener, 3, &self.poll, BASE)),
+                        token => self.streams.ready(
+                            u32::try_from(token - BASE).unwrap(),
+                            (ready.is_readable, ready.is_writable),
+                            &self.poll,
+                            BASE,
+                            &mut self.happened,
+                        ),
+                    }
+                }
+                self.streams.sweep(&mut self.happened);
+            }
+            self.happened.remove(0)
+        }
+
+        fn send(&mut self, flow: Flow, bytes: impl Into<Bytes>) {
+            self.streams.send((flow, ANY), bytes.into(), &self.poll, BASE, &mut self.happened);
+        }
+    }
+
+    fn to(peer: SocketAddr) -> Flow {
+        Flow { transport: Transport::Tcp, listener: 0, connection: 0, peer }
+    }
+
+    fn message(id: &str) -> String {
+        format!("OPTIONS sip:a SIP/2.0\r\nCall-ID: {id}\r\nl: 0\r\n\r\n")
+    }
+
+    fn flow_of(happened: &Happened) -> Flow {
+        match happened {
+            Happened::Received { flow, .. } | Happened::Closed(flow) => *flow,
+        }
+    }
+
+    #[test]
+    fn a_flow_without_a_connection_makes_one_and_hears_of_its_end() {
+        let mut ours = Driven::new(Bounds::default());
+        let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+        let asked = to(peer.local_addr().unwrap());
+        ours.send(asked, message("a"));
+        ours.send(asked, message("b"));
+        let (mut accepted, _) = peer.accept().unwrap();
+        accepted.write_all(message("c").as_bytes()).unwrap();
+        let received = ours.next();
+        let flow = flow_of(&received);
+        assert_eq!(received, Happened::Received { flow, bytes: message("c").into() });
+        assert!(flow.connection & OURS != 0 && flow.peer == asked.peer, "{flow:?}");
+        let mut both = vec![0; message("a").len() * 2];
+        accepted.read_exact(&mut both).unwrap();
+        assert_eq!(String::from_utf8(both).unwrap(), message("a") + &message("b"));
+        drop(accepted);
+        let ended = [ours.next(), ours.next()];
+        assert_eq!(ended, [Happened::Closed(flow), Happened::Closed(asked)]);
+        assert!(ours.streams.is_empty() && ours.streams.queued == 0);
+        // One of our own making is made anew.
+        ours.send(flow, message("d"));
+        assert!(ours.happened.is_empty());
+        let (mut accepted, _) = peer.accept().unwrap();
+        let mut again = vec![0; message("d").len()];
+        accepted.read_exact(&mut again).unwrap();
+    }
+
+    #[test]
+    fn a_flow_that_a_peer_made_ends_with_its_connection() {
+        let mut ours = Driven::new(Bounds::default());
+        // A socket that can be listened on where the first connection came from.
+        let mut first = TcpStream::connect(ours.address()).unwrap();
+        let peer = first.local_addr().unwrap();
+        first.write_all(message("a").as_bytes()).unwrap();
+        let flow = flow_of(&ours.next());
+        assert_eq!((flow.peer, flow.listener, flow.connection & OURS), (peer, 3, 0));
+        // The same peer is reached without a number, too.
+        ours.send(to(peer), message("b"));
+        drop(first);
+        assert_eq!([ours.next(), ours.next()], [Happened::Closed(flow), Happened::Closed(to(peer))]);
+        ours.send(flow, message("c"));
+        assert_eq!(ours.happened, [Happened::Closed(flow)]);
+        assert!(ours.streams.is_empty(), "nobody is called back");
+    }
+
+    #[test]
+    fn a_connection_that_cannot_be_made_is_told() {
+        let mut ours = Driven::new(Bounds::default());
+        let nobody = {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            listener.local_addr().unwrap()
+        };
+        ours.send(to(nobody), message("a"));
+        let mut told = vec![flow_of(&ours.next())];
+        told.extend(ours.happened.iter().map(flow_of));
+        assert!(told.contains(&to(nobody)), "{told:?}");
+        assert!(ours.streams.is_empty() && ours.streams.queued == 0);
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_let_go_and_costs_no_more_than_its_queue() {
+        let bounds = Bounds { queue: 100_000, ..Bounds::default() };
+        let mut ours = Driven::new(bounds);
+        let mut deaf = TcpStream::connect(ours.address()).unwrap();
+        deaf.write_all(message("a").as_bytes()).unwrap();
+        let flow = flow_of(&ours.next());
+        let (mut rounds, body) = (0, Bytes::from(vec![b'x'; 50_000]));
+        while ours.happened.is_empty() {
+            ours.send(flow, body.clone());
+            assert!(ours.streams.queued <= bounds.queue);
+            rounds += 1;
+            assert!(rounds < 10_000, "500 MB and no end");
+        }
+        assert_eq!(ours.happened, [Happened::Closed(flow)]);
+        assert_eq!(ours.streams.queued, 0);
+    }
+
+    #[test]
+    fn pings_of_a_peer_that_does_not_read_do_not_pile_up() {
+        let mut ours = Driven::new(Bounds::default());
+        let mut deaf = TcpStream::connect(ours.address()).unwrap();
+        deaf.set_nonblocking(true).unwrap();
+        let pings = b"\r\n\r\n".repeat(4096);
+        for _ in 0..200 {
+            match deaf.write(&pings) {
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            }
+            let mut ready = Vec::new();
+            ours.poll.wait(1, &mut ready).unwrap();
+            for ready in &ready {
+                match ready.token {
+                    0 => assert!(ours.streams.accept(&ours.listener, 3, &ours.poll, BASE)),
+                    token => {
+                        let id = u32::try_from(token - BASE).unwrap();
+                        let what = (ready.is_readable, ready.is_writable);
+                        ours.streams.ready(id, what, &ours.poll, BASE, &mut ours.happened);
+                    }
+                }
+            }
+            assert!(ours.streams.queued <= 2 + ENTRY);
+        }
+        assert_eq!(ours.happened, []);
+    }
+
+    #[test]
+    fn a_connection_that_does_not_come_to_stand_is_given_up() {
+        // A backlog that is full answers nobody, as a host that is switched off.
+        let full = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+        full.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        full.listen(0).unwrap();
+        let peer = full.local_addr().unwrap().as_socket().unwrap();
+        let _waiting: Vec<_> = (0..2)
+            .map(|_| {
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
+                socket.set_nonblocking(true).unwrap();
+                let _ = socket.connect(&peer.into());
+                socket
+            })
+            .collect();
+        let mut ours = Driven::new(Bounds { connect: Duration::from_millis(100), ..Bounds::default() });
+        ours.send(to(peer), message("a"));
+        let mut told = vec![flow_of(&ours.next())];
+        told.extend(ours.happened.iter().map(flow_of));
+        assert!(told.contains(&to(peer)), "{told:?}");
+        assert!(ours.streams.is_empty());
+    }
+}

@@ -1,1 +1,0 @@
-//! A node with real sockets on loopback.
