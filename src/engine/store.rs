@@ -2,8 +2,9 @@
 //! ordinary inputs, so none of these types knows a file, a socket or a thread.
 //!
 //! Two kinds of writing. **Answered** operations are done or not done when their reply comes. **Write-behind**
-//! operations are accepted at once and never refused: memory is what counts, the store keeps trying until they
-//! are written, and a later value of the same thing replaces an earlier one that was not yet written.
+//! operations are accepted at once, never refused and never answered: memory is what counts, the store keeps trying
+//! until they are written, and a later value of the same thing replaces an earlier one that was not yet written.
+//! A read sees what was submitted before it.
 
 use super::view::{MoveView, Page, PageQuery};
 use crate::base::UnixMillis;
@@ -61,12 +62,38 @@ pub enum StoreOp {
         /// Its id.
         id: Box<str>,
     },
+    /// Asks for call records without their segments, newest first.
+    ListRecords {
+        /// Of this user only.
+        user: Option<Box<str>>,
+        /// Where and how much.
+        page: PageQuery,
+    },
+    /// Asks for one call record with its segments.
+    FindRecord {
+        /// Its id.
+        id: Box<str>,
+    },
+}
+
+impl StoreOp {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::ListMoves { .. }
+                | Self::FindMove { .. }
+                | Self::ListRecords { .. }
+                | Self::FindRecord { .. }
+        )
+    }
 }
 
 /// What a store answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreReply {
-    /// Written, or will be.
+    /// Written: it survives the process and the power supply.
     Done,
     /// The name, an extension or a digest identity is another account's.
     Conflict,
@@ -76,6 +103,10 @@ pub enum StoreReply {
     Moves(Page<MoveView>),
     /// The move asked for.
     Move(Option<Box<MoveView>>),
+    /// The call records asked for.
+    Records(Page<CallRecord>),
+    /// The call record asked for.
+    Record(Option<Box<CallRecord>>),
 }
 
 /// Why a store cannot.

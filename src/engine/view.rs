@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::command::{Subject, TrustName};
 use crate::base::UnixMillis;
+use crate::call::record::CallRecord;
 pub use crate::moving::Trigger;
 pub use crate::moving::machine::State as MoveState;
 use crate::moving::timeline::Timeline;
@@ -374,6 +375,13 @@ impl Listed for CallView {
     }
 }
 impl Listed for MoveView {
+    const ORDER: Order = Order::Descending;
+
+    fn key(&self) -> String {
+        self.id.clone()
+    }
+}
+impl Listed for CallRecord {
     const ORDER: Order = Order::Descending;
 
     fn key(&self) -> String {

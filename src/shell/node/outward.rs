@@ -107,6 +107,8 @@ fn answered_name(op: &StoreOp) -> Option<&'static str> {
         StoreOp::RemoveSnapshot { .. } => "remove_snapshot",
         StoreOp::ListMoves { .. } => "list_moves",
         StoreOp::FindMove { .. } => "find_move",
+        StoreOp::ListRecords { .. } => "list_records",
+        StoreOp::FindRecord { .. } => "find_record",
         StoreOp::SaveBindings(_)
         | StoreOp::SaveFailures(_)
         | StoreOp::SaveMove(_)

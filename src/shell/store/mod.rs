@@ -1,99 +1,133 @@
-//! The embedded store: SQLite beside the hot memory of the engine, to be opened with `sqlite3` by who runs the node.
+//! The store: one SQLite file, one thread that writes it.
 //!
-//! One thread writes. It takes everything that waits as one transaction, so that a thousand records cost one wait for
-//! the disk; what has to be answered is answered when that transaction is on it. What was asked to be written behind
-//! is never refused: it waits, newest value only, until the file takes it.
+//! [`Store::submit`] never waits for the disk. What is asked for with an answer stands in a bounded queue; what is
+//! to be written behind stands in a backlog with one place per thing, so its size is bounded by what there is and
+//! not by how often it changes. The thread takes what waits, writes it in one transaction, and answers after the
+//! commit: an answer [`Done`](StoreReply::Done) survives the process and the power supply.
+//!
+//! Whatever is submitted is carried out in order, as far as order can be seen: a read sees every write before it.
 
-mod account;
-mod error;
+mod backlog;
+mod database;
+mod fault;
 mod queue;
-mod read;
+mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod write;
 mod writer;
 
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-pub use self::error::OpenError;
-use self::queue::Queue;
+pub use self::fault::OpenError;
+use self::queue::{Entered, Queue};
 use self::writer::Writer;
 use crate::base::UnixMillis;
-use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket};
+use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
 
-/// Bounds and waits.
-#[derive(Clone, Copy, Debug)]
+/// How the store runs.
+#[derive(Clone, Debug)]
 pub struct Settings {
-    /// Operations that may wait for their answer; more are refused.
+    /// Operations with an answer that may wait. An operation takes about 100 µs, so 4096 are less than a second;
+    /// whoever asks gives up after a few.
     pub queue: usize,
-    /// Wait after a failure before what is written behind is tried again.
+    /// How long a value that is written behind waits for others, to share their transaction. It is what a crash may
+    /// lose of them: a quarter of a second of registrations, which phones renew.
+    pub linger: Duration,
+    /// The first pause after a failure of what is written behind; doubled up to [`Settings::retry_most`].
     pub retry: Duration,
-    /// How long another program may hold the file before we give up.
+    /// The longest pause.
+    pub retry_most: Duration,
+    /// How long another program may hold the lock before an operation fails.
     pub busy: Duration,
+    /// The largest the file may become, bytes; `None`: as large as the disk.
+    pub max_size: Option<u64>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { queue: 4096, retry: Duration::from_secs(1), busy: Duration::from_secs(2) }
+        Self {
+            queue: 4096,
+            linger: Duration::from_millis(250),
+            retry: Duration::from_millis(100),
+            retry_most: Duration::from_secs(10),
+            busy: Duration::from_secs(2),
+            max_size: None,
+        }
     }
 }
 
-/// Takes a reply to who asked; called on the writer's thread.
-pub(super) type Answered = Box<dyn Fn(StoreTicket, StoreReply) + Send>;
+/// Where replies go. Called on the thread of the store, and on that of [`Store::submit`] for what is refused at
+/// once.
+type Answered = Arc<dyn Fn(StoreTicket, StoreReply) + Send + Sync>;
 
-/// The store, open.
+/// An open store. Dropping it closes it.
 pub struct Store {
     queue: Arc<Queue>,
-    answered: Arc<dyn Fn(StoreTicket, StoreReply) + Send + Sync>,
-    writer: Option<JoinHandle<()>>,
+    answered: Answered,
+    thread: Mutex<Option<JoinHandle<usize>>>,
 }
 
 impl Store {
-    /// Opens the file, or makes it, and reads what the engine starts with.
+    /// Opens the file at `path`, makes it where there is none, and reads what a node needs at the start.
+    ///
+    /// What ended before `now` is deleted. `answered` gets one reply to each operation that is answered, and none to those that are written behind. It
+    /// must not wait.
     ///
     /// # Errors
-    /// Why it cannot be used, with the path and what to do.
+    /// [`OpenError`] says what is wrong with which file, and what to do.
     pub fn open(
         path: &Path,
         settings: Settings,
         now: UnixMillis,
         answered: impl Fn(StoreTicket, StoreReply) + Send + Sync + 'static,
     ) -> Result<(Self, Loaded), OpenError> {
-        let connection = schema::open(path, &settings)?;
-        let loaded = read::all(&connection, now).map_err(|error| OpenError::of(path, &error))?;
-        let queue = Arc::new(Queue::new(settings.queue));
-        let answered: Arc<dyn Fn(StoreTicket, StoreReply) + Send + Sync> = Arc::new(answered);
-        let tell = Arc::clone(&answered);
-        let writer = Writer {
-            connection,
-            queue: Arc::clone(&queue),
-            answered: Box::new(move |ticket, reply| tell(ticket, reply)),
-            retry: settings.retry,
-        };
-        let writer = std::thread::Builder::new()
+        let (database, loaded) = database::Database::open(path, &settings, now)?;
+        let queue = Arc::new(Queue::new(&settings));
+        let answered: Answered = Arc::new(answered);
+        let writer = Writer::new(database, Arc::clone(&queue), Arc::clone(&answered));
+        let thread = thread::Builder::new()
             .name("store".into())
             .spawn(move || writer.run())
-            .map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
-        Ok((Self { queue, answered, writer: Some(writer) }, loaded))
+            .map_err(|error| OpenError::failed(path, error.to_string()))?;
+        Ok((Self { queue, answered, thread: Mutex::new(Some(thread)) }, loaded))
     }
 
-    /// Asks for something. The answer comes back with `ticket`; what is written behind gets none.
+    /// Asks for `op`; see [`StoreOp`] for which operations are answered. Never waits.
     pub fn submit(&self, ticket: StoreTicket, op: StoreOp) {
-        if let Err(why) = self.queue.push(ticket, op) {
-            (self.answered)(ticket, StoreReply::Unavailable(why));
+        match self.queue.enter(ticket, op) {
+            Entered::Waits => {}
+            Entered::Refused(why) => (self.answered)(ticket, StoreReply::Unavailable(why)),
+            Entered::Lost => tracing::error!("the store is closed: a value to be written behind is lost"),
         }
     }
 
-    /// Writes what waits and closes. What comes later is answered [`Unavailable::Closed`](crate::engine::store::Unavailable::Closed).
-    pub fn close(&mut self) {
+    /// Why the last transaction failed; `None` while all is well.
+    #[must_use]
+    pub fn failing(&self) -> Option<Unavailable> {
+        self.queue.failing()
+    }
+
+    /// How many values wait to be written behind.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
+    /// Writes and answers what waits, closes the file and ends the thread. Later operations are answered
+    /// [`Closed`](Unavailable::Closed). Gives the number of values that could not be written and are lost.
+    pub fn close(&self) -> usize {
         self.queue.close();
-        if self.writer.take().is_some_and(|writer| writer.join().is_err()) {
-            tracing::error!("the store's writer ended in a panic");
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // A panic of the thread was logged there.
+        let Some(lost) = thread.map(|thread| thread.join().unwrap_or_default()) else { return 0 };
+        if lost > 0 {
+            tracing::error!(lost, "the store closes with values that could not be written");
         }
+        lost
     }
 }
 

@@ -1,147 +1,211 @@
-//! What waits for the writer: operations with an answer in order, and the newest value of what is written behind.
+//! Between those who ask and the thread that writes: the bounded queue of what is answered, the backlog of what is
+//! written behind, and when the thread has something to do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::call::record::CallRecord;
-use crate::engine::store::{FailureCounter, StoreOp, StoreTicket, Unavailable};
-use crate::engine::view::MoveView;
-use crate::registrar::SavedAor;
+use super::Settings;
+use super::backlog::{Backlog, Placed, Save};
+use crate::engine::store::{StoreOp, StoreTicket, Unavailable};
 
-/// Values that wait to be written, by what they are.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Behind {
-    pub(super) bindings: BTreeMap<Box<str>, SavedAor>,
-    pub(super) failures: BTreeMap<(Box<str>, Box<str>), FailureCounter>,
-    pub(super) moves: BTreeMap<String, MoveView>,
-    pub(super) records: BTreeMap<String, CallRecord>,
+/// Most operations with an answer in one transaction: an answer waits for all of them.
+const ASKED_AT_ONCE: usize = 256;
+/// Most values that are written behind in one transaction. A thousand bindings take about 10 ms.
+const SAVED_AT_ONCE: usize = 1024;
+
+/// An operation that is answered.
+#[derive(Debug)]
+pub(super) struct Ask {
+    /// Whom to answer.
+    pub ticket: StoreTicket,
+    /// What.
+    pub op: StoreOp,
 }
 
-impl Behind {
-    pub(super) fn is_empty(&self) -> bool {
-        self.bindings.is_empty()
-            && self.failures.is_empty()
-            && self.moves.is_empty()
-            && self.records.is_empty()
-    }
-
-    /// Takes back what could not be written, unless something newer has come meanwhile.
-    fn put_back(&mut self, older: Self) {
-        let Self { bindings, failures, moves, records } = older;
-        for (key, value) in bindings {
-            self.bindings.entry(key).or_insert(value);
-        }
-        for (key, value) in failures {
-            self.failures.entry(key).or_insert(value);
-        }
-        for (key, value) in moves {
-            self.moves.entry(key).or_insert(value);
-        }
-        for (key, value) in records {
-            self.records.entry(key).or_insert(value);
-        }
-    }
-}
-
-/// What the writer takes at once.
+/// What is done in one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
-    pub(super) asked: Vec<(StoreTicket, StoreOp)>,
-    pub(super) behind: Behind,
+    /// To be written behind; done before what is asked.
+    pub saves: Vec<Placed>,
+    /// To be answered, in order.
+    pub asks: Vec<Ask>,
+}
+
+impl Batch {
+    /// Whether it changes anything.
+    pub(super) fn writes(&self) -> bool {
+        !self.saves.is_empty() || self.asks.iter().any(|ask| !ask.op.is_read())
+    }
+}
+
+/// What became of an operation.
+pub(super) enum Entered {
+    /// It waits for its turn.
+    Waits,
+    /// It is refused.
+    Refused(Unavailable),
+    /// It would have been written behind, but nobody writes any more.
+    Lost,
+}
+
+/// See the head of the file.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+    capacity: usize,
+    linger: Duration,
+    retry: Duration,
+    retry_most: Duration,
 }
 
 #[derive(Default)]
-struct Waiting {
-    asked: VecDeque<(StoreTicket, StoreOp)>,
-    behind: Behind,
-    is_closed: bool,
-}
-
-/// The way from the engine to the writer.
-pub(super) struct Queue {
-    waiting: Mutex<Waiting>,
-    ready: Condvar,
-    most: usize,
+struct State {
+    asks: VecDeque<Ask>,
+    backlog: Backlog,
+    /// How many of the backlog are being written now.
+    taken: usize,
+    /// When the backlog is to be written; `None` while it is empty.
+    due: Option<Instant>,
+    /// The backlog failed the last time and waits for `due`; the pause that was taken.
+    pause: Option<Duration>,
+    failing: Option<Unavailable>,
+    closing: bool,
 }
 
 impl Queue {
-    pub(super) fn new(most: usize) -> Self {
-        Self { waiting: Mutex::default(), ready: Condvar::new(), most }
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            capacity: settings.queue,
+            linger: settings.linger,
+            retry: settings.retry,
+            retry_most: settings.retry_most,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts in; an operation with an answer may find no room.
-    pub(super) fn push(&self, ticket: StoreTicket, op: StoreOp) -> Result<(), Unavailable> {
-        let mut waiting = self.lock();
-        let behind = &mut waiting.behind;
-        match op {
-            StoreOp::SaveBindings(aors) => {
-                behind.bindings.extend(aors.into_iter().map(|aor| (Box::from(&*aor.user), aor)));
-            }
-            StoreOp::SaveFailures(counters) => {
-                behind
-                    .failures
-                    .extend(counters.into_iter().map(|one| ((one.kind.clone(), one.key.clone()), one)));
-            }
-            StoreOp::SaveMove(view) => {
-                behind.moves.insert(view.id.clone(), *view);
-            }
-            StoreOp::AddRecord(record) => {
-                behind.records.insert(record.id.clone(), *record);
-            }
-            asked => {
-                if waiting.is_closed {
-                    return Err(Unavailable::Closed);
+    /// An operation comes in.
+    pub(super) fn enter(&self, ticket: StoreTicket, op: StoreOp) -> Entered {
+        let mut state = self.lock();
+        match Save::of(op) {
+            Ok(_) if state.closing => return Entered::Lost,
+            Ok(saves) => {
+                for save in saves {
+                    state.backlog.put(save);
                 }
-                if waiting.asked.len() >= self.most {
-                    return Err(Unavailable::QueueFull);
+                if state.due.is_some() || state.backlog.is_empty() {
+                    return Entered::Waits;
                 }
-                waiting.asked.push_back((ticket, asked));
+                state.due = Some(Instant::now() + self.linger);
             }
+            Err(_) if state.closing => return Entered::Refused(Unavailable::Closed),
+            Err(_) if state.asks.len() >= self.capacity => return Entered::Refused(Unavailable::QueueFull),
+            Err(op) => state.asks.push_back(Ask { ticket, op }),
         }
-        drop(waiting);
-        self.ready.notify_one();
-        Ok(())
+        drop(state);
+        self.changed.notify_one();
+        Entered::Waits
     }
 
-    /// Waits for something to do; `None` once it is closed and empty. After a failure `rest` is given: what is
-    /// written behind waits that long, an operation with an answer is taken at once.
-    pub(super) fn take(&self, rest: Option<Duration>) -> Option<Batch> {
-        let mut waiting = self.lock();
-        if let Some(rest) = rest
-            && waiting.asked.is_empty()
-            && !waiting.is_closed
-        {
-            let (guard, _) = self
-                .ready
-                .wait_timeout_while(waiting, rest, |waiting| waiting.asked.is_empty() && !waiting.is_closed)
-                .unwrap_or_else(PoisonError::into_inner);
-            waiting = guard;
+    /// Waits for something to do. `None`: closed, and nothing is left.
+    pub(super) fn take(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            let is_due = state.due.is_some_and(|due| due <= now) || state.closing;
+            if !state.asks.is_empty() || (is_due && !state.backlog.is_empty()) {
+                return Some(state.batch(is_due));
+            }
+            if state.closing {
+                return None;
+            }
+            state = match state.due {
+                Some(due) => {
+                    let wait = due.saturating_duration_since(now);
+                    self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
-        let idle = |waiting: &mut Waiting| {
-            waiting.asked.is_empty() && waiting.behind.is_empty() && !waiting.is_closed
-        };
-        waiting = self.ready.wait_while(waiting, idle).unwrap_or_else(PoisonError::into_inner);
-        if waiting.asked.is_empty() && waiting.behind.is_empty() {
-            return None;
-        }
-        let asked = waiting.asked.drain(..).collect();
-        Some(Batch { asked, behind: std::mem::take(&mut waiting.behind) })
     }
 
-    /// Takes back what was not written; false when it is closed and nobody will try again.
-    pub(super) fn put_back(&self, behind: Behind) -> bool {
-        let mut waiting = self.lock();
-        waiting.behind.put_back(behind);
-        !waiting.is_closed
+    /// The values of a batch are written, all but these.
+    pub(super) fn saved(&self, failed: Vec<Placed>) {
+        let mut state = self.lock();
+        state.taken = 0;
+        if !failed.is_empty() {
+            state.backlog.put_back(failed);
+            let pause = state.pause.map_or(self.retry, |pause| (pause * 2).min(self.retry_most));
+            state.pause = Some(pause);
+            state.due = Some(Instant::now() + pause);
+        } else if state.pause.take().is_some() {
+            state.due = (!state.backlog.is_empty()).then(Instant::now);
+        }
+        let dropped = state.backlog.dropped();
+        drop(state);
+        if dropped > 0 {
+            tracing::error!(
+                dropped,
+                "too much waits for the store: the oldest moves and call records are lost"
+            );
+        }
     }
 
+    /// How the last transaction went. A success is none while the backlog waits for its next try. Gives what was
+    /// known before, and what is now.
+    pub(super) fn set_failing(&self, why: Option<Unavailable>) -> (Option<Unavailable>, Option<Unavailable>) {
+        let mut state = self.lock();
+        let before = state.failing;
+        if why.is_some() || state.pause.is_none() {
+            state.failing = why;
+        }
+        (before, state.failing)
+    }
+
+    pub(super) fn failing(&self) -> Option<Unavailable> {
+        self.lock().failing
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        let state = self.lock();
+        state.backlog.len() + state.taken
+    }
+
+    /// Takes nothing any more; what is there is still given out.
     pub(super) fn close(&self) {
-        self.lock().is_closed = true;
-        self.ready.notify_one();
+        self.lock().closing = true;
+        self.changed.notify_all();
+    }
+
+    /// Closes and gives out all that is there.
+    pub(super) fn abandon(&self) -> Batch {
+        let mut state = self.lock();
+        state.closing = true;
+        Batch { saves: state.backlog.take(usize::MAX), asks: std::mem::take(&mut state.asks).into() }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change of the state is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn batch(&mut self, is_due: bool) -> Batch {
+        let asks: Vec<Ask> = self.asks.drain(..self.asks.len().min(ASKED_AT_ONCE)).collect();
+        // A read must see what was submitted before it, so all of it is written first.
+        let limit = if asks.iter().any(|ask| ask.op.is_read()) { usize::MAX } else { SAVED_AT_ONCE };
+        // A backlog that failed keeps its pause, so that those who wait for an answer do not wait for it.
+        let saves = if self.pause.is_some() && !is_due { Vec::new() } else { self.backlog.take(limit) };
+        self.taken = saves.len();
+        if self.backlog.is_empty() && self.pause.is_none() {
+            self.due = None;
+        }
+        Batch { saves, asks }
     }
 }

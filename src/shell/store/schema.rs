@@ -1,126 +1,101 @@
-//! Opening the file, and what is in it.
+//! The tables, as operators see them with `sqlite3`, and the steps from an older schema to this one.
+//!
+//! Times are milliseconds since 1970, lists are JSON. Columns of call records have the names of the record's fields.
 
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use rusqlite::Connection;
 
-use rusqlite::{Connection, OpenFlags};
+use super::database::transaction;
+use super::fault::Fault;
 
-use super::{OpenError, Settings};
+/// Marks a file as ours (`segu`), for us and for `file`.
+const APPLICATION: i64 = 0x7365_6775;
 
-/// The step from each version to the next. A step that was released is never changed.
-const STEPS: [&str; 1] = ["
-    CREATE TABLE accounts (
-        name TEXT PRIMARY KEY,
-        extension TEXT UNIQUE,
-        account TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE identities (
-        auth_user TEXT PRIMARY KEY,
-        name TEXT NOT NULL REFERENCES accounts ON DELETE CASCADE
-    ) WITHOUT ROWID;
-    CREATE INDEX identities_name ON identities (name);
-    CREATE TABLE bindings (
-        user TEXT PRIMARY KEY,
-        expires INTEGER NOT NULL,
-        bindings TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE hold_offs (
-        move TEXT PRIMARY KEY,
-        ends INTEGER NOT NULL,
-        hold_off TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE snapshots (
-        move TEXT PRIMARY KEY,
-        taken INTEGER NOT NULL,
-        snapshot TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE failures (
-        kind TEXT NOT NULL,
-        key TEXT NOT NULL,
-        count INTEGER NOT NULL,
-        window INTEGER NOT NULL,
-        banned_until INTEGER,
-        PRIMARY KEY (kind, key)
-    ) WITHOUT ROWID;
-    CREATE TABLE moves (
-        id TEXT PRIMARY KEY,
-        user TEXT NOT NULL,
-        call TEXT NOT NULL,
-        state TEXT NOT NULL,
-        requested INTEGER NOT NULL,
-        gap_ms REAL,
-        move TEXT NOT NULL,
-        timeline TEXT
-    ) WITHOUT ROWID;
-    CREATE INDEX moves_user ON moves (user, id);
-    CREATE TABLE cdrs (
-        id TEXT PRIMARY KEY,
-        start INTEGER NOT NULL,
-        answer INTEGER,
-        end INTEGER,
-        direction TEXT NOT NULL,
-        caller TEXT NOT NULL,
-        callee TEXT NOT NULL,
-        user TEXT,
-        trunk TEXT,
-        disposition TEXT NOT NULL,
-        sip_code INTEGER NOT NULL,
-        moves INTEGER NOT NULL,
-        record TEXT NOT NULL
-    ) WITHOUT ROWID;
-    CREATE INDEX cdrs_start ON cdrs (start);
-    CREATE INDEX cdrs_user ON cdrs (user, start);
-    CREATE TABLE cdr_segments (
-        cdr TEXT NOT NULL REFERENCES cdrs ON DELETE CASCADE,
-        place INTEGER NOT NULL,
-        device TEXT NOT NULL,
-        start INTEGER NOT NULL,
-        end INTEGER,
-        trigger TEXT,
-        gap_ms REAL,
-        lost INTEGER,
-        codec TEXT,
-        mos REAL,
-        PRIMARY KEY (cdr, place)
-    ) WITHOUT ROWID;
-"];
+/// Step `n` leads from schema `n` to `n + 1`. A step that was released is never changed.
+const STEPS: &[&str] = &[FIRST];
 
-/// Opens the file for one writer, or makes it for its owner alone.
-pub(super) fn open(path: &Path, settings: &Settings) -> Result<Connection, OpenError> {
-    let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-    if let Err(source) = made {
-        return Err(match source.kind() {
-            std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
-                OpenError::ReadOnly(path.to_owned())
-            }
-            _ => OpenError::Io { path: path.to_owned(), source },
-        });
-    }
-    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-    connection.busy_timeout(settings.busy).map_err(failed)?;
-    // FULL: an answered operation is on the disk, not only with the system. Group commit pays for it once a batch.
-    connection
-        .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
-        .map_err(failed)?;
-    migrate(&mut connection, path)?;
-    Ok(connection)
+const FIRST: &str = "
+CREATE TABLE accounts (
+    name TEXT PRIMARY KEY, display TEXT, extension TEXT UNIQUE, algorithms TEXT NOT NULL, login TEXT,
+    admin INTEGER NOT NULL, pin TEXT, hold_off_ms INTEGER, watchers TEXT NOT NULL
+) STRICT;
+CREATE TABLE devices (
+    account TEXT NOT NULL REFERENCES accounts (name) ON DELETE CASCADE, n INTEGER NOT NULL, id TEXT NOT NULL,
+    auth_user TEXT NOT NULL UNIQUE, ha1_md5 BLOB, ha1_sha256 BLOB, ha1_sha512_256 BLOB, trust TEXT NOT NULL,
+    auto_answer INTEGER NOT NULL,
+    PRIMARY KEY (account, n), UNIQUE (account, id)
+) STRICT;
+CREATE TABLE bindings (
+    user TEXT NOT NULL, n INTEGER NOT NULL, contact TEXT NOT NULL, instance TEXT, reg_id INTEGER, q INTEGER,
+    features TEXT NOT NULL, expires INTEGER NOT NULL, registered INTEGER NOT NULL, call_id TEXT NOT NULL,
+    cseq INTEGER NOT NULL, transport TEXT NOT NULL, listener INTEGER NOT NULL, peer TEXT NOT NULL,
+    path TEXT NOT NULL, user_agent TEXT NOT NULL, device TEXT NOT NULL,
+    PRIMARY KEY (user, n)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE hold_offs (
+    move_id TEXT PRIMARY KEY, user TEXT NOT NULL, device TEXT NOT NULL, call_id TEXT NOT NULL, scope TEXT NOT NULL,
+    started INTEGER NOT NULL, length_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshots (move_id TEXT PRIMARY KEY, taken INTEGER NOT NULL, snapshot TEXT NOT NULL) STRICT;
+CREATE TABLE moves (
+    id TEXT PRIMARY KEY, call TEXT NOT NULL, user TEXT NOT NULL, from_device TEXT, to_device TEXT,
+    trigger TEXT NOT NULL, state TEXT NOT NULL, reason TEXT, requested INTEGER NOT NULL, ended INTEGER, gap_ms REAL,
+    lost INTEGER, hold_off_until INTEGER, timeline TEXT
+) STRICT;
+CREATE INDEX moves_of_user ON moves (user, id);
+CREATE TABLE cdrs (
+    id TEXT PRIMARY KEY, sip_call_id TEXT NOT NULL, direction TEXT NOT NULL, \"from\" TEXT NOT NULL,
+    \"to\" TEXT NOT NULL, user TEXT, first_device TEXT, last_device TEXT, trunk TEXT, start INTEGER NOT NULL,
+    ring INTEGER, answer INTEGER, \"end\" INTEGER, disposition TEXT NOT NULL, sip_code INTEGER NOT NULL,
+    hangup_by TEXT, codecs TEXT NOT NULL, srtp INTEGER NOT NULL, transports TEXT NOT NULL,
+    user_agents TEXT NOT NULL, moves INTEGER NOT NULL, mos_min REAL, loss REAL, jitter REAL, node TEXT NOT NULL
+) STRICT;
+CREATE INDEX cdrs_of_user ON cdrs (user, id);
+CREATE INDEX cdrs_by_start ON cdrs (start);
+CREATE TABLE cdr_segments (
+    cdr TEXT NOT NULL REFERENCES cdrs (id) ON DELETE CASCADE, n INTEGER NOT NULL, device TEXT NOT NULL,
+    start INTEGER NOT NULL, \"end\" INTEGER, trigger TEXT, gap_ms REAL, lost INTEGER, codec TEXT, mos REAL,
+    PRIMARY KEY (cdr, n)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE failures (
+    kind TEXT NOT NULL, key TEXT NOT NULL, count INTEGER NOT NULL, window INTEGER NOT NULL, banned_until INTEGER,
+    PRIMARY KEY (kind, key)
+) STRICT, WITHOUT ROWID;
+";
+
+/// What a file turned out to be.
+pub(super) enum Found {
+    /// A store, now of this release's schema.
+    Ours,
+    /// A database of some other program.
+    Foreign,
+    /// A store of a newer release. Nothing was changed.
+    Newer {
+        /// Its schema.
+        found: i64,
+        /// The newest that is known.
+        known: i64,
+    },
 }
 
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let failed = |error: rusqlite::Error| OpenError::of(path, &error);
-    let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
-    let known = STEPS.len() as u32;
-    if version > known {
-        return Err(OpenError::Newer { path: path.to_owned(), found: version, known });
+/// Brings an empty file or an older store to this release's schema, each step wholly or not at all.
+pub(super) fn bring_up(connection: &Connection) -> Result<Found, Fault> {
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let is_empty = number("SELECT count(*) FROM sqlite_schema")? == 0;
+    if !is_empty && number("PRAGMA application_id")? != APPLICATION {
+        return Ok(Found::Foreign);
     }
-    let steps = STEPS.iter().zip(1_u32..).skip(version as usize);
-    for (step, number) in steps {
-        let transaction = connection.transaction().map_err(failed)?;
-        transaction.execute_batch(step).map_err(failed)?;
-        transaction.pragma_update(None, "user_version", number).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found = number("PRAGMA user_version")?;
+    if found > known {
+        return Ok(Found::Newer { found, known });
     }
-    Ok(())
+    for (step, version) in STEPS.iter().zip(1_i64..).filter(|(_, version)| *version > found) {
+        transaction(connection, || {
+            connection.execute_batch(step)?;
+            connection.pragma_update(None, "application_id", APPLICATION)?;
+            connection.pragma_update(None, "user_version", version)?;
+            Ok(())
+        })?;
+    }
+    Ok(Found::Ours)
 }

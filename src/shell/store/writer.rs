@@ -1,99 +1,159 @@
-//! The one thread that writes.
+//! The thread of the store: one transaction for what waits; where that fails, each for itself.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, TransactionBehavior};
-
-use super::error::unavailable;
-use super::queue::{Batch, Queue};
-use super::{Answered, read, write};
-use crate::engine::store::{StoreOp, StoreReply, StoreTicket};
-
-/// Failures in a row after which, while closing, the rest is given up.
-const LAST_TRIES: u32 = 3;
+use super::Answered;
+use super::backlog::Placed;
+use super::database::Database;
+use super::fault::Fault;
+use super::queue::{Ask, Batch, Queue};
+use super::rows;
+use crate::engine::store::{StoreReply, Unavailable};
 
 pub(super) struct Writer {
-    pub(super) connection: Connection,
-    pub(super) queue: Arc<Queue>,
-    pub(super) answered: Answered,
-    pub(super) retry: Duration,
+    database: Database,
+    queue: Arc<Queue>,
+    answered: Answered,
 }
 
 impl Writer {
-    pub(super) fn run(mut self) {
-        let mut rest = None;
-        let mut failures = 0;
-        while let Some(Batch { asked, behind }) = self.queue.take(rest) {
-            let tickets: Vec<StoreTicket> = asked.iter().map(|(ticket, _)| *ticket).collect();
-            match self.write(&asked, &behind) {
-                Ok(replies) => {
-                    (rest, failures) = (None, 0);
-                    for (ticket, reply) in tickets.into_iter().zip(replies) {
-                        (self.answered)(ticket, reply);
-                    }
+    pub(super) fn new(database: Database, queue: Arc<Queue>, answered: Answered) -> Self {
+        Self { database, queue, answered }
+    }
+
+    /// Works until the queue is closed and empty. Gives the number of values that are lost.
+    pub(super) fn run(self) -> usize {
+        let lost = catch_unwind(AssertUnwindSafe(|| self.work()));
+        if lost.is_err() {
+            tracing::error!("bug: the store's thread panicked; the store is closed");
+        }
+        let left = self.queue.abandon();
+        for ask in left.asks {
+            (self.answered)(ask.ticket, StoreReply::Unavailable(Unavailable::Closed));
+        }
+        lost.unwrap_or_default() + left.saves.len()
+    }
+
+    fn work(&self) -> usize {
+        let mut lost = 0;
+        while let Some(batch) = self.queue.take() {
+            lost += self.carry_out(batch);
+        }
+        lost
+    }
+
+    /// Carries a batch out. Gives the number of values that could not be written and have no later chance.
+    fn carry_out(&self, batch: Batch) -> usize {
+        let replies = match self.together(&batch) {
+            Ok(replies) => replies,
+            Err(fault) => return self.apart(batch, fault),
+        };
+        if !batch.saves.is_empty() {
+            self.queue.saved(Vec::new());
+        }
+        if batch.writes() {
+            self.went(None);
+        }
+        for (ask, reply) in batch.asks.iter().zip(replies) {
+            (self.answered)(ask.ticket, reply);
+        }
+        0
+    }
+
+    /// All in one transaction.
+    fn together(&self, batch: &Batch) -> Result<Vec<StoreReply>, Fault> {
+        let work = || {
+            for (_, save) in &batch.saves {
+                rows::save(self.database.connection(), save)?;
+            }
+            batch.asks.iter().map(|ask| self.perform(ask)).collect()
+        };
+        if batch.writes() { self.database.transaction(work) } else { work() }
+    }
+
+    /// Each for itself, so that one that fails does not take the others with it.
+    fn apart(&self, batch: Batch, fault: Fault) -> usize {
+        let wrote = !batch.saves.is_empty();
+        let locked = (fault.why == Unavailable::Locked).then_some(fault);
+        let (mut failed, mut failing) = if locked.is_some() {
+            // The lock was waited for once; not again for each.
+            (batch.saves, locked.clone())
+        } else {
+            self.save_apart(batch.saves)
+        };
+        let mut lost = 0;
+        if self.queue.is_closing() {
+            lost = std::mem::take(&mut failed).len();
+        }
+        if wrote {
+            self.queue.saved(failed);
+        }
+        let mut replies = Vec::with_capacity(batch.asks.len());
+        for ask in &batch.asks {
+            let done = match &locked {
+                _ if ask.op.is_read() => self.perform(ask),
+                Some(fault) => Err(fault.clone()),
+                None => self.database.transaction(|| self.perform(ask)),
+            };
+            replies.push(done.unwrap_or_else(|fault| {
+                let reply = StoreReply::Unavailable(fault.why);
+                failing = Some(fault).filter(|fault| !fault.is_of_the_value).or(failing.take());
+                reply
+            }));
+        }
+        // Known before it is answered.
+        self.went(failing);
+        for (ask, reply) in batch.asks.iter().zip(replies) {
+            (self.answered)(ask.ticket, reply);
+        }
+        lost
+    }
+
+    /// Writes the values alone. Gives those that failed, and why.
+    fn save_apart(&self, saves: Vec<Placed>) -> (Vec<Placed>, Option<Fault>) {
+        let write = |saves: &[Placed]| {
+            let all = || saves.iter().try_for_each(|(_, save)| rows::save(self.database.connection(), save));
+            self.database.transaction(all)
+        };
+        match write(&saves) {
+            Ok(()) => return (Vec::new(), None),
+            // A table that is damaged does not keep the others from being written.
+            Err(fault) if !fault.is_of_the_value && fault.why != Unavailable::Corrupt => {
+                return (saves, Some(fault));
+            }
+            Err(_) => {}
+        }
+        let (mut failed, mut failing) = (Vec::new(), None);
+        for one in saves {
+            match write(std::slice::from_ref(&one)) {
+                Ok(()) => {}
+                Err(fault) if fault.is_of_the_value => {
+                    // Trying again would not help, and would hold up the rest.
+                    tracing::error!(error = %fault, "bug: a value that the store does not take is lost");
                 }
-                Err(error) => {
-                    failures += 1;
-                    if failures == 1 || failures % 60 == 0 {
-                        tracing::error!(%error, failures, "the store cannot be written");
-                    }
-                    let why = unavailable(&error);
-                    for ticket in tickets {
-                        (self.answered)(ticket, StoreReply::Unavailable(why));
-                    }
-                    rest = Some(self.retry);
-                    if !self.queue.put_back(behind) && failures >= LAST_TRIES {
-                        tracing::error!(%error, "closing without what could not be written");
-                        return;
-                    }
+                Err(fault) => {
+                    failing = Some(fault);
+                    failed.push(one);
                 }
             }
         }
-        // What is in the log goes into the file, so that a copy of the file alone is whole.
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
-            tracing::debug!(%error, "checkpoint");
-        }
+        (failed, failing)
     }
 
-    /// One transaction. What was asked for in vain (a name that is taken) is a reply; an error undoes everything.
-    fn write(
-        &mut self,
-        asked: &[(StoreTicket, StoreOp)],
-        behind: &super::queue::Behind,
-    ) -> rusqlite::Result<Vec<StoreReply>> {
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // First, so that who asks reads what was given before.
-        write::behind(&transaction, behind)?;
-        let replies = asked.iter().map(|(_, op)| answer(&transaction, op)).collect::<Result<_, _>>()?;
-        transaction.commit()?;
-        Ok(replies)
+    fn perform(&self, ask: &Ask) -> Result<StoreReply, Fault> {
+        rows::perform(self.database.connection(), &ask.op)
     }
-}
 
-fn answer(transaction: &Transaction<'_>, op: &StoreOp) -> rusqlite::Result<StoreReply> {
-    match op {
-        StoreOp::PutAccount(account) => write::put_account(transaction, account),
-        StoreOp::RemoveAccount { name } => {
-            transaction.prepare_cached("DELETE FROM accounts WHERE name = ?")?.execute([name])?;
-            Ok(StoreReply::Done)
+    /// Remembers how it went, and says so where that is news.
+    fn went(&self, fault: Option<Fault>) {
+        let why = fault.as_ref().map(|fault| fault.why);
+        let (before, now) = self.queue.set_failing(why);
+        let file = self.database.path().display();
+        match fault {
+            Some(fault) if before != now => tracing::error!(error = %fault, %file, "the store fails"),
+            None if before != now => tracing::warn!(%file, "the store works again"),
+            Some(_) | None => {}
         }
-        StoreOp::PutHoldOff(row) => write::put_hold_off(transaction, row),
-        StoreOp::RemoveHoldOff { move_id } => {
-            transaction.prepare_cached("DELETE FROM hold_offs WHERE move = ?")?.execute([move_id])?;
-            Ok(StoreReply::Done)
-        }
-        StoreOp::PutSnapshot(snapshot) => write::put_snapshot(transaction, snapshot),
-        StoreOp::RemoveSnapshot { move_id } => {
-            transaction.prepare_cached("DELETE FROM snapshots WHERE move = ?")?.execute([move_id])?;
-            Ok(StoreReply::Done)
-        }
-        StoreOp::ListMoves { user, page } => read::moves(transaction, user.as_deref(), page),
-        StoreOp::FindMove { id } => read::one_move(transaction, id),
-        // The queue keeps these apart.
-        StoreOp::SaveBindings(_)
-        | StoreOp::SaveFailures(_)
-        | StoreOp::SaveMove(_)
-        | StoreOp::AddRecord(_) => Ok(StoreReply::Done),
     }
 }

@@ -1,0 +1,138 @@
+//! Call records and their segments. A record is written once; its rows are never changed.
+
+use rusqlite::{Connection, Error, OptionalExtension as _, Row, named_params};
+
+use super::super::fault::Fault;
+use super::columns::{Columns as _, execute, int, json, ms, page, word};
+use crate::call::record::{CallRecord, Segment};
+use crate::engine::view::{Page, PageQuery};
+
+/// Writes a record, unless there is one of its id.
+pub(super) fn add(connection: &Connection, record: &CallRecord) -> Result<(), Fault> {
+    let values = named_params! {
+        ":id": record.id,
+        ":sip_call_id": json(&record.sip_call_id)?,
+        ":direction": word(&record.direction)?,
+        ":from": record.from,
+        ":to": record.to,
+        ":user": record.user,
+        ":first_device": record.first_device,
+        ":last_device": record.last_device,
+        ":trunk": record.trunk,
+        ":start": ms(record.start),
+        ":ring": record.ring.map(ms),
+        ":answer": record.answer.map(ms),
+        ":end": record.end.map(ms),
+        ":disposition": word(&record.disposition)?,
+        ":sip_code": record.sip_code,
+        ":hangup_by": record.hangup_by.as_ref().map(word).transpose()?,
+        ":codecs": json(&record.codecs)?,
+        ":srtp": record.srtp,
+        ":transports": json(&record.transports)?,
+        ":user_agents": json(&record.user_agents)?,
+        ":moves": record.moves,
+        ":mos_min": record.mos_min,
+        ":loss": record.loss,
+        ":jitter": record.jitter,
+        ":node": record.node,
+    };
+    let added = execute(
+        connection,
+        "INSERT INTO cdrs (id, sip_call_id, direction, \"from\", \"to\", user, first_device, last_device, trunk,
+         start, ring, answer, \"end\", disposition, sip_code, hangup_by, codecs, srtp, transports, user_agents,
+         moves, mos_min, loss, jitter, node)
+         VALUES (:id, :sip_call_id, :direction, :from, :to, :user, :first_device, :last_device, :trunk,
+         :start, :ring, :answer, :end, :disposition, :sip_code, :hangup_by, :codecs, :srtp, :transports,
+         :user_agents, :moves, :mos_min, :loss, :jitter, :node)
+         ON CONFLICT (id) DO NOTHING",
+        values,
+    )?;
+    if added > 0 {
+        for (n, segment) in (0_i64..).zip(&record.segments) {
+            add_segment(connection, &record.id, n, segment)?;
+        }
+    }
+    Ok(())
+}
+
+fn add_segment(connection: &Connection, record: &str, n: i64, segment: &Segment) -> Result<(), Fault> {
+    let values = named_params! {
+        ":cdr": record,
+        ":n": n,
+        ":device": segment.device,
+        ":start": ms(segment.start),
+        ":end": segment.end.map(ms),
+        ":trigger": segment.trigger,
+        ":gap_ms": segment.gap_ms,
+        ":lost": segment.lost.map(int),
+        ":codec": segment.codec,
+        ":mos": segment.mos,
+    };
+    execute(
+        connection,
+        "INSERT INTO cdr_segments (cdr, n, device, start, \"end\", trigger, gap_ms, lost, codec, mos)
+         VALUES (:cdr, :n, :device, :start, :end, :trigger, :gap_ms, :lost, :codec, :mos)",
+        values,
+    )
+    .map(drop)
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    user: Option<&str>,
+    query: &PageQuery,
+) -> Result<Page<CallRecord>, Fault> {
+    page(connection, "SELECT * FROM cdrs", user, query, read)
+}
+
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<CallRecord>, Fault> {
+    let mut statement = connection.prepare_cached("SELECT * FROM cdrs WHERE id = ?1")?;
+    let Some(mut record) = statement.query_row([id], read).optional()? else { return Ok(None) };
+    let mut statement = connection.prepare_cached("SELECT * FROM cdr_segments WHERE cdr = ?1 ORDER BY n")?;
+    record.segments = statement.query_map([id], read_segment)?.collect::<Result<_, _>>()?;
+    Ok(Some(record))
+}
+
+fn read(row: &Row<'_>) -> Result<CallRecord, Error> {
+    Ok(CallRecord {
+        id: row.get("id")?,
+        sip_call_id: row.json("sip_call_id")?,
+        direction: row.word("direction")?,
+        from: row.get("from")?,
+        to: row.get("to")?,
+        user: row.get("user")?,
+        first_device: row.get("first_device")?,
+        last_device: row.get("last_device")?,
+        trunk: row.get("trunk")?,
+        start: row.at("start")?,
+        ring: row.at_or_null("ring")?,
+        answer: row.at_or_null("answer")?,
+        end: row.at_or_null("end")?,
+        disposition: row.word("disposition")?,
+        sip_code: row.get("sip_code")?,
+        hangup_by: row.word_or_null("hangup_by")?,
+        codecs: row.json("codecs")?,
+        srtp: row.get("srtp")?,
+        transports: row.json("transports")?,
+        user_agents: row.json("user_agents")?,
+        moves: row.get("moves")?,
+        mos_min: row.get("mos_min")?,
+        loss: row.get("loss")?,
+        jitter: row.get("jitter")?,
+        node: row.get("node")?,
+        segments: Vec::new(),
+    })
+}
+
+fn read_segment(row: &Row<'_>) -> Result<Segment, Error> {
+    Ok(Segment {
+        device: row.get("device")?,
+        start: row.at("start")?,
+        end: row.at_or_null("end")?,
+        trigger: row.get("trigger")?,
+        gap_ms: row.get("gap_ms")?,
+        lost: row.uint_or_null("lost")?,
+        codec: row.get("codec")?,
+        mos: row.get("mos")?,
+    })
+}

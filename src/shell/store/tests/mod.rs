@@ -1,0 +1,8 @@
+//! Tests of the store: the contract that every backend keeps, run over SQLite; and what only a file can suffer.
+
+mod contract;
+mod crash;
+mod faults;
+mod opening;
+mod sqlite;
+mod values;
