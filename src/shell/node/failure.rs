@@ -110,12 +110,11 @@ pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError
 pub(super) fn supported(resolved: &Resolved) -> Result<(), StartError> {
     let plain = |transport| matches!(transport, Transport::Udp | Transport::Tcp);
     let unsupported = |key: String, what: String, instead| StartError::Unsupported { key, what, instead };
-    for (index, listen) in resolved.listens.iter().enumerate().filter(|(_, listen)| !plain(listen.transport))
-    {
+    if let Some((index, listen)) = place(&resolved.listens, |listen| !plain(listen.transport)) {
         let what = format!("listening on {}", listen.transport.uri_token());
         return Err(unsupported(format!("listen[{index}].uri"), what, "udp and tcp are"));
     }
-    for (index, trunk) in resolved.trunks.iter().enumerate().filter(|(_, trunk)| !plain(trunk.transport)) {
+    if let Some((index, trunk)) = place(&resolved.trunks, |trunk| !plain(trunk.transport)) {
         let what = format!("a trunk over {}", trunk.transport.uri_token());
         return Err(unsupported(format!("trunk[{index}].uri"), what, "transport=udp and transport=tcp are"));
     }
@@ -128,6 +127,10 @@ pub(super) fn supported(resolved: &Resolved) -> Result<(), StartError> {
         return Err(unsupported("node.store".to_owned(), what, "say store = \"sqlite\""));
     }
     Ok(())
+}
+
+fn place<T>(all: &[T], is_it: impl Fn(&T) -> bool) -> Option<(usize, &T)> {
+    all.iter().enumerate().find(|(_, one)| is_it(one))
 }
 
 /// Keys that were read and have no effect, each with its reason, to be told at the start.

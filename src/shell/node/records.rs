@@ -6,7 +6,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -64,7 +64,7 @@ impl Drop for Records {
     }
 }
 
-fn write_all(path: &PathBuf, waiting: &Receiver<Box<CallRecord>>) {
+fn write_all(path: &Path, waiting: &Receiver<Box<CallRecord>>) {
     let mut is_failing = false;
     while let Ok(first) = waiting.recv() {
         let mut lines = Vec::new();

@@ -50,10 +50,10 @@ fn a_store_that_is_damaged_is_named_and_left_alone() {
     let data = dir.path().join("data");
     std::fs::create_dir(&data).unwrap();
     let damaged = b"this is no database, however long one looks at it".repeat(100);
-    std::fs::write(data.join(super::super::STORE), &damaged).unwrap();
+    std::fs::write(data.join(super::super::start::STORE), &damaged).unwrap();
     let error = start_error(resolve(dir.path(), ""));
-    assert!(error.contains(super::super::STORE), "{error}");
-    assert_eq!(std::fs::read(data.join(super::super::STORE)).unwrap(), damaged);
+    assert!(error.contains(super::super::start::STORE), "{error}");
+    assert_eq!(std::fs::read(data.join(super::super::start::STORE)).unwrap(), damaged);
 }
 
 #[test]

@@ -1,0 +1,257 @@
+//! The start of a node: what it takes of the machine, in the order in which taking it can fail.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+
+use super::failure::{StartError, supported, system, without_effect};
+use super::outward::{Awaited, Outward};
+use super::records::Records;
+use super::stream::Bounds;
+use super::sys::Waker;
+use super::worker::{Clock, Worker};
+use super::{Node, Post, Progress, listen, settings};
+use crate::base::Random;
+use crate::config::Resolved;
+use crate::engine::store::{FailureCounter, Loaded};
+use crate::engine::{Engine, Input};
+use crate::media::relay::PortStats;
+use crate::registrar::accounts::{Account, Accounts};
+use crate::shell::control::{ControlSocket, EventHub, NodeHandle, link};
+use crate::shell::http::{HttpServer, Settings as HttpSettings};
+use crate::shell::media::{MediaSettings, MediaThreads, MediaTotals};
+use crate::shell::password::{self, Passwords};
+use crate::shell::store::{self, Store};
+use crate::shell::telemetry::Metrics;
+
+/// Time for the API to end its open requests, while the worker waits with the last saving.
+const API_GRACE: Duration = Duration::from_secs(2);
+/// The store's file in the data directory.
+pub(super) const STORE: &str = "segue.db";
+
+impl Node {
+    /// Starts a node. Not to be called, nor the node to be dropped, where tasks of a runtime run.
+    ///
+    /// # Errors
+    /// What keeps it from starting, in words for an operator. Nothing is left running then.
+    pub fn start(resolved: Resolved) -> Result<Self, StartError> {
+        Self::start_within(resolved, Bounds::default())
+    }
+
+    pub(super) fn start_within(resolved: Resolved, bounds: Bounds) -> Result<Self, StartError> {
+        supported(&resolved)?;
+        for key in without_effect(&resolved) {
+            tracing::warn!("without effect in this release: {key}");
+        }
+        let data_dir = resolved.node.data_dir.clone();
+        listen::make_data_dir(&data_dir)?;
+        let services = services()?;
+        // The control socket comes first: it tells whether another node already has this directory.
+        let control = services.block_on(ControlSocket::open(&data_dir))?;
+        let listeners = listen::bind_all(&resolved.listens)?;
+        let addresses: Vec<_> = listeners.iter().map(|l| (l.transport, l.address)).collect();
+        let bound: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
+        listen::provide_files(&resolved.media);
+
+        let clock = Clock { origin: Instant::now() };
+        let (mail, inbox) = crossbeam_channel::unbounded();
+        let waker = Arc::new(Waker::new().map_err(system("a descriptor"))?);
+        let post = Post { mail, waker: Arc::clone(&waker) };
+
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        let (store, loaded) = open_store(&data_dir, clock, &post)?;
+        let accounts = accounts(&resolved, &loaded)?;
+        let mut random = Random::from_seed(seed()?);
+        let media = start_media(&resolved, clock, &mut random, &post)?;
+        let engine_settings = settings::engine(&resolved, &bound, usize::from(media.threads()))?;
+        let own = Random::from_seed(random.bytes());
+        let engine = Engine::new(engine_settings, accounts, &loaded, 0, own, clock.now());
+
+        let wake = Arc::clone(&waker);
+        let (worker_link, requests) = link(move || wake.wake());
+        let observed = metrics.clone();
+        let events = EventHub::new(&resolved.node.id, random.bytes(), move |event| observed.observe(event));
+        let passwords = Passwords::start(password::Settings::default()).map_err(system("threads"))?;
+        let closing = Arc::new(watch::Sender::new(false));
+        let (served, api_ended) = mpsc::channel::<()>();
+        let worker = Worker {
+            engine,
+            clock,
+            listeners,
+            waker,
+            mail: inbox,
+            requests,
+            outward: Outward {
+                media: Arc::clone(&media),
+                store,
+                records: Some(Records::start(&data_dir).map_err(system("threads"))?),
+                passwords: passwords.clone(),
+                events: events.clone(),
+                metrics: metrics.clone(),
+                post: post.clone(),
+                awaited: Awaited::default(),
+            },
+            counters: metrics.worker(),
+            bounds,
+            at_end: close_api(Arc::clone(&closing), api_ended),
+        };
+        let (progressing, progress) = watch::channel(Progress::Running);
+        let mut node = Self {
+            addresses,
+            http: resolved.http.bind,
+            post,
+            worker: Some(spawn(worker, progressing)?),
+            progress,
+            closing,
+            services: Some(services),
+            media,
+        };
+        let handle = NodeHandle::new(vec![worker_link], events);
+        node.serve_api(&resolved, control, handle, (passwords, metrics), loaded.failures, served)?;
+        node.announce();
+        Ok(node)
+    }
+
+    fn serve_api(
+        &mut self,
+        resolved: &Resolved,
+        control: ControlSocket,
+        handle: NodeHandle,
+        (passwords, metrics): (Passwords, Metrics),
+        failures: Vec<FailureCounter>,
+        served: mpsc::Sender<()>,
+    ) -> Result<(), StartError> {
+        let Some(services) = &self.services else { return Ok(()) };
+        let post = self.post.clone();
+        let settings = HttpSettings {
+            bind: resolved.http.bind,
+            data_dir: resolved.node.data_dir.clone(),
+            node: handle.clone(),
+            passwords,
+            metrics: metrics.clone(),
+            failures,
+            remember: Box::new(move |failures| post.send(Input::Remember(failures))),
+        };
+        let http = services.block_on(HttpServer::bind(settings))?;
+        self.http = http.address();
+        let mut closing = self.closing.subscribe();
+        services.spawn(async move {
+            let closed = async move {
+                // The sender lives as long as the node.
+                let _ = closing.wait_for(|closing| *closing).await;
+            };
+            http.serve(closed).await;
+            drop(served);
+        });
+        services.spawn(control.serve(handle));
+        services.spawn(report_media(Arc::clone(&self.media), metrics));
+        Ok(())
+    }
+
+    fn announce(&self) {
+        for (transport, address) in &self.addresses {
+            tracing::info!("listening on {}://{address}", transport.uri_token());
+        }
+        tracing::info!("API and metrics on http://{}", self.http);
+    }
+}
+
+/// The runtime of what is no signalling and no media.
+fn services() -> Result<Runtime, StartError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).thread_name("services").enable_all().build().map_err(system("threads"))
+}
+
+/// Ends the API and waits until it has: what it has to tell at its end finds the worker still there.
+fn close_api(closing: Arc<watch::Sender<bool>>, ended: mpsc::Receiver<()>) -> Box<dyn FnOnce() + Send> {
+    Box::new(move || {
+        closing.send_replace(true);
+        // Nothing is ever sent: the other end is dropped when the API has ended.
+        let _ = ended.recv_timeout(API_GRACE);
+    })
+}
+
+fn open_store(data_dir: &Path, clock: Clock, post: &Post) -> Result<(Store, Loaded), StartError> {
+    let post = post.clone();
+    let answered = move |ticket, reply| post.send(Input::Stored { ticket, reply });
+    let unix = clock.now().unix;
+    Ok(Store::open(&data_dir.join(STORE), store::Settings::default(), unix, answered)?)
+}
+
+/// Those of the file and those of the store. The file wins: what it took since is told, not fatal.
+fn accounts(resolved: &Resolved, loaded: &Loaded) -> Result<Accounts, StartError> {
+    let mut accounts = Accounts::default();
+    for account in &resolved.accounts {
+        put_account(&mut accounts, account)?;
+    }
+    for account in &loaded.accounts {
+        if let Err(error) = put_account(&mut accounts, account) {
+            tracing::warn!(%error, "an account of the store is not used");
+        }
+    }
+    Ok(accounts)
+}
+
+fn put_account(accounts: &mut Accounts, account: &Account) -> Result<(), StartError> {
+    let put = accounts.put(account.clone());
+    put.map(drop).map_err(|error| StartError::Account { name: account.name.clone(), why: error.to_string() })
+}
+
+fn spawn(worker: Worker, progress: watch::Sender<Progress>) -> Result<JoinHandle<()>, StartError> {
+    let run = move || {
+        let outcome = worker.run();
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "the signalling worker gives up");
+        }
+        progress.send_replace(if outcome.is_ok() { Progress::Ended } else { Progress::Failed });
+    };
+    std::thread::Builder::new().name("signalling-0".into()).spawn(run).map_err(system("threads"))
+}
+
+fn seed() -> Result<[u8; 32], StartError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| StartError::System {
+        what: "entropy",
+        source: io::Error::other(error.to_string()),
+    })?;
+    Ok(seed)
+}
+
+fn start_media(
+    resolved: &Resolved,
+    clock: Clock,
+    random: &mut Random,
+    post: &Post,
+) -> Result<Arc<MediaThreads>, StartError> {
+    let (first, last) = resolved.media.ports;
+    let mut settings = MediaSettings::new(first..=last, clock.origin, random.bytes());
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    settings.threads = u8::try_from((cores / 2).clamp(1, 16)).unwrap_or(1);
+    let post = post.clone();
+    let threads = MediaThreads::start(&settings, move |event| post.media(event));
+    Ok(Arc::new(threads.map_err(system("media threads"))?))
+}
+
+/// Once a second, what the media threads have counted goes to the metrics.
+async fn report_media(media: Arc<MediaThreads>, metrics: Metrics) {
+    let as_stats = |totals: &MediaTotals| PortStats {
+        received: totals.received,
+        sent: totals.sent,
+        lost: i64::try_from(totals.lost).unwrap_or(i64::MAX),
+        dropped: totals.dropped,
+        ..PortStats::default()
+    };
+    let mut before = as_stats(&media.totals());
+    let mut seconds = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        seconds.tick().await;
+        let after = as_stats(&media.totals());
+        metrics.media(&before, &after);
+        before = after;
+    }
+}
