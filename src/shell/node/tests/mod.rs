@@ -1,6 +1,7 @@
 //! A node with real sockets on loopback. Every wait has a deadline; nothing sleeps and hopes.
 
 mod life;
+mod trunk;
 mod wire;
 
 use std::io::{Read as _, Write as _};
