@@ -326,6 +326,9 @@ pub(super) fn a_call_record_is_written_once<B: Backend>(backend: &B) {
     desk.tell(add("3", None));
     let mut desk = desk.restart(NOW);
     desk.tell(add("2", None));
+    desk.tell(add("4", None));
+    let first = CallRecord { id: "4".into(), ..CallRecord::default() };
+    assert_eq!(desk.ask(StoreOp::FindRecord { id: "4".into() }), StoreReply::Record(Some(Box::new(first))));
     let found = |id: &str| StoreReply::Record(Some(Box::new(record(id, Some("alice")))));
     for id in ["1", "2", "3"] {
         assert_eq!(desk.ask(StoreOp::FindRecord { id: id.into() }), found(id));

@@ -118,6 +118,18 @@ fn a_full_queue_refuses_what_is_answered_and_takes_what_is_written_behind() {
     assert_eq!(backend.count("SELECT count(*) FROM hold_offs"), 3);
 }
 
+#[test]
+fn a_read_sees_all_of_a_long_backlog_that_came_before_it() {
+    let backend = Sqlite::new();
+    let held = Held::open(&backend);
+    for n in 0..5000 {
+        held.store.submit(StoreTicket(0), save_move(&n.to_string(), "alice", MoveState::Done));
+    }
+    held.store.submit(StoreTicket(1), StoreOp::FindMove { id: "4999".into() });
+    let [(_, StoreReply::Move(Some(found)))] = &held.replies(1)[..] else { panic!("it is not there") };
+    assert_eq!(found.id, "4999");
+}
+
 /// Transactions in the log: frames whose header says that a commit ends with them.
 fn commits(path: &Path) -> usize {
     let log = std::fs::read(path.with_extension("db-wal")).unwrap();
