@@ -23,7 +23,7 @@ pub fn serve(resolved: Resolved) -> anyhow::Result<ExitCode> {
     let (mut terminate, mut interrupt) = runtime.block_on(async {
         io::Result::Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     })?;
-    let node = Node::start(resolved)?;
+    let node = start(resolved)?;
     runtime.block_on(async {
         let mut signals = 0;
         loop {
@@ -61,7 +61,12 @@ pub fn demonstrate(options: demo::Options) -> anyhow::Result<ExitCode> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(demo::run(options, |resolved| {
-        let node = tokio::task::block_in_place(|| Node::start(resolved))?;
+        let node = tokio::task::block_in_place(|| start(resolved))?;
         Ok(Aside(Some(node)))
     }))
+}
+
+/// The words of a [`super::StartError`] hold its cause already: without the chain, which would say it twice.
+fn start(resolved: Resolved) -> anyhow::Result<Node> {
+    Node::start(resolved).map_err(|error| anyhow::anyhow!("{error}"))
 }
