@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,7 +36,7 @@ const GUESTS: usize = 8;
 pub(super) struct Bounds {
     /// Connections at once.
     pub(super) most: usize,
-    /// Of them those from one address.
+    /// Of them those from one address; an IPv6 /64 is one.
     pub(super) most_each: usize,
     /// Bytes that may wait to be written on one connection; a peer that does not read is let go.
     pub(super) queue: usize,
@@ -164,7 +164,7 @@ impl Streams {
                 }
             };
             let Some(peer) = peer else { continue };
-            let of_peer = self.each.get(&peer.ip()).copied().unwrap_or(0);
+            let of_peer = self.each.get(&source(peer.ip())).copied().unwrap_or(0);
             if self.connections.len() >= self.bounds.most || of_peer >= self.bounds.most_each {
                 // Dropped, so closed: an answer would be work for who has too many already.
                 continue;
@@ -217,7 +217,7 @@ impl Streams {
         };
         self.connections.insert(id, connection);
         self.by_peer.insert(flow.peer, id);
-        *self.each.entry(flow.peer.ip()).or_default() += 1;
+        *self.each.entry(source(flow.peer.ip())).or_default() += 1;
         Ok(id)
     }
 
@@ -420,10 +420,10 @@ impl Streams {
         if self.by_peer.get(&flow.peer) == Some(&id) {
             self.by_peer.remove(&flow.peer);
         }
-        if let Some(count) = self.each.get_mut(&flow.peer.ip()) {
+        if let Some(count) = self.each.get_mut(&source(flow.peer.ip())) {
             *count -= 1;
             if *count == 0 {
-                self.each.remove(&flow.peer.ip());
+                self.each.remove(&source(flow.peer.ip()));
             }
         }
         out.push(Happened::Closed(flow));
@@ -460,6 +460,14 @@ fn tune(socket: &Socket) {
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_tcp_keepalive(&keepalive);
     let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
+}
+
+/// Who counts as one: whoever has an IPv6 address has the 2^64 beside it.
+fn source(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 fn is_out_of_resources(error: &io::Error) -> bool {
@@ -541,6 +549,15 @@ mod tests {
         match happened {
             Happened::Received { flow, .. } | Happened::Closed(flow) => *flow,
         }
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_source() {
+        let of = |text: &str| source(text.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:0:1:2:3:4:5"), "2001:db8:0:1::");
+        assert_ne!(of("2001:db8:0:1::5"), of("2001:db8:0:2::5"));
+        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
+        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
     }
 
     #[test]

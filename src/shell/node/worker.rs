@@ -175,10 +175,7 @@ impl Worker {
         if self.engine.poll_timeout().is_none_or(|due| due > now.at) {
             return;
         }
-        if catch_unwind(AssertUnwindSafe(|| self.engine.handle_timeout(now))).is_err() {
-            turn.faults += 1;
-            tracing::error!("a fault while timers were served; the node goes on");
-        }
+        guarded("timers were served", &mut turn.faults, || self.engine.handle_timeout(now));
     }
 
     /// Milliseconds until something is due, rounded up.
@@ -295,9 +292,7 @@ impl Worker {
     fn hang_up(&mut self, turn: &mut Turn) {
         self.engine.drain();
         let now = self.clock.now();
-        if catch_unwind(AssertUnwindSafe(|| self.engine.hang_up_all(now))).is_err() {
-            tracing::error!("a fault while calls were hung up");
-        }
+        guarded("calls were hung up", &mut turn.faults, || self.engine.hang_up_all(now));
         turn.draining = false;
         turn.ending = Some(Instant::now() + LAST_WORDS);
     }
@@ -390,11 +385,16 @@ impl Worker {
     }
 }
 
-/// Hands one input to the engine. A fault of ours costs that input, not the node.
+/// Hands one input to the engine.
 fn feed(engine: &mut Engine, now: Now, input: Input, faults: &mut u32) {
-    if catch_unwind(AssertUnwindSafe(|| engine.handle_input(now, input))).is_err() {
+    guarded("an input was served", faults, || engine.handle_input(now, input));
+}
+
+/// Works. A fault of ours costs what was being done, not the node.
+fn guarded(what: &str, faults: &mut u32, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
         *faults += 1;
-        tracing::error!("a fault while an input was served; the node goes on");
+        tracing::error!("a fault while {what}; the node goes on");
     }
 }
 
@@ -427,4 +427,41 @@ fn method_of(bytes: &[u8]) -> Option<Method> {
     }
     let word = bytes.get(..bytes.len().min(32))?.split(|byte| *byte == b' ').next()?;
     Method::from_bytes(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_is_counted_and_no_more() {
+        let (mut faults, mut done) = (0, 0);
+        guarded("a test ran", &mut faults, || done += 1);
+        guarded("a test ran", &mut faults, || panic!("a fault of ours"));
+        guarded("a test ran", &mut faults, || done += 1);
+        assert_eq!((faults, done), (1, 2));
+    }
+
+    #[test]
+    fn methods_and_answers_are_counted_by_what_is_written() {
+        assert_eq!(method_of(b"INVITE sip:a SIP/2.0\r\n"), Some(Method::Invite));
+        assert_eq!(method_of(b"SIP/2.0 200 OK\r\n"), None);
+        assert_eq!(method_of(b""), None);
+        let metrics = crate::shell::telemetry::Metrics::new("1");
+        let counters = metrics.worker();
+        note_received(&counters, b"BYE sip:a SIP/2.0\r\n\r\n", Transport::Tcp);
+        note_sent(&counters, b"SIP/2.0 180 Ringing\r\nCSeq: 7 INVITE\r\n\r\n", Transport::Udp);
+        note_sent(&counters, b"SIP/2.0 999 What\r\nCSeq: 7 INVITE\r\n\r\n", Transport::Udp);
+        note_sent(&counters, b"SIP/2.0 200 OK\r\n\r\n", Transport::Udp);
+        note_sent(&counters, b"ACK sip:a SIP/2.0\r\n\r\n", Transport::Udp);
+        let text = metrics.encode();
+        for line in [
+            "segue_sip_requests_total{method=\"BYE\",transport=\"tcp\",direction=\"in\"} 1",
+            "segue_sip_requests_total{method=\"ACK\",transport=\"udp\",direction=\"out\"} 1",
+            "segue_sip_responses_total{method=\"INVITE\",code=\"180\"} 1",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(text.lines().filter(|line| line.starts_with("segue_sip_responses_total{")).count(), 1);
+    }
 }

@@ -25,6 +25,33 @@ fn options_are_answered_over_datagrams_each_to_its_sender() {
 }
 
 #[test]
+fn ipv6_and_wildcard_listeners_answer_those_on_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    for (bind, peer) in [("[::1]:0", "[::1]:0"), ("0.0.0.0:0", "127.0.0.1:0"), ("[::]:0", "[::1]:0")] {
+        let Ok(socket) = UdpSocket::bind(peer) else { continue };
+        let mut resolved = resolve(dir.path(), "");
+        for listen in &mut resolved.listens {
+            listen.bind = bind.parse().unwrap();
+        }
+        let node = Node::start(resolved).unwrap();
+        let at =
+            |transport| SocketAddr::new(socket.local_addr().unwrap().ip(), address(&node, transport).port());
+        socket.connect(at(Transport::Udp)).unwrap();
+        socket.set_read_timeout(Some(SOON)).unwrap();
+        let datagrams = Datagrams(socket.try_clone().unwrap());
+        datagrams.ask("a");
+        let answer = datagrams.answer();
+        assert!(answer.starts_with("SIP/2.0 200 "), "{bind}: {answer}");
+        let stream = TcpStream::connect(at(Transport::Tcp)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut stream = Stream(stream, Vec::new());
+        let question = stream.options("b");
+        stream.write(&question);
+        assert!(stream.answer().unwrap().starts_with("SIP/2.0 200 "), "{bind}");
+    }
+}
+
+#[test]
 fn keep_alives_and_noise_on_datagrams_are_not_answered() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path(), "");
