@@ -5,10 +5,10 @@ use std::net::TcpListener;
 use super::*;
 use crate::shell::phone::{Message, Options, Phone};
 
-/// A node with a trunk over TCP at `port`, to which numbers that begin with 9 go.
-fn with_trunk(dir: &Path, port: u16) -> Node {
+/// A node with a trunk over TCP at `peer`, to which numbers that begin with 9 go.
+fn with_trunk(dir: &Path, peer: SocketAddr) -> Node {
     let more = format!(
-        "[[trunk]]\nname = \"carrier\"\nuri = \"sip:127.0.0.1:{port};transport=tcp\"\n\
+        "[[trunk]]\nname = \"carrier\"\nuri = \"sip:{peer};transport=tcp\"\n\
          [[route]]\nmatch = '^9'\nto = [\"trunk:carrier\"]\n"
     );
     start(dir, &more)
@@ -55,7 +55,7 @@ fn refuse_one(listener: &TcpListener) -> String {
 fn a_call_to_a_trunk_over_tcp_goes_and_is_answered_on_one_connection() {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let node = with_trunk(dir.path(), listener.local_addr().unwrap().port());
+    let node = with_trunk(dir.path(), listener.local_addr().unwrap());
     let carrier = std::thread::spawn(move || refuse_one(&listener));
     assert_eq!(call_out(&node).0, 486);
     let invite = carrier.join().unwrap();
@@ -65,11 +65,15 @@ fn a_call_to_a_trunk_over_tcp_goes_and_is_answered_on_one_connection() {
 }
 
 #[test]
-fn a_trunk_that_refuses_connections_fails_the_call_at_once() {
-    let dir = tempfile::tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let node = with_trunk(dir.path(), port);
-    let (status, took) = call_out(&node);
-    assert!((500..600).contains(&status), "{status}");
-    assert!(took < Duration::from_secs(5), "the engine hears of it by {took:?}, not by timer B");
+fn a_trunk_that_cannot_be_connected_fails_the_call_at_once() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // From loopback, where this node listens, no way leads there: the system says so before anything is sent.
+    let unreachable = "192.0.2.77:5060".parse().unwrap();
+    for peer in [closed, unreachable] {
+        let dir = tempfile::tempdir().unwrap();
+        let node = with_trunk(dir.path(), peer);
+        let (status, took) = call_out(&node);
+        assert!((500..600).contains(&status), "{peer}: {status}");
+        assert!(took < Duration::from_secs(5), "{peer}: the engine hears of it by a timer, after {took:?}");
+    }
 }
