@@ -96,7 +96,7 @@ fn configured(anchor: Anchor) -> Settings {
         call,
         moving: segue::moving::Settings::default(),
         ban: Ban::default(),
-        realm: "pbx.test".into(),
+        realm: "example.org".into(),
     }
 }
 

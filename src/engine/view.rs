@@ -317,6 +317,8 @@ pub struct StatusView {
     pub node: String,
     /// Its domain.
     pub domain: String,
+    /// The realm of digest, under which hashes of passwords are made.
+    pub realm: String,
     /// Version of the program.
     pub version: String,
     /// When it started.

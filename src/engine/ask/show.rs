@@ -30,6 +30,7 @@ impl Engine {
         StatusView {
             node: core.settings.node.to_string(),
             domain: core.settings.domain.to_string(),
+            realm: self.settings.realm.to_string(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: Time(self.started.unix),
             uptime_s: now.at.since(self.started.at).as_secs(),

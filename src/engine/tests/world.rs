@@ -144,7 +144,7 @@ pub(crate) fn settings() -> Settings {
         call,
         moving: crate::moving::Settings::default(),
         ban: crate::engine::settings::Ban::default(),
-        realm: "pbx.test".into(),
+        realm: "example.org".into(),
     }
 }
 

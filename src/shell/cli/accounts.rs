@@ -58,7 +58,7 @@ async fn list(asking: &mut Asking<'_>) -> Result<(), Failure> {
 }
 
 async fn add(asking: &mut Asking<'_>, wanted: Wanted) -> Result<(), Failure> {
-    let domain = asking.node_status().await?.domain;
+    let realm = asking.node_status().await?.realm;
     let login = new_secret("Login password", wanted.secret, make_password)?;
     let (mut devices, mut made) = (Vec::new(), Vec::new());
     for text in &wanted.devices {
@@ -72,7 +72,7 @@ async fn add(asking: &mut Asking<'_>, wanted: Wanted) -> Result<(), Failure> {
         };
         let auth_user = format!("{}-{id}", wanted.name);
         let password = Given::Made(make_password()?);
-        let ha1 = ha1(&auth_user, &domain, password.text());
+        let ha1 = ha1(&auth_user, &realm, password.text());
         devices.push(NewDevice { id: id.into(), auth_user: auth_user.as_str().into(), ha1, trust });
         made.push((auth_user, password));
     }
@@ -140,9 +140,9 @@ async fn device_secret(
     auth_user: &str,
     secret: NewSecret,
 ) -> Result<(Given, Ha1Text), Failure> {
-    let domain = asking.node_status().await?.domain;
+    let realm = asking.node_status().await?.realm;
     let given = new_secret("SIP password", secret, make_password)?;
-    let ha1 = ha1(auth_user, &domain, given.text());
+    let ha1 = ha1(auth_user, &realm, given.text());
     Ok((given, ha1))
 }
 

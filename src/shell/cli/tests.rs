@@ -150,7 +150,7 @@ async fn accounts_are_changed_by_hashes_and_what_was_made_is_shown_once() {
     for device in &user.devices {
         let line = text.lines().find(|line| line.starts_with(&*device.auth_user)).unwrap();
         let password = line.split_whitespace().last().unwrap();
-        assert_eq!(device.ha1, secrets::ha1(&device.auth_user, "pbx.test", password));
+        assert_eq!(device.ha1, secrets::ha1(&device.auth_user, "phones", password));
     }
     assert!(text.lines().any(|line| line.starts_with("login")), "{text}");
 

@@ -21,6 +21,7 @@ pub(crate) fn admin_status() -> Reply {
     Reply::Status(Box::new(StatusView {
         node: "edge1".into(),
         domain: "pbx.test".into(),
+        realm: "phones".into(),
         version: "0".into(),
         workers: 1,
         calls_answered: 1,

@@ -201,6 +201,7 @@ fn status() -> Value {
     object(&[
         ("node", string()),
         ("domain", string()),
+        ("realm", string()),
         ("version", string()),
         ("started", time()),
         ("uptime_s", integer()),
