@@ -281,6 +281,12 @@ fn threat_an_answer_turned_on_another_resource_or_method() {
     // The same URI in another spelling is the same (19.1.4); it is hashed as it stands.
     let spelled = request(&Method::Register, "sip:bob@BILOXI.com", &[&answer]);
     assert_eq!(scene.judge_at(at(101), &flow(), &spelled), accepted());
+    // SIPp names the server, whatever it asks of it.
+    let secret = Secret::Password("zanzibar");
+    let whole =
+        scene.challenge.answer("bob", secret, &Method::Register, "sip:192.0.2.4:5060", "c", 2).unwrap();
+    let by_sipp = request(&Method::Register, URI, &[&whole]);
+    assert_eq!(scene.judge_at(at(101), &flow(), &by_sipp), accepted());
 }
 
 #[test]

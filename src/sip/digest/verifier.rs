@@ -189,13 +189,14 @@ impl Verifier {
 }
 
 /// RFC 7616 3.4.6: `uri` must name what the Request-URI names, else a captured answer could be turned on
-/// something else.
+/// something else. A URI without a user names the server as a whole: SIPp writes `sip:ADDRESS:PORT` whatever it
+/// asks for (RFC 3261 22.4 knows of clients whose two URIs differ), and no phone's answer for a number looks so.
 fn same_resource(uri: &[u8], request_uri: &str) -> bool {
     if uri == request_uri.as_bytes() {
         return true;
     }
     let Ok(Ok(uri)) = std::str::from_utf8(uri).map(Uri::parse) else { return false };
-    Uri::parse(request_uri).is_ok_and(|requested| requested.equivalent(&uri))
+    uri.user().is_none() || Uri::parse(request_uri).is_ok_and(|requested| requested.equivalent(&uri))
 }
 
 /// A `quoted-string` (RFC 3261 25.1), without control characters.
