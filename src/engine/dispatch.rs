@@ -157,6 +157,10 @@ impl Engine {
         if message.max_forwards().ok().flatten() == Some(0) && *message.method() != Method::Options {
             return Err(Refusal::TooManyHops);
         }
+        // RFC 3891 3: Replaces in anything but an INVITE is 400.
+        if message.has(HeaderName::Replaces) && *message.method() != Method::Invite {
+            return Err(Refusal::Malformed("Replaces outside INVITE"));
+        }
         let mut missing = String::new();
         for value in message.values(HeaderName::Require) {
             let name = std::str::from_utf8(value).unwrap_or("?").trim();

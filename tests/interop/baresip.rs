@@ -41,9 +41,15 @@ struct Control {
 impl Baresip {
     /// Starts it and registers it.
     async fn start(node: &Node, user: &str, device: &str, hz: u32) -> Self {
-        let mut phone = Self::launch(node.sip, user, device, hz).await;
-        phone.command("uareg", "").await;
-        phone.event("REGISTER_OK").await;
+        let phone = Self::launch(node.sip, user, device, hz).await;
+        // It registers as it starts, perhaps before anyone listens to what it says: the node is asked.
+        let is_known = async {
+            while !node.command(&["registrations", "-o", "json"]).contains(&phone.sip.port().to_string()) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let known = tokio::time::timeout(PATIENCE, is_known).await;
+        assert!(known.is_ok(), "{} does not register:\n{}", phone.name, phone.log());
         phone
     }
 
@@ -169,7 +175,7 @@ fn write_configuration(
     let answers = if user == "bob" { ";answermode=auto" } else { "" };
     let account = format!(
         "<sip:{user}@{DOMAIN};transport=udp>;auth_user={name};auth_pass={PASSWORD};\
-         outbound=\"sip:{server};transport=udp\";regint=0;audio_codecs=PCMU{answers}\n"
+         outbound=\"sip:{server};transport=udp\";regint=600;audio_codecs=PCMU{answers}\n"
     );
     fs::write(dir.join("accounts"), account).expect("writable");
     fs::write(dir.join("contacts"), "").expect("writable");

@@ -183,7 +183,7 @@ async fn the_api_needs_a_login_and_sees_only_its_users_calls() {
 async fn the_command_line_moves_a_call() {
     let house = House::open().await;
     let talk = house.talk().await;
-    house.node.command(&["move", "alice", "--to", "mobile"]);
+    house.node.command(&["move", "alice", "--to", "mobile", "--wait", "0"]);
     let mobile = house.mobile.ringing(SOON).await.expect("mobile rings").answer().await.unwrap();
     house.settled(&talk, &mobile).await;
 }

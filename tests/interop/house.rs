@@ -68,8 +68,10 @@ impl House {
         Talk { desk, bob }
     }
 
-    /// Mobile pulls by the star code; bob hears it, desk is released.
+    /// Mobile pulls by the star code, after bob has heard a little of the desk; bob hears it, desk is released.
     pub(crate) async fn pull(&self, talk: &Talk) -> Call {
+        let from_here = talk.bob.media().mark();
+        talk.bob.heard(from_here, DESK_HZ, 5, SOON).await.expect("bob hears desk before the move");
         let call = self.mobile.call("*11").await.expect("the star code is answered");
         self.settled(talk, &call).await;
         call

@@ -139,6 +139,7 @@ pub fn reoffer(
     if slots.iter().all(Option::is_none) {
         return Err(Refusal::NoUsableMedia);
     }
+    far.ours.renew();
     write_offer(far, &offer, &slots, ports)
 }
 

@@ -14,6 +14,8 @@ pub struct OurDescription {
     address: IpAddr,
     /// The text last sent.
     last: Bytes,
+    /// Whether the next text gets a version of its own even if it says the same.
+    renewed: bool,
 }
 
 impl OurDescription {
@@ -21,7 +23,13 @@ impl OurDescription {
     /// must differ between the legs of a call; `address` is our media address as this leg can reach it.
     #[must_use]
     pub fn new(session_id: u64, address: IpAddr) -> Self {
-        Self { session_id: session_id & 0xffff_ffff_ffff, version: 0, address, last: Bytes::new() }
+        Self {
+            session_id: session_id & 0xffff_ffff_ffff,
+            version: 0,
+            address,
+            last: Bytes::new(),
+            renewed: false,
+        }
     }
 
     /// The session identifier of our `o=` line.
@@ -53,10 +61,16 @@ impl OurDescription {
         if self.last.is_empty() { None } else { Sdp::parse(self.last.clone(), &Limits::NONE).ok() }
     }
 
+    /// The next text gets a version of its own whatever it says: what a move shows the far side is a new session
+    /// description to it, not a refresh of the old one.
+    pub(super) fn renew(&mut self) {
+        self.renewed = true;
+    }
+
     /// Puts the origin before `content` (everything after the `o=` line) and counts the text as sent. The version rises
-    /// unless this content was also the last.
+    /// unless this content was also the last and was not renewed.
     pub(super) fn render(&mut self, content: &[u8]) -> Bytes {
-        if !self.last.is_empty() && content_of(&self.last) == content {
+        if !std::mem::take(&mut self.renewed) && !self.last.is_empty() && content_of(&self.last) == content {
             return self.last.clone();
         }
         self.version += 1;
@@ -90,6 +104,10 @@ mod tests {
         assert_eq!(ours.render(b"s=x\r\n"), "v=0\r\no=- 281474976710655 2 IN IP6 2001:db8::1\r\ns=x\r\n");
         assert_eq!(ours.render(b"s=-\r\n"), "v=0\r\no=- 281474976710655 3 IN IP6 2001:db8::1\r\ns=-\r\n");
         assert_eq!(ours.version(), 3);
+        ours.renew();
+        ours.render(b"s=-\r\n");
+        ours.render(b"s=-\r\n");
+        assert_eq!(ours.version(), 4, "once");
     }
 
     #[test]
