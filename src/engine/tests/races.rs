@@ -12,16 +12,24 @@ use crate::wire::sip::Method;
 /// Seeds that once found a fault; they are run each time.
 const KEPT: [u64; 0] = [];
 
-/// Seeds run each time; `SEGUE_RACES` asks for more, from 0.
+/// Seeds run each time.
 const EACH_TIME: u64 = 400;
 
 #[test]
 fn races_leave_every_call_whole() {
-    let count = std::env::var("SEGUE_RACES").ok().and_then(|text| text.parse().ok()).unwrap_or(EACH_TIME);
-    for seed in KEPT.into_iter().chain(0..count) {
-        if std::panic::catch_unwind(|| race(seed)).is_err() {
-            panic!("seed {seed}");
-        }
+    run(KEPT.into_iter().chain(0..EACH_TIME));
+}
+
+/// `cargo test --release --lib -- --ignored ten_thousand`.
+#[test]
+#[ignore = "takes minutes in a debug build"]
+fn ten_thousand_races_leave_every_call_whole() {
+    run(0..10_000);
+}
+
+fn run(seeds: impl Iterator<Item = u64>) {
+    for seed in seeds {
+        assert!(std::panic::catch_unwind(|| race(seed)).is_ok(), "seed {seed}");
     }
 }
 
