@@ -71,7 +71,7 @@ async fn bindings_survive_a_restart() {
     tokio::time::sleep(Duration::from_secs(2)).await;
     house.node.crash_and_restart().await;
     let call = house.desk.call("bob").await.expect("bob is still bound");
-    house.bob.answered(SOON).await.unwrap();
+    let _bob = house.bob.answered(SOON).await.unwrap();
     call.hears(BOB_HZ, SOON).await.unwrap();
 }
 

@@ -222,6 +222,9 @@ impl Engine {
             },
         );
         match moving.watch.take() {
+            // Who never sent anything (a gateway in recvonly, a test tool without media) cannot be missed: there is
+            // nothing to wait for, and the new device has the call.
+            Some(Watch::OldBefore) if sent == 0 => self.advance(key, Event::BothSilent),
             Some(Watch::OldBefore) => moving.old_sent = Some(sent),
             Some(Watch::NewAfter) => {
                 let old_still_sent = moving.old_sent.is_some_and(|before| sent > before);
