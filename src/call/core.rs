@@ -119,6 +119,17 @@ pub enum Happened {
     },
 }
 
+/// A port that a call has let go of; its last counts are still to come.
+#[derive(Clone, Debug)]
+pub struct LeftPort {
+    /// The port.
+    pub port: PortId,
+    /// The call.
+    pub call: CallHandle,
+    /// The device at the other end, `user*device`.
+    pub device: Option<Box<str>>,
+}
+
 /// The state of the call layer.
 pub struct Core {
     /// Time of the input being handled.
@@ -143,6 +154,8 @@ pub struct Core {
     pub ports: Ports,
     /// Whose leg a port in use serves.
     pub port_legs: rustc_hash::FxHashMap<PortId, LegHandle>,
+    /// Ports that calls have let go of, not yet taken note of.
+    pub left: Vec<LeftPort>,
     /// Commands to the media threads, not yet sent.
     pub media: Vec<MediaCommand>,
     /// News for the layers above.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::core::{Core, Happened};
+use super::core::{Core, Happened, LeftPort};
 use super::model::{CallHandle, LegHandle, LegPorts, Party, Service};
 use crate::base::Timestamp;
 use crate::media::codec::Codec;
@@ -429,8 +429,12 @@ impl Core {
     /// Gives the ports of a leg back.
     pub fn release_leg_media(&mut self, leg: LegHandle) {
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let ports = std::mem::take(&mut found.ports);
-        self.give_back(&ports);
+        let (ports, call) = (std::mem::take(&mut found.ports), found.call);
+        if ports.is_empty() {
+            return;
+        }
+        let device = found.party.device().map(|(user, device)| format!("{user}*{device}").into_boxed_str());
+        self.give_back(&ports, call, device.as_deref());
     }
 
     /// Gives all ports of a call back.
@@ -438,15 +442,16 @@ impl Core {
         let Some(found) = self.calls.get_mut(call) else { return };
         let ports = std::mem::take(&mut found.fork_ports);
         let legs = [Some(found.caller), found.callee];
-        self.give_back(&ports);
+        self.give_back(&ports, call, None);
         for leg in legs.into_iter().flatten() {
             self.release_leg_media(leg);
         }
     }
 
-    fn give_back(&mut self, ports: &LegPorts) {
+    fn give_back(&mut self, ports: &LegPorts, call: CallHandle, device: Option<&str>) {
         for pair in ports.iter().flatten() {
             self.port_legs.remove(&pair.id);
+            self.left.push(LeftPort { port: pair.id, call, device: device.map(Into::into) });
             self.media.push(MediaCommand::Release { port: pair.id });
             self.ports.give_back(self.now.at, *pair);
         }

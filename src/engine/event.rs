@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 use super::command::Subject;
 use super::view::{Time, Trigger};
 use crate::base::{Random, UnixMillis};
+use crate::call::record::CallRecord;
 
 /// Users whom an event concerns; only they and administrators see it.
 pub type Users = SmallVec<[Box<str>; 2]>;
@@ -113,7 +114,7 @@ pub enum Event {
         /// Whose.
         users: Users,
         /// The record.
-        record: Box<serde_json::Value>,
+        record: Box<CallRecord>,
     },
 }
 
@@ -253,7 +254,7 @@ impl Event {
             Self::Security { user, source, detail, .. } => {
                 json!({ "user": user, "source": source, "detail": detail })
             }
-            Self::Cdr { record, .. } => return (**record).clone(),
+            Self::Cdr { record, .. } => return serde_json::to_value(record).unwrap_or_default(),
         };
         if let Some(object) = data.as_object_mut() {
             object.retain(|_, value| !value.is_null());

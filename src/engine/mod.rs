@@ -17,6 +17,7 @@ pub mod moves;
 pub mod register;
 pub mod settings;
 pub mod store;
+mod tally;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -59,6 +60,7 @@ pub struct Engine {
     pub(crate) bans: auth::Bans,
     pub(crate) moves: moves::Moves,
     pub(crate) watch: watch::Watchers,
+    tallies: tally::Tallies,
     pub(crate) asks: ask::Parked,
     pub(crate) registrations: Vec<crate::registrar::Happened>,
     pub(crate) outputs: Vec<Output>,
@@ -101,6 +103,7 @@ impl Engine {
             registrar,
             ports,
             port_legs: rustc_hash::FxHashMap::default(),
+            left: Vec::new(),
             media: Vec::new(),
             happened: std::collections::VecDeque::new(),
             timers: TimerHeap::default(),
@@ -115,6 +118,7 @@ impl Engine {
             bans,
             moves,
             watch,
+            tallies: tally::Tallies::default(),
             asks: ask::Parked::default(),
             registrations: Vec::new(),
             outputs: Vec::new(),
@@ -154,6 +158,7 @@ impl Engine {
         core.registrar.handle_timeout(now, &mut self.registrations);
         self.on_moves_timeout();
         self.on_watch_timeout();
+        self.on_tallies_timeout();
         self.on_asks_timeout();
         self.settle();
     }
@@ -167,6 +172,7 @@ impl Engine {
             self.core.registrar.poll_timeout(),
             self.moves.poll_timeout(),
             self.watch.poll_timeout(),
+            self.tallies.poll_timeout(),
             self.asks.poll_timeout(),
         ]
         .into_iter()

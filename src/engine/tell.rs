@@ -1,6 +1,7 @@
 //! Events and records: what the engine tells of calls, moves and hold-offs.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::event::{CallEvent, Event, HoldOffEvent, MoveEvent, Phases, Users};
 use super::moves::{MoveKey, Moving, call_of};
@@ -8,6 +9,8 @@ use super::{Engine, Output};
 use crate::call::record::CallRecord;
 use crate::call::{CallHandle, Side};
 use crate::moving::directory::LiveLeg;
+use crate::moving::machine::State;
+use crate::moving::timeline::What;
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 
 impl Moving {
@@ -26,8 +29,30 @@ impl Moving {
             trigger: self.trigger,
             reason,
             gap_ms: self.gap_us.map(|us| us as f64 / 1000.0),
-            phases: Phases::new(),
+            phases: self.phases(),
         }
+    }
+
+    /// How long each stage took so far, and all of them; nothing before there is something to tell.
+    fn phases(&self) -> Phases {
+        let (mut phases, mut before) = (Phases::new(), (State::Authorized, 0));
+        for entry in &self.timeline.entries {
+            let What::State { state } = entry.what else { continue };
+            let took = Duration::from_micros(entry.at_us.saturating_sub(before.1));
+            let name = match before.0 {
+                State::Requested | State::Authorized => "authorize",
+                State::Ringing => "ring",
+                State::Negotiating => "negotiate",
+                State::Switching => "switch",
+                State::Done | State::RolledBack | State::Refused => continue,
+            };
+            phases.push((name, took));
+            before = (state, entry.at_us);
+        }
+        if self.machine.is_over() {
+            phases.push(("total", Duration::from_micros(before.1)));
+        }
+        phases
     }
 }
 
@@ -52,7 +77,7 @@ impl Engine {
             CallEvent::Answered => record.answer,
             CallEvent::Held | CallEvent::Ended => None,
         };
-        let took = since.map(|at| std::time::Duration::from_millis(at.0.saturating_sub(record.start.0)));
+        let took = since.map(|at| Duration::from_millis(at.0.saturating_sub(record.start.0)));
         let (from, to) = (record.from.as_str().into(), record.to.as_str().into());
         let call = found.id.clone();
         self.outputs.push(Output::Event(Event::Call {
@@ -67,34 +92,31 @@ impl Engine {
         }));
     }
 
-    /// The end of a call: its record, and the two events that tell of it.
-    pub(super) fn tell_ended(&mut self, record: Box<CallRecord>) {
-        let call: Box<str> = record.id.as_str().into();
-        let mut users = Users::new();
-        for name in
-            record.segments.iter().filter_map(|segment| segment.device.split_once('*')).map(|(u, _)| u)
-        {
-            if users.iter().all(|known| **known != *name) {
-                users.push(name.into());
-            }
-        }
+    /// The end of a call; its record follows.
+    pub(super) fn tell_ended(&mut self, record: &CallRecord) {
         let took = record
             .answer
             .zip(record.end)
-            .map(|(from, to)| std::time::Duration::from_millis(to.0.saturating_sub(from.0)));
+            .map(|(from, to)| Duration::from_millis(to.0.saturating_sub(from.0)));
         self.outputs.push(Output::Event(Event::Call {
             what: CallEvent::Ended,
-            call: call.clone(),
-            users: users.clone(),
+            call: record.id.as_str().into(),
+            users: users_of(record),
             from: record.from.as_str().into(),
             to: record.to.as_str().into(),
             device: None,
-            cause: Some(cause_of(&record)),
+            cause: Some(cause_of(record)),
             took,
         }));
-        let value = Box::new(serde_json::to_value(&*record).unwrap_or_default());
-        self.outputs.push(Output::Event(Event::Cdr { call, users, record: value }));
-        self.outputs.push(Output::Record(record));
+    }
+
+    /// A record as an event.
+    pub(super) fn cdr_event(record: &CallRecord) -> Event {
+        Event::Cdr {
+            call: record.id.as_str().into(),
+            users: users_of(record),
+            record: Box::new(record.clone()),
+        }
     }
 
     pub(super) fn tell_move(&mut self, key: MoveKey, what: MoveEvent) {
@@ -156,6 +178,17 @@ impl Engine {
         let user = Some(by.user().into());
         self.outputs.push(Output::Event(Event::Security { what, call, user, source: Some(source), detail }));
     }
+}
+
+/// The users whose devices had a part in a call.
+fn users_of(record: &CallRecord) -> Users {
+    let mut users = Users::new();
+    for (name, _) in record.segments.iter().filter_map(|segment| segment.device.split_once('*')) {
+        if users.iter().all(|known| **known != *name) {
+            users.push(name.into());
+        }
+    }
+    users
 }
 
 fn cause_of(record: &CallRecord) -> &'static str {

@@ -9,6 +9,8 @@ mod moves;
 mod parked;
 mod show;
 
+pub(super) use show::codec_of;
+
 pub use parked::Parked;
 
 use parked::Waiting;

@@ -292,7 +292,7 @@ impl Engine {
 }
 
 /// The audio codec that a leg was told first.
-fn codec_of(leg: &Leg) -> Option<String> {
+pub(in crate::engine) fn codec_of(leg: &Leg) -> Option<String> {
     let lines = leg.media.as_ref()?.remote_media();
     let audio = lines.iter().find(|line| line.kind == Kind::Audio)?;
     audio.accepts.first().map(|format| format.codec.name().to_owned())

@@ -18,7 +18,7 @@ use crate::moving::identifier::{Redeemed, Token};
 use crate::moving::machine::{Actions, Limits, Move, Need, Way};
 use crate::moving::replaces::{Candidate, Found, Phase, Replaces, find};
 use crate::moving::star_code::Select;
-use crate::moving::timeline::{Timeline, What};
+use crate::moving::timeline::{Side, Timeline, What, When};
 use crate::moving::{DeviceKey, ReInvite, Refusal as MoveRefusal, Trigger};
 use crate::registrar::accounts::{Account, Trust};
 use crate::sip::Refusal;
@@ -337,6 +337,7 @@ impl Engine {
             far = found.peer(old).unwrap_or(old);
             old_pairing = found.pairing.clone();
         }
+        self.describe_sides(&mut timeline, When::Before, [(old, Side::Old), (far, Side::Far)]);
         let limits = Limits { rollback: self.settings.moving.rollback, ..Limits::default() };
         let mut actions = Actions::new();
         let machine = Move::begin(now.at, grant, way, limits, &mut actions);
@@ -375,6 +376,17 @@ impl Engine {
         self.track(call);
         self.carry_out(key, actions);
         key
+    }
+
+    /// Notes what legs have said of their media; addresses and keys are taken out by the timeline.
+    pub(super) fn describe_sides(&self, timeline: &mut Timeline, when: When, legs: [(LegHandle, Side); 2]) {
+        for (leg, side) in legs {
+            let raw = self.core.legs.get(leg).map(|leg| &leg.raw).filter(|raw| !raw.is_empty());
+            if let Some(raw) = raw {
+                let text = String::from_utf8_lossy(raw).into_owned();
+                timeline.push(self.core.now.at, What::Description { side, when, text });
+            }
+        }
     }
 
     /// Whether a device is held off; counted, told, and said in the answer.

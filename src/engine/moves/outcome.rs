@@ -8,7 +8,7 @@ use crate::engine::store::{StoreOp, StoreTicket};
 use crate::engine::view::Time;
 use crate::engine::{Engine, Output};
 use crate::moving::machine::{Rollback, State};
-use crate::moving::timeline::What;
+use crate::moving::timeline::{Side, What, When};
 use crate::wire::sip::{HeaderName, Method, StatusCode};
 
 impl Engine {
@@ -63,6 +63,11 @@ impl Engine {
         let what = match (moving.machine.state(), moving.machine.rollback()) {
             (State::Done, _) => {
                 self.moves.completed += 1;
+                self.note_codecs(moving.call);
+                if let Some(new) = moving.new {
+                    let legs = [(new, Side::New), (moving.far, Side::Far)];
+                    self.describe_sides(&mut moving.timeline, When::After, legs);
+                }
                 None
             }
             (State::RolledBack, Some(Rollback::Undo)) => Some(MoveEvent::Undone),

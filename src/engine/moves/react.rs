@@ -28,6 +28,7 @@ impl Engine {
             }
             Happened::Answered(call) => {
                 self.track(call);
+                self.note_codecs(call);
                 self.tell_call(call, CallEvent::Answered, None);
             }
             Happened::Held { call, side, held } => {
@@ -38,7 +39,8 @@ impl Engine {
             }
             Happened::Ended { call, record } => {
                 self.on_call_over(call);
-                self.tell_ended(record);
+                self.tell_ended(&record);
+                self.end_tally(call, record);
             }
             Happened::LegGone { call, leg, why } => self.on_leg_gone(call, leg, why),
             Happened::MoverRinging(leg) => self.tell_machine(leg, Event::NewRinging),
@@ -205,6 +207,9 @@ impl Engine {
 
     /// Counters of a port: an answer to the question whether the old device still sends.
     pub(crate) fn on_stats(&mut self, port: PortId, stats: &PortStats) {
+        if self.on_last_word(port, stats) {
+            return;
+        }
         let Some(leg) = self.core.port_legs.get(&port).copied() else { return };
         let Some(key) = self.move_of(leg) else { return };
         let now = self.core.now.at;

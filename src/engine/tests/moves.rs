@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Answer, World};
+use crate::engine::event::{Event, MoveEvent};
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -41,6 +42,16 @@ fn a_pull_moves_the_call_and_the_far_side_hears_of_nothing() {
     let devices: Vec<_> = record.segments.iter().map(|segment| segment.device.as_str()).collect();
     assert_eq!(devices, ["alice*desk", "bob*desk", "alice*mobile"]);
     assert_eq!(record.segments[2].gap_ms, Some(20.0));
+    assert_eq!((record.loss, record.jitter), (Some(0.02), Some(1.5)), "as the ports told at their end");
+    assert!(record.segments.iter().all(|segment| segment.lost == Some(2)), "{record:?}");
+    assert_eq!(record.codecs, ["PCMU"]);
+    assert!(record.segments.iter().all(|segment| segment.codec.as_deref() == Some("PCMU")), "{record:?}");
+    let switched = world.events.iter().find_map(|event| match event {
+        Event::Move { what: MoveEvent::Switched, phases, .. } => Some(phases.clone()),
+        _ => None,
+    });
+    let names: Vec<_> = switched.unwrap().iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["authorize", "negotiate", "switch", "total"]);
     world.run(A_MINUTE);
     world.check_idle();
 }
@@ -222,7 +233,9 @@ fn glare_at_the_far_side_is_waited_out() {
     world.run(Duration::from_millis(500));
     assert_eq!(world.phones[mobile].lines[line].status, None);
     world.phones[bob].reinvite = 200;
-    world.run(6 * SECOND);
+    // RFC 3261 14.1: the next try comes within 4 s.
+    world.run_until(5 * SECOND, |world| world.phones[mobile].lines[line].status.is_some());
+    world.run(SECOND);
     assert_eq!(world.phones[mobile].lines[line].status, Some(200), "{}", world.tail());
     assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"]);
 }

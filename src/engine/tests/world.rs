@@ -439,6 +439,9 @@ impl World {
             MediaCommand::Release { port } => {
                 self.routes.remove(port);
                 self.released.push(*port);
+                let stats = PortStats { expected: 100, lost: 2, jitter_us: 1500, ..PortStats::default() };
+                let event = MediaEvent::Stats { port: *port, stats: Box::new(stats) };
+                self.post(soon, Going::Input(Box::new(Input::Media(event))));
             }
             MediaCommand::Echo { port } => {
                 self.routes.insert(*port, vec![Sink::plain(*port)]);
@@ -498,6 +501,7 @@ impl World {
         assert_eq!(left, (0, 0, 0), "calls, legs and ports are left\n{}\n{legs:?}", self.tail());
         assert_eq!(core.transactions.len(), 0, "transactions are left\n{}", self.tail());
         assert!(self.engine.moves.live.is_empty() && self.engine.moves.by_call.is_empty());
+        assert!(self.engine.tallies.is_empty(), "records wait for ports");
         assert!(self.engine.moves.directory.is_empty(), "legs are left in the directory");
     }
 }
