@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::core::{Core, Gone, Happened};
+use super::core::{Core, Gone, Happened, Owner};
 use super::media::{description_in, sdp_in};
 use super::model::{AnswerDue, Best, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer};
 use super::record::{Disposition, HangupBy};
 use crate::sip::Refusal;
 use crate::sip::transaction::ClientTx;
-use crate::wire::sip::{HeaderName, Message, StatusCode};
+use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
 /// Reason of a CANCEL to devices that lost the race to answer (RFC 3326): phones log no missed call.
 const ANSWERED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -88,6 +88,10 @@ impl Core {
     /// A target answered.
     fn on_accepted(&mut self, leg: LegHandle, tx: ClientTx, response: &Message) {
         let Some(found) = self.legs.get_mut(leg) else { return };
+        if found.state != LegState::Early {
+            self.release_branch(leg, tx, response);
+            return;
+        }
         found.client_invite = None;
         found.dialog.on_response(response);
         found.answered = Some(self.now.at);
@@ -108,6 +112,21 @@ impl Core {
             return;
         }
         self.on_winner(call, leg, tx, cseq, response);
+    }
+
+    /// A further 2xx, of another phone behind the same target: a dialog of its own beside that of the leg, which
+    /// stands (RFC 3261 13.2.2.4: it is acknowledged, and may be ended at once).
+    fn release_branch(&mut self, leg: LegHandle, tx: ClientTx, response: &Message) {
+        let (of_ack, of_bye) = (self.mint_branch(), self.mint_branch());
+        let Some(found) = self.legs.get(leg) else { return };
+        let mut other = found.dialog.clone();
+        other.on_response(response);
+        let ack = other.ack(&of_ack, response.cseq().map_or(0, |cseq| cseq.number), None);
+        let mut bye = other.request(&Method::Bye, &of_bye);
+        let bytes = bye.header(&HeaderName::Reason, ANSWERED_ELSEWHERE).finish();
+        let (flow, tag) = (other.flow, &other.remote_tag);
+        self.transactions.acked(self.now.at, tx, Some(tag), flow, ack, &mut self.effects);
+        self.send_request(flow, &Method::Bye, &of_bye, bytes, Owner::Nobody);
     }
 
     /// The first target to answer gets the call.

@@ -67,6 +67,23 @@ pub fn sdp_in(message: &Message) -> Result<Option<Bytes>, Refusal> {
     Err(Refusal::BodyUnsupported)
 }
 
+/// Whether a session description may stand in the answer to `request` (RFC 3261 20.1: without Accept it may).
+///
+/// # Errors
+/// `AnswerUnwanted`.
+pub fn accepts_description(request: &Message) -> Result<(), Refusal> {
+    let fits = |range: &[u8]| {
+        let essence = range.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+        [&b"application/sdp"[..], b"application/*", b"*/*"]
+            .iter()
+            .any(|kind| essence.eq_ignore_ascii_case(kind))
+    };
+    if request.has(HeaderName::Accept) && !request.values(HeaderName::Accept).any(fits) {
+        return Err(Refusal::AnswerUnwanted);
+    }
+    Ok(())
+}
+
 /// Lets a session description in, or not.
 ///
 /// # Errors
@@ -135,7 +152,7 @@ impl Core {
         if let Some(media) = &mut found.media {
             media.receive_offer(offer)?;
         }
-        found.raw = raw;
+        found.raw_before = Some(std::mem::replace(&mut found.raw, raw));
         Ok(())
     }
 
@@ -149,7 +166,7 @@ impl Core {
         if let Some(media) = &mut found.media {
             media.receive_answer(answer)?;
         }
-        found.raw = raw;
+        (found.raw, found.raw_before) = (raw, None);
         Ok(())
     }
 
@@ -166,7 +183,11 @@ impl Core {
     /// # Errors
     /// Why it cannot; both legs are as they were.
     pub fn answer_across(&mut self, from: LegHandle, to: LegHandle) -> Result<Bytes, Refusal> {
-        self.across(from, to, Step::Answer)
+        let answer = self.across(from, to, Step::Answer)?;
+        if let Some(to) = self.legs.get_mut(to) {
+            to.raw_before = None;
+        }
+        Ok(answer)
     }
 
     fn across(&mut self, from: LegHandle, to: LegHandle, step: Step) -> Result<Bytes, Refusal> {
@@ -256,8 +277,12 @@ impl Core {
 
     /// The exchange that is open on a leg has failed: what was agreed before stands.
     pub fn abandon_exchange(&mut self, leg: LegHandle) {
-        if let Some(media) = self.legs.get_mut(leg).and_then(|leg| leg.media.as_mut()) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        if let Some(media) = &mut found.media {
             media.abandon();
+        }
+        if let Some(before) = found.raw_before.take() {
+            found.raw = before;
         }
     }
 

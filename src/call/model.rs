@@ -185,6 +185,8 @@ pub struct Leg {
     pub media: Option<Box<LegMedia>>,
     /// The last description of it, byte for byte: all there is of media that does not run through us.
     pub raw: Bytes,
+    /// The one before, while it is not settled whether an offer of it is accepted.
+    pub raw_before: Option<Bytes>,
     /// Our ports toward it.
     pub ports: LegPorts,
     /// Its m-lines and those of the leg it is about to talk with; the call's own once it does.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::core::{Core, Happened, Owner};
 use super::headers::{Trust, cross};
 use super::media::{description_in, sdp_in};
-use super::model::{AnswerDue, LegHandle, LegState, Party, Purpose, Role, timer};
+use super::model::{AnswerDue, LegHandle, LegState, Party, Purpose, Role, Service, timer};
 use crate::media::plan::Description;
 use crate::sip::Refusal;
 use crate::sip::transaction::{ClientTx, ServerTx};
@@ -33,11 +33,7 @@ impl Core {
         let offer = description_in(message, &self.settings.media.screen)?;
         let purpose = Purpose::Relay { server: tx, from: leg, offered: offer.is_some() };
         if let Some(service) = self.service_of(peer) {
-            let has_offer = offer.is_some();
-            if let Some(offer) = offer {
-                self.receive_offer(leg, offer)?;
-            }
-            let body = self.describe_service(leg, service, has_offer)?;
+            let body = self.propose_to_service(leg, service, offer)?;
             if let Some(found) = self.legs.get_mut(leg) {
                 found.server_invite = Some(tx);
             }
@@ -84,8 +80,7 @@ impl Core {
             return Err(Refusal::InviteOpen { retry_after: self.random.below(11) as u32 });
         }
         if let Some(service) = self.service_of(peer) {
-            self.receive_offer(leg, offer)?;
-            let body = self.describe_service(leg, service, true)?;
+            let body = self.propose_to_service(leg, service, Some(offer))?;
             self.answer_update(leg, tx, &body);
             return Ok(());
         }
@@ -107,6 +102,24 @@ impl Core {
     fn propose(&mut self, leg: LegHandle, peer: LegHandle, offer: Description) -> Result<Bytes, Refusal> {
         self.receive_offer(leg, offer)?;
         let body = self.offer_across(leg, peer);
+        if body.is_err() {
+            self.abandon_exchange(leg);
+        }
+        body
+    }
+
+    /// The same where a service of ours is at the other end, which answers at once.
+    fn propose_to_service(
+        &mut self,
+        leg: LegHandle,
+        service: Service,
+        offer: Option<Description>,
+    ) -> Result<Bytes, Refusal> {
+        let has_offer = offer.is_some();
+        if let Some(offer) = offer {
+            self.receive_offer(leg, offer)?;
+        }
+        let body = self.describe_service(leg, service, has_offer);
         if body.is_err() {
             self.abandon_exchange(leg);
         }
@@ -237,6 +250,10 @@ impl Core {
         }
         let is_invite = *response.method() == Method::Invite;
         let Some(found) = self.legs.get_mut(leg) else { return };
+        if is_invite && found.client_invite != Some(tx) && found.state != LegState::Ended {
+            // A further answer under another tag, which in a dialog can only be a fault or a forgery.
+            return;
+        }
         if is_invite {
             found.client_invite = None;
         } else {

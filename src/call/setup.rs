@@ -59,6 +59,7 @@ impl Leg {
             allows_update: false,
             media: None,
             raw: Bytes::new(),
+            raw_before: None,
             ports: SmallVec::new(),
             pairing: Pairing::default(),
             last_offer: Bytes::new(),
@@ -270,6 +271,7 @@ impl Core {
             found.record.user = Some(account.name.to_string());
         }
         let outgoing = self.outgoing(call, incoming, to, hops, has_offer);
+        let mut refused = Refusal::Unreachable;
         for binding in bindings {
             let Some(device) = account.devices.iter().position(|device| *device.id == *binding.device) else {
                 continue;
@@ -281,10 +283,13 @@ impl Core {
                 binding.path.iter().map(|hop| Box::from(&**hop)).collect(),
                 binding.flow,
             );
-            self.send_invite(&outgoing, party, dialog)?;
+            // A device that cannot be offered what the caller has does not keep the others from ringing.
+            if let Err(refusal) = self.send_invite(&outgoing, party, dialog) {
+                refused = refusal;
+            }
         }
         let none = self.calls.get(call).is_none_or(|call| call.forks.is_empty());
-        if none { Err(Refusal::Unreachable) } else { Ok(()) }
+        if none { Err(refused) } else { Ok(()) }
     }
 
     /// Calls the first trunk that has room; the others follow when it fails.
@@ -487,6 +492,7 @@ impl Core {
             found.answered = Some(self.now.at);
             found.timers.stop(timer::RINGING);
         }
+        found.raw_before = None;
         let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
         writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);

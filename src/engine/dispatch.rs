@@ -24,7 +24,7 @@ impl Engine {
         };
         if let Err(violation) = message.check() {
             self.counters.parse_errors += 1;
-            if message.is_request() && *message.method() != Method::Ack {
+            if message.can_be_answered() {
                 self.answer_stateless(flow, &message, violation.status);
             }
             return;
@@ -39,16 +39,15 @@ impl Engine {
         tracing::debug!(%flow, %error, "unreadable message");
         let status = error.status();
         if let Some(message) = error.reply
-            && message.is_request()
-            && *message.method() != Method::Ack
+            && message.can_be_answered()
         {
             self.answer_stateless(flow, &message, status);
         }
     }
 
     fn answer_stateless(&mut self, flow: Flow, message: &Message, status: StatusCode) {
-        let Ok(via) = message.via() else { return };
-        let to = Transactions::<Owner>::reply_flow(&flow, &via);
+        // A Via that cannot be read names no other port than the one that the request came from.
+        let to = message.via().map_or(flow, |via| Transactions::<Owner>::reply_flow(&flow, &via));
         let bytes = self.core.transactions.stateless_reply(&flow, message, status).finish();
         self.outputs.push(Output::Send { flow: to, bytes });
     }

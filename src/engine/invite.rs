@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::Engine;
 use crate::call::Party;
 use crate::call::dial_plan::{dialled, is_emergency};
+use crate::call::media::accepts_description;
 use crate::call::setup::Incoming;
 use crate::moving::hold_off::Access;
 use crate::moving::identifier::Token;
@@ -36,6 +37,7 @@ impl Engine {
         message: &Message,
         party: Party,
     ) -> Result<(), Refusal> {
+        accepts_description(message)?;
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
         let number = dialled(&uri)?;
         let incoming = Incoming { tx, flow, message, party, number };

@@ -60,6 +60,16 @@ fn contact_of(message: &Message) -> Option<Box<str>> {
     crate::wire::sip::NameAddr::parse(value).ok().map(|c| c.uri.into())
 }
 
+/// Where requests go in the dialog that `request` opens. A client of RFC 2543, which gives no branch of ours, may
+/// leave Contact out: then it is at its From (RFC 2543 6.13).
+fn target_of(request: &Message) -> Option<Box<str>> {
+    if request.has(HeaderName::Contact) {
+        return contact_of(request);
+    }
+    let is_old = request.via().ok()?.rfc3261_branch().is_none();
+    request.from().ok().filter(|_| is_old).map(|from| from.uri.into())
+}
+
 /// A name-addr header value without its parameters: what From and To of our requests repeat.
 fn without_params(value: &str) -> &str {
     match (value.rfind('>'), value.find(';')) {
@@ -97,7 +107,7 @@ impl Dialog {
             local_cseq: 0,
             remote_cseq: request.cseq().ok().map(|cseq| cseq.number),
             remote_invite: request.cseq().ok().map(|cseq| cseq.number),
-            target: contact_of(request).ok_or(Refusal::Malformed("missing or bad Contact"))?,
+            target: target_of(request).ok_or(Refusal::Malformed("missing or bad Contact"))?,
             routes: routes_of(request).collect(),
             flow,
             sent_by: sent_by.into(),

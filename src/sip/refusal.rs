@@ -34,6 +34,9 @@ pub enum Refusal {
     /// The body is of a kind that cannot be used here (RFC 3261 8.2.3).
     #[error("unsupported media type")]
     BodyUnsupported,
+    /// The answer would be of a kind that the request does not accept (RFC 3261 21.4.7).
+    #[error("the answer would not be acceptable")]
+    AnswerUnwanted,
     /// No dialog of that name (RFC 3261 12.2.2).
     #[error("no such call")]
     DialogUnknown,
@@ -108,6 +111,7 @@ impl Refusal {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExtensionUnsupported(_) => StatusCode::BAD_EXTENSION,
             Self::BodyUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::AnswerUnwanted => StatusCode::NOT_ACCEPTABLE,
             Self::DialogUnknown => StatusCode::CALL_DOES_NOT_EXIST,
             Self::CSeqOutOfOrder | Self::InviteOpen { .. } | Self::Internal => {
                 StatusCode::SERVER_INTERNAL_ERROR

@@ -3,8 +3,10 @@
 mod ask;
 mod calls;
 mod moves;
+mod mutations;
 mod phone;
 mod races;
+mod torture;
 mod watch;
 mod world;
 

@@ -381,20 +381,24 @@ impl Phone {
     }
 
     fn authorise(&mut self, writer: &mut MessageWriter<'_>, method: &Method, uri: &str) {
-        let Some(challenge) = &self.challenge else { return };
-        self.count += 1;
-        let cnonce = self.random.tag();
-        let value = challenge.answer(
-            &self.auth_user,
-            Secret::Password(&self.password),
-            method,
-            uri,
-            &cnonce,
-            self.count,
-        );
-        if let Some(value) = value {
+        if let Some(value) = self.credentials(method, uri) {
             writer.header(&HeaderName::Authorization, &value);
         }
+    }
+
+    /// The value of Authorization for a request, once there was a challenge.
+    pub(crate) fn credentials(&mut self, method: &Method, uri: &str) -> Option<String> {
+        self.count += 1;
+        let cnonce = self.random.tag();
+        let secret = Secret::Password(&self.password);
+        self.challenge.as_ref()?.answer(&self.auth_user, secret, method, uri, &cnonce, self.count)
+    }
+
+    /// Answers the challenge of `message`, from here on with every request.
+    pub(crate) fn challenged_by(&mut self, message: &Message) {
+        let header = message.header(HeaderName::WwwAuthenticate);
+        self.challenge = header.and_then(|header| Challenge::parse(header.value).ok());
+        self.count = 0;
     }
 
     fn send(&mut self, method: &Method, branch: &str, bytes: Bytes, want: Want) -> ClientTx {

@@ -21,7 +21,10 @@ use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair
 use crate::registrar::accounts::{Account, Accounts, Device, Origin, Trust};
 use crate::sip::digest::{Algorithm, Ha1s};
 use crate::sip::{Flow, Transport};
-use crate::wire::sip::Limits;
+use crate::wire::sip::{Limits, Message};
+
+/// Datagrams that are kept when they are captured.
+const MOST_CAPTURED: usize = 64;
 
 /// What is on its way.
 enum Going {
@@ -59,6 +62,12 @@ pub(crate) struct World {
     pub(crate) media: Vec<MediaCommand>,
     /// Every message that was sent, for a look at what went wrong.
     pub(crate) log: Vec<String>,
+    /// Every datagram that phones sent, newest last, where somebody wants them.
+    pub(crate) captured: Option<std::collections::VecDeque<(SocketAddr, Bytes)>>,
+    /// The same for what phones get.
+    pub(crate) heard_by_phones: Vec<Bytes>,
+    /// What was sent to where no phone is.
+    pub(crate) outside: Vec<(SocketAddr, Bytes)>,
     unanswered: Vec<(StoreTicket, StoreReply)>,
     released: Vec<PortId>,
     going: BinaryHeap<Reverse<(Timestamp, u64)>>,
@@ -172,6 +181,9 @@ impl World {
             routes: BTreeMap::new(),
             media: Vec::new(),
             log: Vec::new(),
+            captured: None,
+            heard_by_phones: Vec::new(),
+            outside: Vec::new(),
             unanswered: Vec::new(),
             released: Vec::new(),
             going: BinaryHeap::new(),
@@ -261,6 +273,26 @@ impl World {
         self.collect();
     }
 
+    /// A datagram from anywhere arrives at once.
+    pub(crate) fn arrive(&mut self, from: SocketAddr, bytes: Bytes) {
+        let flow = Flow { transport: Transport::Udp, listener: 0, connection: 0, peer: from };
+        self.input(Input::Received { flow, bytes });
+    }
+
+    /// The same, and what the sender gets for it.
+    pub(crate) fn exchange(&mut self, from: SocketAddr, bytes: impl Into<Bytes>) -> Vec<Message> {
+        self.outside.clear();
+        self.arrive(from, bytes.into());
+        let answers = self.outside.iter().filter(|(to, _)| to.ip() == from.ip());
+        answers.map(|(_, bytes)| Message::parse(bytes.clone(), &Limits::default()).unwrap()).collect()
+    }
+
+    /// The node ends every call.
+    pub(crate) fn hang_up_all(&mut self) {
+        self.engine.hang_up_all(self.now);
+        self.collect();
+    }
+
     /// Everything that is due within this time happens.
     pub(crate) fn run(&mut self, length: Duration) {
         let end = self.now.at + length;
@@ -337,6 +369,12 @@ impl World {
             let bytes = arrived.take_if(|(to, _)| *to == address).map(|(_, bytes)| bytes);
             for bytes in self.phones[index].step(self.now, bytes) {
                 self.note(&format!("phone {index} →"), &bytes);
+                if let Some(captured) = &mut self.captured {
+                    if captured.len() >= MOST_CAPTURED {
+                        captured.pop_front();
+                    }
+                    captured.push_back((address, bytes.clone()));
+                }
                 self.datagram(Going::ToEngine(address, bytes));
             }
         }
@@ -360,6 +398,13 @@ impl World {
             match output {
                 Output::Send { flow, bytes } => {
                     self.note(&format!("→ {}", flow.peer.ip()), &bytes);
+                    if !self.phones.iter().any(|phone| phone.address == flow.peer) {
+                        self.outside.push((flow.peer, bytes));
+                        continue;
+                    }
+                    if self.captured.is_some() {
+                        self.heard_by_phones.push(bytes.clone());
+                    }
                     self.datagram(Going::ToPhone(flow.peer, bytes));
                 }
                 Output::Media(command) => self.on_media(command),
@@ -473,7 +518,11 @@ impl World {
             for leg in std::iter::once(call.caller).chain(call.callee).chain(call.forks.iter().copied()) {
                 assert!(
                     core.legs.get(leg).is_some() || call.moving,
-                    "a call names a leg that is gone\n{}",
+                    "a call names a leg that is gone: {leg:?} of {:?} {:?} {:?}, {:?}\n{}",
+                    call.caller,
+                    call.callee,
+                    call.forks,
+                    call.state,
                     self.tail()
                 );
             }
