@@ -93,7 +93,7 @@ impl StoreOp {
 /// What a store answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreReply {
-    /// Written: it survives the process and the power supply.
+    /// Written: it survives the process, and for accounts the power supply.
     Done,
     /// The name, an extension or a digest identity is another account's.
     Conflict,

@@ -1,5 +1,6 @@
 //! The file: found or made, locked for this process, checked, brought to this release's schema; and transactions.
 
+use std::cell::Cell;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -20,9 +21,20 @@ const STATEMENTS: usize = 64;
 /// The log is cut to this size after a checkpoint, so that one burst does not keep the disk.
 const LOG_SIZE: i64 = 16 << 20;
 
+/// What a commit must outlive before it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outlives {
+    /// The process: the log has been handed to the system. A device that waits for its call does not wait for a disk,
+    /// and what a power cut takes of a move it takes of the call as well.
+    Process,
+    /// A power cut: the log has been flushed. What an operator was told is done stays done.
+    Power,
+}
+
 /// An open file that no other node writes.
 pub(super) struct Database {
     connection: Connection,
+    outlives: Cell<Outlives>,
     /// Held until the end; the connection is closed before it.
     _lock: Connection,
     path: PathBuf,
@@ -50,9 +62,10 @@ impl Database {
             }
         }
         set_up(&connection, settings).map_err(failed)?;
-        let database = Self { connection, _lock: lock, path: path.into() };
+        let outlives = Cell::new(Outlives::Power);
+        let database = Self { connection, outlives, _lock: lock, path: path.into() };
         let loaded = database
-            .transaction(|| {
+            .transaction(Outlives::Power, || {
                 rows::forget_ended(database.connection(), now)?;
                 rows::load(database.connection())
             })
@@ -69,7 +82,17 @@ impl Database {
     }
 
     /// Does `work` wholly or not at all.
-    pub(super) fn transaction<T>(&self, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    pub(super) fn transaction<T>(
+        &self,
+        outlives: Outlives,
+        work: impl FnOnce() -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        if self.outlives.get() != outlives {
+            // In WAL mode both keep the file whole (sqlite.org/pragma.html#pragma_synchronous).
+            let mode = if outlives == Outlives::Power { "FULL" } else { "NORMAL" };
+            self.connection.pragma_update(None, "synchronous", mode)?;
+            self.outlives.set(outlives);
+        }
         transaction(&self.connection, work)
     }
 }
@@ -143,7 +166,7 @@ fn set_up(connection: &Connection, settings: &Settings) -> Result<(), Fault> {
     if !mode.eq_ignore_ascii_case("wal") {
         return Err(Fault::of_the_value("its disk does not support a write-ahead log; use a local disk"));
     }
-    // What is answered is on the disk: one flush for each transaction, which many share.
+    // Each transaction says what it must outlive; see `Outlives`.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_size_limit", LOG_SIZE)?;

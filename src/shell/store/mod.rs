@@ -3,7 +3,7 @@
 //! [`Store::submit`] never waits for the disk. What is asked for with an answer stands in a bounded queue; what is
 //! to be written behind stands in a backlog with one place per thing, so its size is bounded by what there is and
 //! not by how often it changes. The thread takes what waits, writes it in one transaction, and answers after the
-//! commit: an answer [`Done`](StoreReply::Done) survives the process and the power supply.
+//! commit: an answer [`Done`](StoreReply::Done) survives the process, and for accounts the power supply.
 //!
 //! Whatever is submitted is carried out in order, as far as order can be seen: a read sees every write before it.
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::Settings;
 use super::backlog::{Backlog, Placed, Save};
+use super::database::Outlives;
 use crate::engine::store::{StoreOp, StoreTicket, Unavailable};
 
 /// Most operations with an answer in one transaction: an answer waits for all of them.
@@ -36,6 +37,25 @@ impl Batch {
     /// Whether it changes anything.
     pub(super) fn writes(&self) -> bool {
         !self.saves.is_empty() || self.asks.iter().any(|ask| !ask.op.is_read())
+    }
+
+    /// What its commit must outlive.
+    pub(super) fn outlives(&self) -> Outlives {
+        if self.asks.iter().any(|ask| ask.outlives() == Outlives::Power) {
+            Outlives::Power
+        } else {
+            Outlives::Process
+        }
+    }
+}
+
+impl Ask {
+    /// What its commit must outlive: accounts are an operator's word, all else belongs to calls and bindings.
+    pub(super) fn outlives(&self) -> Outlives {
+        match self.op {
+            StoreOp::PutAccount(_) | StoreOp::RemoveAccount { .. } => Outlives::Power,
+            _ => Outlives::Process,
+        }
     }
 }
 

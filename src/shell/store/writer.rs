@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Answered;
 use super::backlog::Placed;
-use super::database::Database;
+use super::database::{Database, Outlives};
 use super::fault::Fault;
 use super::queue::{Ask, Batch, Queue};
 use super::rows;
@@ -69,7 +69,7 @@ impl Writer {
             }
             batch.asks.iter().map(|ask| self.perform(ask)).collect()
         };
-        if batch.writes() { self.database.transaction(work) } else { work() }
+        if batch.writes() { self.database.transaction(batch.outlives(), work) } else { work() }
     }
 
     /// Each for itself, so that one that fails does not take the others with it.
@@ -94,7 +94,7 @@ impl Writer {
             let done = match &locked {
                 _ if ask.op.is_read() => self.perform(ask),
                 Some(fault) => Err(fault.clone()),
-                None => self.database.transaction(|| self.perform(ask)),
+                None => self.database.transaction(ask.outlives(), || self.perform(ask)),
             };
             replies.push(done.unwrap_or_else(|fault| {
                 let reply = StoreReply::Unavailable(fault.why);
@@ -114,7 +114,7 @@ impl Writer {
     fn save_apart(&self, saves: Vec<Placed>) -> (Vec<Placed>, Option<Fault>) {
         let write = |saves: &[Placed]| {
             let all = || saves.iter().try_for_each(|(_, save)| rows::save(self.database.connection(), save));
-            self.database.transaction(all)
+            self.database.transaction(Outlives::Process, all)
         };
         match write(&saves) {
             Ok(()) => return (Vec::new(), None),

@@ -9,7 +9,7 @@ use super::values::*;
 use crate::engine::store::{StoreOp, StoreReply, StoreTicket, Unavailable};
 use crate::engine::view::MoveState;
 use crate::registrar::accounts::Account;
-use crate::shell::store::database::Database;
+use crate::shell::store::database::{Database, Outlives};
 use crate::shell::store::{Settings, rows};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -130,7 +130,9 @@ fn a_locked_file_is_waited_for_by_what_is_written_behind_and_read_meanwhile() {
 fn a_file_that_became_read_only_is_said_to_be() {
     let backend = Sqlite::new();
     let (database, _) = Database::open(&backend.path(), &backend.settings, NOW).unwrap();
-    let put = || database.transaction(|| rows::perform(database.connection(), &put_hold_off("m1")));
+    let put = || {
+        database.transaction(Outlives::Power, || rows::perform(database.connection(), &put_hold_off("m1")))
+    };
     database.connection().pragma_update(None, "query_only", true).unwrap();
     let fault = put().unwrap_err();
     assert_eq!((fault.why, fault.is_of_the_value), (Unavailable::ReadOnly, false));
