@@ -12,7 +12,7 @@ use crate::sip::transaction::ClientTx;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
 /// Reason of a CANCEL to devices that lost the race to answer (RFC 3326): phones log no missed call.
-const ANSWERED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+pub(super) const ANSWERED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
 impl Core {
     /// A response to the initial INVITE of a leg.
@@ -253,7 +253,19 @@ impl Core {
                 self.release_leg(fork, ANSWERED_ELSEWHERE);
             }
         }
-        let Some(found) = self.calls.get(call) else { return };
+        if self.calls.get(call).is_some_and(|call| call.moving) {
+            // It is being picked up: whether that succeeds decides what the caller hears.
+            self.happened.push_back(Happened::LegGone { call, leg, why: Gone::Refused(status) });
+            return;
+        }
+        self.settle_forks(call);
+    }
+
+    /// Where nothing rings any more the next trunk is tried, or the caller hears the best answer.
+    pub fn settle_forks(&mut self, call: CallHandle) {
+        let Some(found) = self.calls.get(call).filter(|call| call.state == CallState::Ringing) else {
+            return;
+        };
         if !found.forks.is_empty() || self.try_next_trunk(call) {
             return;
         }

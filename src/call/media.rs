@@ -473,7 +473,8 @@ impl Core {
         }
     }
 
-    fn give_back(&mut self, ports: &LegPorts, call: CallHandle, device: Option<&str>) {
+    /// Ports that nobody is told any more.
+    pub(super) fn give_back(&mut self, ports: &LegPorts, call: CallHandle, device: Option<&str>) {
         for pair in ports.iter().flatten() {
             self.port_legs.remove(&pair.id);
             self.left.push(LeftPort { port: pair.id, call, device: device.map(Into::into) });

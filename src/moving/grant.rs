@@ -57,6 +57,11 @@ impl MoveGrant {
     pub fn trigger(&self) -> Trigger {
         self.trigger
     }
+    /// Whether the call stays on its device, which replaces its own leg: only [`Mover::Itself`] is granted that.
+    #[must_use]
+    pub fn is_repair(&self) -> bool {
+        self.old_device == self.new_device
+    }
 }
 
 /// Who asks, and how that was proved.
@@ -71,6 +76,17 @@ pub enum Mover<'a> {
     },
     /// The operator at the control socket.
     Operator,
+    /// A device of another user, by its digest credentials, with the users whom the owner of the call lets answer what
+    /// rings at the owner's devices (`watchers`). Good for a pickup by that device, and for nothing else.
+    Colleague {
+        /// The device that asks, and that is to get the call.
+        device: &'a DeviceKey,
+        /// The owner's list.
+        listed: &'a [Box<str>],
+    },
+    /// The device that has the call, by its digest credentials, with a new dialog for its own leg after it lost its
+    /// network. It is no old device: nothing changes hands.
+    Itself(&'a DeviceKey),
 }
 
 /// Whether a device has a binding, as the registrar knew at the moment of asking.
@@ -148,16 +164,18 @@ pub struct Facts<'a> {
 pub fn authorise(facts: &Facts<'_>) -> Result<MoveGrant, Refusal> {
     let leg = facts.leg;
     owner(facts)?;
-    if leg.device == *facts.new_device {
-        return Err(Refusal::AlreadyThere);
-    }
-    let lock = lock(facts)?;
     held_off(facts)?;
-    match Directory::movable(leg, facts.new_device, lock, facts.hold_offs, facts.now) {
-        // A bar of "busy" is judged by the generation below, so that the loser of a race hears the same as one who
-        // comes while a move is under way.
-        Movable::Yes | Movable::Busy => {}
-        other => other.check()?,
+    // A device that repairs its own leg was let in when it got the call, and an emergency call above all is repaired.
+    if !matches!(facts.mover, Mover::Itself(_)) {
+        if leg.device == *facts.new_device {
+            return Err(Refusal::AlreadyThere);
+        }
+        match Directory::movable(leg, facts.new_device, lock(facts)?, facts.hold_offs, facts.now) {
+            // A bar of "busy" is judged by the generation below, so that the loser of a race hears the same as one
+            // who comes while a move is under way.
+            Movable::Yes | Movable::Busy => {}
+            other => other.check()?,
+        }
     }
     if leg.bar == Some(Bar::Busy) || facts.seen_generation != facts.generation {
         return Err(Refusal::Busy);
@@ -198,9 +216,22 @@ fn owner(facts: &Facts<'_>) -> Result<(), Refusal> {
         Mover::Device(device) => {
             device.user() == of_call || (device == facts.new_device && unlocked_for(facts, of_call))
         }
+        Mover::Colleague { .. } => is_colleague(facts),
+        Mover::Itself(device) => {
+            device == facts.new_device && *device == facts.leg.device && is_answered(facts.leg)
+        }
     };
-    let may_get_it = facts.new_device.user() == of_call || unlocked_for(facts, of_call);
+    let may_get_it =
+        facts.new_device.user() == of_call || unlocked_for(facts, of_call) || is_colleague(facts);
     if asks_for_own_call && may_get_it { Ok(()) } else { Err(Refusal::DialogUnknown) }
+}
+
+/// A pickup, of what rings, by a device of a user on the owner's list.
+fn is_colleague(facts: &Facts<'_>) -> bool {
+    let Mover::Colleague { device, listed } = facts.mover else { return false };
+    let rings = matches!(facts.leg.progress, Progress::Ringing { .. });
+    let is_listed = listed.iter().any(|user| **user == *device.user());
+    facts.trigger == Trigger::Pickup && rings && device == facts.new_device && is_listed
 }
 
 fn unlocked_for(facts: &Facts<'_>, user: &str) -> bool {
@@ -224,7 +255,7 @@ fn lock(facts: &Facts<'_>) -> Result<Lock, Refusal> {
 fn held_off(facts: &Facts<'_>) -> Result<(), Refusal> {
     let access = Access::Call(facts.leg.call);
     facts.hold_offs.look(facts.now, facts.new_device, access)?;
-    if let Mover::Device(device) = facts.mover {
+    if let Mover::Device(device) | Mover::Colleague { device, .. } = facts.mover {
         facts.hold_offs.look(facts.now, device, access)?;
     }
     Ok(())
@@ -310,8 +341,12 @@ mod tests {
         }
 
         fn ask_as(&self, mover: Mover<'_>) -> Result<MoveGrant, Refusal> {
+            authorise(&self.facts(mover))
+        }
+
+        fn facts<'a>(&'a self, mover: Mover<'a>) -> Facts<'a> {
             let shared = Target::Shared(self.unlocked.as_ref());
-            authorise(&Facts {
+            Facts {
                 now: self.now,
                 trigger: Trigger::StarCode,
                 mover,
@@ -324,7 +359,7 @@ mod tests {
                 seen_generation: self.seen,
                 generation: self.generation,
                 last_move: self.last_move,
-            })
+            }
         }
 
         fn refused(&self) -> Refusal {
@@ -414,6 +449,61 @@ mod tests {
             let new = Scene { new_until: until, ..Scene::new() };
             assert_eq!((old.refused(), new.refused()), (Refusal::NotRegistered, Refusal::NotRegistered));
         }
+    }
+
+    #[test]
+    fn a_colleague_answers_what_rings_and_nothing_else() {
+        let listed: [Box<str>; 2] = ["carol".into(), "bob".into()];
+        let scene = |user: &str| {
+            let mut scene = Scene::new();
+            scene.new_device = DeviceKey::new(user, "desk");
+            scene.leg.progress = Progress::Ringing { since: at(0) };
+            scene
+        };
+        let ask = |scene: &Scene, device: &DeviceKey, trigger| {
+            let mut facts = scene.facts(Mover::Colleague { device, listed: &listed });
+            facts.trigger = trigger;
+            authorise(&facts).map(|grant| grant.new_device().to_string())
+        };
+        let bob = DeviceKey::new("bob", "desk");
+        assert_eq!(ask(&scene("bob"), &bob, Trigger::Pickup), Ok("bob*desk".into()));
+        // By no other way, of no answered call, onto no other device, and nobody who is not on the list.
+        assert_eq!(ask(&scene("bob"), &bob, Trigger::StarCode), Err(Refusal::DialogUnknown));
+        let mut answered = scene("bob");
+        answered.leg.progress = Progress::Answered { at: at(0) };
+        assert_eq!(ask(&answered, &bob, Trigger::Pickup), Err(Refusal::DialogUnknown));
+        assert_eq!(ask(&scene("carol"), &bob, Trigger::Pickup), Err(Refusal::DialogUnknown));
+        let mallory = DeviceKey::new("mallory", "desk");
+        assert_eq!(ask(&scene("mallory"), &mallory, Trigger::Pickup), Err(Refusal::DialogUnknown));
+        let mut held = scene("bob");
+        held.hold_off(&bob);
+        assert_eq!(ask(&held, &bob, Trigger::Pickup), Err(Refusal::HoldOff { seconds: 30 }));
+    }
+
+    #[test]
+    fn a_device_repairs_its_own_answered_leg_alone() {
+        let desk = DeviceKey::new("alice", "desk");
+        let mut own = Scene::new();
+        own.new_device = desk.clone();
+        let ask = |scene: &Scene, device: &DeviceKey| scene.ask_as(Mover::Itself(device));
+        assert!(ask(&own, &desk).unwrap().is_repair());
+        assert!(!Scene::new().ask().unwrap().is_repair());
+        // An emergency call is not moved, and yet it is repaired.
+        own.leg.bar = Some(Bar::Emergency);
+        assert!(ask(&own, &desk).is_ok());
+        own.leg.bar = Some(Bar::Busy);
+        assert_eq!(ask(&own, &desk).unwrap_err(), Refusal::Busy);
+        // It opens no way to the leg of another device, even of the same user.
+        let mobile = DeviceKey::new("alice", "mobile");
+        assert_eq!(ask(&Scene::new(), &mobile).unwrap_err(), Refusal::DialogUnknown);
+        assert_eq!(ask(&Scene::new(), &desk).unwrap_err(), Refusal::DialogUnknown);
+        let mut stranger = Scene::new();
+        (stranger.new_device, stranger.leg.device) = (desk.clone(), DeviceKey::new("bob", "desk"));
+        assert_eq!(ask(&stranger, &desk).unwrap_err(), Refusal::DialogUnknown);
+        let mut rings = Scene::new();
+        rings.new_device = desk.clone();
+        rings.leg.progress = Progress::Ringing { since: at(0) };
+        assert_eq!(ask(&rings, &desk).unwrap_err(), Refusal::DialogUnknown);
     }
 
     #[test]

@@ -99,6 +99,8 @@ pub enum Trigger {
     Cli,
     /// Undo of an earlier move.
     Undo,
+    /// The device that has the call replaced its own leg after it lost its network.
+    Repair,
 }
 
 impl Trigger {
@@ -115,6 +117,7 @@ impl Trigger {
             Self::Http => "http",
             Self::Cli => "cli",
             Self::Undo => "undo",
+            Self::Repair => "repair",
         }
     }
 }

@@ -51,7 +51,7 @@ impl Engine {
             // The call layer waits and asks again by itself (RFC 3261 14.1).
             Action::ReofferFarAgain => {}
             Action::RestoreFar => self.restore_far(key),
-            Action::AnswerFar => {}
+            Action::AnswerFar => self.answer_far(key),
             Action::HearBoth => self.hear_both(key),
             Action::SwapRoute => self.swap(key),
             Action::SwapBack => self.swap_back(key),
@@ -59,6 +59,8 @@ impl Engine {
             Action::LiftHoldOff => self.lift_hold_off(key),
             Action::WatchMedia(watch) => self.watch_media(key, watch),
             Action::ReleaseOld => self.release_old(key),
+            // What else rings goes on ringing without the one that declined.
+            Action::EndFar if self.is_pickup(key) => {}
             Action::EndOld | Action::EndFar => self.end_moved_call(key),
             Action::Announce => self.announce(key),
             Action::PushBack => {}
@@ -67,6 +69,10 @@ impl Engine {
 
     pub(super) fn moving(&self, key: MoveKey) -> Option<&Moving> {
         self.moves.live.get(&key)
+    }
+
+    fn is_pickup(&self, key: MoveKey) -> bool {
+        self.moving(key).is_some_and(|moving| moving.machine.way() == Way::Pickup)
     }
 
     fn store_snapshot(&mut self, key: MoveKey) {
@@ -132,6 +138,9 @@ impl Engine {
         new: LegHandle,
         way: Way,
     ) -> Result<bytes::Bytes, Refusal> {
+        if way == Way::Pickup {
+            return self.describe_pickup(far, new);
+        }
         if let Some(service) = self.core.service_of(far) {
             return self.core.describe_service(new, service, way != Way::PullOfferless);
         }
@@ -262,12 +271,21 @@ impl Engine {
     }
 
     fn release_old(&mut self, key: MoveKey) {
+        if self.is_pickup(key) {
+            // Whoever rang was told when the caller was answered.
+            return;
+        }
         let Some(moving) = self.moves.live.get_mut(&key) else { return };
-        let (old, to) = (moving.old, moving.to.device().to_owned());
+        let old = moving.old;
+        let reason = if moving.machine.grant().is_repair() {
+            "SIP;cause=200;text=\"Dialog replaced\"".to_owned()
+        } else {
+            format!("SIP;cause=200;text=\"Call moved to {}\"", moving.to.device())
+        };
         moving.timeline.push(self.core.now.at, What::Released);
         self.tell_who_asked(key, StatusCode::OK);
         self.core.release_leg_media(old);
-        self.core.release_leg(old, &format!("SIP;cause=200;text=\"Call moved to {to}\""));
+        self.core.release_leg(old, &reason);
     }
 
     fn end_moved_call(&mut self, key: MoveKey) {

@@ -25,13 +25,13 @@ use crate::sip::Refusal;
 use crate::sip::dialog::Dialog;
 
 /// What a move begins with.
-struct Begin {
-    grant: MoveGrant,
-    way: Way,
-    new: Option<LegHandle>,
-    pairing: plan::Pairing,
-    mode: MoveMode,
-    asked_by: AskedBy,
+pub(super) struct Begin {
+    pub(super) grant: MoveGrant,
+    pub(super) way: Way,
+    pub(super) new: Option<LegHandle>,
+    pub(super) pairing: plan::Pairing,
+    pub(super) mode: MoveMode,
+    pub(super) asked_by: AskedBy,
 }
 
 impl Engine {
@@ -186,21 +186,23 @@ impl Engine {
             return self.pick_up(incoming, live);
         }
         let grant = self.grant(Mover::Device(&by), live, &by, trigger)?;
-        let call = call_of(live.call);
-        let offer = description_in(incoming.message, &self.core.settings.media.screen)?;
-        let sent_by: Box<str> = self.core.settings.sent_by(&incoming.flow).into();
-        let dialog = Dialog::from_request(incoming.message, incoming.flow, &sent_by, "", "")?;
-        let anchored = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.anchored;
-        let mut leg = Leg::new(call, Role::Mover, incoming.party.clone(), dialog, true);
-        leg.media = anchored.then(|| self.core.new_media(incoming.flow.peer.ip()));
-        leg.server_invite = Some(incoming.tx);
-        leg.learn(incoming.message);
-        let new = self.core.add_leg(leg);
-        self.core.transactions.set_owner(incoming.tx, Owner::Served(new));
+        self.take_over(&incoming, live, grant)
+    }
+
+    /// The device that sent `incoming` joins the far side of `live`, as it was granted.
+    pub(super) fn take_over(
+        &mut self,
+        incoming: &Incoming<'_>,
+        live: &LiveLeg,
+        grant: MoveGrant,
+    ) -> Result<(), Refusal> {
         let far = self.core.peer_of(leg_of(live.leg)).ok_or(Refusal::DialogUnknown)?;
-        let planned = match offer {
-            Some(offer) => self.core.receive_offer(new, offer).and_then(|()| self.plan_pull(far, new)),
-            None => Ok((Way::PullOfferless, plan::Pairing::default())),
+        let new = self.add_mover(incoming, live)?;
+        let is_offerless = self.core.legs.get(new).is_none_or(|leg| leg.raw.is_empty());
+        let planned = if is_offerless {
+            Ok((Way::PullOfferless, plan::Pairing::default()))
+        } else {
+            self.plan_pull(far, new)
         };
         let (way, pairing) = match planned {
             Ok(planned) => planned,
@@ -218,6 +220,32 @@ impl Engine {
             asked_by: AskedBy::Nobody,
         });
         Ok(())
+    }
+
+    /// The leg of a device that comes into a call by its own INVITE, with its offer if it made one.
+    pub(super) fn add_mover(
+        &mut self,
+        incoming: &Incoming<'_>,
+        live: &LiveLeg,
+    ) -> Result<LegHandle, Refusal> {
+        let call = call_of(live.call);
+        let offer = description_in(incoming.message, &self.core.settings.media.screen)?;
+        let sent_by: Box<str> = self.core.settings.sent_by(&incoming.flow).into();
+        let dialog = Dialog::from_request(incoming.message, incoming.flow, &sent_by, "", "")?;
+        let anchored = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.anchored;
+        let mut leg = Leg::new(call, Role::Mover, incoming.party.clone(), dialog, true);
+        leg.media = anchored.then(|| self.core.new_media(incoming.flow.peer.ip()));
+        leg.server_invite = Some(incoming.tx);
+        leg.learn(incoming.message);
+        let new = self.core.add_leg(leg);
+        self.core.transactions.set_owner(incoming.tx, Owner::Served(new));
+        if let Some(offer) = offer
+            && let Err(refusal) = self.core.receive_offer(new, offer)
+        {
+            self.core.remove_leg(new);
+            return Err(refusal);
+        }
+        Ok(new)
     }
 
     /// Whether the far side must be asked for the new device's media.
@@ -244,7 +272,9 @@ impl Engine {
             }
             Party::User { .. } | Party::Service(_) => false,
         };
-        let always = by_trunk || self.settings.moving.re_invite == ReInvite::Always;
+        // Who repairs its own leg changes nothing that the far side must be shown.
+        let always =
+            (by_trunk || self.settings.moving.re_invite == ReInvite::Always) && !self.is_own_leg(far, new);
         let need = match &join {
             Join::Unchanged { .. } if !always => Need::Keep,
             Join::Unchanged { .. } | Join::Reoffer { .. } => Need::Reoffer,
@@ -268,7 +298,7 @@ impl Engine {
     }
 
     /// Asks for a grant with everything that is known now.
-    fn grant(
+    pub(super) fn grant(
         &mut self,
         mover: Mover<'_>,
         live: &LiveLeg,
@@ -317,7 +347,7 @@ impl Engine {
         Presence::until(bindings.iter().map(|binding| binding.expires).max())
     }
 
-    fn begin(&mut self, begin: Begin) -> MoveKey {
+    pub(super) fn begin(&mut self, begin: Begin) -> MoveKey {
         let Begin { grant, way, new, pairing, mode, asked_by } = begin;
         let now = self.core.now;
         let (call, old) = (call_of(grant.call()), leg_of(grant.old_leg()));
@@ -333,8 +363,9 @@ impl Engine {
             found.moving = true;
             found.generation = generation;
             call_id = found.id.clone();
-            side = found.side_of(old).unwrap_or(side);
-            far = found.peer(old).unwrap_or(old);
+            // A device that rings is none of the two that talk yet: it stands for the callee.
+            side = found.side_of(old).unwrap_or(crate::call::Side::Callee);
+            far = found.leg(side.other()).unwrap_or(old);
             old_pairing = found.pairing.clone();
         }
         self.describe_sides(&mut timeline, When::Before, [(old, Side::Old), (far, Side::Far)]);

@@ -8,6 +8,7 @@ use crate::call::{LegHandle, Role};
 use crate::engine::Engine;
 use crate::media::plan;
 use crate::media::relay::{MediaCommand, Sink};
+use crate::moving::machine::Way;
 use crate::moving::timeline::What;
 
 impl Engine {
@@ -58,7 +59,12 @@ impl Engine {
         else {
             return;
         };
+        if moving.machine.way() == Way::Pickup {
+            // The route was set with the caller's answer: nobody had the call before.
+            return self.track(call);
+        }
         let pairing = moving.pairing.clone();
+        let is_repair = moving.machine.grant().is_repair();
         self.exchange(far, old, new, &pairing);
         let (now, to, trigger) =
             (self.core.now, moving_to(self.moving(key)), self.moving(key).map(|m| m.trigger));
@@ -70,7 +76,8 @@ impl Engine {
             found.pairing = pairing;
             found.generation = found.generation.wrapping_add(1);
             found.released.push(old);
-            if let Some(to) = to {
+            // A device that repaired its leg has the call as before.
+            if let Some(to) = to.filter(|_| !is_repair) {
                 let trigger = trigger.map(|trigger| trigger.as_str().to_owned());
                 found.record.begin_segment(now.unix, to.user(), to.device(), trigger);
                 found.record.moves += 1;
@@ -93,6 +100,7 @@ impl Engine {
             return;
         };
         let (pairing, from) = (moving.old_pairing.clone(), moving.from.clone());
+        let is_repair = moving.machine.grant().is_repair();
         self.exchange(far, new, old, &pairing);
         let now = self.core.now;
         let reason = moving_rollback(self.moving(key));
@@ -104,8 +112,10 @@ impl Engine {
             found.pairing = pairing;
             found.generation = found.generation.wrapping_add(1);
             found.released.retain(|leg| *leg != old);
-            found.record.begin_segment(now.unix, from.user(), from.device(), Some("rollback".into()));
-            found.record.moves = found.record.moves.saturating_sub(1);
+            if !is_repair {
+                found.record.begin_segment(now.unix, from.user(), from.device(), Some("rollback".into()));
+                found.record.moves = found.record.moves.saturating_sub(1);
+            }
         }
         self.set_role(old, Role::Talking(side));
         self.set_role(new, Role::Released);

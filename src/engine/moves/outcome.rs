@@ -38,6 +38,7 @@ impl Engine {
         let remove = StoreOp::RemoveSnapshot { move_id: moving.id.clone() };
         self.outputs.push(Output::Store { ticket, op: remove });
         self.end_if_alone(moving.call);
+        self.core.settle_forks(moving.call);
         moving.ended = Some(self.core.now.unix);
         self.keep(&mut moving);
         self.track(moving.call);

@@ -27,6 +27,7 @@ impl Engine {
                 self.tell_call(call, CallEvent::Ringing, None);
             }
             Happened::Answered(call) => {
+                self.on_answered_at_home(call);
                 self.track(call);
                 self.note_codecs(call);
                 self.tell_call(call, CallEvent::Answered, None);
@@ -124,6 +125,7 @@ impl Engine {
         let Some(moving) = self.moves.live.get(&key) else { return };
         let (from, to) = (moving.from.clone(), moving.to.clone());
         let event = match (moving.machine.way(), body) {
+            (Way::Pickup, body) => self.settle_pickup(key, new, body),
             (Way::PullOfferless, Some(body)) => self.settle_new(new, &body),
             // RFC 3264 4: an offer in a 2xx is answered in the ACK.
             (Way::PullOfferless, None) => Event::NewUnusable,
@@ -131,7 +133,7 @@ impl Engine {
                 let event = Event::NewAcked(need);
                 Move::if_registered(self.core.now.at, self.presence(&from), self.presence(&to), event)
             }
-            (Way::Push | Way::Pickup, _) => Event::NewAcked(crate::moving::machine::Need::Keep),
+            (Way::Push, _) => Event::NewAcked(crate::moving::machine::Need::Keep),
         };
         self.advance(key, event);
     }

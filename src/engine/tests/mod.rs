@@ -5,6 +5,7 @@ mod calls;
 mod moves;
 mod mutations;
 mod phone;
+mod pickup;
 mod races;
 mod torture;
 mod watch;

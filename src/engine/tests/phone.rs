@@ -427,7 +427,7 @@ impl Phone {
                     Effect::Send { bytes, .. } => sent.push(bytes),
                     Effect::Request { tx, message, .. } => self.on_request(tx, &message),
                     Effect::Response { tx, owner, message, .. } => self.on_response(tx, owner, &message),
-                    Effect::Cancelled { tx, .. } => self.on_cancelled(tx),
+                    Effect::Cancelled { tx, message, .. } => self.on_cancelled(tx, &message),
                     Effect::Ack { message, .. } => self.on_ack(&message),
                     Effect::Timeout { owner, .. } | Effect::Failed { owner, .. } => {
                         self.on_final(owner, 408, None, "")
@@ -529,10 +529,12 @@ impl Phone {
         }
     }
 
-    fn on_cancelled(&mut self, tx: ServerTx) {
+    fn on_cancelled(&mut self, tx: ServerTx, message: &Message) {
         if let Some(line) = self.lines.iter_mut().find(|line| line.invite == Some(tx)) {
             line.invite = None;
             line.is_over = true;
+            let reason = message.header(HeaderName::Reason);
+            line.reason = reason.and_then(|r| r.value_str().ok().map(|v| v.into_owned())).unwrap_or_default();
             let tag = line.dialog.local_tag.clone();
             self.reply(tx, StatusCode::REQUEST_TERMINATED, &tag);
         }

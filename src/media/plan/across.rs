@@ -187,7 +187,7 @@ fn renumbered(history: &mut PayloadHistory, slot: &Slot<'_>) -> (Pairs, Formats)
 type Pairs = SmallVec<[(u8, Format); 8]>;
 
 /// Everything after the `o=` line of an answer to `offer`, made from what `pick` gives for each of its m-lines.
-fn answer_content<'a>(
+pub(super) fn answer_content<'a>(
     to: &LegMedia,
     offer: &Offer,
     source: &'a Sdp,

@@ -27,6 +27,8 @@
 //!            Join::Reoffer                          reoffer(..) → re-INVITE far; far.receive_answer(..)?; ACK to new
 //!  rollback  far was re-INVITEd, new is gone        far.restore(&snapshot)? → re-INVITE;  far.receive_answer(..)?
 //! ```
+//! A call that still rings and is answered by a device that comes with an offer of its own: [`meet`].
+//!
 //! All texts toward one leg carry one `o=` whose version rises by one exactly when the text changes (RFC 3264 8).
 //!
 //! `anchor = never` uses none of this: bodies pass byte for byte.
@@ -39,6 +41,7 @@ mod history;
 mod join;
 mod leg;
 mod local;
+mod meet;
 mod ours;
 mod pairing;
 mod payload;
@@ -54,6 +57,7 @@ pub use history::PayloadHistory;
 pub use join::{Hold, Join, Why, join, offer_far, reoffer};
 pub use leg::{LegMedia, Offerer, Snapshot};
 pub use local::{Local, answer_local, offer_local};
+pub use meet::{answer_offer, meet};
 pub use ours::OurDescription;
 pub use pairing::Pairing;
 pub use payload::PtMap;

@@ -256,9 +256,10 @@ impl Move {
             }
             (Stage::Switching { asked: Asked::Yes }, Late) => self.finish(out),
 
-            (Stage::Done, Undo) => {
+            // A repair leaves nothing to go back to.
+            (Stage::Done, Undo) if !self.grant.is_repair() => {
                 self.stage = Stage::Undone;
-                if self.way != Way::Pickup {
+                if self.holds_off() {
                     out.push(Action::LiftHoldOff);
                 }
                 out.push(Action::PushBack);
@@ -309,6 +310,11 @@ impl Move {
         }
     }
 
+    /// Whether a device loses the call: not where nobody had it yet, nor where it stays on its device.
+    fn holds_off(&self) -> bool {
+        self.way != Way::Pickup && !self.grant.is_repair()
+    }
+
     fn after_stored(&mut self, out: &mut Actions) {
         match self.way {
             Way::Push => {
@@ -351,7 +357,10 @@ impl Move {
 
     fn switch(&mut self, out: &mut Actions) {
         self.stage = Stage::Switching { asked: Asked::No };
-        out.extend([Action::SwapRoute, Action::HoldOffOld]);
+        out.push(Action::SwapRoute);
+        if self.holds_off() {
+            out.push(Action::HoldOffOld);
+        }
         match self.old {
             Old::Up => out.push(Action::WatchMedia(Watch::OldBefore)),
             Old::Gone => self.finish(out),
@@ -378,7 +387,9 @@ impl Move {
             (Old::Up, new) => {
                 self.stage = Stage::RolledBack(why);
                 out.push(Action::SwapBack);
-                out.push(Action::LiftHoldOff);
+                if self.holds_off() {
+                    out.push(Action::LiftHoldOff);
+                }
                 if new == New::Up {
                     out.push(Action::HangUpNew(Refusal::Cancelled));
                 }
