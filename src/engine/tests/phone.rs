@@ -87,6 +87,11 @@ impl Line {
 /// The phone.
 pub(crate) struct Phone {
     pub(crate) address: SocketAddr,
+    pub(crate) transport: Transport,
+    /// Of a stream; a new one after it was closed.
+    pub(crate) connection: u32,
+    /// Whether the node may no longer find it in a dialog, since it went to another port.
+    pub(crate) has_strayed: bool,
     pub(crate) name: String,
     pub(crate) auth_user: String,
     pub(crate) password: String,
@@ -132,10 +137,6 @@ pub(crate) enum Want {
 
 pub(crate) const ENGINE: &str = "192.0.2.1:5060";
 
-fn flow_to(peer: SocketAddr) -> Flow {
-    Flow { transport: Transport::Udp, listener: 0, connection: 0, peer }
-}
-
 impl Phone {
     pub(crate) fn new(account: &Account, device: usize, address: SocketAddr, seed: u64) -> Self {
         let mut random = Random::from_number(seed);
@@ -144,6 +145,9 @@ impl Phone {
         let registration = (random.token(), 0);
         Self {
             address,
+            transport: Transport::Udp,
+            connection: 0,
+            has_strayed: false,
             name: account.name.to_string(),
             auth_user: device.auth_user.to_string(),
             password: "secret".into(),
@@ -172,6 +176,29 @@ impl Phone {
         }
     }
 
+    fn flow_to(&self, peer: SocketAddr) -> Flow {
+        let (transport, connection) = (self.transport, self.connection);
+        Flow { transport, listener: u16::from(transport != Transport::Udp), connection, peer }
+    }
+
+    /// The way between it and the node, as the node sees it.
+    pub(crate) fn flow(&self) -> Flow {
+        self.flow_to(self.address)
+    }
+
+    fn contact(&self) -> String {
+        let param = if self.transport == Transport::Udp { "" } else { ";transport=tcp" };
+        format!("sip:{}@{}{param}", self.auth_user, self.address)
+    }
+
+    /// It speaks from another port from here on, over a new connection if it has one.
+    pub(crate) fn stray(&mut self) {
+        self.address.set_port(self.address.port() + 1);
+        self.connection += u32::from(self.transport != Transport::Udp);
+        self.has_strayed = true;
+        self.register(3600);
+    }
+
     /// A description of this phone; its port tells the line.
     pub(crate) fn sdp(&self, line: usize, direction: &str) -> String {
         let (ip, port) = (self.address.ip(), 4000 + 2 * line);
@@ -197,13 +224,13 @@ impl Phone {
         let uri = format!("sip:{}", self.domain);
         let mut writer = MessageWriter::request(&Method::Register, &uri);
         let own = format!("<sip:{}@{}>", self.name, self.domain);
-        write_via(&mut writer, &flow_to(self.address), &self.address.to_string(), &branch);
+        write_via(&mut writer, &self.flow_to(self.address), &self.address.to_string(), &branch);
         writer.header(&HeaderName::MaxForwards, "70");
         writer.header(&HeaderName::From, &format!("{own};tag=r{}", self.registration.1));
         writer.header(&HeaderName::To, &own);
         writer.header(&HeaderName::CallId, &self.registration.0.clone());
         writer.cseq(self.registration.1, &Method::Register);
-        writer.header(&HeaderName::Contact, &format!("<sip:{}@{}>", self.auth_user, self.address));
+        writer.header(&HeaderName::Contact, &format!("<{}>", self.contact()));
         writer.header(&HeaderName::Expires, &expires.to_string());
         self.authorise(&mut writer, &Method::Register, &uri);
         let bytes = writer.finish();
@@ -236,7 +263,7 @@ impl Phone {
         let domain = self.domain.clone();
         let own = format!("<sip:{}@{domain}>", self.name);
         let uri = format!("sip:{number}@{domain}");
-        let contact = format!("sip:{}@{}", self.auth_user, self.address);
+        let contact = self.contact();
         let dialog = Dialog {
             call_id: self.random.token().into(),
             local_tag: self.random.tag().into(),
@@ -249,7 +276,7 @@ impl Phone {
             remote_invite: None,
             target: uri.into(),
             routes: Vec::new(),
-            flow: flow_to(ENGINE.parse().unwrap()),
+            flow: self.flow_to(ENGINE.parse().unwrap()),
             sent_by: self.address.to_string().into(),
         };
         let mut line = Line::new(dialog, String::new());
@@ -402,7 +429,7 @@ impl Phone {
     }
 
     fn send(&mut self, method: &Method, branch: &str, bytes: Bytes, want: Want) -> ClientTx {
-        let flow = flow_to(ENGINE.parse().unwrap());
+        let flow = self.flow_to(ENGINE.parse().unwrap());
         self.transactions.request(self.now.at, flow, method, branch, bytes, want, &mut self.effects)
     }
 
@@ -417,7 +444,7 @@ impl Phone {
         if let Some(bytes) = arrived
             && let Ok(message) = Message::parse(bytes, &Limits::default())
         {
-            let flow = flow_to(ENGINE.parse().unwrap());
+            let flow = self.flow_to(ENGINE.parse().unwrap());
             self.transactions.receive(now.at, flow, message, &mut self.effects);
         }
         let mut sent = Vec::new();
@@ -507,8 +534,8 @@ impl Phone {
             return;
         }
         let tag = self.random.tag();
-        let contact = format!("sip:{}@{}", self.auth_user, self.address);
-        let flow = flow_to(ENGINE.parse().unwrap());
+        let contact = self.contact();
+        let flow = self.flow_to(ENGINE.parse().unwrap());
         let Ok(dialog) = Dialog::from_request(message, flow, &self.address.to_string(), &tag, &contact)
         else {
             return;
@@ -631,10 +658,13 @@ impl Phone {
                 self.invite(line, want);
             }
             Want::Other(line) => {
-                if self.lines[line].method.is_none() {
+                if self.lines[line].is_over && self.lines[line].method.is_none() {
+                    self.bye(line);
+                } else if self.lines[line].method.is_some() {
+                    self.send_again(line);
+                } else {
                     return false;
                 }
-                self.send_again(line);
             }
         }
         true

@@ -28,8 +28,8 @@ const MOST_CAPTURED: usize = 64;
 
 /// What is on its way.
 enum Going {
-    ToEngine(SocketAddr, Bytes),
-    ToPhone(SocketAddr, Bytes),
+    ToEngine(Flow, Bytes),
+    ToPhone(Flow, Bytes),
     Input(Box<Input>),
 }
 
@@ -40,6 +40,8 @@ pub(crate) struct Network {
     pub(crate) jitter: Duration,
     /// In thousandths.
     pub(crate) loss: u64,
+    /// Of what arrives, how much does so twice, in thousandths.
+    pub(crate) twice: u64,
 }
 
 /// Everything.
@@ -64,6 +66,8 @@ pub(crate) struct World {
     pub(crate) log: Vec<String>,
     /// Every datagram that phones sent, newest last, where somebody wants them.
     pub(crate) captured: Option<std::collections::VecDeque<(SocketAddr, Bytes)>>,
+    /// Final answers to INVITEs by branch, where somebody wants to be sure that there is one each.
+    pub(crate) finals: Option<BTreeMap<String, String>>,
     /// The same for what phones get.
     pub(crate) heard_by_phones: Vec<Bytes>,
     /// What was sent to where no phone is.
@@ -132,7 +136,7 @@ pub(crate) fn settings() -> Settings {
         domain: "example.org".into(),
         aliases: Vec::new(),
         software: "segue".into(),
-        listeners: vec![Listener::new(Transport::Udp, address, address)],
+        listeners: [Transport::Udp, Transport::Tcp].map(|way| Listener::new(way, address, address)).to_vec(),
         media,
         algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
         trunks: Vec::new(),
@@ -157,6 +161,19 @@ pub(crate) fn settings() -> Settings {
     }
 }
 
+/// An INVITE has one final answer, however often it is said.
+fn note_final(finals: &mut BTreeMap<String, String>, bytes: &Bytes) {
+    let text = String::from_utf8_lossy(bytes);
+    let first = text.lines().next().unwrap_or_default();
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    if !first.starts_with("SIP/2.0 ") || first.starts_with("SIP/2.0 1") || !line("CSeq:").ends_with(" INVITE")
+    {
+        return;
+    }
+    let known = finals.entry(line("Via:") + &line("Call-ID:")).or_insert_with(|| first.to_owned());
+    assert_eq!(known, first, "two final answers to {}", line("Via:"));
+}
+
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self::with(seed, settings(), accounts(&["alice", "bob"]), &Loaded::default())
@@ -165,7 +182,7 @@ impl World {
     pub(crate) fn with(seed: u64, settings: Settings, accounts: Accounts, loaded: &Loaded) -> Self {
         let now = Now { at: Timestamp::from_micros(1_000_000), unix: UnixMillis(1_800_000_000_000) };
         let engine = Engine::new(settings, accounts, loaded, 0, Random::from_number(seed), now);
-        let network = Network { delay: Duration::from_millis(1), jitter: Duration::ZERO, loss: 0 };
+        let network = Network { delay: Duration::from_millis(1), jitter: Duration::ZERO, loss: 0, twice: 0 };
         let mut world = Self {
             engine,
             now,
@@ -182,6 +199,7 @@ impl World {
             media: Vec::new(),
             log: Vec::new(),
             captured: None,
+            finals: None,
             heard_by_phones: Vec::new(),
             outside: Vec::new(),
             unanswered: Vec::new(),
@@ -198,6 +216,10 @@ impl World {
 
     /// A phone of a device, registered.
     pub(crate) fn phone(&mut self, user: &str, device: &str) -> usize {
+        self.phone_over(Transport::Udp, user, device)
+    }
+
+    pub(crate) fn phone_over(&mut self, transport: Transport, user: &str, device: &str) -> usize {
         let account = self.engine.core().accounts.by_name(user).unwrap().clone();
         let index = account.devices.iter().position(|found| *found.id == *device).unwrap();
         let number = self.phones.len();
@@ -205,10 +227,30 @@ impl World {
         let seed = self.random.bits();
         self.phones.push(Phone::new(&account, index, address, seed));
         self.phones[number].now = self.now;
+        self.phones[number].transport = transport;
+        self.phones[number].connection = if transport.is_reliable() { 100 * (1 + number as u32) } else { 0 };
         self.phones[number].register(3600);
         self.run(Duration::from_millis(100));
         assert_eq!(self.phones[number].registered, Some(200), "{user}*{device}\n{}", self.log.join("\n"));
         number
+    }
+
+    /// A phone on a trunk's address, which neither registers nor has credentials.
+    pub(crate) fn outsider(&mut self, user: &str, address: SocketAddr) -> usize {
+        let account = self.engine.core().accounts.by_name(user).unwrap().clone();
+        let seed = self.random.bits();
+        self.phones.push(Phone::new(&account, 0, address, seed));
+        self.phones.last_mut().unwrap().now = self.now;
+        self.phones.len() - 1
+    }
+
+    /// The connection of a phone breaks; it comes back from another port.
+    pub(crate) fn break_connection(&mut self, phone: usize) {
+        let flow = self.phones[phone].flow();
+        self.phones[phone].stray();
+        if flow.transport.is_reliable() {
+            self.input(Input::FlowClosed(flow));
+        }
     }
 
     fn post(&mut self, after: Duration, what: Going) {
@@ -217,13 +259,20 @@ impl World {
         self.parcels.insert(self.sent, what);
     }
 
-    fn datagram(&mut self, what: Going) {
+    /// Streams keep their order and lose nothing; datagrams do neither.
+    fn send(&mut self, way: Transport, what: impl Fn() -> Going) {
+        if way.is_reliable() {
+            return self.post(self.network.delay, what());
+        }
         if self.random.below(1000) < self.network.loss {
             return;
         }
-        let jitter = self.network.jitter.as_micros() as u64;
-        let jitter = Duration::from_micros(self.random.below(jitter.max(1)));
-        self.post(self.network.delay + jitter, what);
+        let copies = 1 + u64::from(self.random.below(1000) < self.network.twice);
+        for _ in 0..copies {
+            let jitter = self.network.jitter.as_micros() as u64;
+            let jitter = Duration::from_micros(self.random.below(jitter.max(1)));
+            self.post(self.network.delay + jitter, what());
+        }
     }
 
     /// A command; its reply is the last of `replies`.
@@ -342,12 +391,18 @@ impl World {
         {
             self.going.pop();
             match self.parcels.remove(&id) {
-                Some(Going::ToEngine(from, bytes)) => {
-                    let flow = Flow { transport: Transport::Udp, listener: 0, connection: 0, peer: from };
+                Some(Going::ToEngine(flow, bytes)) => {
                     self.engine.handle_input(self.now, Input::Received { flow, bytes });
                     self.collect();
                 }
-                Some(Going::ToPhone(to, bytes)) => self.flush_phones(Some((to, bytes))),
+                Some(Going::ToPhone(to, bytes)) => {
+                    let open = |phone: &Phone| [0, phone.connection].contains(&to.connection);
+                    if self.phones.iter().any(|phone| phone.address == to.peer && open(phone)) {
+                        self.flush_phones(Some((to.peer, bytes)));
+                    } else if to.transport.is_reliable() {
+                        self.input(Input::FlowClosed(to));
+                    }
+                }
                 Some(Going::Input(input)) => {
                     self.engine.handle_input(self.now, *input);
                     self.collect();
@@ -375,7 +430,8 @@ impl World {
                     }
                     captured.push_back((address, bytes.clone()));
                 }
-                self.datagram(Going::ToEngine(address, bytes));
+                let flow = self.phones[index].flow();
+                self.send(flow.transport, || Going::ToEngine(flow, bytes.clone()));
             }
         }
     }
@@ -385,7 +441,9 @@ impl World {
         let mut lines = text.lines();
         let first = lines.next().unwrap_or_default().to_owned();
         let cseq = lines.find(|line| line.starts_with("CSeq")).unwrap_or_default();
-        self.log.push(format!("{:?} {who} {first} ({cseq})", self.now.at));
+        let id = text.lines().find(|line| line.starts_with("Call-ID: ")).unwrap_or_default();
+        let id = id.get(9..15).unwrap_or_default();
+        self.log.push(format!("{:?} {who} {first} ({cseq}, {id})", self.now.at));
         if self.log.len() > 4000 {
             self.log.drain(..2000);
         }
@@ -398,14 +456,19 @@ impl World {
             match output {
                 Output::Send { flow, bytes } => {
                     self.note(&format!("→ {}", flow.peer.ip()), &bytes);
-                    if !self.phones.iter().any(|phone| phone.address == flow.peer) {
+                    if let Some(finals) = &mut self.finals {
+                        note_final(finals, &bytes);
+                    }
+                    if !flow.transport.is_reliable()
+                        && !self.phones.iter().any(|phone| phone.address == flow.peer)
+                    {
                         self.outside.push((flow.peer, bytes));
                         continue;
                     }
                     if self.captured.is_some() {
                         self.heard_by_phones.push(bytes.clone());
                     }
-                    self.datagram(Going::ToPhone(flow.peer, bytes));
+                    self.send(flow.transport, || Going::ToPhone(flow, bytes.clone()));
                 }
                 Output::Media(command) => self.on_media(command),
                 Output::Store { ticket, op } => {
