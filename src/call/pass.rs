@@ -9,6 +9,10 @@ use crate::sip::dialog::{MAX_FORWARDS, write_via};
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 
+/// What a REFER, and a NOTIFY of where it led, say beside their body (RFC 3515 2.1, RFC 4488, RFC 6665 8.2).
+const EVENT_HEADERS: [HeaderName; 4] =
+    [HeaderName::ReferTo, HeaderName::ReferSub, HeaderName::Event, HeaderName::SubscriptionState];
+
 impl Core {
     /// Passes a request of a leg's party on to the leg it talks with.
     ///
@@ -27,6 +31,8 @@ impl Core {
             return Ok(());
         }
         let branch = self.mint_branch();
+        // Who refers is who it proved to be, whatever it says (RFC 3892 2.2).
+        let referrer = self.identity_of(leg).filter(|_| *message.method() == Method::Refer);
         let found = self.legs.get_mut(peer).ok_or(Refusal::DialogUnknown)?;
         if found.dialog.remote_tag.is_empty() {
             return Err(Refusal::Unreachable);
@@ -34,6 +40,14 @@ impl Core {
         let flow = found.dialog.flow;
         let mut writer = found.dialog.request(message.method(), &branch);
         cross(message, trust, &mut writer);
+        if let Some(referrer) = &referrer {
+            writer.header(&HeaderName::ReferredBy, referrer);
+        }
+        if matches!(message.method(), Method::Refer | Method::Notify) {
+            for header in EVENT_HEADERS.into_iter().filter_map(|name| message.header(name)) {
+                writer.copy(&header);
+            }
+        }
         let body = message.body();
         write_body(message, &body, &mut writer);
         let bytes = writer.finish();

@@ -14,7 +14,7 @@ use crate::moving::hold_off::Access;
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
-use crate::wire::sip::{HeaderName, Message, StatusCode, Uri};
+use crate::wire::sip::{HeaderName, Message, Scheme, StatusCode, Uri};
 
 impl Engine {
     /// REFER in the dialog of a device: to another device of the same user it is a push, else it is passed on.
@@ -36,7 +36,11 @@ impl Engine {
             return Err(Refusal::DialogUnknown);
         }
         let by = device_of(&found.party).ok_or(Refusal::NotAuthorised)?;
-        let Some(to) = self.own_device(&by, &uri) else { return self.core.on_pass(leg, tx, message) };
+        let Some(to) = self.own_device(&by, &uri) else {
+            // The far side is made to dial nothing that its user could not dial here.
+            let is_ours = uri.scheme() == Scheme::Tel || self.core.settings.is_ours(&uri.host().to_string());
+            return if is_ours { self.core.on_pass(leg, tx, message) } else { Err(Refusal::NotAuthorised) };
+        };
         let live = self.moves.directory.leg(leg_key(leg)).cloned().ok_or(Refusal::DialogUnknown)?;
         // RFC 4488: no implicit subscription where it is not wanted.
         let is_silent = message

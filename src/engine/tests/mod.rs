@@ -7,6 +7,7 @@ mod mutations;
 mod phone;
 mod pickup;
 mod races;
+mod threats;
 mod torture;
 mod watch;
 mod world;

@@ -1,0 +1,465 @@
+//! What attackers do, row by row, and that it leads nowhere.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::world::{accounts, settings};
+use super::{Answer, World};
+use crate::call::settings::{Route, Source, Trunk};
+use crate::engine::Settings;
+use crate::engine::event::Event;
+use crate::engine::store::Loaded;
+use crate::registrar::Own;
+use crate::sip::Transport;
+use crate::sip::digest::{Algorithm, Secret};
+use crate::wire::sip::{HeaderName, Limits, Message, Method};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TRUNK: &str = "203.0.113.7:5060";
+const STRANGER: &str = "203.0.113.99:40000";
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// A house with a trunk, which Carol's devices are no part of.
+fn house(change: impl FnOnce(&mut Settings)) -> World {
+    let mut settings = settings();
+    settings.call.trunks = vec![Trunk {
+        name: "outside".into(),
+        host: "outside.example".into(),
+        peer: at(TRUNK),
+        transport: Transport::Udp,
+        from: vec![Source { network: at(TRUNK).ip(), prefix: 32, port: Some(5060) }],
+        max_calls: None,
+        re_invite_always: false,
+    }];
+    let pattern = regex::Regex::new("^00").unwrap();
+    settings.call.routes = vec![Route { pattern, user: None, trunks: vec![0] }];
+    settings.registrar.own = Own {
+        names: vec!["example.org".into()],
+        addresses: vec!["192.0.2.1".parse().unwrap()],
+        ports: vec![5060],
+    };
+    change(&mut settings);
+    World::with(7, settings, accounts(&["alice", "bob", "carol"]), &Loaded::default())
+}
+
+/// Alice's desk talks with Bob's; Alice's mobile and Carol's desk are there too.
+struct Talk {
+    world: World,
+    alice: usize,
+    mobile: usize,
+    bob: usize,
+    carol: usize,
+}
+
+fn talk() -> Talk {
+    let mut world = house(|_| {});
+    let (alice, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
+    let (bob, carol) = (world.phone("bob", "desk"), world.phone("carol", "desk"));
+    world.phones[alice].dial("bob");
+    world.run(2 * SECOND);
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    Talk { world, alice, mobile, bob, carol }
+}
+
+/// A request as anyone may write it.
+fn request(method: &str, uri: &str, from: SocketAddr, more: &[(&str, &str)], body: &str) -> Bytes {
+    let mark: u64 = more.iter().flat_map(|(_, value)| value.bytes()).chain(uri.bytes()).map(u64::from).sum();
+    let mut lines = vec![
+        ("Via", format!("SIP/2.0/UDP {from};branch=z9hG4bK{method}{mark};rport")),
+        ("Max-Forwards", "70".into()),
+        ("From", "<sip:alice@example.org>;tag=x1".into()),
+        ("To", format!("<{uri}>")),
+        ("Call-ID", format!("c{method}{mark}@stranger")),
+        ("CSeq", format!("1 {method}")),
+        ("Contact", format!("<sip:x@{from}>")),
+    ];
+    for (name, value) in more {
+        match lines.iter_mut().find(|(known, _)| known == name) {
+            Some(line) => line.1 = (*value).into(),
+            None => lines.push((name, (*value).into())),
+        }
+    }
+    let head: String = lines.into_iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("{method} {uri} SIP/2.0\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len()).into()
+}
+
+const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 203.0.113.7\r\ns=-\r\nc=IN IP4 203.0.113.7\r\nt=0 0\r\n\
+                     m=audio 4000 RTP/AVP 0\r\n";
+
+fn final_status(answers: &[Message]) -> Option<u16> {
+    answers.iter().filter_map(Message::status).map(|status| status.as_u16()).rfind(|status| *status >= 200)
+}
+
+/// The names of an answer's headers, in order, and its size.
+fn shape(answer: &Message) -> (Option<u16>, Vec<HeaderName>) {
+    (answer.status().map(|status| status.as_u16()), answer.headers().map(|header| header.name).collect())
+}
+
+#[test]
+fn a_call_is_not_stolen_by_its_identifiers() {
+    let Talk { mut world, alice, carol, .. } = talk();
+    let dialog = world.phones[alice].lines[0].dialog.clone();
+    let right = format!("{};to-tag={};from-tag={}", dialog.call_id, dialog.remote_tag, dialog.local_tag);
+    let swapped = format!("{};to-tag={};from-tag={}", dialog.call_id, dialog.local_tag, dialog.remote_tag);
+    let mut heard = Vec::new();
+    for replaces in [right.as_str(), swapped.as_str(), "nothing;to-tag=a;from-tag=b"] {
+        let line = world.phones[carol].dial_with("alice", &[("Replaces", replaces)], true);
+        world.run(SECOND);
+        let found = &world.phones[carol].lines[line];
+        heard.push((found.status, found.phrase.clone(), found.retry_after));
+    }
+    assert_eq!(heard[0].0, Some(481), "{}", world.tail());
+    assert!(heard.iter().all(|answer| *answer == heard[2]), "{heard:?}");
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"]);
+}
+
+/// A request in the dialog of a phone's first line, from somewhere else.
+fn hijack(world: &World, phone: usize, method: &str, from: SocketAddr, more: &[(&str, &str)]) -> Bytes {
+    let dialog = &world.phones[phone].lines[0].dialog;
+    let (from_value, to) = (
+        format!("{};tag={}", dialog.local, dialog.local_tag),
+        format!("{};tag={}", dialog.remote, dialog.remote_tag),
+    );
+    let cseq = format!("{} {method}", dialog.local_cseq + 100);
+    let mut headers = vec![
+        ("From", from_value.as_str()),
+        ("To", to.as_str()),
+        ("Call-ID", &*dialog.call_id),
+        ("CSeq", &cseq),
+    ];
+    headers.extend_from_slice(more);
+    request(method, &dialog.target, from, &headers, if method == "INVITE" { OFFER } else { "" })
+}
+
+#[test]
+fn a_dialog_is_not_hijacked_from_elsewhere() {
+    let Talk { mut world, alice, carol, .. } = talk();
+    for method in ["BYE", "INVITE", "REFER", "UPDATE", "INFO", "MESSAGE", "NOTIFY", "SUBSCRIBE", "FOO"] {
+        let more = [("Refer-To", "<sip:carol@example.org>"), ("Event", "dialog")];
+        let bytes = hijack(&world, alice, method, at(STRANGER), &more);
+        let answers = world.exchange(at(STRANGER), bytes);
+        assert_eq!(final_status(&answers), Some(401), "{method}");
+        // With credentials of somebody else it is a dialog that does not exist.
+        let uri = world.phones[alice].lines[0].dialog.target.to_string();
+        world.phones[carol].challenged_by(answers.last().unwrap());
+        let method_of = Method::from_bytes(method.as_bytes()).unwrap();
+        let value = world.phones[carol].credentials(&method_of, &uri).unwrap();
+        let more =
+            [("Authorization", value.as_str()), ("Refer-To", "<sip:carol@example.org>"), ("Event", "dialog")];
+        let bytes = hijack(&world, alice, method, at(STRANGER), &more);
+        assert_eq!(final_status(&world.exchange(at(STRANGER), bytes)), Some(481), "{method}");
+    }
+    world.run(SECOND);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
+    assert!(!world.phones[alice].lines[0].is_over);
+}
+
+#[test]
+fn an_ack_or_cancel_from_elsewhere_changes_nothing() {
+    let mut world = house(|_| {});
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[bob].answer = Answer::Ring;
+    world.captured = Some(std::collections::VecDeque::new());
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    let invite = world.captured.as_ref().unwrap().iter().rfind(|(_, bytes)| bytes.starts_with(b"INVITE"));
+    let text = String::from_utf8(invite.unwrap().1.to_vec()).unwrap();
+    let (head, _) = text.split_once("\r\n\r\n").unwrap();
+    let cancel: String = head
+        .lines()
+        .filter(|line| !line.starts_with("Content-") && !line.starts_with("Authorization"))
+        .map(|line| line.replace("INVITE", "CANCEL") + "\r\n")
+        .collect();
+    let cancel = cancel + "Content-Length: 0\r\n\r\n";
+    let answers = world.exchange(at(STRANGER), cancel);
+    world.run(SECOND);
+    assert_eq!(final_status(&answers), Some(481), "{}", world.tail());
+    assert!(world.phones[bob].lines[0].rings(), "{}", world.tail());
+}
+
+#[test]
+fn what_was_overheard_is_of_no_use_again() {
+    let mut world = house(|_| {});
+    let alice = world.phone("alice", "desk");
+    world.captured = Some(std::collections::VecDeque::new());
+    let line = world.phones[alice].dial("*43");
+    world.run(SECOND);
+    world.phones[alice].bye(line);
+    world.run(100 * SECOND);
+    let captured = world.captured.take().unwrap();
+    let (_, invite) = captured.iter().rfind(|(_, bytes)| bytes.starts_with(b"INVITE")).unwrap().clone();
+    let calls = world.engine.counters().calls;
+    let text = String::from_utf8(invite.to_vec()).unwrap();
+    let address = world.phones[alice].address;
+    for (from, text) in [
+        (address, text.clone()),
+        (address, text.replace("branch=z9hG4bK", "branch=z9hG4bKagain")),
+        (at(STRANGER), text.replace("branch=z9hG4bK", "branch=z9hG4bKthird")),
+    ] {
+        world.heard_by_phones.clear();
+        world.captured = Some(std::collections::VecDeque::new());
+        world.arrive(from, text.into());
+        world.run(SECOND);
+        assert_eq!(world.engine.counters().calls, calls, "{}", world.tail());
+    }
+}
+
+#[test]
+fn known_and_unknown_users_are_told_the_same() {
+    let mut world = house(|settings| settings.ban.failures = 1000);
+    world.phone("alice", "desk");
+    let mut shapes = Vec::new();
+    for user in ["alice", "bob", "nobody"] {
+        for method in ["REGISTER", "INVITE", "MESSAGE", "SUBSCRIBE"] {
+            let uri = if method == "REGISTER" {
+                "sip:example.org".into()
+            } else {
+                format!("sip:{user}@example.org")
+            };
+            let own = format!("<sip:{user}@example.org>");
+            let tagged = format!("{own};tag=1");
+            let more = [("From", tagged.as_str()), ("To", own.as_str()), ("Event", "dialog")];
+            let first = world.exchange(at(STRANGER), request(method, &uri, at(STRANGER), &more, ""));
+            let first = first.last().unwrap().clone();
+            let header = first.header(HeaderName::WwwAuthenticate).unwrap();
+            let challenge = crate::sip::digest::Challenge::parse(header.value).unwrap();
+            let name = format!("{user}-desk");
+            let secret = Secret::Password("wrong");
+            let method_of = Method::from_bytes(method.as_bytes()).unwrap();
+            let value = challenge.answer(&name, secret, &method_of, &uri, "0a4f113b", 1).unwrap();
+            let more = [more[0], more[1], more[2], ("Authorization", value.as_str())];
+            let second = world.exchange(at(STRANGER), request(method, &uri, at(STRANGER), &more, ""));
+            shapes.push((method, shape(&first), shape(second.last().unwrap())));
+        }
+    }
+    for known in &shapes[..8] {
+        assert!(shapes[8..].contains(known), "{known:?} is not what a stranger is told");
+    }
+}
+
+#[test]
+fn hops_run_out_and_the_node_is_no_ones_contact() {
+    let mut world = house(|_| {});
+    let alice = world.phone("alice", "desk");
+    world.phones[alice].answer = Answer::Ring;
+    let from = at(TRUNK);
+    let invite =
+        |hops: &str| request("INVITE", "sip:alice@example.org", from, &[("Max-Forwards", hops)], OFFER);
+    assert_eq!(final_status(&world.exchange(from, invite("0"))), Some(483));
+    world.captured = Some(std::collections::VecDeque::new());
+    world.exchange(from, invite("1"));
+    let sent = Message::parse(world.heard_by_phones[0].clone(), &Limits::default()).unwrap();
+    assert_eq!(sent.max_forwards(), Ok(Some(0)));
+    // RFC 3261 16.3 step 4 in a user agent: nobody registers us as their phone.
+    for contact in ["<sip:x@192.0.2.1:5060>", "<sip:x@192.0.2.1>", "<sip:bob@example.org>"] {
+        let address = world.phones[alice].address;
+        let value = world.phones[alice].credentials(&Method::Register, "sip:example.org").unwrap();
+        let own = "<sip:alice@example.org>";
+        let more = [("To", own), ("Authorization", &*value), ("Contact", contact)];
+        let before = world.engine.core().registrar.lookup("alice", world.now.at).len();
+        world.arrive(address, request("REGISTER", "sip:example.org", address, &more, ""));
+        assert_eq!(world.engine.core().registrar.lookup("alice", world.now.at).len(), before, "{contact}");
+    }
+}
+
+#[test]
+fn floods_meet_their_caps() {
+    let mut world = house(|settings| {
+        settings.transactions.max_servers = 50;
+        settings.call.limits.calls = 5;
+    });
+    let alice = world.phone("alice", "desk");
+    world.phones[alice].answer = Answer::Ring;
+    // A stranger's challenges leave nothing behind.
+    let before = world.engine.core().transactions.len();
+    for number in 0..1000 {
+        let uri = format!("sip:{number}@example.org");
+        let answers = world.exchange(at(STRANGER), request("INVITE", &uri, at(STRANGER), &[], OFFER));
+        assert_eq!(final_status(&answers), Some(401));
+    }
+    assert_eq!(world.engine.core().transactions.len(), before);
+    // A trunk that floods is told when to come again.
+    let mut refused = 0;
+    for number in 0..200 {
+        let id = format!("flood-{number}");
+        let via = format!("SIP/2.0/UDP {TRUNK};branch=z9hG4bKflood{number}");
+        let more = [("Call-ID", id.as_str()), ("Via", via.as_str())];
+        let answers =
+            world.exchange(at(TRUNK), request("INVITE", "sip:alice@example.org", at(TRUNK), &more, OFFER));
+        if let Some(answer) =
+            answers.last().filter(|answer| answer.status().is_some_and(|s| s.as_u16() == 503))
+        {
+            refused += 1;
+            assert!(number < 50 - 5 && answer.has(HeaderName::RetryAfter) || number >= 40, "{number}");
+        }
+        assert!(world.engine.core().calls.len() <= 5);
+        assert!(world.engine.core().transactions.servers() <= 50);
+    }
+    assert!(refused >= 195, "{refused}");
+    world.hang_up_all();
+    world.run(100 * SECOND);
+    world.check_idle();
+}
+
+#[test]
+fn who_calls_is_who_proved_it() {
+    let mut world = house(|_| {});
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.captured = Some(std::collections::VecDeque::new());
+    let lies = [
+        ("P-Asserted-Identity", "<sip:carol@example.org>"),
+        ("P-Asserted-Identity ", "<sip:carol@example.org>"),
+        ("p-preferred-identity", "<sip:carol@example.org>"),
+        ("Remote-Party-ID", "<sip:carol@example.org>"),
+        ("P-Charge-Info", "<sip:carol@example.org>"),
+        ("Diversion", "<sip:carol@example.org>"),
+        ("X-Harmless", "stays"),
+    ];
+    world.phones[alice].name = "carol".into();
+    world.phones[alice].dial_with("bob", &lies, true);
+    world.run(SECOND);
+    assert_eq!(world.phones[bob].lines.len(), 1, "{}", world.tail());
+    let invite = world.heard_by_phones.iter().rfind(|bytes| bytes.starts_with(b"INVITE")).unwrap();
+    let text = String::from_utf8(invite.to_vec()).unwrap();
+    assert!(text.contains("X-Harmless: stays\r\n"), "{text}");
+    assert!(!text.contains("carol"), "{text}");
+    assert!(text.contains("P-Asserted-Identity: \"Alice\" <sip:1001@example.org>\r\n"), "{text}");
+}
+
+#[test]
+fn a_trunk_is_its_address_and_port_and_has_no_handsets() {
+    let Talk { mut world, alice, .. } = talk();
+    for source in ["203.0.113.7:5061", "203.0.113.8:5060"] {
+        let more = [("From", "<sip:0049@outside.example>;tag=1")];
+        let answers =
+            world.exchange(at(source), request("INVITE", "sip:alice@example.org", at(source), &more, OFFER));
+        assert_eq!(final_status(&answers), Some(401), "{source}");
+    }
+    let dialog = world.phones[alice].lines[0].dialog.clone();
+    let replaces = format!("{};to-tag={};from-tag={}", dialog.call_id, dialog.remote_tag, dialog.local_tag);
+    let more = [("Replaces", replaces.as_str())];
+    let answers =
+        world.exchange(at(TRUNK), request("INVITE", "sip:alice@example.org", at(TRUNK), &more, OFFER));
+    assert_eq!(final_status(&answers), Some(481));
+    for number in ["*11", "*12", "%2A11", "**1001"] {
+        let uri = format!("sip:{number}@example.org");
+        let answers = world.exchange(at(TRUNK), request("INVITE", &uri, at(TRUNK), &[], OFFER));
+        assert_eq!(final_status(&answers), Some(404), "{number}");
+    }
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"]);
+}
+
+#[test]
+fn a_description_is_no_weapon() {
+    let mut world = house(|_| {});
+    world.phone("alice", "desk");
+    for (index, address) in
+        ["192.0.2.1", "224.0.0.1", "255.255.255.255", "0.0.0.1", "victim.example"].into_iter().enumerate()
+    {
+        let id = format!("weapon-{index}");
+        let offer =
+            OFFER.replace("c=IN IP4 203.0.113.7", &format!("c=IN IP4 {address}")).replace("4000", "20002");
+        let more = [("Call-ID", id.as_str()), ("Content-Type", "application/sdp")];
+        let answers =
+            world.exchange(at(TRUNK), request("INVITE", "sip:alice@example.org", at(TRUNK), &more, &offer));
+        assert_eq!(final_status(&answers), Some(488), "{address}");
+    }
+    world.run(40 * SECOND);
+    world.check_idle();
+}
+
+#[test]
+fn a_refer_makes_nobody_dial_what_it_should_not() {
+    let Talk { mut world, alice, bob, carol, .. } = talk();
+    let refer = [("Refer-To", "<sip:carol@example.org>")];
+    let address = world.phones[carol].address;
+    let bytes = request("REFER", "sip:bob@example.org", address, &refer, "");
+    world.captured = Some(std::collections::VecDeque::new());
+    world.arrive(address, bytes);
+    world.run(SECOND);
+    assert!(!world.phones[bob].requests.iter().any(|method| method == "REFER"), "outside of a dialog");
+    world.phones[alice].request(0, &Method::Refer, &[("Refer-To", "<sip:+900@toll.example>")], b"");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].finals.last().map(|last| last.1), Some(403), "{}", world.tail());
+    assert!(!world.phones[bob].requests.iter().any(|method| method == "REFER"), "to a foreign domain");
+    world.heard_by_phones.clear();
+    let lie = [("Refer-To", "<sip:1003@example.org>"), ("Referred-By", "<sip:carol@example.org>")];
+    world.phones[alice].request(0, &Method::Refer, &lie, b"");
+    world.run(SECOND);
+    let passed =
+        world.heard_by_phones.iter().find(|bytes| bytes.starts_with(b"REFER")).expect("it is passed on");
+    let text = String::from_utf8(passed.to_vec()).unwrap();
+    assert!(text.contains("Refer-To: <sip:1003@example.org>\r\n"), "{text}");
+    assert!(text.contains("Referred-By: \"Alice\" <sip:1001@example.org>\r\n"), "{text}");
+    assert_eq!(text.matches("Referred-By").count(), 1);
+}
+
+#[test]
+fn wrong_passwords_shut_out_their_source_and_nobody_else() {
+    let mut world = house(|_| {});
+    let alice = world.phone("alice", "desk");
+    let thief = world.outsider("alice", at(STRANGER));
+    world.phones[thief].password = "guess".into();
+    for _ in 0..10 {
+        world.phones[thief].register(60);
+        world.run(SECOND);
+    }
+    let banned = |event: &&Event| matches!(event, Event::Security { what: "banned", .. });
+    assert_eq!(world.events.iter().filter(banned).count(), 1, "{}", world.tail());
+    world.log.clear();
+    world.phones[thief].password = "secret".into();
+    world.phones[thief].register(60);
+    world.run(SECOND);
+    assert!(!world.log.iter().any(|line| line.contains("→ 203.0.113.99")), "{}", world.tail());
+    world.phones[alice].register(600);
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].registered, Some(200));
+}
+
+#[test]
+fn the_old_device_never_learns_where_the_new_one_is() {
+    let Talk { mut world, alice, mobile, .. } = talk();
+    world.captured = Some(std::collections::VecDeque::new());
+    world.phones[mobile].dial("*11");
+    world.run(SECOND);
+    world.phones[alice].reinvite(0, "sendrecv");
+    world.phones[alice].dial("*11");
+    world.run(SECOND);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"]);
+    let (old, new) = (world.phones[alice].address, world.phones[mobile].address);
+    for bytes in &world.heard_by_phones {
+        let text = String::from_utf8_lossy(bytes);
+        let is_for_old =
+            text.contains(&format!("received={}", old.ip())) || text.contains(&format!("@{old}"));
+        assert!(!is_for_old || !text.contains(&new.ip().to_string()), "{text}");
+    }
+}
+
+#[test]
+fn a_nonce_is_of_its_flow_and_a_request_of_its_uri() {
+    let mut world = house(|settings| settings.call.algorithms = vec![Algorithm::Sha256]);
+    let alice = world.phone("alice", "desk");
+    let from = at(STRANGER);
+    let uri = "sip:*43@example.org";
+    let calls = world.engine.counters().calls;
+    // A challenge that was made for another source.
+    let value = world.phones[alice].credentials(&Method::Invite, uri).unwrap();
+    let more = [("Authorization", value.as_str()), ("CSeq", "2 INVITE")];
+    let answers = world.exchange(from, request("INVITE", uri, from, &more, OFFER));
+    assert_eq!(final_status(&answers), Some(401));
+    // Credentials that were made for another number, or another method.
+    let address = world.phones[alice].address;
+    for (method, signed) in [(Method::Invite, "sip:*44@example.org"), (Method::Register, uri)] {
+        let value = world.phones[alice].credentials(&method, signed).unwrap();
+        let more = [("Authorization", value.as_str()), ("CSeq", "3 INVITE")];
+        world.arrive(address, request("INVITE", uri, address, &more, OFFER));
+        world.run(SECOND);
+    }
+    assert_eq!(world.engine.counters().calls, calls, "{}", world.tail());
+}
