@@ -109,7 +109,7 @@ fn the_status_counts_what_there_is() {
     assert_eq!((status.calls_answered, status.calls_ringing, status.moves), (1, 0, 0));
     assert_eq!((status.registrations, status.users, status.workers), (3, 2, 1));
     assert_eq!((status.ports_used, status.store.as_str(), status.draining), (2, "ok", false));
-    assert_eq!(status.listeners, ["udp://192.0.2.1:5060"]);
+    assert_eq!(status.listeners, ["udp://192.0.2.1:5060", "tcp://192.0.2.1:5060"]);
     assert!(status.uptime_s >= 2 && status.ports_free > 0);
     assert_eq!(world.ask(user("alice"), Command::Status), Reply::Error(CommandError::Forbidden));
 }
