@@ -219,6 +219,13 @@ impl Engine {
         self.outputs.extend(media.drain(..).map(Output::Media));
     }
 
+    /// Whether media ports were asked for and none has come, nor word that none will.
+    #[must_use]
+    pub fn lacks_ports(&self) -> bool {
+        let ports = &self.core.ports;
+        ports.is_asking() && ports.counts() == (0, 0, 0) && ports.failure().is_none()
+    }
+
     /// Takes no new calls from here on.
     pub fn drain(&mut self) {
         self.is_draining = true;

@@ -11,11 +11,11 @@ use crate::base::Timestamp;
 /// How long a port rests after a call: longer than packets live on a network path, shorter than a busy hour's need.
 pub const QUARANTINE: Duration = Duration::from_secs(5);
 
-/// Pairs asked of the shell at once. One batch serves eight calls of two legs; a batch costs under a millisecond.
-const BATCH: u16 = 16;
+/// Pairs asked of the shell at once: enough for 32 calls of two legs that come at the same moment.
+const BATCH: u16 = 64;
 
 /// Free pairs below which the next batch is asked for.
-const LOW_WATER: usize = 16;
+const LOW_WATER: usize = 48;
 
 #[derive(Default)]
 struct Thread {
@@ -102,6 +102,12 @@ impl Ports {
         })
     }
 
+    /// Whether an answer to a request for more is still to come.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        self.threads.iter().any(|thread| thread.asked)
+    }
+
     /// Why the last attempt to bind failed, if it did.
     #[must_use]
     pub fn failure(&self) -> Option<&str> {
@@ -154,7 +160,7 @@ mod tests {
         ports.failed(0, "file limit");
         assert_eq!(ports.failure(), Some("file limit"));
         ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
-        ports.opened(0, (0..20).map(pair));
+        ports.opened(0, (0..LOW_WATER as u32).map(pair));
         ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
         assert_eq!(asked, 2);
     }

@@ -38,6 +38,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// watches over the process starts it anew.
 const FAULTS: u32 = 100;
 
+/// Longest wait for the first media ports; without them calls are refused, all else is served.
+const FIRST_PORTS: Duration = Duration::from_secs(2);
+
 /// What comes in from the other threads.
 pub(super) enum Mail {
     /// Something the engine has to know.
@@ -140,6 +143,7 @@ impl Worker {
             faults: 0,
         };
         self.carry_out(&mut turn);
+        self.await_ports(&mut turn);
         loop {
             let timeout = self.timeout(&turn);
             turn.poll.wait(timeout, &mut turn.ready)?;
@@ -168,6 +172,16 @@ impl Worker {
         self.count(&mut turn);
         self.outward.close();
         Ok(())
+    }
+
+    /// The first calls find media ports: what arrives meanwhile waits in the sockets.
+    fn await_ports(&mut self, turn: &mut Turn) {
+        let late = Instant::now() + FIRST_PORTS;
+        while self.engine.lacks_ports() && Instant::now() < late {
+            std::thread::sleep(Duration::from_millis(1));
+            self.take_mail(turn);
+            self.carry_out(turn);
+        }
     }
 
     fn take_time(&mut self, turn: &mut Turn) {
