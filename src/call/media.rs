@@ -295,7 +295,7 @@ impl Core {
     ) -> Result<Bytes, Refusal> {
         let local = match service {
             Service::Echo => Local::Echo,
-            Service::Tone => Local::Play,
+            Service::Tone | Service::Prompt => Local::Play,
         };
         self.with_media(leg, |_, media, lender| {
             Ok(if has_offer {
@@ -399,13 +399,16 @@ impl Core {
         let Some(media) = found.media.as_ref().filter(|media| media.is_agreed()) else { return };
         for end in media.remote_media() {
             let Some(port) = port_at(&found.ports, end.line) else { continue };
-            let ingress = self.ingress(found.dialog.flow.peer, &end);
+            let mut ingress = self.ingress(found.dialog.flow.peer, &end);
+            ingress.report_dtmf = service == Service::Prompt;
             self.media.push(MediaCommand::Configure { port, ingress });
             let voice = end.accepts.iter().find_map(voice_of);
             match (service, voice) {
                 (Service::Tone, Some(voice)) if end.hears() => {
                     self.media.push(MediaCommand::Play { port, sound: Sound::Tone(TONE_HZ), voice });
                 }
+                // Who asks plays what is due.
+                (Service::Prompt, _) => {}
                 (Service::Echo, _) if end.hears() && end.speaks() => {
                     self.media.push(MediaCommand::Echo { port });
                 }
@@ -496,7 +499,9 @@ pub fn sinks_of(map: Option<plan::PtMap>, to: PortId) -> SmallVec<[Sink; 2]> {
     map.into_iter().map(|map| Sink { to, map: map.into_table() }).collect()
 }
 
-fn voice_of(format: &plan::Format) -> Option<Voice> {
+/// How a sound goes out under an agreed format.
+#[must_use]
+pub fn voice_of(format: &plan::Format) -> Option<Voice> {
     let law = match format.codec {
         Codec::PCMU => Law::Mu,
         Codec::PCMA => Law::A,

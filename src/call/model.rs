@@ -68,6 +68,8 @@ pub enum Service {
     Echo,
     /// A steady tone.
     Tone,
+    /// Asks by beeps who stands before a shared device, and listens to its keypad.
+    Prompt,
 }
 
 impl Party {
@@ -159,6 +161,8 @@ pub struct Leg {
     pub role: Role,
     /// Who.
     pub party: Party,
+    /// The user who signed in at a shared device, and whose call it has.
+    pub acts_for: Option<Arc<Account>>,
     /// The dialog.
     pub dialog: Dialog,
     /// Where its INVITE stands.

@@ -1,10 +1,12 @@
-//! A call that rings is answered by a device that was not rung for it, or not yet: the fork is decided from outside.
+//! A device that was not rung for it comes into a call: it answers what rings (the fork is decided from outside), or it
+//! comes from a call with ourselves.
 
 use smallvec::SmallVec;
 
 use super::answer::ANSWERED_ELSEWHERE;
 use super::core::Core;
 use super::model::{CallHandle, CallState, LegHandle, Role, Side};
+use crate::media::relay::MediaCommand;
 use crate::sip::Refusal;
 use crate::wire::sip::StatusCode;
 
@@ -39,5 +41,28 @@ impl Core {
         self.note_answered(call);
         self.connect(call);
         Ok(())
+    }
+
+    /// Takes a leg that talks with a service of ours out of its call, which is over without a record, and puts it into
+    /// another one as a device that joins. It keeps its ports where they are of the media thread of that call.
+    pub fn adopt_leg(&mut self, leg: LegHandle, into: CallHandle) {
+        let Some((thread, anchored)) = self.calls.get(into).map(|call| (call.thread, call.anchored)) else {
+            return;
+        };
+        let Some(left) = self.call_of(leg).and_then(|call| self.calls.remove(call)) else { return };
+        for other in std::iter::once(left.caller).chain(left.callee).filter(|other| *other != leg) {
+            self.remove_leg(other);
+        }
+        let ports = self.ports_toward(leg);
+        let sounds = ports.iter().flatten().map(|pair| MediaCommand::Stop { port: pair.id });
+        self.media.extend(sounds);
+        if left.thread != thread || !anchored {
+            self.release_leg_media(leg);
+        }
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        (found.call, found.role) = (into, Role::Mover);
+        if !anchored {
+            found.media = None;
+        }
     }
 }

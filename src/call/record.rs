@@ -154,6 +154,16 @@ impl CallRecord {
         }
     }
 
+    /// Closes the open segment of a device.
+    pub fn end_segment(&mut self, now: UnixMillis, user: &str, device: &str) {
+        let is_of_device = |segment: &&mut Segment| {
+            segment.end.is_none() && segment.device.split_once('*') == Some((user, device))
+        };
+        if let Some(open) = self.segments.iter_mut().find(is_of_device) {
+            open.end = Some(now);
+        }
+    }
+
     /// Closes the segments that are open.
     pub fn end_segments(&mut self, now: UnixMillis) {
         for open in self.segments.iter_mut().filter(|segment| segment.end.is_none()) {

@@ -47,6 +47,7 @@ impl Leg {
             call,
             role,
             party,
+            acts_for: None,
             dialog,
             state: LegState::Early,
             is_inbound,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::command::{Asked, Reply};
+use super::command::{Asked, Reply, Secret};
 use super::event::Event;
 use super::store::{FailureCounter, StoreOp, StoreReply, StoreTicket};
 use crate::call::record::CallRecord;
@@ -81,7 +81,7 @@ pub enum Output {
         /// The hash in PHC form; `None` where there is none: the same work is done, the outcome is no.
         hash: Option<Box<str>>,
         /// What was given.
-        secret: Box<str>,
+        secret: Secret,
     },
     /// Answer a command.
     Reply {

@@ -58,6 +58,9 @@ impl Moving {
 
 impl Engine {
     pub(super) fn tell_call(&mut self, call: CallHandle, what: CallEvent, side: Option<Side>) {
+        if self.moves.prompts.contains_key(&call) {
+            return;
+        }
         let Some(found) = self.core.calls.get(call) else { return };
         let record = &found.record;
         let mut users = Users::new();
@@ -139,7 +142,7 @@ impl Engine {
             what: MoveEvent::Refused,
             id: Box::from(""),
             call,
-            user: live.device.user().into(),
+            user: (*live.owner).into(),
             from_device: Some(live.device.device().into()),
             to_device: Some(to.device().into()),
             trigger,

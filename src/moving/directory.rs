@@ -15,8 +15,10 @@ pub struct LiveLeg {
     pub leg: LegKey,
     /// Its call.
     pub call: CallKey,
-    /// Whose handset.
+    /// The handset.
     pub device: DeviceKey,
+    /// Whose call it is: the user of the device, or the one who signed in at it where it is a shared one.
+    pub owner: Arc<str>,
     /// The user's own extension, if there is one.
     pub extension: Option<Arc<str>>,
     /// Who is at the far side.
@@ -158,11 +160,11 @@ impl Directory {
         if self.legs.get(&leg.leg) == Some(&leg) {
             return false;
         }
-        let (key, user) = (leg.leg, leg.device.shared_user());
+        let (key, user) = (leg.leg, Arc::clone(&leg.owner));
         if let Some(before) = self.legs.insert(key, leg)
-            && before.device.user() != &*user
+            && before.owner != user
         {
-            self.unlist(before.device.user(), key);
+            self.unlist(&before.owner, key);
         }
         self.by_user.entry(user).or_default().insert(key);
         true
@@ -179,7 +181,7 @@ impl Directory {
     /// Takes a leg out.
     pub fn remove(&mut self, leg: LegKey) -> Option<LiveLeg> {
         let gone = self.legs.remove(&leg)?;
-        self.unlist(gone.device.user(), leg);
+        self.unlist(&gone.owner, leg);
         Some(gone)
     }
 
@@ -343,6 +345,7 @@ mod tests {
             leg: LegKey(n),
             call: CallKey(100 + n),
             device: device(address),
+            owner: device(address).shared_user(),
             extension: Some("1001".into()),
             far: FarParty { display: "Bob".into(), number: format!("200{n}").into() },
             direction: Direction::Incoming,
@@ -466,7 +469,7 @@ mod tests {
         assert!(!calls.update(LegKey(1), |_| {}));
         assert!(calls.update(LegKey(1), |leg| leg.bar = Some(Bar::Busy)));
         assert!(!calls.update(LegKey(7), |leg| leg.bar = None));
-        assert!(calls.update(LegKey(1), |leg| leg.device = device("bob*desk")));
+        assert!(calls.update(LegKey(1), |leg| leg.owner = "bob".into()));
         assert_eq!(calls.users().collect::<Vec<_>>(), ["bob"]);
         assert!(calls.remove(LegKey(1)).is_some());
         assert!(calls.remove(LegKey(1)).is_none());

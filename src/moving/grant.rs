@@ -208,7 +208,7 @@ pub fn still_registered(now: Timestamp, old: Presence, new: Presence) -> Result<
 }
 
 fn owner(facts: &Facts<'_>) -> Result<(), Refusal> {
-    let of_call = facts.leg.device.user();
+    let of_call = &*facts.leg.owner;
     let asks_for_own_call = match facts.mover {
         Mover::Operator => true,
         Mover::Login { user } => user == of_call,
@@ -246,7 +246,7 @@ fn unlocked_for(facts: &Facts<'_>, user: &str) -> bool {
 fn lock(facts: &Facts<'_>) -> Result<Lock, Refusal> {
     match facts.target {
         Target::Personal => Ok(Lock::Open),
-        Target::Shared(_) if unlocked_for(facts, facts.leg.device.user()) => Ok(Lock::Open),
+        Target::Shared(_) if unlocked_for(facts, &facts.leg.owner) => Ok(Lock::Open),
         Target::Shared(_) => Err(Refusal::Locked),
     }
 }
@@ -300,6 +300,7 @@ mod tests {
                 leg: LegKey(1),
                 call: CallKey(9),
                 device: DeviceKey::new("alice", "desk"),
+                owner: "alice".into(),
                 extension: None,
                 far: FarParty::default(),
                 direction: Direction::Outgoing,
@@ -420,6 +421,21 @@ mod tests {
         let mut own = Scene::new();
         own.shared = true;
         assert_eq!(own.refused(), Refusal::Locked);
+    }
+
+    #[test]
+    fn who_signed_in_at_a_shared_device_takes_the_call_along_again() {
+        let lobby = DeviceKey::new("rooms", "lobby");
+        let mut there = Scene::new();
+        there.leg.device = lobby.clone();
+        let grant = there.ask().unwrap();
+        assert_eq!((grant.old_device(), grant.new_device().device()), (&lobby, "mobile"));
+        // It is no call of the room: nothing else of its account gets it, and it sends it nowhere.
+        there.new_device = DeviceKey::new("rooms", "attic");
+        assert_eq!(there.ask_as(Mover::Device(&there.new_device)).unwrap_err(), Refusal::DialogUnknown);
+        assert_eq!(there.ask_as(Mover::Login { user: "rooms" }).unwrap_err(), Refusal::DialogUnknown);
+        there.new_device = DeviceKey::new("alice", "mobile");
+        assert_eq!(there.ask_as(Mover::Device(&lobby)).unwrap_err(), Refusal::DialogUnknown);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use parked::Waiting;
 use super::command::{Asked, Command, CommandError, NAME_LEN, Reply, Secret, Subject};
 use super::store::{StoreOp, StoreReply, StoreTicket};
 use super::view::Listed;
-use super::{CommandId, Engine, Output, VerifyTicket};
+use super::{CommandId, Engine, Output};
 
 /// What a command led to: its reply, or the question to the store that it waits for.
 enum Answer {
@@ -143,9 +143,6 @@ impl Engine {
             }
         }
     }
-
-    /// The outcome of a check of a secret.
-    pub(super) fn on_verified(&mut self, _ticket: VerifyTicket, _right: bool) {}
 
     /// What a login is checked against; for a user who is not there the same as for one without login.
     fn login_of(&self, user: &str) -> Reply {

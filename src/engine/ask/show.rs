@@ -191,8 +191,9 @@ impl Engine {
             (None, Progress::Calling { .. } | Progress::Ringing { .. }) => return Some(MoveRefusal::NoCall),
             (None, Progress::Answered { .. }) => {}
         }
-        let others = self.core.registrar.lookup(live.device.user(), self.core.now.at);
-        let has_target = others.iter().any(|binding| *binding.device != *live.device.device());
+        let others = self.core.registrar.lookup(&live.owner, self.core.now.at);
+        let is_other = |device: &str| *live.owner != *live.device.user() || *device != *live.device.device();
+        let has_target = others.iter().any(|binding| is_other(&binding.device));
         (!has_target).then_some(MoveRefusal::NotRegistered)
     }
 

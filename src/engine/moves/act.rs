@@ -1,6 +1,6 @@
 //! Carries out what a move's machine asks for, in order.
 
-use super::{MoveKey, Moving, call_key};
+use super::{Joins, MoveKey, Moving, call_key};
 use crate::call::record::HangupBy;
 use crate::call::{LegHandle, Purpose};
 use crate::engine::event::{HoldOffEvent, MoveEvent};
@@ -41,10 +41,14 @@ impl Engine {
     fn act(&mut self, key: MoveKey, action: Action) {
         match action {
             Action::StoreSnapshot => self.store_snapshot(key),
+            Action::RingNew if self.is_prompted(key) => self.join_from_prompt(key),
             Action::RingNew => self.ring_new(key),
+            Action::AnswerNew if self.is_prompted(key) => self.pick_up_from_prompt(key),
             Action::AnswerNew => self.answer_new(key),
             // The call layer acknowledges a mover's 2xx as it comes.
             Action::AckNew => {}
+            // A device that stands in a dialog is hung up when the move is over.
+            Action::RefuseNew(_) if self.is_prompted(key) => {}
             Action::RefuseNew(refusal) => self.refuse_new(key, refusal),
             Action::CancelNew | Action::HangUpNew(_) => self.hang_up_new(key),
             Action::ReofferFar => self.reoffer_far(key),
@@ -69,6 +73,10 @@ impl Engine {
 
     pub(super) fn moving(&self, key: MoveKey) -> Option<&Moving> {
         self.moves.live.get(&key)
+    }
+
+    fn is_prompted(&self, key: MoveKey) -> bool {
+        self.moving(key).is_some_and(|moving| moving.joins == Joins::FromPrompt)
     }
 
     fn is_pickup(&self, key: MoveKey) -> bool {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{AskedBy, MoveKey, Moving, call_key, call_of, device_of, leg_key, leg_of};
+use super::{AskedBy, Joins, MoveKey, Moving, call_key, call_of, device_of, leg_key, leg_of};
 use crate::call::core::Owner;
 use crate::call::media::description_in;
 use crate::call::setup::Incoming;
@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::engine::command::MoveMode;
 use crate::media::plan::{self, Hold, Join};
 use crate::moving::directory::{Ask, LiveLeg, Lock};
-use crate::moving::grant::{self, Facts, MoveGrant, Mover, Presence, Target};
+use crate::moving::grant::{self, Facts, MoveGrant, Mover, Presence, Target, Unlocked};
 use crate::moving::hold_off::Access;
 use crate::moving::identifier::{Redeemed, Token};
 use crate::moving::machine::{Actions, Limits, Move, Need, Way};
@@ -29,6 +29,7 @@ pub(super) struct Begin {
     pub(super) grant: MoveGrant,
     pub(super) way: Way,
     pub(super) new: Option<LegHandle>,
+    pub(super) joins: Joins,
     pub(super) pairing: plan::Pairing,
     pub(super) mode: MoveMode,
     pub(super) asked_by: AskedBy,
@@ -38,6 +39,9 @@ impl Engine {
     /// A pull by star code.
     pub(crate) fn pull_by_code(&mut self, incoming: Incoming<'_>, select: &Select) -> Result<(), Refusal> {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
+        if self.is_shared(&by) {
+            return self.ask_who(incoming, select);
+        }
         let ask = Ask {
             now: self.core.now.at,
             hold_offs: &self.moves.hold_offs,
@@ -215,6 +219,7 @@ impl Engine {
             grant,
             way,
             new: Some(new),
+            joins: Joins::ByInvite,
             pairing,
             mode: MoveMode::Ring,
             asked_by: AskedBy::Nobody,
@@ -294,7 +299,15 @@ impl Engine {
     ) -> Result<MoveKey, MoveRefusal> {
         let grant = self.grant(mover, live, to, trigger)?;
         let pairing = plan::Pairing::default();
-        Ok(self.begin(Begin { grant, way: Way::Push, new: None, pairing, mode, asked_by }))
+        Ok(self.begin(Begin {
+            grant,
+            way: Way::Push,
+            new: None,
+            joins: Joins::ByInvite,
+            pairing,
+            mode,
+            asked_by,
+        }))
     }
 
     /// Asks for a grant with everything that is known now.
@@ -305,9 +318,21 @@ impl Engine {
         to: &DeviceKey,
         trigger: Trigger,
     ) -> Result<MoveGrant, MoveRefusal> {
+        self.grant_to(mover, live, to, trigger, None)
+    }
+
+    /// The same for a device at which a user has signed in.
+    pub(super) fn grant_to(
+        &mut self,
+        mover: Mover<'_>,
+        live: &LiveLeg,
+        to: &DeviceKey,
+        trigger: Trigger,
+        proof: Option<&Unlocked>,
+    ) -> Result<MoveGrant, MoveRefusal> {
         let call = call_of(live.call);
         let generation = self.core.calls.get(call).ok_or(MoveRefusal::DialogUnknown)?.generation;
-        let target = self.target_of(to)?;
+        let target = self.target_of(to, proof)?;
         let facts = Facts {
             now: self.core.now.at,
             trigger,
@@ -332,11 +357,15 @@ impl Engine {
     }
 
     /// Whether a device stands for its user.
-    fn target_of(&self, device: &DeviceKey) -> Result<Target<'static>, MoveRefusal> {
+    fn target_of<'a>(
+        &self,
+        device: &DeviceKey,
+        proof: Option<&'a Unlocked>,
+    ) -> Result<Target<'a>, MoveRefusal> {
         let account = self.core.accounts.by_name(device.user()).ok_or(MoveRefusal::DeviceUnknown)?;
         match account.device(device.device()).ok_or(MoveRefusal::DeviceUnknown)?.trust {
             Trust::Personal => Ok(Target::Personal),
-            Trust::Shared => Ok(Target::Shared(None)),
+            Trust::Shared => Ok(Target::Shared(proof)),
         }
     }
 
@@ -348,7 +377,7 @@ impl Engine {
     }
 
     pub(super) fn begin(&mut self, begin: Begin) -> MoveKey {
-        let Begin { grant, way, new, pairing, mode, asked_by } = begin;
+        let Begin { grant, way, new, joins, pairing, mode, asked_by } = begin;
         let now = self.core.now;
         let (call, old) = (call_of(grant.call()), leg_of(grant.old_leg()));
         let (from, to, trigger) = (grant.old_device().clone(), grant.new_device().clone(), grant.trigger());
@@ -385,6 +414,7 @@ impl Engine {
             from,
             to,
             trigger,
+            joins,
             mode,
             began: now,
             timeline,

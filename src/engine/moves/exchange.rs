@@ -64,7 +64,7 @@ impl Engine {
             return self.track(call);
         }
         let pairing = moving.pairing.clone();
-        let is_repair = moving.machine.grant().is_repair();
+        let (is_repair, from) = (moving.machine.grant().is_repair(), moving.from.clone());
         self.exchange(far, old, new, &pairing);
         let (now, to, trigger) =
             (self.core.now, moving_to(self.moving(key)), self.moving(key).map(|m| m.trigger));
@@ -78,6 +78,9 @@ impl Engine {
             found.released.push(old);
             // A device that repaired its leg has the call as before.
             if let Some(to) = to.filter(|_| !is_repair) {
+                if to.user() != from.user() {
+                    found.record.end_segment(now.unix, from.user(), from.device());
+                }
                 let trigger = trigger.map(|trigger| trigger.as_str().to_owned());
                 found.record.begin_segment(now.unix, to.user(), to.device(), trigger);
                 found.record.moves += 1;

@@ -6,6 +6,7 @@ mod doors;
 mod exchange;
 mod outcome;
 mod pickup;
+mod pins;
 mod prompt;
 mod push;
 mod react;
@@ -13,7 +14,7 @@ mod ring;
 mod table;
 mod track;
 
-pub use table::{AskedBy, MoveKey, Moves, Moving};
+pub use table::{AskedBy, Joins, MoveKey, Moves, Moving};
 
 use crate::base::Handle;
 use crate::call::{CallHandle, LegHandle, Party};

@@ -37,6 +37,7 @@ impl Engine {
         let ticket = StoreTicket(self.ticket());
         let remove = StoreOp::RemoveSnapshot { move_id: moving.id.clone() };
         self.outputs.push(Output::Store { ticket, op: remove });
+        self.drop_prompted(moving.new, moving.joins);
         self.end_if_alone(moving.call);
         self.core.settle_forks(moving.call);
         moving.ended = Some(self.core.now.unix);

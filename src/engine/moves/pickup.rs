@@ -3,13 +3,13 @@
 use bytes::Bytes;
 
 use super::doors::Begin;
-use super::{AskedBy, MoveKey, call_of, device_of};
+use super::{AskedBy, Joins, MoveKey, call_of, device_of};
 use crate::call::media::admit;
 use crate::call::setup::Incoming;
 use crate::call::{CallHandle, LegHandle};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
-use crate::media::plan;
+use crate::media::plan::{self, Hold, Offerer};
 use crate::moving::directory::{LiveLeg, Progress};
 use crate::moving::grant::{self, Mover};
 use crate::moving::hold_off::Access;
@@ -22,9 +22,9 @@ impl Engine {
     /// A pull of a call that rings.
     pub(super) fn pick_up(&mut self, incoming: Incoming<'_>, live: &LiveLeg) -> Result<(), Refusal> {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
-        let owner = self.core.accounts.by_name(live.device.user()).cloned();
+        let owner = self.core.accounts.by_name(&live.owner).cloned();
         let mover = match &owner {
-            Some(owner) if live.device.user() != by.user() => {
+            Some(owner) if *live.owner != *by.user() => {
                 Mover::Colleague { device: &by, listed: &owner.watchers }
             }
             _ => Mover::Device(&by),
@@ -45,6 +45,7 @@ impl Engine {
             grant,
             way: Way::Pickup,
             new: Some(new),
+            joins: Joins::ByInvite,
             pairing: plan::Pairing::default(),
             mode: MoveMode::Ring,
             asked_by: AskedBy::Nobody,
@@ -83,20 +84,61 @@ impl Engine {
                 Ok(plan::answer_offer(caller, media, &pairing, |line| lender.port(line))?)
             });
         }
-        self.core.offer_across(caller, new)
+        self.offer_caller(caller, new)
+    }
+
+    /// The caller's offer, for a device that made none, or whose own has been answered.
+    pub(super) fn offer_caller(&mut self, caller: LegHandle, new: LegHandle) -> Result<Bytes, Refusal> {
+        let legs = self.core.legs.get(caller).zip(self.core.legs.get(new));
+        let (caller_leg, leg) = legs.ok_or(Refusal::DialogUnknown)?;
+        let (Some(theirs), Some(own)) = (&caller_leg.media, &leg.media) else {
+            return Ok(caller_leg.raw.clone());
+        };
+        if own.is_agreed() {
+            // The same m-lines go on.
+            let pairing = plan::meet(theirs, own)?;
+            if let Some(leg) = self.core.legs.get_mut(new) {
+                leg.pairing = pairing;
+            }
+        }
+        let theirs = self.core.legs.get(caller).and_then(|leg| leg.media.as_ref());
+        if theirs.is_some_and(|media| media.open() == Some(Offerer::Them)) {
+            return self.core.offer_across(caller, new);
+        }
+        // The caller has an answer already: it hears early media.
+        self.core.with_media(new, |core, media, lender| {
+            let caller =
+                core.legs.get(caller).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
+            Ok(plan::offer_far(caller, media, None, Hold::Lift, |line| lender.port(line))?)
+        })
+    }
+
+    /// Takes in the answer to the caller's offer.
+    fn receive_pickup(&mut self, caller: LegHandle, new: LegHandle, body: &Bytes) -> Result<(), Refusal> {
+        let answer = admit(body, &self.core.settings.media.screen)?;
+        self.core.receive_answer(new, answer)?;
+        let legs = self.core.legs.get(caller).zip(self.core.legs.get(new));
+        let (caller, leg) = legs.ok_or(Refusal::DialogUnknown)?;
+        if let (Some(theirs), Some(own), true) = (&caller.media, &leg.media, leg.pairing.is_empty()) {
+            let pairing = plan::join(theirs, own, None, Hold::Lift)?.into_pairing();
+            if let Some(leg) = self.core.legs.get_mut(new) {
+                leg.pairing = pairing;
+            }
+        }
+        Ok(())
     }
 
     /// The ACK of the device that picks up, with its answer where our 200 carried the caller's offer.
     pub(super) fn settle_pickup(&mut self, key: MoveKey, new: LegHandle, body: Option<Bytes>) -> Event {
         let Some(moving) = self.moves.live.get(&key) else { return Event::NewUnusable };
-        let (from, to) = (moving.from.clone(), moving.to.clone());
-        if self.core.legs.get(new).is_none_or(|leg| leg.raw.is_empty()) {
-            // RFC 3264 4: an offer in a 2xx is answered in the ACK.
-            let answered = admit(&body.unwrap_or_default(), &self.core.settings.media.screen)
-                .and_then(|description| self.core.receive_answer(new, description));
-            if answered.is_err() {
-                return Event::NewUnusable;
-            }
+        let (from, to, caller) = (moving.from.clone(), moving.to.clone(), moving.far);
+        // RFC 3264 4: an offer in a 2xx is answered in the ACK.
+        let is_due = self.core.legs.get(new).is_none_or(|leg| match &leg.media {
+            Some(media) => media.open() == Some(Offerer::Us),
+            None => leg.raw.is_empty() || body.is_some(),
+        });
+        if is_due && self.receive_pickup(caller, new, &body.unwrap_or_default()).is_err() {
+            return Event::NewUnusable;
         }
         let event = Event::NewAcked(Need::Keep);
         Move::if_registered(self.core.now.at, self.presence(&from), self.presence(&to), event)

@@ -141,7 +141,12 @@ impl Engine {
             return Err(MoveRefusal::DeviceUnknown);
         };
         self.check_undo_interval(view)?;
-        let (from, to) = (DeviceKey::new(&*view.user, &**from), DeviceKey::new(&*view.user, &**to));
+        // A device of another user, a shared one, is named with that user.
+        let named = |name: &str| match name.split_once('*') {
+            Some((user, device)) => DeviceKey::new(user, device),
+            None => DeviceKey::new(&*view.user, name),
+        };
+        let (from, to) = (named(from), named(to));
         let call = self.core.calls.iter().find(|(_, call)| *call.id == *view.call).map(|(handle, _)| handle);
         let call = call.map(super::call_key);
         let of_user = self.moves.directory.of_user(&view.user);

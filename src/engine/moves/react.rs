@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::MoveKey;
+use super::{Joins, MoveKey};
 use crate::call::core::{Gone, Happened};
 use crate::call::media::admit;
 use crate::call::record::HangupBy;
@@ -39,6 +39,11 @@ impl Engine {
                 }
             }
             Happened::Ended { call, record } => {
+                if self.moves.prompts.remove(&call).is_some() {
+                    // Nobody was called: there is nothing to tell and nothing to record.
+                    self.moves.checks.retain(|_, prompt| *prompt != call);
+                    return;
+                }
                 self.on_call_over(call);
                 self.tell_ended(&record);
                 self.end_tally(call, record);
@@ -105,7 +110,7 @@ impl Engine {
     }
 
     /// The description of a new device that was offered one is here: what does joining it take?
-    fn settle_new(&mut self, new: LegHandle, body: &Bytes) -> Event {
+    pub(super) fn settle_new(&mut self, new: LegHandle, body: &Bytes) -> Event {
         let Some(key) = self.move_of(new) else { return Event::NewUnusable };
         let Some(moving) = self.moves.live.get(&key) else { return Event::NewUnusable };
         let (far, way, from, to) = (moving.far, moving.machine.way(), moving.from.clone(), moving.to.clone());
@@ -123,6 +128,10 @@ impl Engine {
     fn on_mover_acked(&mut self, new: LegHandle, body: Option<Bytes>) {
         let Some(key) = self.move_of(new) else { return };
         let Some(moving) = self.moves.live.get(&key) else { return };
+        if moving.joins == Joins::FromPrompt {
+            // The end of an exchange of its own, from before it joined.
+            return;
+        }
         let (from, to) = (moving.from.clone(), moving.to.clone());
         let event = match (moving.machine.way(), body) {
             (Way::Pickup, body) => self.settle_pickup(key, new, body),
@@ -140,6 +149,9 @@ impl Engine {
 
     fn on_far_answered(&mut self, far: LegHandle, body: &Bytes) {
         let Some(key) = self.move_of(far) else { return };
+        if self.moving(key).is_some_and(|moving| moving.new == Some(far)) {
+            return self.on_rejoined(key, far, body);
+        }
         let is_due = self.moves.live.get(&key).is_some_and(|moving| moving.restore_due);
         let received = admit(body, &self.core.settings.media.screen)
             .and_then(|description| self.core.receive_answer(far, description));
@@ -171,6 +183,9 @@ impl Engine {
 
     fn on_far_refused(&mut self, far: LegHandle, status: StatusCode) {
         let Some(key) = self.move_of(far) else { return };
+        if self.moving(key).is_some_and(|moving| moving.new == Some(far)) {
+            return self.advance(key, Event::NewUnusable);
+        }
         if let Some(moving) = self.moves.live.get_mut(&key)
             && moving.restore_due
         {
@@ -281,6 +296,7 @@ impl Engine {
             }
             self.carry_out(key, actions);
         }
+        self.on_prompts_timeout();
         while let Some(ended) = self.moves.hold_offs.expire(now) {
             self.on_hold_off_ended(&ended);
         }

@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// What the new device is offered: the far side's media.
-    fn offer_new(&mut self, far: LegHandle, new: LegHandle) -> Result<bytes::Bytes, Refusal> {
+    pub(super) fn offer_new(&mut self, far: LegHandle, new: LegHandle) -> Result<bytes::Bytes, Refusal> {
         if let Some(service) = self.core.service_of(far) {
             return self.core.describe_service(new, service, false);
         }

@@ -4,8 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use smallvec::SmallVec;
 
+use super::pins::Pins;
+use super::prompt::Prompting;
 use crate::base::{Now, Timestamp};
 use crate::call::{CallHandle, LegHandle, Side};
+use crate::engine::VerifyTicket;
 use crate::engine::command::{CommandError, MoveMode};
 use crate::engine::store::{Loaded, StoreTicket};
 use crate::engine::view::{MoveView, Time};
@@ -36,6 +39,16 @@ pub enum AskedBy {
     PushCode(ServerTx),
 }
 
+/// How the new device comes in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Joins {
+    /// By an INVITE, of its own or of ours.
+    #[default]
+    ByInvite,
+    /// It stands in a dialog with us already: its user signed in by keypad.
+    FromPrompt,
+}
+
 /// A move under way.
 pub struct Moving {
     /// Its public name (ULID).
@@ -60,6 +73,8 @@ pub struct Moving {
     pub to: DeviceKey,
     /// By which door.
     pub trigger: Trigger,
+    /// How the new device comes in.
+    pub joins: Joins,
     /// How a pushed device is asked.
     pub mode: MoveMode,
     /// When it was asked for.
@@ -143,6 +158,12 @@ pub struct Moves {
     pub recent: VecDeque<MoveView>,
     /// Legs in the directory, by call.
     pub tracked: BTreeMap<CallHandle, SmallVec<[LegKey; 2]>>,
+    /// Shared devices that are being asked who stands before them, by their calls with us.
+    pub(in crate::engine) prompts: BTreeMap<CallHandle, Prompting>,
+    /// PINs that are being checked, and for which prompt.
+    pub(super) checks: BTreeMap<VerifyTicket, CallHandle>,
+    /// How often PINs were tried.
+    pub(super) pins: Pins,
     /// Completed moves since the start.
     pub completed: u64,
     next: MoveKey,
@@ -166,6 +187,9 @@ impl Moves {
             stores: BTreeMap::new(),
             recent: VecDeque::new(),
             tracked: BTreeMap::new(),
+            prompts: BTreeMap::new(),
+            checks: BTreeMap::new(),
+            pins: Pins::restore(now, &loaded.failures),
             completed: 0,
             next: 0,
         }
@@ -181,7 +205,8 @@ impl Moves {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let machines = self.live.values().filter_map(|moving| moving.machine.poll_timeout()).min();
-        machines.into_iter().chain(self.hold_offs.poll_timeout()).min()
+        let prompts = self.prompts.values().map(Prompting::due).min();
+        machines.into_iter().chain(self.hold_offs.poll_timeout()).chain(prompts).min()
     }
 
     /// Remembers a finished move.

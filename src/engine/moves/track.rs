@@ -14,7 +14,8 @@ impl Engine {
     /// Brings the directory in line with a call, and tells the watchers of whom it concerns.
     pub(crate) fn track(&mut self, call: CallHandle) {
         let Some(found) = self.core.calls.get(call) else { return self.untrack(call) };
-        if found.state == CallState::Ended {
+        // Who is being asked who it is has no call that could be shown or taken.
+        if found.state == CallState::Ended || self.moves.prompts.contains_key(&call) {
             return self.untrack(call);
         }
         let legs: SmallVec<[LiveLeg; 2]> = std::iter::once(found.caller)
@@ -31,7 +32,7 @@ impl Engine {
         }
         self.moves.tracked.insert(call, legs.iter().map(|leg| leg.leg).collect());
         for leg in legs {
-            let user = leg.device.shared_user();
+            let user = Arc::clone(&leg.owner);
             if self.moves.directory.set(leg) {
                 self.on_directory_changed(&user);
             }
@@ -48,7 +49,7 @@ impl Engine {
     fn forget_leg(&mut self, key: LegKey) {
         self.moves.identifiers.revoke_leg(key);
         if let Some(gone) = self.moves.directory.remove(key) {
-            self.on_directory_changed(gone.device.user());
+            self.on_directory_changed(&gone.owner);
         }
     }
 
@@ -72,12 +73,14 @@ impl Engine {
             _ => None,
         };
         let direction = if side == Some(Side::Caller) { Direction::Outgoing } else { Direction::Incoming };
+        let owner = found.acts_for.as_ref().map_or(device.shared_user(), |user| Arc::from(&*user.name));
         let extension = found.party.account().and_then(|account| account.extension.as_deref()).map(Arc::from);
         let far = self.far_party(call, side.unwrap_or(Side::Callee));
         Some(LiveLeg {
             leg: leg_key(leg),
             call: call_key(handle),
             device,
+            owner,
             extension,
             far,
             direction,
@@ -95,7 +98,9 @@ impl Engine {
             }
             Some(Party::Service(Service::Echo)) => FarParty { display: "Echo".into(), number: number.into() },
             Some(Party::Service(Service::Tone)) => FarParty { display: "Tone".into(), number: number.into() },
-            Some(Party::Trunk { .. }) | None => FarParty { display: "".into(), number: number.into() },
+            Some(Party::Trunk { .. } | Party::Service(Service::Prompt)) | None => {
+                FarParty { display: "".into(), number: number.into() }
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ mod moves;
 mod mutations;
 mod phone;
 mod pickup;
+mod prompt;
 mod races;
 mod threats;
 mod torture;

@@ -17,7 +17,7 @@ use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable
 use crate::engine::view::{MoveView, Page};
 use crate::engine::{CommandId, Engine, Input, Output, Settings};
 use crate::media::plan::Screen;
-use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair, PortStats, Sink};
+use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair, PortStats, Sink, Sound};
 use crate::registrar::accounts::{Account, Accounts, Device, Origin, Trust};
 use crate::sip::digest::{Algorithm, Ha1s};
 use crate::sip::{Flow, Transport};
@@ -489,7 +489,7 @@ impl World {
                 }
                 Output::Verify { ticket, hash, secret } => {
                     // The hash of a simulated account is the secret itself.
-                    let right = hash.is_some_and(|hash| hash.ends_with(&*secret));
+                    let right = hash.is_some_and(|hash| hash.ends_with(&*secret.0));
                     self.post(
                         Duration::from_millis(50),
                         Going::Input(Box::new(Input::Verified { ticket, right })),
@@ -554,6 +554,10 @@ impl World {
             MediaCommand::Echo { port } => {
                 self.routes.insert(*port, vec![Sink::plain(*port)]);
             }
+            MediaCommand::Play { port, sound: Sound::Prompt(_), .. } => {
+                let event = MediaEvent::Played { port: *port };
+                self.post(Duration::from_millis(400), Going::Input(Box::new(Input::Media(event))));
+            }
             MediaCommand::Configure { .. } | MediaCommand::Play { .. } | MediaCommand::Stop { .. } => {}
         }
         self.media.push(command);
@@ -612,6 +616,7 @@ impl World {
             .collect();
         assert_eq!(left, (0, 0, 0), "calls, legs and ports are left\n{}\n{legs:?}", self.tail());
         assert_eq!(core.transactions.len(), 0, "transactions are left\n{}", self.tail());
+        assert!(self.engine.moves.prompts.is_empty(), "prompts are left");
         assert!(self.engine.moves.live.is_empty() && self.engine.moves.by_call.is_empty());
         assert!(self.engine.tallies.is_empty(), "records wait for ports");
         assert!(self.engine.moves.directory.is_empty(), "legs are left in the directory");

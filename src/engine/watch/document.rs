@@ -79,7 +79,7 @@ impl Engine {
     fn dialog_of(&mut self, sight: &Sight, leg: &LiveLeg, identifiers: Identifiers, domain: &str) -> Dialog {
         let now = self.core.now.at;
         let watcher = &sight.watcher;
-        let is_owner = watcher.user() == leg.device.user();
+        let is_owner = watcher.user() == &*leg.owner;
         let movable = is_owner
             .then(|| Directory::movable(leg, watcher, self.lock_of(watcher), &self.moves.hold_offs, now));
         // Others may look, if they are on the list; only the owner's devices can take (move.md 6, 7).
@@ -103,7 +103,7 @@ impl Engine {
         dialog.duration = since.map(|since: Timestamp| now.since(since).as_secs());
         dialog.local = Some(Participant {
             display: leg.device.device().to_owned(),
-            identity: address(leg.device.user(), domain),
+            identity: address(&leg.owner, domain),
             target: target.clone(),
         });
         dialog.remote = Some(Participant {

@@ -65,6 +65,7 @@ fn grant(granted: Granted) -> MoveGrant {
         leg: LegKey(1),
         call: CallKey(1),
         device: DeviceKey::new("alice", "desk"),
+        owner: "alice".into(),
         extension: None,
         far: FarParty::default(),
         direction: Direction::Incoming,

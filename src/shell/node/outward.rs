@@ -53,7 +53,7 @@ impl Outward {
                 }
                 self.store.submit(ticket, op);
             }
-            Output::Verify { ticket, hash, secret } => self.verify(ticket, hash, secret),
+            Output::Verify { ticket, hash, secret } => self.verify(ticket, hash, secret.0),
             Output::Event(event) => self.events.publish(unix, event),
             Output::Record(record) => {
                 if let Some(records) = &mut self.records {
