@@ -10,7 +10,7 @@ use segue::shell::{demo, node};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::run(&Programs { serve: Some(node::serve), demo: Some(show) })
+    cli::run(&Programs { serve: node::serve, demo: show })
 }
 
 fn show(output: DemoOutput) -> anyhow::Result<ExitCode> {

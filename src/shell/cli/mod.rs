@@ -26,17 +26,13 @@ use self::options::{Cli, Verb};
 use crate::config::Resolved;
 use crate::shell::telemetry::logs;
 
-/// What runs a node. A build without one says so before it touches anything.
+/// What runs a node; handed in, so that the command line can be tested without one.
 pub struct Programs {
     /// Runs one until it is told to stop.
-    pub serve: Option<fn(Resolved) -> anyhow::Result<ExitCode>>,
+    pub serve: fn(Resolved) -> anyhow::Result<ExitCode>,
     /// Plays the demonstration; prints JSON where asked for it.
-    pub demo: Option<fn(DemoOutput) -> anyhow::Result<ExitCode>>,
+    pub demo: fn(DemoOutput) -> anyhow::Result<ExitCode>,
 }
-
-/// What a build without a node says.
-const NO_NODE: &str =
-    "this tree has no node to run yet: the engine that joins its parts is not finished (see README.md)";
 
 /// How the demonstration prints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,20 +62,18 @@ fn execute(cli: Cli, programs: &Programs) -> Result<ExitCode, Failure> {
     let mut out = io::stdout().lock();
     match verb.unwrap_or(Verb::Serve { init: false }) {
         Verb::Serve { init } => {
-            let serve = programs.serve.ok_or_else(|| Failure::usage(NO_NODE.into()))?;
             let make = if init { Make::Always } else { Make::OnTerminal };
             let (path, resolved) = configuration::for_serving(&place, make, &mut out)?;
             logs::start(log.log_format, &log.log_level).map_err(|error| Failure::usage(error.to_string()))?;
             drop(out);
             tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "starting");
-            serve(resolved).map_err(|error| Failure::general(format!("{error:#}")))
+            (programs.serve)(resolved).map_err(|error| Failure::general(format!("{error:#}")))
         }
         Verb::Demo => {
-            let demo = programs.demo.ok_or_else(|| Failure::usage(NO_NODE.into()))?;
             logs::start(log.log_format, &log.log_level).map_err(|error| Failure::usage(error.to_string()))?;
             drop(out);
             let format = if output.is_json() { DemoOutput::Json } else { DemoOutput::Text };
-            demo(format).map_err(|error| Failure::general(format!("{error:#}")))
+            (programs.demo)(format).map_err(|error| Failure::general(format!("{error:#}")))
         }
         Verb::CheckConfig => {
             let (path, resolved) = configuration::load(&place)?;
