@@ -20,7 +20,8 @@ const PASSWORD: &str = "secret";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
-    let number = |n: usize, default: usize| arguments.get(n).map_or(default, |a| a.parse().expect("a number"));
+    let number =
+        |n: usize, default: usize| arguments.get(n).map_or(default, |a| a.parse().expect("a number"));
     let (held, moves) = (number(0, 200), number(1, 300));
     let policy = arguments.get(2).map_or("when-needed", String::as_str);
     let directory = tempfile::tempdir().unwrap();
@@ -183,10 +184,12 @@ fn taken(new: &[Entry], far: &[Entry]) -> Duration {
     let sent = |message: &Message| message.method() == "INVITE" && message.status().is_none();
     let asked = find(new, |event| matches!(event, Event::Sent(message) if sent(message))).expect("an INVITE");
     let ok = |message: &Message| message.method() == "INVITE" && message.status() == Some(200);
-    let answered = find(new, |event| matches!(event, Event::Received(message) if ok(message))).expect("a 200");
+    let answered =
+        find(new, |event| matches!(event, Event::Received(message) if ok(message))).expect("a 200");
     let reached = find(far, |event| matches!(event, Event::Received(message) if sent(message)));
     let agreed = find(far, |event| matches!(event, Event::Sent(message) if ok(message)));
-    let far_time = reached.zip(agreed).map_or(Duration::ZERO, |(from, to)| to.saturating_duration_since(from));
+    let far_time =
+        reached.zip(agreed).map_or(Duration::ZERO, |(from, to)| to.saturating_duration_since(from));
     (answered - asked).saturating_sub(far_time)
 }
 

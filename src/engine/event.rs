@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -114,7 +115,7 @@ pub enum Event {
         /// Whose.
         users: Users,
         /// The record.
-        record: Box<CallRecord>,
+        record: Arc<CallRecord>,
     },
 }
 
@@ -254,7 +255,7 @@ impl Event {
             Self::Security { user, source, detail, .. } => {
                 json!({ "user": user, "source": source, "detail": detail })
             }
-            Self::Cdr { record, .. } => return serde_json::to_value(record).unwrap_or_default(),
+            Self::Cdr { record, .. } => return serde_json::to_value(&**record).unwrap_or_default(),
         };
         if let Some(object) = data.as_object_mut() {
             object.retain(|_, value| !value.is_null());

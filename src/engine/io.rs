@@ -1,5 +1,7 @@
 //! The closed world: everything that can happen to the node, everything it can ask of the world.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::command::{Asked, Reply, Secret};
@@ -93,5 +95,5 @@ pub enum Output {
     /// Tell whoever listens.
     Event(Event),
     /// A call ended: write its record, once.
-    Record(Box<CallRecord>),
+    Record(Arc<CallRecord>),
 }

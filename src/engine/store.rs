@@ -6,6 +6,8 @@
 //! until they are written, and a later value of the same thing replaces an earlier one that was not yet written.
 //! A read sees what was submitted before it.
 
+use std::sync::Arc;
+
 use super::view::{MoveView, Page, PageQuery};
 use crate::base::UnixMillis;
 use crate::call::record::CallRecord;
@@ -49,7 +51,7 @@ pub enum StoreOp {
         move_id: Box<str>,
     },
     /// Write-behind: a call has ended. Written once, whatever is asked twice.
-    AddRecord(Box<CallRecord>),
+    AddRecord(Arc<CallRecord>),
     /// Asks for moves without their timelines, newest first.
     ListMoves {
         /// Of this user only.

@@ -2,6 +2,7 @@
 //! call has let go of it, so a record waits for the ports of its call.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::codec_of;
@@ -152,6 +153,7 @@ impl Engine {
 
     /// The record and the event that carries it.
     fn tell_record(&mut self, record: Box<CallRecord>) {
+        let record = Arc::from(record);
         let event = Self::cdr_event(&record);
         self.outputs.push(Output::Event(event));
         self.outputs.push(Output::Record(record));

@@ -1,6 +1,7 @@
 //! Events and records: what the engine tells of calls, moves and hold-offs.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::event::{CallEvent, Event, HoldOffEvent, MoveEvent, Phases, Users};
@@ -114,12 +115,8 @@ impl Engine {
     }
 
     /// A record as an event.
-    pub(super) fn cdr_event(record: &CallRecord) -> Event {
-        Event::Cdr {
-            call: record.id.as_str().into(),
-            users: users_of(record),
-            record: Box::new(record.clone()),
-        }
+    pub(super) fn cdr_event(record: &Arc<CallRecord>) -> Event {
+        Event::Cdr { call: record.id.as_str().into(), users: users_of(record), record: Arc::clone(record) }
     }
 
     pub(super) fn tell_move(&mut self, key: MoveKey, what: MoveEvent) {

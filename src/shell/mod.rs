@@ -6,6 +6,7 @@ pub mod demo;
 pub mod http;
 pub mod media;
 pub mod node;
+mod pace;
 pub mod password;
 pub mod phone;
 pub mod store;

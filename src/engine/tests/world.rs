@@ -497,7 +497,7 @@ impl World {
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
                 Output::Event(event) => self.events.push(event),
-                Output::Record(record) => self.records.push(*record),
+                Output::Record(record) => self.records.push((*record).clone()),
             }
         }
     }

@@ -3,7 +3,6 @@
 //! Each thread owns its sockets and a [`Relay`](crate::media::relay::Relay); nothing is shared on the way of a
 //! packet. Commands come through a queue and one wake-up; events go out through a function of the caller's.
 
-mod pace;
 mod ports;
 mod sys;
 #[cfg(test)]

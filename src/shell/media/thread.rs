@@ -9,17 +9,21 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
-use super::pace::Pace;
 use super::ports::Ports;
 use super::sys::{Epoll, Ready, Waker};
 use super::{Events, MediaTotals};
 use crate::base::{Random, Timestamp};
 use crate::media::relay::{Component, MAX_PACKET, MediaCommand, MediaEvent, Outlet, PortPair, Relay};
+use crate::shell::pace::{Collect, Pace};
 
 /// The token of the waker, which no socket has.
 const WAKER: u64 = u64::MAX;
 /// Packets that are received before the first of them is sent on.
 const BATCH: usize = 32;
+/// Packets for which a busy thread waits before it serves them.
+const GATHER: u64 = 24;
+/// Packets a second from which on it waits: 20 calls.
+const BUSY: u64 = 2_000;
 /// Sums are published this often.
 const PUBLISH: Duration = Duration::from_millis(100);
 /// What waits in a socket that is taken into use again is thrown away, at most so many packets.
@@ -129,7 +133,7 @@ impl MediaThread {
             epoll,
             relay: Relay::new(thread, Random::from_seed(seed)),
             sockets: Sockets { pairs: Vec::new(), events },
-            pace: Pace::new(settings.collect),
+            pace: Pace::new(Collect { longest: settings.collect, batch: GATHER, busy: BUSY }),
             published: Timestamp::ZERO,
             unpublished: false,
         })

@@ -57,7 +57,7 @@ impl Outward {
             Output::Event(event) => self.events.publish(unix, event),
             Output::Record(record) => {
                 if let Some(records) = &mut self.records {
-                    records.add(record.clone());
+                    records.add(Arc::clone(&record));
                 }
                 // Write-behind: nobody waits for the answer.
                 self.store.submit(StoreTicket(0), StoreOp::AddRecord(record));

@@ -7,7 +7,9 @@ use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
 
@@ -17,12 +19,15 @@ use crate::call::record::CallRecord;
 pub(super) const FILE: &str = "cdr.jsonl";
 /// Records that may wait: a minute of a node that ends 100 calls a second.
 const QUEUE: usize = 6_000;
+/// A record waits so long for others that go into the file with it: a busy node opens the file a few times a second,
+/// not for each call.
+const GATHER: Duration = Duration::from_millis(100);
 /// Records written at once.
 const BATCH: usize = 512;
 
 /// The file's writer. Dropped, it writes what waits and ends.
 pub(super) struct Records {
-    queue: Option<Sender<Box<CallRecord>>>,
+    queue: Option<Sender<Arc<CallRecord>>>,
     writer: Option<JoinHandle<()>>,
     is_losing: bool,
 }
@@ -41,7 +46,7 @@ impl Records {
     }
 
     /// Adds a record; never blocks.
-    pub(super) fn add(&mut self, record: Box<CallRecord>) {
+    pub(super) fn add(&mut self, record: Arc<CallRecord>) {
         let Some(queue) = &self.queue else { return };
         match queue.try_send(record) {
             Ok(()) => self.is_losing = false,
@@ -64,12 +69,15 @@ impl Drop for Records {
     }
 }
 
-fn write_all(path: &Path, waiting: &Receiver<Box<CallRecord>>) {
+fn write_all(path: &Path, waiting: &Receiver<Arc<CallRecord>>) {
     let mut is_failing = false;
     while let Ok(first) = waiting.recv() {
+        if waiting.len() < BATCH {
+            std::thread::sleep(GATHER);
+        }
         let mut lines = Vec::new();
         for record in std::iter::once(first).chain(waiting.try_iter()).take(BATCH) {
-            match serde_json::to_vec(&record) {
+            match serde_json::to_vec(&*record) {
                 Ok(line) => {
                     lines.extend_from_slice(&line);
                     lines.push(b'\n');
@@ -99,8 +107,8 @@ mod tests {
 
     use super::*;
 
-    fn record(id: usize) -> Box<CallRecord> {
-        Box::new(CallRecord { id: id.to_string(), ..CallRecord::default() })
+    fn record(id: usize) -> Arc<CallRecord> {
+        Arc::new(CallRecord { id: id.to_string(), ..CallRecord::default() })
     }
 
     fn ids(path: &Path) -> Vec<String> {

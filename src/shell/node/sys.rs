@@ -13,6 +13,9 @@ use bytes::Bytes;
 pub(super) const BATCH: usize = 64;
 /// The largest datagram.
 const DATAGRAM: usize = 65_536;
+/// From one datagram's room to the next. Were it a power of two, the beginnings of all of them would compete for the
+/// same lines of the processor's caches.
+const STRIDE: usize = DATAGRAM + 9 * 64;
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -150,7 +153,7 @@ impl Batch {
         // SAFETY: an address of all zeros is a valid value of the type.
         let name: libc::sockaddr_storage = unsafe { mem::zeroed() };
         Self {
-            buffer: vec![0; BATCH * DATAGRAM].into_boxed_slice(),
+            buffer: vec![0; BATCH * STRIDE].into_boxed_slice(),
             names: vec![name; BATCH].into_boxed_slice(),
         }
     }
@@ -165,7 +168,7 @@ impl Batch {
         let mut headers: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
         // SAFETY: as above.
         let mut vectors: [libc::iovec; BATCH] = unsafe { mem::zeroed() };
-        let slots = self.buffer.chunks_exact_mut(DATAGRAM).zip(self.names.iter_mut());
+        let slots = self.buffer.chunks_exact_mut(STRIDE).zip(self.names.iter_mut());
         for ((header, vector), (slot, name)) in headers.iter_mut().zip(vectors.iter_mut()).zip(slots) {
             vector.iov_base = slot.as_mut_ptr().cast();
             vector.iov_len = slot.len();
@@ -189,7 +192,7 @@ impl Batch {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        let slots = self.buffer.chunks_exact(DATAGRAM).zip(self.names.iter());
+        let slots = self.buffer.chunks_exact(STRIDE).zip(self.names.iter());
         for (header, (slot, name)) in headers.iter().take(count).zip(slots) {
             let length = header.msg_len as usize;
             if let (Some(from), Some(bytes)) = (address_of(name), slot.get(..length)) {

@@ -22,7 +22,7 @@ pub(super) enum Save {
     /// A move.
     Move(Box<MoveView>),
     /// A call record.
-    Record(Box<CallRecord>),
+    Record(Arc<CallRecord>),
 }
 
 /// What a value is of.
@@ -168,7 +168,7 @@ mod tests {
     }
 
     fn record(id: &str, to: &str) -> Save {
-        Save::Record(Box::new(CallRecord { id: id.into(), to: to.into(), ..CallRecord::default() }))
+        Save::Record(Arc::new(CallRecord { id: id.into(), to: to.into(), ..CallRecord::default() }))
     }
 
     fn shown(taken: &[Placed]) -> Vec<String> {

@@ -317,12 +317,15 @@ pub(super) fn moves_are_listed_in_parts_and_found_with_their_timeline<B: Backend
 }
 
 pub(super) fn a_call_record_is_written_once<B: Backend>(backend: &B) {
-    let add = |id: &str, user| StoreOp::AddRecord(Box::new(record(id, user)));
+    let add = |id: &str, user| StoreOp::AddRecord(std::sync::Arc::new(record(id, user)));
     let mut desk = Desk::open(backend, NOW);
     for id in ["1", "3", "2", "1"] {
         desk.tell(add(id, Some("alice")));
     }
-    desk.tell(StoreOp::AddRecord(Box::new(CallRecord { id: "4".into(), ..CallRecord::default() })));
+    desk.tell(StoreOp::AddRecord(std::sync::Arc::new(CallRecord {
+        id: "4".into(),
+        ..CallRecord::default()
+    })));
     desk.tell(add("3", None));
     let mut desk = desk.restart(NOW);
     desk.tell(add("2", None));
@@ -351,7 +354,7 @@ pub(super) fn a_read_sees_what_came_before_it<B: Backend>(backend: &B) {
         desk.tell(save_move(&id, "alice", MoveState::Done));
         let found = desk.ask(StoreOp::FindMove { id: id.as_str().into() });
         assert_eq!(found, StoreReply::Move(Some(Box::new(a_move(&id, "alice", MoveState::Done)))));
-        desk.tell(StoreOp::AddRecord(Box::new(record(&id, None))));
+        desk.tell(StoreOp::AddRecord(std::sync::Arc::new(record(&id, None))));
         assert_eq!(desk.records(None, &PageQuery { cursor: None, limit: 1 }).items[0].id, id);
     }
 }

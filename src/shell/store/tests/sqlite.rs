@@ -150,7 +150,8 @@ fn what_waits_together_is_one_transaction() {
     for n in 0..50 {
         held.store.submit(StoreTicket(n), put_hold_off(&n.to_string()));
         held.store.submit(StoreTicket(0), save_move(&n.to_string(), "alice", MoveState::Done));
-        held.store.submit(StoreTicket(0), StoreOp::AddRecord(Box::new(record(&n.to_string(), None))));
+        held.store
+            .submit(StoreTicket(0), StoreOp::AddRecord(std::sync::Arc::new(record(&n.to_string(), None))));
     }
     held.replies(50);
     assert_eq!(commits(&backend.path()) - before, 1);
@@ -187,7 +188,7 @@ fn operators_find_what_they_look_for() {
     let mut desk = Desk::open(&backend, NOW);
     desk.done(put(account("alice", "1001")));
     desk.tell(save_move("1", "alice", MoveState::Done));
-    desk.tell(StoreOp::AddRecord(Box::new(record("r1", Some("alice")))));
+    desk.tell(StoreOp::AddRecord(std::sync::Arc::new(record("r1", Some("alice")))));
     desk.done(put_hold_off("m1"));
     for query in [
         "SELECT count(*) FROM cdrs WHERE \"from\" = '+4930123' AND disposition = 'no_answer' AND sip_code = 200",

@@ -1,23 +1,31 @@
 //! When to wake: at once while there is little to do, in small batches when there is much.
 //!
-//! What costs in a paced load is to wake, not to forward. With enough packets under way the thread sleeps a
-//! moment after each batch and lets the next one gather; a single call is never made to wait.
+//! What costs in a paced load is to wake, not to work. With enough packets under way a thread sleeps a moment after
+//! each batch and lets the next one gather; a single call is never made to wait. Media and signalling threads have
+//! it in common.
 
 use std::time::Duration;
 
 use crate::base::Timestamp;
 
-/// Packets that a batch should have before it is worth a wake-up.
-const BATCH: u64 = 24;
-/// Packets a second from which on collecting pays: 20 calls. Below, each packet goes at once.
-const BUSY: u64 = 2_000;
+/// What is collected, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Collect {
+    /// No pause is longer.
+    pub(super) longest: Duration,
+    /// Packets that a batch should have before it is worth a wake-up.
+    pub(super) batch: u64,
+    /// Packets a second from which on collecting pays. Below, each packet is served at once.
+    pub(super) busy: u64,
+}
+
 /// Weight of the past in the estimate, in 1/8 per batch.
 const MEMORY: u64 = 7;
 
 /// The estimate of the load, and what follows from it.
 #[derive(Debug)]
 pub(super) struct Pace {
-    longest: Duration,
+    collect: Collect,
     /// Packets a second.
     rate: u64,
     since: Timestamp,
@@ -28,9 +36,9 @@ pub(super) struct Pace {
 const WINDOW: Duration = Duration::from_millis(4);
 
 impl Pace {
-    /// Collects for at most `longest`.
-    pub(super) fn new(longest: Duration) -> Self {
-        Self { longest, rate: 0, since: Timestamp::ZERO, packets: 0 }
+    /// With no load seen yet.
+    pub(super) fn new(collect: Collect) -> Self {
+        Self { collect, rate: 0, since: Timestamp::ZERO, packets: 0 }
     }
 
     /// Takes note of a batch that was begun at `now`. Gives how long to let the next one gather, if at all.
@@ -43,17 +51,21 @@ impl Pace {
             self.rate = if span > Duration::from_secs(1) { rate } else { (self.rate * MEMORY + rate) / 8 };
             (self.since, self.packets) = (now, 0);
         }
-        if self.rate < BUSY {
+        if self.rate < self.collect.busy {
             return None;
         }
-        let gather = Duration::from_micros(BATCH * 1_000_000 / self.rate);
-        Some(gather.min(self.longest)).filter(|time| !time.is_zero())
+        let gather = Duration::from_micros(self.collect.batch * 1_000_000 / self.rate);
+        Some(gather.min(self.collect.longest)).filter(|time| !time.is_zero())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn within(longest: Duration) -> Pace {
+        Pace::new(Collect { longest, batch: 24, busy: 2_000 })
+    }
 
     struct Load {
         pace: Pace,
@@ -83,7 +95,7 @@ mod tests {
 
     #[test]
     fn few_calls_never_wait_and_many_come_in_batches() {
-        let mut load = Load { pace: Pace::new(Duration::from_millis(1)), now: 1_000_000 };
+        let mut load = Load { pace: within(Duration::from_millis(1)), now: 1_000_000 };
         assert_eq!(load.run(10), 1);
         assert!(load.run(200) >= 15);
         assert!(load.run(500) >= 20);
@@ -92,12 +104,12 @@ mod tests {
 
     #[test]
     fn no_pause_is_longer_than_allowed() {
-        let mut pace = Pace::new(Duration::from_micros(300));
+        let mut pace = within(Duration::from_micros(300));
         for n in 1..10_000u64 {
             let pause = pace.after(Timestamp::from_micros(n * 1000), (n % 50) as usize);
             assert!(pause.is_none_or(|p| p <= Duration::from_micros(300)));
         }
-        let mut never = Pace::new(Duration::ZERO);
+        let mut never = within(Duration::ZERO);
         assert!((1..1000u64).all(|n| never.after(Timestamp::from_micros(n * 1000), 100).is_none()));
     }
 }
