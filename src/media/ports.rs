@@ -84,11 +84,12 @@ impl Ports {
     pub fn replenish(&mut self, now: Timestamp, address: IpAddr, mut ask: impl FnMut(MediaCommand)) {
         for (index, thread) in self.threads.iter_mut().enumerate() {
             thread.wake(now);
-            if thread.free.len() < LOW_WATER && !thread.asked {
+            // A busy thread asks earlier and for more, so that a ramp of calls is not a ramp of round trips. Short calls
+            // are seen by what rests after them.
+            let busy = (thread.lent + thread.resting.len()) / 8;
+            let count = BATCH.max(u16::try_from(busy).unwrap_or(u16::MAX).min(256));
+            if thread.free.len() < LOW_WATER.max(usize::from(count) / 2) && !thread.asked {
                 thread.asked = true;
-                // A busy thread asks for more at once, so that a ramp of calls is not a ramp of round trips.
-                let busy = u16::try_from(thread.lent / 8).unwrap_or(u16::MAX);
-                let count = BATCH.max(busy.min(256));
                 ask(MediaCommand::OpenPorts { thread: u8::try_from(index).unwrap_or(0), address, count });
             }
         }

@@ -171,7 +171,8 @@ impl<'b> MessageWriter<'b> {
     /// Text without control characters (horizontal tab excepted).
     pub(super) fn plain(&mut self, text: &[u8]) {
         let control = |byte: &u8| matches!(byte, 0..=8 | 10..=31 | 127);
-        if text.iter().any(control) {
+        // Looks at every byte, which the compiler does many at a time; to stop at the first would be one by one.
+        if text.iter().fold(false, |found, byte| found | control(byte)) {
             self.buffer.extend(text.iter().filter(|byte| !control(byte)));
         } else {
             self.buffer.extend_from_slice(text);
