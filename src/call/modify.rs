@@ -8,7 +8,7 @@ use super::core::{Core, Happened, Owner};
 use super::headers::{Trust, cross};
 use super::media::{description_in, sdp_in};
 use super::model::{AnswerDue, LegHandle, LegState, Party, Purpose, Role, Service, timer};
-use crate::media::plan::Description;
+use crate::media::plan::{Description, Snapshot};
 use crate::sip::Refusal;
 use crate::sip::transaction::{ClientTx, ServerTx};
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
@@ -319,6 +319,7 @@ impl Core {
         response: &Message,
     ) {
         let cseq = response.cseq().map_or(0, |cseq| cseq.number);
+        let before = self.legs.get(leg).and_then(|leg| leg.media.as_ref()?.snapshot());
         let joined = match description_in(response, &self.settings.media.screen) {
             Ok(Some(description)) if had_offer => {
                 self.receive_answer(leg, description).and_then(|()| self.answer_across(leg, from))
@@ -334,6 +335,9 @@ impl Core {
                     self.acknowledge(leg, tx, cseq, None);
                 }
                 self.refuse_modify(from, server, &refusal);
+                if let Some(before) = &before {
+                    self.take_back(leg, before);
+                }
                 return;
             }
         };
@@ -357,6 +361,16 @@ impl Core {
         if let Some(call) = self.call_of(leg) {
             self.connect(call);
             self.note_hold(call, from);
+        }
+    }
+
+    /// What a leg accepted is of no use to the other side: it is offered again what stood before, so that both are
+    /// as they were (RFC 3261 14.1).
+    fn take_back(&mut self, leg: LegHandle, before: &Snapshot) {
+        self.abandon_exchange(leg);
+        let offer = self.legs.get_mut(leg).and_then(|leg| leg.media.as_mut()?.restore(before).ok());
+        if let Some(offer) = offer {
+            self.queue_reinvite(leg, offer, Purpose::Restore);
         }
     }
 

@@ -174,8 +174,12 @@ impl Engine {
     }
 
     fn hang_up_new(&mut self, key: MoveKey) {
-        let Some(new) = self.moving(key).and_then(|moving| moving.new) else { return };
+        let Some((call, Some(new))) = self.moving(key).map(|moving| (moving.call, moving.new)) else {
+            return;
+        };
         self.core.release_leg(new, "SIP;cause=487;text=\"Move cancelled\"");
+        // Nothing goes to a device that has no part in the call, and least of all to its port once that is another's.
+        self.core.connect(call);
     }
 
     fn reoffer_far(&mut self, key: MoveKey) {

@@ -94,6 +94,8 @@ impl Engine {
         };
         let Some(moving) = self.moves.live.get(&key) else { return };
         let event = if moving.new == Some(leg) {
+            // What it heard meanwhile goes to its port no more, which will be another's.
+            self.core.connect(call);
             match why {
                 Gone::Refused(_) => Event::NewRefused,
                 Gone::NeverAcknowledged => Event::NewUnacked,

@@ -463,3 +463,68 @@ fn a_nonce_is_of_its_flow_and_a_request_of_its_uri() {
     }
     assert_eq!(world.engine.counters().calls, calls, "{}", world.tail());
 }
+
+/// All that is logged and told, as text.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<String>>);
+
+impl tracing::field::Visit for Log {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        *self.0.lock().unwrap() += &format!("{field}={value:?}\n");
+    }
+}
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        span.record(&mut self.clone());
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, values: &tracing::span::Record<'_>) {
+        values.record(&mut self.clone());
+    }
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn no_secret_and_no_digit_is_logged_or_told() {
+    let log = Log::default();
+    tracing::subscriber::with_default(log.clone(), || {
+        let Talk { mut world, alice, bob, mobile, .. } = talk();
+        let port = world.routes.keys().next().copied().unwrap();
+        let headers = [("Content-Type", "application/dtmf-relay")];
+        for digit in ['7', '3', '9', '1'] {
+            let event = crate::media::relay::MediaEvent::Dtmf { port, digit };
+            world.input(crate::engine::Input::Media(event));
+            let body = format!("Signal={digit}\r\nDuration=777739\r\n");
+            world.phones[alice].request(0, &Method::Info, &headers, body.as_bytes());
+            world.run(SECOND);
+        }
+        world.phones[alice].password = "not-the-secret".into();
+        world.phones[alice].dial("bob");
+        world.phones[mobile].dial("*11");
+        world.arrive(at(STRANGER), Bytes::from_static(b"INVITE sip:Signal=7@x SIP/2.0\r\n\r\n"));
+        world.run(SECOND);
+        world.phones[bob].bye(0);
+        world.run(40 * SECOND);
+        *log.0.lock().unwrap() += &format!("{:?}{:?}", world.events, world.records);
+    });
+    let text = log.0.lock().unwrap().clone();
+    assert!(text.contains("auth_failed"), "nothing was caught: {text}");
+    for secret in ["Signal", "777739", "not-the-secret", "'7'", "digit=", "response=", "nonce", "ha1"] {
+        assert!(!text.to_lowercase().contains(&secret.to_lowercase()), "{secret}: {text}");
+    }
+}
