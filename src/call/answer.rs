@@ -26,7 +26,7 @@ impl Core {
             }
         } else if status.is_success() {
             self.on_accepted(leg, tx, response);
-        } else {
+        } else if status != StatusCode::SESSION_INTERVAL_TOO_SMALL || !self.extend_invite(leg, response) {
             self.on_leg_failed(leg, status, response.reason_phrase());
         }
     }
@@ -93,11 +93,15 @@ impl Core {
             return;
         }
         found.client_invite = None;
+        found.sent_invite = None;
         found.dialog.on_response(response);
         found.answered = Some(self.now.at);
         let (call, role, cseq, dying) =
             (found.call, found.role, found.dialog.local_cseq, found.release.is_some());
         found.state = LegState::Confirmed;
+        if !dying {
+            self.note_session(leg, response);
+        }
         if role == Role::Mover && !dying {
             let body = sdp_in(response).ok().flatten().unwrap_or_default();
             self.acknowledge(leg, tx, cseq, None);

@@ -23,7 +23,7 @@ pub const ALLOW: &str =
     "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER";
 
 /// Extensions that we support toward everyone (RFC 3261 20.37).
-pub const SUPPORTED: &str = "replaces, norefersub, path";
+pub const SUPPORTED: &str = "replaces, norefersub, path, timer";
 
 /// Whose a transaction is, and why it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -317,6 +317,9 @@ pub fn write_refusal(writer: &mut MessageWriter<'_>, refusal: &Refusal, settings
         }
         Refusal::BadEvent => {
             writer.header(&HeaderName::AllowEvents, "dialog");
+        }
+        Refusal::SessionTooShort { min } => {
+            writer.header_number(&HeaderName::MinSe, (*min).into());
         }
         Refusal::HoldOff { .. } => {
             writer.header(&HeaderName::Reason, "SIP;cause=403;text=\"Call moved to another device\"");

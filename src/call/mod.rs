@@ -2,7 +2,7 @@
 //!
 //! A call joins two legs; a leg is one dialog with one party. Everything works on one [`Core`]; each file beside
 //! this one adds one job to it: [`setup`] (INVITE out), [`answer`] (what comes back), [`modify`] (re-INVITE,
-//! UPDATE), [`pickup`] (answered from outside), [`release`] (BYE, CANCEL), [`pass`] (INFO, MESSAGE), [`media`] (descriptions, ports, routes).
+//! UPDATE), [`pickup`] (answered from outside), [`release`] (BYE, CANCEL), [`pass`] (INFO, MESSAGE), [`session_timer`] (RFC 4028), [`media`] (descriptions, ports, routes).
 //! What the layers above must know is told in [`Happened`].
 
 pub mod answer;
@@ -17,6 +17,7 @@ pub mod pass;
 pub mod pickup;
 pub mod record;
 pub mod release;
+pub mod session_timer;
 pub mod settings;
 pub mod setup;
 

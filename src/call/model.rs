@@ -7,6 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::record::CallRecord;
+use super::session_timer::SessionTimer;
 use crate::base::{Handle, Timers, Timestamp};
 use crate::media::plan::{LegMedia, Pairing};
 use crate::media::relay::PortPair;
@@ -136,6 +137,8 @@ pub enum Purpose {
     Restore,
     /// The peer learns who it speaks with (P-Asserted-Identity).
     Identity,
+    /// The session is refreshed (RFC 4028).
+    Refresh,
 }
 
 /// Our ports toward one leg, by m-line; `None` for a line without media.
@@ -149,8 +152,10 @@ pub mod timer {
     pub const RINGING: usize = 1;
     /// Session refresh is overdue (RFC 4028 10).
     pub const SESSION: usize = 2;
+    /// It is time that we refresh the session (RFC 4028 10).
+    pub const REFRESH: usize = 3;
     /// Number of letters.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 }
 
 /// One dialog of ours with one party.
@@ -195,6 +200,10 @@ pub struct Leg {
     pub ports: LegPorts,
     /// Its m-lines and those of the leg it is about to talk with; the call's own once it does.
     pub pairing: Pairing,
+    /// Its session timer.
+    pub session: SessionTimer,
+    /// Our INVITE, until its final answer: to be sent again after 422.
+    pub sent_invite: Option<Bytes>,
     /// Timers.
     pub timers: Timers<{ timer::COUNT }>,
     /// Their User-Agent, cut to a sane length.

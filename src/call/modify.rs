@@ -28,8 +28,10 @@ impl Core {
             // RFC 3261 14.2: a second INVITE before the first is answered.
             return Err(Refusal::InviteOpen { retry_after: self.random.below(11) as u32 });
         }
-        found.dialog.refresh_target(message);
-        found.learn(message);
+        found.session_refresh(message)?;
+        if self.answer_repetition(leg, tx, message)? {
+            return Ok(());
+        }
         let offer = description_in(message, &self.settings.media.screen)?;
         let purpose = Purpose::Relay { server: tx, from: leg, offered: offer.is_some() };
         if let Some(service) = self.service_of(peer) {
@@ -64,24 +66,22 @@ impl Core {
         let offer = description_in(message, &self.settings.media.screen)?;
         let Some(offer) = offer else {
             let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
-            found.dialog.refresh_target(message);
-            let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
-            if let Some(mut writer) = self.reply(tx, StatusCode::OK, &tag) {
-                writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
-                let bytes = writer.finish();
-                self.respond(tx, StatusCode::OK, bytes);
-            }
+            found.session_refresh(message)?;
+            self.confirm_update(leg, tx, None);
             return Ok(());
         };
         let peer = self.may_modify(leg)?;
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
-        found.dialog.refresh_target(message);
         if found.server_invite.is_some() {
             return Err(Refusal::InviteOpen { retry_after: self.random.below(11) as u32 });
         }
+        found.session_refresh(message)?;
+        if self.answer_repetition(leg, tx, message)? {
+            return Ok(());
+        }
         if let Some(service) = self.service_of(peer) {
             let body = self.propose_to_service(leg, service, Some(offer))?;
-            self.answer_update(leg, tx, &body);
+            self.answer_update(leg, tx, Some(&body));
             return Ok(());
         }
         let body = self.propose(leg, peer, offer)?;
@@ -146,7 +146,7 @@ impl Core {
     }
 
     /// Sends our re-INVITE on a leg at once. The caller has seen that it is free.
-    fn send_reinvite(
+    pub(super) fn send_reinvite(
         &mut self,
         leg: LegHandle,
         offer: Option<Bytes>,
@@ -158,6 +158,7 @@ impl Core {
         let flow = found.dialog.flow;
         let mut writer = found.dialog.request(&Method::Invite, &branch);
         super::setup::write_capabilities(&mut writer, &self.settings.software);
+        self.offer_session(leg, &mut writer);
         if let Some(message) = of {
             cross(message, Trust::Untrusted, &mut writer);
         }
@@ -188,6 +189,7 @@ impl Core {
         found.open_update = true;
         let mut writer = found.dialog.request(&Method::Update, &branch);
         super::setup::write_capabilities(&mut writer, &self.settings.software);
+        self.offer_session(leg, &mut writer);
         if let Some(identity) = &identity {
             writer.header(&HeaderName::PAssertedIdentity, identity);
         }
@@ -268,6 +270,7 @@ impl Core {
                 }
                 return;
             }
+            self.note_session(leg, response);
             self.on_modified(leg, tx, purpose, is_invite, response);
         } else {
             self.on_modify_refused(leg, purpose, status, response);
@@ -289,6 +292,7 @@ impl Core {
                 self.relay_modified(leg, tx, (server, from, offered), is_invite, response);
             }
             Purpose::Identity => {}
+            Purpose::Refresh => self.on_refreshed(leg, tx, is_invite, response),
             Purpose::Move => {
                 self.acknowledge(leg, tx, cseq, None);
                 self.happened.push_back(Happened::FarAnswered(
@@ -354,7 +358,7 @@ impl Core {
         }
         let by_update = self.legs.get(from).is_some_and(|from| from.open_update);
         if by_update {
-            self.answer_update(from, server, &body);
+            self.answer_update(from, server, Some(&body));
         } else {
             self.answer_reinvite(from, &body);
         }
@@ -378,17 +382,26 @@ impl Core {
         self.answer_inbound(leg, StatusCode::OK, Some(body), None);
     }
 
-    fn answer_update(&mut self, leg: LegHandle, tx: ServerTx, body: &Bytes) {
+    pub(super) fn answer_update(&mut self, leg: LegHandle, tx: ServerTx, body: Option<&Bytes>) {
         let Some(found) = self.legs.get_mut(leg) else { return };
         found.open_update = false;
+        self.confirm_update(leg, tx, body);
+        self.run_queue(leg);
+    }
+
+    /// The 200 to an UPDATE.
+    fn confirm_update(&mut self, leg: LegHandle, tx: ServerTx, body: Option<&Bytes>) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
         let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
         if let Some(mut writer) = self.reply(tx, StatusCode::OK, &tag) {
             writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
-            writer.body("application/sdp", body);
+            self.answer_session(leg, &mut writer);
+            if let Some(body) = body {
+                writer.body("application/sdp", body);
+            }
             let bytes = writer.finish();
             self.respond(tx, StatusCode::OK, bytes);
         }
-        self.run_queue(leg);
     }
 
     fn refuse_modify(&mut self, leg: LegHandle, tx: ServerTx, refusal: &Refusal) {
@@ -410,6 +423,10 @@ impl Core {
         status: StatusCode,
         response: &Message,
     ) {
+        let is_brief = status == StatusCode::SESSION_INTERVAL_TOO_SMALL;
+        if is_brief && purpose != Purpose::Refresh && self.extend_reinvite(leg, purpose, response) {
+            return;
+        }
         match purpose {
             Purpose::Relay { server, from, .. } => {
                 // What the peer was offered and refused is not what it was last told (RFC 3261 14.1).
@@ -425,6 +442,7 @@ impl Core {
                 self.run_queue(from);
             }
             Purpose::Identity => {}
+            Purpose::Refresh => self.on_refresh_refused(leg, response),
             Purpose::Move | Purpose::Restore if status == StatusCode::REQUEST_PENDING => {
                 self.retry_later(leg, purpose);
                 return;
@@ -495,6 +513,8 @@ impl Core {
                 self.refuse_modify(from, server, &Refusal::TimedOut);
             }
             Purpose::Identity => return,
+            // RFC 4028 10: a refresh without an answer ends the session.
+            Purpose::Refresh => {}
             Purpose::Move => self.happened.push_back(Happened::FarRefused(leg, StatusCode::REQUEST_TIMEOUT)),
             Purpose::Restore => self.happened.push_back(Happened::FarRestored(leg)),
         }

@@ -64,6 +64,8 @@ impl Leg {
             ports: SmallVec::new(),
             pairing: Pairing::default(),
             last_offer: Bytes::new(),
+            session: super::session_timer::SessionTimer::default(),
+            sent_invite: None,
             timers: crate::base::Timers::default(),
             user_agent: None,
             answered: None,
@@ -205,9 +207,12 @@ impl Core {
             leg.learn(incoming.message);
         }
         self.transactions.set_owner(incoming.tx, Owner::Served(caller));
-        if let Some(offer) = offer
-            && let Err(refusal) = self.receive_offer(caller, offer.clone())
-        {
+        let read = self.read_session(caller, incoming.message);
+        let offered = match offer {
+            Some(offer) => read.and_then(|()| self.receive_offer(caller, offer.clone())),
+            None => read,
+        };
+        if let Err(refusal) = offered {
             self.discard_call(call);
             return Err(refusal);
         }
@@ -439,14 +444,15 @@ impl Core {
             writer.header(&HeaderName::PAssertedIdentity, &outgoing.identity);
         }
         cross(outgoing.message, outgoing.trust, &mut writer);
+        self.offer_session(handle, &mut writer);
         if let Some(offer) = &offer {
             writer.body("application/sdp", offer);
         }
         let bytes = writer.finish();
         let owner = Owner::Invite(handle);
-        let tx = self.send_request(flow, &Method::Invite, &branch, bytes, owner);
+        let tx = self.send_request(flow, &Method::Invite, &branch, bytes.clone(), owner);
         if let Some(leg) = self.legs.get_mut(handle) {
-            leg.client_invite = Some(tx);
+            (leg.client_invite, leg.sent_invite) = (Some(tx), Some(bytes));
         }
         if let Some(call) = self.calls.get_mut(outgoing.call) {
             call.forks.push(handle);
@@ -498,6 +504,7 @@ impl Core {
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
         writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
         write_capabilities(&mut writer, &self.settings.software);
+        self.answer_session(leg, &mut writer);
         if let Some(identity) = identity {
             writer.header(&HeaderName::PAssertedIdentity, identity);
         }

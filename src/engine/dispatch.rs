@@ -10,7 +10,7 @@ use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, Method, ParseError, StatusCode, Uri};
 
 /// Extensions that a request may require of us (RFC 3261 8.2.2.3).
-const REQUIRABLE: [&str; 5] = ["replaces", "norefersub", "path", "outbound", "gruu-none"];
+const REQUIRABLE: [&str; 6] = ["replaces", "norefersub", "path", "outbound", "gruu-none", "timer"];
 
 impl Engine {
     /// One message from the network.

@@ -49,6 +49,12 @@ pub enum Refusal {
         /// 0 to 10 s, drawn at random.
         retry_after: u32,
     },
+    /// The session interval is shorter than we let it be (RFC 4028 9).
+    #[error("session interval too small, at least {min} s")]
+    SessionTooShort {
+        /// The shortest one, in seconds.
+        min: u32,
+    },
     /// Glare (RFC 3261 14.2, RFC 3311 5.2).
     #[error("request pending")]
     RequestPending,
@@ -116,6 +122,7 @@ impl Refusal {
             Self::CSeqOutOfOrder | Self::InviteOpen { .. } | Self::Internal => {
                 StatusCode::SERVER_INTERNAL_ERROR
             }
+            Self::SessionTooShort { .. } => StatusCode::SESSION_INTERVAL_TOO_SMALL,
             Self::RequestPending => StatusCode::REQUEST_PENDING,
             Self::OfferUnusable(_) => StatusCode::NOT_ACCEPTABLE_HERE,
             Self::LoopDetected => StatusCode::LOOP_DETECTED,

@@ -332,6 +332,6 @@ fn dialog_state(leg: &crate::call::Leg) -> DialogState {
         remote_cseq: leg.dialog.remote_cseq,
         local_description: leg.media.as_ref().map(|media| text(media.ours().last())).unwrap_or_default(),
         remote_description: text(&leg.raw),
-        session_expires: None,
+        session_expires: leg.session.seconds(),
     }
 }

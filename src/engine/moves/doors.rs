@@ -244,9 +244,12 @@ impl Engine {
         leg.learn(incoming.message);
         let new = self.core.add_leg(leg);
         self.core.transactions.set_owner(incoming.tx, Owner::Served(new));
-        if let Some(offer) = offer
-            && let Err(refusal) = self.core.receive_offer(new, offer)
-        {
+        let read = self.core.read_session(new, incoming.message);
+        let offered = match offer {
+            Some(offer) => read.and_then(|()| self.core.receive_offer(new, offer)),
+            None => read,
+        };
+        if let Err(refusal) = offered {
             self.core.remove_leg(new);
             return Err(refusal);
         }

@@ -103,11 +103,13 @@ impl Engine {
             );
             writer.header(&HeaderName::AnswerMode, "Auto");
         }
+        self.core.offer_session(new, &mut writer);
         writer.body("application/sdp", offer);
         let bytes = writer.finish();
-        let tx = self.core.send_request(flow, &Method::Invite, &branch, bytes, Owner::Invite(new));
+        let owner = Owner::Invite(new);
+        let tx = self.core.send_request(flow, &Method::Invite, &branch, bytes.clone(), owner);
         if let Some(leg) = self.core.legs.get_mut(new) {
-            leg.client_invite = Some(tx);
+            (leg.client_invite, leg.sent_invite) = (Some(tx), Some(bytes));
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ mod pickup;
 mod prompt;
 mod races;
 mod threats;
+mod timers;
 mod torture;
 mod watch;
 mod world;

@@ -109,6 +109,16 @@ pub(crate) struct Phone {
     pub(crate) notified: Vec<(String, String)>,
     /// Their CSeq numbers.
     pub(crate) notify_numbers: Vec<u32>,
+    /// `Session-Expires` in our 2xx to INVITE and UPDATE; empty: the phone knows no session timer.
+    pub(crate) session: &'static str,
+    /// `Min-SE`, below which INVITE and UPDATE get 422.
+    pub(crate) min_se: u32,
+    /// What INVITE and UPDATE that came, and 2xx, said of the session: method or status, and `Session-Expires`.
+    pub(crate) sessions: Vec<(String, String)>,
+    /// Headers that go into re-INVITEs.
+    pub(crate) reinvite_headers: Vec<(String, String)>,
+    /// `Allow` of this phone.
+    pub(crate) allow: &'static str,
     /// The answer to NOTIFYs; 0: none.
     pub(crate) notify_answer: u16,
     /// Final statuses of requests that are no INVITE: method and status.
@@ -161,6 +171,11 @@ impl Phone {
             registered: None,
             notified: Vec::new(),
             notify_numbers: Vec::new(),
+            session: "",
+            min_se: 0,
+            sessions: Vec::new(),
+            reinvite_headers: Vec::new(),
+            allow: "INVITE, ACK, BYE, CANCEL, UPDATE, INFO, REFER, NOTIFY",
             notify_answer: 200,
             finals: Vec::new(),
             requests: Vec::new(),
@@ -305,7 +320,7 @@ impl Phone {
         let sdp = self.lines[line].sdp.clone();
         let uri = self.lines[line].dialog.target.to_string();
         let mut writer = self.lines[line].dialog.request(&Method::Invite, &branch);
-        writer.header(&HeaderName::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE, INFO, REFER, NOTIFY");
+        writer.header(&HeaderName::Allow, self.allow);
         for (name, value) in &extra {
             writer.header(name.as_str(), value);
         }
@@ -321,7 +336,7 @@ impl Phone {
 
     pub(crate) fn reinvite(&mut self, line: usize, direction: &str) {
         self.lines[line].sdp = self.sdp(line, direction);
-        self.lines[line].extra.clear();
+        self.lines[line].extra.clone_from(&self.reinvite_headers);
         self.invite(line, Want::Reinvite(line));
     }
 
@@ -364,7 +379,11 @@ impl Phone {
             return;
         };
         writer.header(&HeaderName::Contact, &format!("<{}>", dialog.contact));
-        writer.header(&HeaderName::Allow, "INVITE, ACK, BYE, CANCEL, UPDATE, INFO, REFER, NOTIFY");
+        writer.header(&HeaderName::Allow, self.allow);
+        if !self.session.is_empty() {
+            writer.header(&HeaderName::Supported, "timer");
+            writer.header(&HeaderName::SessionExpires, self.session);
+        }
         writer.body("application/sdp", sdp.as_bytes());
         let bytes = writer.finish();
         self.transactions.respond(self.now.at, tx, StatusCode::OK, bytes, &mut self.effects);
@@ -474,6 +493,9 @@ impl Phone {
     fn on_request(&mut self, tx: ServerTx, message: &Message) {
         self.requests.push(message.method().as_str().into());
         let line = self.line_of(message);
+        if self.refuses_session(tx, message) {
+            return;
+        }
         match (message.method(), line) {
             (Method::Invite, None) => self.on_invite(tx, message),
             (Method::Invite, Some(line)) => {
@@ -512,15 +534,53 @@ impl Phone {
                 }
             }
             (_, Some(line)) => {
+                let tag = self.lines[line].dialog.local_tag.clone();
                 if *message.method() == Method::Update {
                     self.note_identity(line, message);
+                    self.answer_update(tx, &tag);
+                } else {
+                    self.reply(tx, StatusCode::OK, &tag);
                 }
-                let tag = self.lines[line].dialog.local_tag.clone();
-                self.reply(tx, StatusCode::OK, &tag);
             }
             (Method::Bye, None) => self.reply(tx, StatusCode::CALL_DOES_NOT_EXIST, "x"),
             (_, None) => self.reply(tx, StatusCode::OK, "x"),
         }
+    }
+
+    fn note_session(&mut self, what: &str, message: &Message) {
+        let value = message.header(HeaderName::SessionExpires);
+        let value = value.and_then(|value| value.value_str().ok().map(|value| value.into_owned()));
+        self.sessions.push((what.into(), value.unwrap_or_default()));
+    }
+
+    /// 422, where the interval is too short for this phone.
+    fn refuses_session(&mut self, tx: ServerTx, message: &Message) -> bool {
+        if !matches!(message.method(), Method::Invite | Method::Update) {
+            return false;
+        }
+        self.note_session(message.method().as_str(), message);
+        let asked = &self.sessions.last().unwrap().1;
+        let seconds: Option<u32> = asked.split(';').next().and_then(|seconds| seconds.parse().ok());
+        if seconds.is_none_or(|seconds| seconds >= self.min_se) {
+            return false;
+        }
+        let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
+        if let Some(mut writer) = self.transactions.reply(tx, status, None, Some("s")) {
+            writer.header_number(&HeaderName::MinSe, self.min_se.into());
+            let bytes = writer.finish();
+            self.transactions.respond(self.now.at, tx, status, bytes, &mut self.effects);
+        }
+        true
+    }
+
+    fn answer_update(&mut self, tx: ServerTx, tag: &str) {
+        let Some(mut writer) = self.transactions.reply(tx, StatusCode::OK, None, Some(tag)) else { return };
+        if !self.session.is_empty() {
+            writer.header(&HeaderName::Supported, "timer");
+            writer.header(&HeaderName::SessionExpires, self.session);
+        }
+        let bytes = writer.finish();
+        self.transactions.respond(self.now.at, tx, StatusCode::OK, bytes, &mut self.effects);
     }
 
     fn note_identity(&mut self, line: usize, message: &Message) {
@@ -589,6 +649,9 @@ impl Phone {
             .header(HeaderName::RetryAfter)
             .and_then(|header| header.value_str().ok())
             .and_then(|value| value.trim().parse().ok());
+        if status.is_success() && matches!(message.method(), Method::Invite | Method::Update) {
+            self.note_session("200", message);
+        }
         if let (Want::Invite(line) | Want::Reinvite(line), true) = (want, status.is_success()) {
             self.on_accepted(line, tx, message);
         }
