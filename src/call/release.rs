@@ -75,9 +75,7 @@ impl Core {
             self.end_open_requests(leg);
             self.leg_gone(call, leg, role, Gone::ByParty, reason.as_deref());
         }
-        if role != Role::Released {
-            self.remove_leg(leg);
-        }
+        self.on_bye_done(leg);
     }
 
     /// RFC 3261 15.1.2: requests still open in a dialog that ends get 487.
@@ -202,7 +200,8 @@ impl Core {
         }
     }
 
-    /// The final answer to a BYE of ours, or its timeout: nothing is left of the leg, unless the hold-off keeps it.
+    /// A BYE of theirs is answered, or one of ours has its final answer or none in time: nothing is left of the
+    /// leg, unless the hold-off keeps it.
     pub fn on_bye_done(&mut self, leg: LegHandle) {
         let Some(found) = self.legs.get(leg) else { return };
         let was_moved_away = self.calls.get(found.call).is_some_and(|call| call.released.contains(&leg));
