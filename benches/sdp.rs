@@ -29,7 +29,7 @@ fn text(name: &str) -> Bytes {
 fn screen() -> Screen {
     Screen {
         own_addresses: vec!["198.51.100.1".parse().unwrap()],
-        own_ports: 20000..=29999,
+        own_ports: std::sync::Arc::new((20_000..=29_999).collect()),
         limits: Limits::default(),
     }
 }

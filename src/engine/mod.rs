@@ -89,7 +89,8 @@ impl Engine {
         registrar.restore(&loaded.bindings, &listeners, now);
         let moves = moves::Moves::new(loaded, worker, now);
         let watch = watch::Watchers::new(now);
-        let ports = Ports::new(settings.call.media.threads);
+        let ports =
+            Ports::new(settings.call.media.threads, Arc::clone(&settings.call.media.screen.own_ports));
         let trunks = settings.call.trunks.len();
         let core = Core {
             now,

@@ -3,6 +3,8 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::relay::{MediaCommand, PortPair};
@@ -16,6 +18,45 @@ const BATCH: u16 = 64;
 
 /// Free pairs below which the next batch is asked for.
 const LOW_WATER: usize = 48;
+
+/// The ports that our media threads have bound: a description that names one of them on an address of ours would make
+/// us talk to ourselves. Not the whole configured range: on one machine a softphone may well use a port of it that we
+/// do not have.
+#[derive(Debug)]
+pub struct OwnPorts(Box<[AtomicU64]>);
+
+impl Default for OwnPorts {
+    fn default() -> Self {
+        Self((0..1024).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl OwnPorts {
+    fn word(&self, port: u16) -> Option<&AtomicU64> {
+        self.0.get(usize::from(port / 64))
+    }
+
+    /// Notes a port as bound. They stay bound as long as the process lives.
+    pub fn insert(&self, port: u16) {
+        if let Some(word) = self.word(port) {
+            word.fetch_or(1 << (port % 64), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a port is bound.
+    #[must_use]
+    pub fn contains(&self, port: u16) -> bool {
+        self.word(port).is_some_and(|word| word.load(Ordering::Relaxed) & 1 << (port % 64) != 0)
+    }
+}
+
+impl FromIterator<u16> for OwnPorts {
+    fn from_iter<I: IntoIterator<Item = u16>>(ports: I) -> Self {
+        let own = Self::default();
+        ports.into_iter().for_each(|port| own.insert(port));
+        own
+    }
+}
 
 #[derive(Default)]
 struct Thread {
@@ -31,13 +72,15 @@ struct Thread {
 pub struct Ports {
     threads: Vec<Thread>,
     next: usize,
+    own: Option<Arc<OwnPorts>>,
 }
 
 impl Ports {
-    /// For so many media threads, all empty.
+    /// For so many media threads, all empty. What they bind is noted in `own`.
     #[must_use]
-    pub fn new(threads: usize) -> Self {
-        Self { threads: (0..threads.clamp(1, 64)).map(|_| Thread::default()).collect(), next: 0 }
+    pub fn new(threads: usize, own: Arc<OwnPorts>) -> Self {
+        let threads = (0..threads.clamp(1, 64)).map(|_| Thread::default()).collect();
+        Self { threads, next: 0, own: Some(own) }
     }
 
     /// The thread for a new call: the next one in turn.
@@ -68,7 +111,13 @@ impl Ports {
         if let Some(thread) = self.threads.get_mut(usize::from(thread)) {
             thread.asked = false;
             thread.failed = None;
-            thread.free.extend(pairs);
+            for pair in pairs {
+                if let Some(own) = &self.own {
+                    own.insert(pair.rtp);
+                    own.insert(pair.rtp.saturating_add(1));
+                }
+                thread.free.push_back(pair);
+            }
         }
     }
 
@@ -140,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_port_rests_before_it_is_lent_again() {
-        let mut ports = Ports::new(1);
+        let mut ports = Ports::new(1, Arc::default());
         let t = |s| Timestamp::ZERO + Duration::from_secs(s);
         assert!(ports.take(t(0), 0).is_none());
         ports.opened(0, [pair(0)]);
@@ -153,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_low_thread_asks_once_until_answered() {
-        let mut ports = Ports::new(1);
+        let mut ports = Ports::new(1, Arc::default());
         let mut asked = 0;
         ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
         ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
@@ -164,5 +213,15 @@ mod tests {
         ports.opened(0, (0..LOW_WATER as u32).map(pair));
         ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
         assert_eq!(asked, 2);
+    }
+
+    #[test]
+    fn what_is_bound_is_our_own_and_nothing_else() {
+        let own = Arc::new(OwnPorts::default());
+        let mut ports = Ports::new(1, Arc::clone(&own));
+        ports.opened(0, [pair(3)]);
+        assert!(own.contains(30_006) && own.contains(30_007));
+        assert!(!own.contains(30_005) && !own.contains(30_008) && !own.contains(0));
+        assert!([0, 63, 64, u16::MAX].into_iter().collect::<OwnPorts>().contains(u16::MAX));
     }
 }

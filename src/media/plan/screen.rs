@@ -1,12 +1,13 @@
 //! The only way in for a description from the network: parsed, and its media addresses screened.
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Refusal;
 use super::agreed::is_carried;
+use crate::media::ports::OwnPorts;
 use crate::wire::sdp::{Limits, Media, Sdp};
 
 /// What may not be named as a place to send media to (threats.md, "SDP as a weapon"): multicast, broadcast, addresses
@@ -15,8 +16,8 @@ use crate::wire::sdp::{Limits, Media, Sdp};
 pub struct Screen {
     /// Our own addresses: with a port of `own_ports` they are refused (we would talk to ourselves).
     pub own_addresses: Vec<IpAddr>,
-    /// The media port range.
-    pub own_ports: RangeInclusive<u16>,
+    /// The ports that we have bound for media.
+    pub own_ports: Arc<OwnPorts>,
     /// Caps of the parser.
     pub limits: Limits,
 }
@@ -64,7 +65,7 @@ impl Screen {
         if address.is_loopback() && !self.own_addresses.iter().any(IpAddr::is_loopback) {
             return false;
         }
-        if self.own_ports.contains(&place.port()) && self.own_addresses.contains(&address) {
+        if self.own_ports.contains(place.port()) && self.own_addresses.contains(&address) {
             return false;
         }
         match address {
@@ -82,7 +83,7 @@ mod tests {
     fn screen(own: &[&str]) -> Screen {
         Screen {
             own_addresses: own.iter().map(|text| text.parse().unwrap()).collect(),
-            own_ports: 20000..=29999,
+            own_ports: Arc::new((20_000..=29_999).collect()),
             limits: Limits::default(),
         }
     }

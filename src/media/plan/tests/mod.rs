@@ -20,7 +20,7 @@ pub(super) const OUR_N: &str = "198.51.100.3";
 pub(super) fn screen() -> Screen {
     Screen {
         own_addresses: vec![OUR_A.parse().unwrap(), OUR_B.parse().unwrap()],
-        own_ports: 20000..=29999,
+        own_ports: std::sync::Arc::new((20_000..=29_999).collect()),
         limits: Limits::default(),
     }
 }
