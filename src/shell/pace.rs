@@ -51,7 +51,10 @@ impl Pace {
             self.rate = if span > Duration::from_secs(1) { rate } else { (self.rate * MEMORY + rate) / 8 };
             (self.since, self.packets) = (now, 0);
         }
-        if self.rate < self.collect.busy {
+        // Twice what was waited for: there is more already, and a thread that is kept from the processor must not
+        // fall back further by sleeping.
+        let is_behind = packets as u64 >= 2 * self.collect.batch;
+        if self.rate < self.collect.busy || is_behind {
             return None;
         }
         let gather = Duration::from_micros(self.collect.batch * 1_000_000 / self.rate);
@@ -109,6 +112,8 @@ mod tests {
             let pause = pace.after(Timestamp::from_micros(n * 1000), (n % 50) as usize);
             assert!(pause.is_none_or(|p| p <= Duration::from_micros(300)));
         }
+        assert!(pace.after(Timestamp::from_micros(10_000_500), 24).is_some());
+        assert!(pace.after(Timestamp::from_micros(10_001_000), 48).is_none(), "who is behind does not sleep");
         let mut never = within(Duration::ZERO);
         assert!((1..1000u64).all(|n| never.after(Timestamp::from_micros(n * 1000), 100).is_none()));
     }
