@@ -1,5 +1,8 @@
 //! A software phone without sockets: one user agent that registers, calls, answers, and remembers what it was told.
 
+mod credentials;
+mod session;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -426,12 +429,6 @@ impl Phone {
         format!("z9hG4bK{}", self.random.tag())
     }
 
-    fn authorise(&mut self, writer: &mut MessageWriter<'_>, method: &Method, uri: &str) {
-        if let Some(value) = self.credentials(method, uri) {
-            writer.header(&HeaderName::Authorization, &value);
-        }
-    }
-
     /// The value of Authorization for a request, once there was a challenge.
     pub(crate) fn credentials(&mut self, method: &Method, uri: &str) -> Option<String> {
         self.count += 1;
@@ -547,42 +544,6 @@ impl Phone {
         }
     }
 
-    fn note_session(&mut self, what: &str, message: &Message) {
-        let value = message.header(HeaderName::SessionExpires);
-        let value = value.and_then(|value| value.value_str().ok().map(|value| value.into_owned()));
-        self.sessions.push((what.into(), value.unwrap_or_default()));
-    }
-
-    /// 422, where the interval is too short for this phone.
-    fn refuses_session(&mut self, tx: ServerTx, message: &Message) -> bool {
-        if !matches!(message.method(), Method::Invite | Method::Update) {
-            return false;
-        }
-        self.note_session(message.method().as_str(), message);
-        let asked = &self.sessions.last().unwrap().1;
-        let seconds: Option<u32> = asked.split(';').next().and_then(|seconds| seconds.parse().ok());
-        if seconds.is_none_or(|seconds| seconds >= self.min_se) {
-            return false;
-        }
-        let status = StatusCode::SESSION_INTERVAL_TOO_SMALL;
-        if let Some(mut writer) = self.transactions.reply(tx, status, None, Some("s")) {
-            writer.header_number(&HeaderName::MinSe, self.min_se.into());
-            let bytes = writer.finish();
-            self.transactions.respond(self.now.at, tx, status, bytes, &mut self.effects);
-        }
-        true
-    }
-
-    fn answer_update(&mut self, tx: ServerTx, tag: &str) {
-        let Some(mut writer) = self.transactions.reply(tx, StatusCode::OK, None, Some(tag)) else { return };
-        if !self.session.is_empty() {
-            writer.header(&HeaderName::Supported, "timer");
-            writer.header(&HeaderName::SessionExpires, self.session);
-        }
-        let bytes = writer.finish();
-        self.transactions.respond(self.now.at, tx, StatusCode::OK, bytes, &mut self.effects);
-    }
-
     fn note_identity(&mut self, line: usize, message: &Message) {
         if let Some(header) = message.header(HeaderName::PAssertedIdentity) {
             self.lines[line].identity = header.value_str().ok().map(|v| v.into_owned());
@@ -695,41 +656,5 @@ impl Phone {
         let ack = found.dialog.ack(&branch, cseq, body);
         let (flow, tag) = (found.dialog.flow, found.dialog.remote_tag.clone());
         self.transactions.acked(self.now.at, tx, Some(&tag), flow, ack, &mut self.effects);
-    }
-
-    fn authenticate(&mut self, want: Want, message: &Message) -> bool {
-        let challenge =
-            message.all(HeaderName::WwwAuthenticate).find_map(|header| Challenge::parse(header.value).ok());
-        let Some(challenge) = challenge else { return false };
-        let fresh = self.challenge.as_ref().is_none_or(|known| {
-            challenge.stale == crate::sip::digest::Stale::Yes || known.realm != challenge.realm
-        }) || self.tries == 0;
-        if !fresh || self.tries > 2 {
-            self.tries = 0;
-            return false;
-        }
-        self.tries += 1;
-        (self.challenge, self.count) = (Some(challenge), 0);
-        match want {
-            Want::Register => self.register(3600),
-            Want::Invite(line) | Want::Reinvite(line) => {
-                self.lines[line].dialog.remote_tag = if matches!(want, Want::Invite(_)) {
-                    "".into()
-                } else {
-                    self.lines[line].dialog.remote_tag.clone()
-                };
-                self.invite(line, want);
-            }
-            Want::Other(line) => {
-                if self.lines[line].is_over && self.lines[line].method.is_none() {
-                    self.bye(line);
-                } else if self.lines[line].method.is_some() {
-                    self.send_again(line);
-                } else {
-                    return false;
-                }
-            }
-        }
-        true
     }
 }
