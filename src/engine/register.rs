@@ -106,6 +106,7 @@ impl Engine {
     /// Everything that is not yet written: for a shutdown.
     pub fn save_all(&mut self, now: crate::base::Now) {
         self.core.now = now;
+        self.end_all_tallies();
         let saves = self.core.registrar.take_all_saves(now);
         let ticket = StoreTicket(self.ticket());
         self.outputs.push(Output::Store { ticket, op: StoreOp::SaveBindings(saves) });

@@ -151,6 +151,23 @@ impl Engine {
         }
     }
 
+    /// The node ends: records go out with what is known.
+    pub(super) fn end_all_tallies(&mut self) {
+        let waiting: Vec<_> = self
+            .tallies
+            .calls
+            .iter()
+            .filter(|(_, tally)| tally.ended.is_some())
+            .map(|(call, _)| *call)
+            .collect();
+        for call in waiting {
+            if let Some((_, due)) = self.tallies.calls.get_mut(&call).and_then(|tally| tally.ended.as_mut()) {
+                *due = self.core.now.at;
+            }
+            self.close_tally(call);
+        }
+    }
+
     /// The record and the event that carries it.
     fn tell_record(&mut self, record: Box<CallRecord>) {
         let record = Arc::from(record);
