@@ -1,7 +1,7 @@
 //! Commands: what the API and the command line ask, and what they are answered.
 //!
 //! A command is answered at once, or, where the store has to be asked, when the store has answered or its time is
-//! up. [`show`] makes views, [`moves`] starts and finds moves, [`accounts`] changes accounts, [`parked`] keeps what
+//! up. `show` makes views, `moves` starts and finds moves, `accounts` changes accounts, `parked` keeps what
 //! waits for the store.
 
 mod accounts;

@@ -1,4 +1,4 @@
-//! Moves under way: [`doors`] are the ways in, [`act`] carries out what the machine asks, [`react`] tells the machine
+//! Moves under way: `doors` are the ways in, `act` carries out what the machine asks, `react` tells the machine
 //! what happened. The machine itself, the grant and the tables are in [`crate::moving`].
 
 mod act;

@@ -1,6 +1,6 @@
 //! SUBSCRIBE to the dialog package (RFC 6665, RFC 4235): who watches whose calls, and what they are told.
 //!
-//! [`subscribe`] serves the requests, [`document`] writes what a watcher sees. Here is the table of subscriptions,
+//! `subscribe` serves the requests, `document` writes what a watcher sees. Here is the table of subscriptions,
 //! and when each is told: what changes while one input is worked off is told in one NOTIFY at its end.
 
 mod document;
