@@ -11,7 +11,8 @@
 //!
 //! A phone without an instance that comes back from another port under another Call-ID is indistinguishable from
 //! a second phone with the same credentials: it adds a binding, and the old one ends at its time. Should that
-//! fill the set, the oldest of that device makes room, so that no phone locks its owner out by restarting.
+//! fill the set, the oldest of that device makes room, so that no phone locks its owner out by restarting; a device
+//! that has no binding yet gets the place of the oldest of one that has several.
 //! `Contact: *` ends all bindings of the address of record, other devices' too, as 10.2.2 says.
 
 use std::net::IpAddr;
@@ -263,12 +264,7 @@ impl Draft<'_, '_> {
             self.end(at, Ended::Replaced);
         }
         if self.bindings.len() >= self.settings.max_bindings {
-            let oldest = self
-                .bindings
-                .iter()
-                .enumerate()
-                .filter(|(_, b)| b.instance.is_none() && self.may_give_way(b));
-            let at = oldest.min_by_key(|(_, b)| b.registered).map(|(at, _)| at).ok_or(Refusal::TooMany)?;
+            let at = self.oldest_that_makes_room().ok_or(Refusal::TooMany)?;
             self.end(at, Ended::Replaced);
         }
         let new = self.bind(asking, lifetime, None);
@@ -304,6 +300,20 @@ impl Draft<'_, '_> {
         *binding.device == *self.request.device
             && *binding.call_id != *self.request.call_id
             && !self.is_touched(binding)
+    }
+
+    /// In a full set: the oldest that the device has left behind; or, of a device that has several, its oldest, so
+    /// that no device keeps another one of the user out.
+    fn oldest_that_makes_room(&self) -> Option<usize> {
+        let oldest = |is_spare: &dyn Fn(&Binding) -> bool| {
+            let spare = self.bindings.iter().enumerate().filter(|(_, b)| b.instance.is_none() && is_spare(b));
+            spare.min_by_key(|(_, b)| b.registered).map(|(at, _)| at)
+        };
+        let has_several =
+            |b: &Binding| self.bindings.iter().filter(|other| other.device == b.device).count() > 1;
+        let is_first = self.bindings.iter().all(|b| *b.device != *self.request.device);
+        let own = oldest(&|b| self.may_give_way(b));
+        own.or_else(|| oldest(&|b| has_several(b)).filter(|_| is_first))
     }
 
     fn is_touched(&self, binding: &Binding) -> bool {

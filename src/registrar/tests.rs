@@ -281,7 +281,7 @@ fn a_phone_that_starts_anew_on_its_flow_replaces_itself() {
 }
 
 #[test]
-fn the_cap_holds_and_a_device_makes_room_only_among_its_own() {
+fn the_cap_holds_and_no_device_keeps_another_out() {
     let mut aor = Aor::new();
     for (n, device) in [(1, DESK), (2, DESK), (3, MOBILE)] {
         (aor.now, aor.from) = (at(n), flow(6000 + n as u16));
@@ -291,7 +291,11 @@ fn the_cap_holds_and_a_device_makes_room_only_among_its_own() {
     let applied = aor.register(DESK, "c4", 1, "Contact: <sip:a@h4>\r\n");
     assert!(matches!(&applied.changes[..], [Change::Removed(old, Ended::Replaced), Change::Added(_)]
         if &*old.contact == "sip:a@h1"));
-    assert_eq!(aor.refused("third", "t", 1, "Contact: <sip:t@h>\r\n"), Refusal::TooMany);
+    // A device that has none yet is not kept out by one that has several; one that has its only one keeps it.
+    let applied = aor.register("third", "t", 1, "Contact: <sip:t@h>\r\n");
+    assert!(matches!(&applied.changes[..], [Change::Removed(old, Ended::Replaced), Change::Added(_)]
+        if &*old.contact == "sip:a@h2"));
+    assert_eq!(aor.refused("fourth", "f", 1, "Contact: <sip:f@h>\r\n"), Refusal::TooMany);
     assert_eq!(Refusal::TooMany.status(), StatusCode::FORBIDDEN);
     let four = "Contact: <sip:b@h1>, <sip:b@h2>, <sip:b@h3>, <sip:b@h4>\r\n";
     assert_eq!(Aor::new().refused(DESK, "a", 1, four), Refusal::TooMany);
