@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -22,6 +22,8 @@ const USERS: [(&str, &str, &str); 2] = [("alice", "Alice", "1001"), ("bob", "Bob
 const DEVICES: [&str; 2] = ["desk", "mobile"];
 /// Tried in this order; the first that is free on every address is taken.
 const PORTS: [u16; 4] = [5060, 5070, 5080, 5090];
+/// The same for the API, on loopback. The second and third are what other programs are seldom at.
+const API_PORTS: [u16; 3] = [8080, 8380, 8680];
 
 /// Writes the file and its data directory, and tells how to use them.
 pub(super) fn make(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
@@ -117,7 +119,11 @@ fn head(addresses: &[IpAddr], port: u16) -> String {
                 write!(text, "\n[[listen]]\nuri = \"{transport}://{}\"\n", SocketAddr::new(*address, port));
         }
     }
-    text += "\n[http]\nbind = \"127.0.0.1:8080\"\n\n[media]\naddress = \"0.0.0.0\"\n";
+    let _ = write!(
+        text,
+        "\n[http]\nbind = \"127.0.0.1:{}\"\n\n[media]\naddress = \"0.0.0.0\"\n",
+        free_api_port()
+    );
     if let Some(address) = addresses.iter().rfind(|address| !address.is_loopback()) {
         let _ = writeln!(text, "advertise = \"{address}\"");
     }
@@ -137,6 +143,11 @@ fn first_address() -> Option<IpAddr> {
 fn free_port(addresses: &[IpAddr]) -> u16 {
     let is_free = |port: &&u16| addresses.iter().all(|address| UdpSocket::bind((*address, **port)).is_ok());
     PORTS.iter().find(is_free).copied().unwrap_or(PORTS[0])
+}
+
+fn free_api_port() -> u16 {
+    let is_free = |port: &&u16| TcpListener::bind((Ipv4Addr::LOCALHOST, **port)).is_ok();
+    API_PORTS.iter().find(is_free).copied().unwrap_or(API_PORTS[0])
 }
 
 #[cfg(test)]
@@ -182,6 +193,13 @@ mod tests {
         let passwords = Passwords::start(Settings::default()).unwrap();
         let outcome = passwords.verify(Zeroizing::new(login.into()), Some(hash.into())).await;
         assert_eq!(outcome, Outcome::Accepted);
+    }
+
+    #[test]
+    fn a_port_that_another_program_has_is_not_chosen() {
+        // Whoever has the port, this test or another program: it is not free.
+        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, API_PORTS[0]));
+        assert_ne!(free_api_port(), API_PORTS[0]);
     }
 
     #[test]
