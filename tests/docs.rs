@@ -13,7 +13,9 @@ fn files_of(place: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let places = match place.split_once('/') {
         Some(("interop", rest)) => vec![format!("tests/interop/{rest}.rs")],
-        Some(("node", rest)) => vec![format!("src/shell/node/tests/{rest}.rs"), format!("src/shell/node/{rest}.rs")],
+        Some(("node", rest)) => {
+            vec![format!("src/shell/node/tests/{rest}.rs"), format!("src/shell/node/{rest}.rs")]
+        }
         Some(_) => vec![format!("src/{place}.rs"), format!("src/{place}/mod.rs")],
         None => vec![format!("tests/{place}.rs")],
     };
@@ -24,7 +26,9 @@ fn files_of(place: &str) -> Vec<PathBuf> {
 fn references(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let is_word = |word: &str, more: &str| {
         !word.is_empty()
-            && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || more.contains(c))
+            && word
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' || more.contains(c))
     };
     text.lines()
         .flat_map(|line| line.split('`').skip(1).step_by(2))
@@ -52,5 +56,8 @@ fn every_test_that_a_document_names_is_there() {
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert!(seen > 100, "only {seen} tests were found: the documents are written otherwise than they are read");
+    assert!(
+        seen > 100,
+        "only {seen} tests were found: the documents are written otherwise than they are read"
+    );
 }

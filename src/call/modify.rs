@@ -208,7 +208,7 @@ impl Core {
         self.identity_of(self.peer_of(leg)?)
     }
 
-    /// Tells a leg by UPDATE who it speaks with now, where it takes UPDATE and nothing is open (move.md 25).
+    /// Tells a leg by UPDATE who it speaks with now, where it takes UPDATE and nothing is open (contract 25).
     pub fn announce_identity(&mut self, leg: LegHandle) {
         if self.legs.get(leg).is_some_and(|leg| leg.allows_update && !leg.is_busy()) {
             self.send_update(leg, None, Purpose::Identity, None);

@@ -24,7 +24,7 @@ impl Engine {
         }
     }
 
-    /// Nothing comes from a party any more: it is gone without a word (threats.md: dead peers).
+    /// Nothing comes from a party any more: it is gone without a word (docs/THREATS.md: dead peers).
     fn on_quiet(&mut self, port: PortId) {
         let Some(leg) = self.core.port_legs.get(&port).copied() else { return };
         self.core.on_leg_dead(leg, "SIP;cause=503;text=\"Media timeout\"");

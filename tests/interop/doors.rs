@@ -1,4 +1,4 @@
-//! The other ways into a move: Replaces, tokens, REFER, `*12`, the API, a shared handset with a PIN (move.md A, C).
+//! The other ways into a move: Replaces, tokens, REFER, `*12`, the API, a shared handset with a PIN (contract A, C).
 
 use segue::shell::phone::{Answering, Dial, Replaces};
 use serde_json::json;

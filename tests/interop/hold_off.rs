@@ -1,4 +1,4 @@
-//! The time after a move in which the old handset may not touch the call (move.md F).
+//! The time after a move in which the old handset may not touch the call (contract F).
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! dialog-info: lamps, minted identifiers, and pulls that start from them (move.md B).
+//! dialog-info: lamps, minted identifiers, and pulls that start from them (contract B).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Audio at the far side, and strangers who want it (move.md E, threats: RTP bleed and injection).
+//! Audio at the far side, and strangers who want it (contract E, threats: RTP bleed and injection).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The move itself (move.md C and D), by star code unless said otherwise.
+//! The move itself (contract C and D), by star code unless said otherwise.
 
 use std::time::Duration;
 

@@ -12,7 +12,7 @@ use crate::moving::machine::Way;
 use crate::moving::timeline::What;
 
 impl Engine {
-    /// While the swap is pending, both devices hear the far side (move.md: make before break).
+    /// While the swap is pending, both devices hear the far side (contract: make before break).
     pub(super) fn hear_both(&mut self, key: MoveKey) {
         let Some(moving) = self.moving(key) else { return };
         let (far, old, Some(new)) = (moving.far, moving.old, moving.new) else { return };

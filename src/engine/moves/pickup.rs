@@ -1,4 +1,4 @@
-//! A call that rings at one device is answered at another (move.md 26); a device repairs its own leg (move.md 38).
+//! A call that rings at one device is answered at another (contract 26); a device repairs its own leg (contract 38).
 
 use bytes::Bytes;
 

@@ -1,4 +1,4 @@
-//! A shared device asks who stands before it: extension and PIN by keypad (move.md 11), RFC 4733 or INFO.
+//! A shared device asks who stands before it: extension and PIN by keypad (contract 11), RFC 4733 or INFO.
 //!
 //! ```text
 //!  *11 ──► 200, beep ──► extension # ──► beep beep ──► PIN # ──► argon2 elsewhere ──► Unlocked ─► grant ─► the move

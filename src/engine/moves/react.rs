@@ -327,7 +327,7 @@ impl Engine {
         self.untrack(call);
     }
 
-    /// Whether a leg of a held-off device may do this (move.md F).
+    /// Whether a leg of a held-off device may do this (contract F).
     pub(crate) fn check_hold_off_in_dialog(
         &mut self,
         leg: LegHandle,

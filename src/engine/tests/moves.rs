@@ -206,7 +206,7 @@ fn the_far_side_is_asked_where_the_codec_differs() {
         (words[0], words[1])
     };
     let (before, after) = (origin(&offers[0]), origin(&offers[1]));
-    assert_eq!((after.0, after.1), (before.0, before.1 + 1), "same session, next version (move.md 17)");
+    assert_eq!((after.0, after.1), (before.0, before.1 + 1), "same session, next version (contract 17)");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A call that rings is answered elsewhere (move.md 26); a device repairs its own leg (move.md 38).
+//! A call that rings is answered elsewhere (contract 26); a device repairs its own leg (contract 38).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! A shared device asks for extension and PIN (move.md 11).
+//! A shared device asks for extension and PIN (contract 11).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Session timers (RFC 4028, move.md 28).
+//! Session timers (RFC 4028, contract 28).
 
 use std::time::Duration;
 

@@ -82,7 +82,7 @@ impl Engine {
         let is_owner = watcher.user() == &*leg.owner;
         let movable = is_owner
             .then(|| Directory::movable(leg, watcher, self.lock_of(watcher), &self.moves.hold_offs, now));
-        // Others may look, if they are on the list; only the owner's devices can take (move.md 6, 7).
+        // Others may look, if they are on the list; only the owner's devices can take (contract 6, 7).
         let minted = (movable == Some(Movable::Yes) && identifiers == Identifiers::Minted).then(|| {
             let random = &mut self.core.random;
             self.moves.identifiers.mint(now, watcher, leg.call, leg.leg, random)

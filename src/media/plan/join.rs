@@ -11,7 +11,7 @@ use super::{LegMedia, Pairing, Refusal};
 use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Direction, Kind, Sdp};
 
-/// What becomes of a hold that the old device had put on the far side (move.md 24). A hold by the far side always
+/// What becomes of a hold that the old device had put on the far side (contract 24). A hold by the far side always
 /// stays: only the far side can lift it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Hold {

@@ -10,7 +10,7 @@ use super::agreed::is_carried;
 use crate::media::ports::OwnPorts;
 use crate::wire::sdp::{Limits, Media, Sdp};
 
-/// What may not be named as a place to send media to (threats.md, "SDP as a weapon"): multicast, broadcast, addresses
+/// What may not be named as a place to send media to (docs/THREATS.md, "SDP as a weapon"): multicast, broadcast, addresses
 /// that are nobody's, domain names, our own media ports, and loopback unless we live there.
 #[derive(Clone, Debug)]
 pub struct Screen {

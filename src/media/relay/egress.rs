@@ -1,6 +1,6 @@
 //! The stream toward one leg: one SSRC, one run of sequence numbers, one clock, whoever feeds it.
 //!
-//! Invariant (move.md 29): as long as the port is open, the SSRC is constant, every packet that is sent has a
+//! Invariant (contract 29): as long as the port is open, the SSRC is constant, every packet that is sent has a
 //! sequence number of its own, a change of source steps it by one, and timestamps step by the time that passed.
 
 use crate::base::Timestamp;

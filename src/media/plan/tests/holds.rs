@@ -1,4 +1,4 @@
-//! Held calls: every combination of directions, of who offered last, and of the policy (move.md 24).
+//! Held calls: every combination of directions, of who offered last, and of the policy (contract 24).
 
 use super::*;
 use crate::wire::sdp::Direction;

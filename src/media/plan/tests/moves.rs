@@ -1,4 +1,4 @@
-//! The media side of every way to move a call (move.md 17, 18, 20, 23, 33).
+//! The media side of every way to move a call (contract 17, 18, 20, 23, 33).
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Strangers, injections, malformed and random packets (threats.md: RTP bleed, RTCP bleed).
+//! Strangers, injections, malformed and random packets (docs/THREATS.md: RTP bleed, RTCP bleed).
 
 use proptest::prelude::*;
 

@@ -1,4 +1,4 @@
-//! A leg changes hands; the far side hears one stream (move.md 29 to 31).
+//! A leg changes hands; the far side hears one stream (contract 29 to 31).
 
 use super::*;
 
