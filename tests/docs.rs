@@ -1,7 +1,5 @@
 //! What the documents say of tests: each test that they name is there, in the file that they name.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panic")]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
