@@ -40,6 +40,8 @@ use crate::wire::sip::{Message, StatusCode};
 const MAX_PROMPTS: usize = 256;
 /// Digits of one entry; a longer one is wrong.
 const MAX_DIGITS: usize = 32;
+/// Keys pressed ahead of the question; more are lost.
+const MAX_AHEAD: usize = 2 * (MAX_DIGITS + 1);
 /// Wrong entries after which the device is hung up.
 const TRIES: u8 = 3;
 /// Longest pause before a digit.
@@ -88,6 +90,8 @@ pub(in crate::engine) struct Prompting {
     stage: Stage,
     typed: Digits,
     extension: Digits,
+    /// Pressed before it was asked for.
+    ahead: Digits,
     /// Whose PIN is being checked.
     user: Option<Box<str>>,
     keypad: Option<Keypad>,
@@ -130,6 +134,7 @@ impl Engine {
             stage: Stage::Extension,
             typed: Digits::default(),
             extension: Digits::default(),
+            ahead: Digits::default(),
             user: None,
             keypad: None,
             wrong: 0,
@@ -179,8 +184,20 @@ impl Engine {
         if *prompting.keypad.get_or_insert(keypad) != keypad {
             return;
         }
-        if !matches!(prompting.stage, Stage::Extension | Stage::Pin) {
-            return;
+        match prompting.stage {
+            Stage::Extension | Stage::Pin => {}
+            // Who knows the questions does not wait for them: a key cuts the low tone short.
+            Stage::Checking | Stage::Refused => {
+                if prompting.ahead.0.len() < MAX_AHEAD
+                    && (digit.is_ascii_digit() || matches!(digit, '*' | '#'))
+                {
+                    prompting.ahead.0.push(digit);
+                }
+                if prompting.stage == Stage::Refused && prompting.wrong < TRIES {
+                    self.after_tone(call);
+                }
+                return;
+            }
         }
         prompting.until = now + PAUSE;
         match digit {
@@ -290,8 +307,13 @@ impl Engine {
             return;
         }
         (prompting.stage, prompting.until) = (Stage::Extension, now + PAUSE);
-        let leg = prompting.leg;
+        let (leg, keypad, ahead) = (prompting.leg, prompting.keypad, std::mem::take(&mut prompting.ahead));
         self.play(leg, Prompt::Extension);
+        if let Some(keypad) = keypad {
+            for digit in ahead.0.chars() {
+                self.type_digit(call, keypad, digit);
+            }
+        }
     }
 
     /// Prompts whose time is up.

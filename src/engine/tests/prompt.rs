@@ -211,6 +211,33 @@ fn three_wrong_entries_and_the_device_is_hung_up() {
 }
 
 #[test]
+fn keys_pressed_ahead_of_the_questions_count() {
+    let mut scene = Scene::talking(214);
+    let line = scene.world.phones[scene.lobby].dial("*11");
+    scene.world.run(SECOND);
+    let port = scene.lobby_port();
+    for digit in format!("1001#0000#1001#1111#1001#{PIN}#").chars() {
+        scene.world.input(Input::Media(MediaEvent::Dtmf { port, digit }));
+    }
+    scene.world.run(SECOND);
+    scene.has_call("rooms*desk");
+    assert!(!scene.world.phones[scene.lobby].lines[line].is_over);
+    scene.end();
+
+    let mut scene = Scene::talking(215);
+    let line = scene.world.phones[scene.lobby].dial("*11");
+    scene.world.run(SECOND);
+    let port = scene.lobby_port();
+    for digit in "1001#0000#".repeat(3).chars().chain("7".repeat(500).chars()) {
+        scene.world.input(Input::Media(MediaEvent::Dtmf { port, digit }));
+    }
+    scene.world.run(5 * SECOND);
+    assert!(scene.world.phones[scene.lobby].lines[line].is_over, "{}", scene.world.tail());
+    scene.has_call("alice*desk");
+    scene.end();
+}
+
+#[test]
 fn after_five_wrong_ones_the_right_one_is_wrong_too_even_over_a_restart() {
     let mut scene = Scene::talking(203);
     // Three, and two more by another hand; then nobody is believed.

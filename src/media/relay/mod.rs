@@ -158,6 +158,11 @@ impl Relay {
         if let Some(digit) = admitted.digit {
             out.event(MediaEvent::Dtmf { port, digit });
         }
+        if admitted.event
+            && !self.routes.get_mut(slot as usize).is_some_and(|route| route.passes(&admitted.header))
+        {
+            return Err(DropReason::NoSink);
+        }
         self.for_each_sink(slot, |relay, n| relay.forward(now, slot, n, &admitted, packet, out))
     }
 

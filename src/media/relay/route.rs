@@ -73,6 +73,8 @@ pub(super) struct Route {
     pub sent_octets: u64,
     pub cname: [u8; 16],
     events: EventDecoder,
+    /// SSRC and timestamp of the telephone event that began while nobody was there to hear it.
+    unheard: Option<(u32, u32)>,
     /// To be told with the next packet that goes on.
     learned: Option<SocketAddr>,
     reported: Option<Reported>,
@@ -112,6 +114,17 @@ impl Route {
             self.egress.part();
         }
         self.aim();
+    }
+
+    /// Whether a telephone event goes on to the sinks. One that began without any does not reach those that come
+    /// meanwhile: the last key of a PIN is still held down when the call is let in, and a key without its beginning
+    /// is no key.
+    pub(super) fn passes(&mut self, event: &Header) -> bool {
+        let id = (event.ssrc, event.timestamp);
+        if self.sinks.is_empty() {
+            self.unheard = Some(id);
+        }
+        self.unheard != Some(id)
     }
 
     /// Works out where packets go; called when that may have changed, not for each packet.

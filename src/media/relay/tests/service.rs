@@ -46,6 +46,34 @@ fn digits_are_told_once_whatever_is_lost_and_without_anybody_to_send_to() {
 }
 
 #[test]
+fn a_key_that_was_pressed_before_anybody_listened_is_not_heard_from_its_middle() {
+    let mut world = World::new();
+    let mut alice = world.phone_with(ALICE, |i| (i.telephone_event, i.report_dtmf) = (Some(101), true));
+    let bob = world.phone(BOB);
+    let key = |phone: &mut Phone, started: u32, n: u16, end: bool| {
+        let event =
+            TelephoneEvent { event: TelephoneEvent::of('#').unwrap(), end, volume: 10, duration: 160 * n };
+        phone.packet(101, started, &event.to_bytes())
+    };
+    let started = alice.timestamp;
+    let first = key(&mut alice, started, 1, false);
+    world.receive(alice.port, Component::Rtp, alice.addr, &first);
+    assert_eq!(digits(world.events()), "#");
+    world.call(&alice, &bob);
+    for n in 2..6 {
+        let held = key(&mut alice, started, n, n > 3);
+        assert_eq!(
+            world.receive(alice.port, Component::Rtp, alice.addr, &held),
+            Verdict::Dropped(DropReason::NoSink)
+        );
+    }
+    alice.timestamp = started.wrapping_add(960);
+    world.send(&mut alice);
+    press(&mut world, &mut alice, '5', &[]);
+    assert_eq!(world.heard_by(&bob).len(), 9, "speech and the next key are heard");
+}
+
+#[test]
 fn digits_cross_untold_unless_asked_for() {
     let mut world = World::new();
     let mut alice = world.phone_with(ALICE, |i| i.telephone_event = Some(101));
