@@ -148,7 +148,7 @@ impl Core {
     /// Why it cannot be carried; the leg is as it was.
     pub fn receive_offer(&mut self, leg: LegHandle, offer: Description) -> Result<(), Refusal> {
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
-        let raw = offer.sdp().bytes().clone();
+        let raw = kept(&offer);
         if let Some(media) = &mut found.media {
             media.receive_offer(offer)?;
         }
@@ -162,7 +162,7 @@ impl Core {
     /// Why it is none.
     pub fn receive_answer(&mut self, leg: LegHandle, answer: Description) -> Result<(), Refusal> {
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
-        let raw = answer.sdp().bytes().clone();
+        let raw = kept(&answer);
         if let Some(media) = &mut found.media {
             media.receive_answer(answer)?;
         }
@@ -485,6 +485,12 @@ impl Core {
             self.ports.give_back(self.now.at, *pair);
         }
     }
+}
+
+/// The text of a description on its own: as a slice it would keep the whole message that brought it for as long as
+/// the call lives.
+fn kept(description: &Description) -> Bytes {
+    Bytes::copy_from_slice(description.sdp().bytes())
 }
 
 /// The port of an m-line.

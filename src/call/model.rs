@@ -188,6 +188,8 @@ pub struct Leg {
     pub queued: VecDeque<(Bytes, Purpose)>,
     /// The offer of our last re-INVITE, for its retry after 491.
     pub last_offer: Bytes,
+    /// 491 answers to it in a row.
+    pub glares: u8,
     /// Whether it accepts UPDATE (RFC 3311).
     pub allows_update: bool,
     /// What it and we have said about media; `None` only while it is being worked on.

@@ -13,6 +13,9 @@ use crate::sip::Refusal;
 use crate::sip::transaction::{ClientTx, ServerTx};
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
+/// 491 answers to one re-INVITE after which the other side counts as refusing. Three waits of RFC 3261 14.1 are at
+/// most 12 s.
+const MAX_GLARES: u8 = 4;
 /// Own re-INVITEs that may wait on one leg.
 const MAX_QUEUED: usize = 4;
 
@@ -186,7 +189,8 @@ impl Core {
         let identity = if purpose == Purpose::Identity { self.peer_identity(leg) } else { None };
         let Some(found) = self.legs.get_mut(leg) else { return };
         let flow = found.dialog.flow;
-        found.open_update = true;
+        // RFC 3311 5.1: without an offer it stands in nobody's way.
+        found.open_update |= offer.is_some();
         let mut writer = found.dialog.request(&Method::Update, &branch);
         super::setup::write_capabilities(&mut writer, &self.settings.software);
         self.offer_session(leg, &mut writer);
@@ -258,7 +262,10 @@ impl Core {
         }
         if is_invite {
             found.client_invite = None;
-        } else {
+            if status != StatusCode::REQUEST_PENDING {
+                found.glares = 0;
+            }
+        } else if purpose != Purpose::Identity {
             found.open_update = false;
         }
         if status.is_success() {
@@ -443,8 +450,9 @@ impl Core {
             }
             Purpose::Identity => {}
             Purpose::Refresh => self.on_refresh_refused(leg, response),
-            Purpose::Move | Purpose::Restore if status == StatusCode::REQUEST_PENDING => {
-                self.retry_later(leg, purpose);
+            Purpose::Move | Purpose::Restore
+                if status == StatusCode::REQUEST_PENDING && self.retry_later(leg, purpose) =>
+            {
                 return;
             }
             Purpose::Move => {
@@ -460,12 +468,18 @@ impl Core {
     }
 
     /// RFC 3261 14.1: 2.1 to 4 s for the owner of the Call-ID, 0 to 2 s for the other, in units of 10 ms.
-    fn retry_later(&mut self, leg: LegHandle, purpose: Purpose) {
-        let Some(found) = self.legs.get_mut(leg) else { return };
+    /// False where it was said too often: then it is a refusal as any other.
+    fn retry_later(&mut self, leg: LegHandle, purpose: Purpose) -> bool {
+        let Some(found) = self.legs.get_mut(leg) else { return false };
+        found.glares += 1;
+        if found.glares >= MAX_GLARES {
+            return false;
+        }
         let (offer, owns_call_id) = (found.last_offer.clone(), !found.is_inbound);
         found.queued.push_front((offer, purpose));
         let tens = if owns_call_id { 210 + self.random.below(191) } else { self.random.below(201) };
         self.arm(leg, timer::RETRY, Duration::from_millis(10 * tens));
+        true
     }
 
     /// A refusal of the peer, passed on in its own words.
@@ -505,7 +519,7 @@ impl Core {
     pub fn on_modify_timeout(&mut self, leg: LegHandle, purpose: Purpose) {
         if let Some(found) = self.legs.get_mut(leg) {
             found.client_invite = None;
-            found.open_update = false;
+            found.open_update &= purpose == Purpose::Identity;
         }
         match purpose {
             Purpose::Relay { server, from, .. } => {

@@ -64,6 +64,7 @@ impl Leg {
             ports: SmallVec::new(),
             pairing: Pairing::default(),
             last_offer: Bytes::new(),
+            glares: 0,
             session: super::session_timer::SessionTimer::default(),
             sent_invite: None,
             timers: crate::base::Timers::default(),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::event::{CallEvent, Event, HoldOffEvent, MoveEvent, Phases, Users};
 use super::moves::{MoveKey, Moving, call_of};
+use super::view::MoveView;
 use super::{Engine, Output};
 use crate::call::record::CallRecord;
 use crate::call::{CallHandle, Side};
@@ -124,6 +125,22 @@ impl Engine {
             let event = moving.event(what);
             self.outputs.push(Output::Event(event));
         }
+    }
+
+    /// A finished move is being taken back; how that goes is told of the push that does it.
+    pub(super) fn tell_undone(&mut self, view: &MoveView) {
+        self.outputs.push(Output::Event(Event::Move {
+            what: MoveEvent::Undone,
+            id: view.id.as_str().into(),
+            call: view.call.as_str().into(),
+            user: view.user.as_str().into(),
+            from_device: view.from_device.as_deref().map(Into::into),
+            to_device: view.to_device.as_deref().map(Into::into),
+            trigger: view.trigger,
+            reason: Some("undo"),
+            gap_ms: None,
+            phases: Phases::new(),
+        }));
     }
 
     /// A door stayed shut.

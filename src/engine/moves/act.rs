@@ -52,8 +52,6 @@ impl Engine {
             Action::RefuseNew(refusal) => self.refuse_new(key, refusal),
             Action::CancelNew | Action::HangUpNew(_) => self.hang_up_new(key),
             Action::ReofferFar => self.reoffer_far(key),
-            // The call layer waits and asks again by itself (RFC 3261 14.1).
-            Action::ReofferFarAgain => {}
             Action::RestoreFar => self.restore_far(key),
             Action::AnswerFar => self.answer_far(key),
             Action::HearBoth => self.hear_both(key),
@@ -67,7 +65,6 @@ impl Engine {
             Action::EndFar if self.is_pickup(key) => {}
             Action::EndOld | Action::EndFar => self.end_moved_call(key),
             Action::Announce => self.announce(key),
-            Action::PushBack => {}
         }
     }
 

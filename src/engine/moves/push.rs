@@ -154,6 +154,7 @@ impl Engine {
         let leg = found.ok_or(MoveRefusal::NoCall)?;
         self.end_hold_off(&view.id);
         self.push(mover, &leg, &from, Trigger::Undo, MoveMode::AutoAnswer, AskedBy::Nobody)?;
+        self.tell_undone(view);
         Ok(())
     }
 }

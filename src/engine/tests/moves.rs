@@ -241,6 +241,35 @@ fn glare_at_the_far_side_is_waited_out() {
 }
 
 #[test]
+fn a_far_side_that_says_491_for_ever_has_refused() {
+    let (mut world, desk, mobile, bob) = other_codec(44);
+    world.phones[bob].reinvite = 491;
+    let line = world.phones[mobile].dial("*11");
+    world.run(14 * SECOND);
+    assert_eq!(world.phones[mobile].lines[line].status, Some(488), "{}", world.tail());
+    assert_eq!(world.phones[bob].requests.iter().filter(|method| *method == "INVITE").count(), 1 + 4);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"]);
+    world.phones[desk].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
+fn a_far_side_that_will_not_be_restored_does_not_keep_the_move_open() {
+    let (mut world, desk, mobile, bob) = other_codec(45);
+    world.phones[mobile].acks = false;
+    world.phones[mobile].dial("*11");
+    world.run(SECOND);
+    world.phones[bob].reinvite = 491;
+    world.run(60 * SECOND);
+    assert!(world.engine.moves.live.is_empty(), "{}", world.tail());
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    world.phones[desk].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
 fn a_new_device_that_gives_up_while_the_far_side_is_asked_changes_nothing() {
     let (mut world, desk, mobile, bob) = other_codec(21);
     world.phones[bob].holds_reinvites = true;

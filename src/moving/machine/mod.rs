@@ -8,7 +8,7 @@
 //!              │                       │              │ pull    │ push
 //!              └──── AnswerNew ────────┼────────► Answering     │
 //!                                      │              │ ACK     │
-//!                                      └──────────────┴────► Switching ─► Done ─► Undone
+//!                                      └──────────────┴────► Switching ─► Done
 //!                                                               │ new device silent or gone
 //!                 any stage before Switching, any failure ─► Refused  └─► RolledBack
 //! ```
@@ -32,11 +32,10 @@ use crate::base::Timestamp;
 enum Stage {
     Storing,
     Ringing,
-    Negotiating { glares: u8 },
+    Negotiating,
     Answering,
     Switching { asked: Asked },
     Done,
-    Undone,
     RolledBack(Rollback),
     Refused(Refusal),
 }
@@ -81,9 +80,6 @@ enum Old {
     Gone,
 }
 
-/// 491 answers after which the far side counts as refusing.
-const MAX_GLARES: u8 = 4;
-
 /// A move under way. Begun with a grant, and with nothing else.
 #[derive(Debug)]
 pub struct Move {
@@ -123,10 +119,8 @@ impl Move {
                 Stage::Ringing => self.limits.ring,
                 Stage::Answering => self.limits.ack,
                 Stage::Switching { .. } => self.limits.rollback,
-                // One limit for all tries.
-                Stage::Negotiating { glares: 0 } => self.limits.far,
-                Stage::Negotiating { .. } => return,
-                Stage::Done | Stage::Undone | Stage::RolledBack(_) | Stage::Refused(_) => {
+                Stage::Negotiating => self.limits.far,
+                Stage::Done | Stage::RolledBack(_) | Stage::Refused(_) => {
                     self.deadline = Timestamp::NEVER;
                     return;
                 }
@@ -171,10 +165,10 @@ impl Move {
         match self.stage {
             Stage::Storing => State::Authorized,
             Stage::Ringing => State::Ringing,
-            Stage::Negotiating { .. } | Stage::Answering => State::Negotiating,
+            Stage::Negotiating | Stage::Answering => State::Negotiating,
             Stage::Switching { .. } => State::Switching,
             Stage::Done => State::Done,
-            Stage::Undone | Stage::RolledBack(_) => State::RolledBack,
+            Stage::RolledBack(_) => State::RolledBack,
             Stage::Refused(_) => State::Refused,
         }
     }
@@ -190,7 +184,6 @@ impl Move {
     pub fn rollback(&self) -> Option<Rollback> {
         match self.stage {
             Stage::RolledBack(why) => Some(why),
-            Stage::Undone => Some(Rollback::Undo),
             _ => None,
         }
     }
@@ -198,7 +191,7 @@ impl Move {
     /// Whether the call may be moved again (and, pushed devices' late answers aside, nothing more will be asked).
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Done | Stage::Undone | Stage::RolledBack(_) | Stage::Refused(_))
+        matches!(self.stage, Stage::Done | Stage::RolledBack(_) | Stage::Refused(_))
     }
 
     /// The feature as a page.
@@ -222,19 +215,15 @@ impl Move {
             (Stage::Ringing, Late) => self.fail(Refusal::TargetSilent, out),
 
             // The far side is asked; until it has said yes, everything is as it was.
-            (Stage::Negotiating { .. }, FarAnswered) if self.new == New::Up => self.switch(out),
-            (Stage::Negotiating { .. }, FarAnswered) => self.answer(out),
-            (Stage::Negotiating { .. }, FarUnusable) => self.fail(Refusal::OfferUnusable, out),
-            (Stage::Negotiating { glares }, FarGlare) if glares + 1 < MAX_GLARES => {
-                self.stage = Stage::Negotiating { glares: glares + 1 };
-                out.push(Action::ReofferFarAgain);
-            }
+            (Stage::Negotiating, FarAnswered) if self.new == New::Up => self.switch(out),
+            (Stage::Negotiating, FarAnswered) => self.answer(out),
+            (Stage::Negotiating, FarUnusable) => self.fail(Refusal::OfferUnusable, out),
             // RFC 3261 14.1: a failed re-INVITE leaves the session as it was, so there is nothing to restore.
-            (Stage::Negotiating { .. }, FarRefused | FarGlare) => {
+            (Stage::Negotiating, FarRefused) => {
                 self.far = Far::Untouched;
                 self.fail(Refusal::FarRefused, out);
             }
-            (Stage::Negotiating { .. }, FarSilent | Late) => self.fail(Refusal::FarSilent, out),
+            (Stage::Negotiating, FarSilent | Late) => self.fail(Refusal::FarSilent, out),
 
             // Our 200 is out; its ACK is the moment.
             (Stage::Answering, NewAcked(_)) if self.way == Way::Pickup => self.pick_up(out),
@@ -256,14 +245,6 @@ impl Move {
             }
             (Stage::Switching { asked: Asked::Yes }, Late) => self.finish(out),
 
-            // A repair leaves nothing to go back to.
-            (Stage::Done, Undo) if !self.grant.is_repair() => {
-                self.stage = Stage::Undone;
-                if self.holds_off() {
-                    out.push(Action::LiftHoldOff);
-                }
-                out.push(Action::PushBack);
-            }
             // A 200 that crossed our CANCEL.
             (Stage::Refused(why), NewAnswered(_) | NewUnusable | BindingGone)
                 if self.new == New::Cancelled =>
@@ -272,7 +253,7 @@ impl Move {
                 out.extend([Action::AckNew, Action::HangUpNew(why)]);
             }
             (Stage::Refused(_), NewRefused | NewGone) if self.new == New::Cancelled => self.new = New::Gone,
-            (Stage::Done | Stage::Undone | Stage::RolledBack(_) | Stage::Refused(_), _) => {}
+            (Stage::Done | Stage::RolledBack(_) | Stage::Refused(_), _) => {}
 
             // In any stage that is not over:
             // the far side's BYE ends all,
@@ -302,7 +283,7 @@ impl Move {
                 self.stand(out);
                 self.fail(Refusal::OfferUnusable, out);
             }
-            (Stage::Ringing | Stage::Negotiating { .. } | Stage::Answering, BindingGone) => {
+            (Stage::Ringing | Stage::Negotiating | Stage::Answering, BindingGone) => {
                 self.stand(out);
                 self.fail(Refusal::NotRegistered, out);
             }
@@ -327,7 +308,7 @@ impl Move {
     }
 
     fn ask_far(&mut self, out: &mut Actions) {
-        (self.stage, self.far) = (Stage::Negotiating { glares: 0 }, Far::Offered);
+        (self.stage, self.far) = (Stage::Negotiating, Far::Offered);
         out.push(Action::ReofferFar);
     }
 

@@ -31,7 +31,7 @@ enum Granted {
     Repair,
 }
 
-const EVENTS: [Event; 25] = [
+const EVENTS: [Event; 24] = [
     Event::Stored,
     Event::StoreFailed,
     Event::NewRinging,
@@ -50,7 +50,6 @@ const EVENTS: [Event; 25] = [
     Event::FarAnswered,
     Event::FarUnusable,
     Event::FarRefused,
-    Event::FarGlare,
     Event::FarSilent,
     Event::FarGone,
     Event::OldGone,
@@ -218,15 +217,11 @@ impl World {
                 self.far = FarLeg::Changed;
                 true
             }
-            Event::FarRefused | Event::FarGlare if self.far == FarLeg::Asked => {
+            Event::FarRefused if self.far == FarLeg::Asked => {
                 self.far = FarLeg::AsBefore;
                 true
             }
-            Event::FarAnswered
-            | Event::FarUnusable
-            | Event::FarSilent
-            | Event::FarRefused
-            | Event::FarGlare => false,
+            Event::FarAnswered | Event::FarUnusable | Event::FarSilent | Event::FarRefused => false,
             Event::FarGone if !matches!(self.far, FarLeg::Gone | FarLeg::Ended) => {
                 self.far = FarLeg::Gone;
                 true
@@ -271,9 +266,8 @@ impl World {
                 assert!(matches!(self.new, NewLeg::Answered | NewLeg::Stands), "hung up {:?}", self.new);
                 self.new = NewLeg::Ended;
             }
-            ReofferFar | ReofferFarAgain => {
+            ReofferFar => {
                 assert_eq!(self.far, FarLeg::AsBefore, "one offer at a time");
-                assert_eq!(self.offers == 0, action == ReofferFar);
                 self.offers += 1;
                 self.far = FarLeg::Asked;
             }
@@ -314,7 +308,6 @@ impl World {
                 self.far = FarLeg::Ended;
             }
             Announce => assert!(self.swapped && !std::mem::replace(&mut self.announced, true)),
-            PushBack => assert!(self.announced && !self.held_off && self.granted == Granted::Move),
         }
     }
 
@@ -332,7 +325,7 @@ impl World {
     fn check(&self, moving: &Move) {
         assert!(self.answers <= 1);
         assert!(self.committed || self.old != OldLeg::Released || self.far == FarLeg::Gone);
-        assert!(self.offers <= MAX_GLARES);
+        assert!(self.offers <= 1);
         let far_there = !matches!(self.far, FarLeg::Gone | FarLeg::Ended);
         match moving.state() {
             State::Done => {
@@ -341,8 +334,6 @@ impl World {
                 assert_eq!(self.held_off, self.holds_off());
                 assert!(!matches!(self.far, FarLeg::Asked | FarLeg::Restoring));
             }
-            // Undone: the call is where Done left it, and a push is on its way.
-            State::RolledBack if self.announced => {}
             State::RolledBack => {
                 assert!(self.failed_back && !self.swapped && !self.held_off);
                 assert!(!far_there || matches!(self.old, OldLeg::Stands | OldLeg::HungUp));
@@ -413,8 +404,8 @@ fn play(way: (Way, Granted), path: &[Event]) -> Option<(Move, World)> {
             // The call has left the machine: what ends its legs now is not the machine's doing.
             let late =
                 EVENTS[3..6].iter().chain(&[Event::BindingGone, Event::NewUnusable]).collect::<Vec<_>>();
-            assert!(out.is_empty() || *event == Event::Undo || late.contains(&event), "{path:?}: {out:?}");
-            if *event != Event::Undo && !late.contains(&event) {
+            assert!(out.is_empty() || late.contains(&event), "{path:?}: {out:?}");
+            if !late.contains(&event) {
                 return None;
             }
         }
@@ -529,16 +520,6 @@ fn a_far_side_that_never_answers_is_restored() {
 }
 
 #[test]
-fn glare_is_retried_and_then_given_up() {
-    let mut events = vec![Event::Stored];
-    events.extend([Event::FarGlare; 4]);
-    let (moving, actions) = story(Way::Pull(Need::Reoffer), &events);
-    assert_eq!(moving.refusal(), Some(Refusal::FarRefused));
-    assert_eq!(actions.iter().filter(|action| **action == Action::ReofferFarAgain).count(), 3);
-    assert!(!actions.contains(&Action::RestoreFar));
-}
-
-#[test]
 fn a_pushed_move_survives_the_old_devices_bye() {
     use Action::*;
     let (moving, actions) =
@@ -617,22 +598,21 @@ fn a_binding_that_runs_out_before_the_ack_stops_the_move() {
 }
 
 #[test]
-fn undo_of_a_finished_move_is_a_push_back_once() {
-    use Action::*;
-    let done = [Event::Stored, Event::NewAcked(Need::Keep), Event::NewHeard, Event::Undo, Event::Undo];
-    let (moving, actions) = story(Way::Pull(Need::Keep), &done);
-    assert_eq!((moving.state(), moving.rollback()), (State::RolledBack, Some(Rollback::Undo)));
-    assert_eq!(actions[8..], [LiftHoldOff, PushBack]);
+fn a_finished_move_is_not_undone_by_its_machine() {
+    // Taking it back later is a push of its own, with a grant of its own.
+    let done = [Event::Stored, Event::NewAcked(Need::Keep), Event::NewHeard];
+    let (_, before) = story(Way::Pull(Need::Keep), &done);
+    let (moving, after) = story(Way::Pull(Need::Keep), &[&done[..], &[Event::Undo]].concat());
+    assert_eq!((moving.state(), after), (State::Done, before));
 }
 
 #[test]
-fn each_wait_has_its_own_length_and_retries_share_one() {
+fn each_wait_has_its_own_length() {
     let (mut out, limits) = (Actions::new(), Limits::default());
     let t = |seconds: u64| Timestamp::from_micros(seconds * 1_000_000);
     let mut moving = Move::begin(t(0), grant(Granted::Move), Way::Pull(Need::Reoffer), limits, &mut out);
     assert_eq!(moving.poll_timeout(), Some(t(0) + limits.store));
     moving.handle(t(1), Event::Stored, &mut out);
-    moving.handle(t(4), Event::FarGlare, &mut out);
     assert_eq!(moving.poll_timeout(), Some(t(1) + limits.far));
     moving.handle(t(5), Event::FarAnswered, &mut out);
     assert_eq!(moving.poll_timeout(), Some(t(5) + limits.ack));

@@ -63,8 +63,6 @@ pub enum Event {
     FarUnusable,
     /// The far side refused the re-offer; its session is as it was.
     FarRefused,
-    /// The far side answered 491.
-    FarGlare,
     /// The far side's re-INVITE timed out.
     FarSilent,
     /// BYE of the far side, 481, or its flow broke.
@@ -98,8 +96,6 @@ pub enum Action {
     HangUpNew(Refusal),
     /// Re-INVITE the far side with the new device's media, once no transaction is open there.
     ReofferFar,
-    /// The same after the random wait of RFC 3261 14.1.
-    ReofferFarAgain,
     /// Make the far side's session what it was: end an open re-INVITE, ACK a late 200, re-INVITE with the old media.
     RestoreFar,
     /// Pickup: answer the far side's INVITE; the fork is decided.
@@ -124,8 +120,6 @@ pub enum Action {
     EndFar,
     /// The new device shows the far party; watchers, events and the record learn of the move.
     Announce,
-    /// Undo of a finished move: ring the old device as a new push.
-    PushBack,
 }
 
 /// What the media thread is asked.
