@@ -1,8 +1,11 @@
 //! Who sent a request: a device by digest, a trunk by address, or nobody yet.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
 
 use super::event::Event;
 use super::settings::Ban;
@@ -17,6 +20,10 @@ use crate::wire::sip::{HeaderName, Message, StatusCode};
 
 /// Sources whose failures are remembered; the oldest give way.
 const MAX_SOURCES: usize = 16_384;
+/// Peers that have proved themselves and are remembered.
+const MAX_PROVED: usize = 131_072;
+/// How long a proof shields a peer from the ban of its network: the longest registration.
+const PROOF: Duration = Duration::from_secs(7200);
 
 #[derive(Clone, Copy)]
 struct Failures {
@@ -29,13 +36,23 @@ struct Failures {
 pub struct Bans {
     settings: Ban,
     sources: BTreeMap<IpAddr, Failures>,
+    /// Phones behind the address of one with a wrong password are not shut out with it.
+    proved: BTreeMap<SocketAddr, Timestamp>,
+}
+
+/// What is counted as one source: an IPv4 address, an IPv6 network of 64 bits, which one host has all to itself.
+fn source_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => IpAddr::V4(ip),
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !(u128::MAX >> 64))),
+    }
 }
 
 impl Bans {
     /// With nobody banned.
     #[must_use]
     pub fn new(settings: Ban) -> Self {
-        Self { settings, sources: BTreeMap::new() }
+        Self { settings, sources: BTreeMap::new(), proved: BTreeMap::new() }
     }
 
     fn is_allowed(&self, ip: IpAddr) -> bool {
@@ -47,10 +64,23 @@ impl Bans {
         self.settings.allow.iter().map(source).any(|source| source.contains(SocketAddr::new(ip, 0)))
     }
 
-    /// Whether nothing of `ip` is listened to now.
+    /// Whether nothing of `peer` is listened to now.
     #[must_use]
-    pub fn is_banned(&self, now: Timestamp, ip: IpAddr) -> bool {
-        !self.sources.is_empty() && self.sources.get(&ip).is_some_and(|found| found.banned_until > now)
+    pub fn is_banned(&self, now: Timestamp, peer: SocketAddr) -> bool {
+        let is_shut =
+            || self.sources.get(&source_of(peer.ip())).is_some_and(|found| found.banned_until > now);
+        !self.sources.is_empty() && is_shut() && self.proved.get(&peer).is_none_or(|until| *until <= now)
+    }
+
+    /// A peer has shown right credentials.
+    pub fn prove(&mut self, now: Timestamp, peer: SocketAddr) {
+        if self.proved.len() >= MAX_PROVED && !self.proved.contains_key(&peer) {
+            self.proved.retain(|_, until| *until > now);
+            if self.proved.len() >= MAX_PROVED {
+                return;
+            }
+        }
+        self.proved.insert(peer, now + PROOF);
     }
 
     /// Counts a failure; true if it was the one that leads to a ban.
@@ -58,6 +88,7 @@ impl Bans {
         if self.is_allowed(ip) {
             return false;
         }
+        let ip = source_of(ip);
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&ip) {
             let window = self.settings.window;
             self.sources.retain(|_, found| found.banned_until > now || found.since + window > now);
@@ -120,6 +151,7 @@ impl Engine {
         });
         match verdict {
             Verdict::Accepted { username } => {
+                self.bans.prove(now, flow.peer);
                 let found = self.core.accounts.by_auth_user(&username);
                 if found.is_none() {
                     self.core.refuse(tx, &Refusal::NotAuthorised, None);
@@ -156,10 +188,11 @@ impl Engine {
 
     fn challenge(&mut self, tx: ServerTx, flow: Flow, message: &Message, stale: Stale) {
         let claimed = self.claimed_account(message);
-        let algorithms: &[Algorithm] = match &claimed {
-            Some(account) if !account.algorithms.is_empty() => &account.algorithms,
-            _ => &self.core.settings.algorithms,
+        let own: &[Algorithm] = match &claimed {
+            Some(account) => &account.algorithms,
+            None => self.core.accounts.algorithms_of_anyone(self.draw_for(message)),
         };
+        let algorithms = if own.is_empty() { &self.core.settings.algorithms } else { own };
         let now = self.core.now.at;
         let values = self.verifier.challenge(now, &flow, algorithms, stale, &mut self.core.random);
         let tag = self.core.random.tag();
@@ -180,6 +213,18 @@ impl Engine {
         let user = uri.user_decoded()?;
         let by_auth = self.core.accounts.by_auth_user(&user).map(|(account, _)| account);
         by_auth.or_else(|| self.core.accounts.find(&user).cloned())
+    }
+
+    /// A number for the name that a request claims: the same each time, and told by nothing that a stranger knows.
+    fn draw_for(&self, message: &Message) -> u64 {
+        let from = message.from().ok();
+        let uri = from.as_ref().and_then(|from| from.parsed_uri().ok());
+        let name = uri.as_ref().and_then(|uri| uri.user_decoded()).unwrap_or_default();
+        let mut hash = Sha256::new();
+        hash.update(self.lookalike);
+        hash.update(name.as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        digest.iter().take(8).fold(0, |value, byte| value << 8 | u64::from(*byte))
     }
 
     fn on_auth_failed(&mut self, flow: Flow, username: &str) {

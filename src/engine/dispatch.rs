@@ -6,16 +6,16 @@ use super::{Engine, Output};
 use crate::call::core::{ALLOW, Owner, SUPPORTED, write_refusal};
 use crate::call::{LegHandle, Party};
 use crate::sip::transaction::{Answered, ClientTx, Effect, ServerTx, Transactions};
-use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, Method, ParseError, StatusCode, Uri};
+use crate::sip::{Flow, Refusal, Transport};
+use crate::wire::sip::{HeaderName, Message, Method, ParseError, Scheme, StatusCode, Uri};
 
 /// Extensions that a request may require of us (RFC 3261 8.2.2.3).
-const REQUIRABLE: [&str; 6] = ["replaces", "norefersub", "path", "outbound", "gruu-none", "timer"];
+const REQUIRABLE: [&str; 5] = ["replaces", "norefersub", "path", "outbound", "timer"];
 
 impl Engine {
     /// One message from the network.
     pub(super) fn on_received(&mut self, flow: Flow, bytes: Bytes) {
-        if self.bans.is_banned(self.core.now.at, flow.peer.ip()) {
+        if self.bans.is_banned(self.core.now.at, flow.peer) {
             return;
         }
         let message = match Message::parse(bytes, &self.settings.limits) {
@@ -125,7 +125,7 @@ impl Engine {
 
     /// A new request, neither ACK nor CANCEL.
     fn on_request(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
-        if let Err(refusal) = self.admit(message) {
+        if let Err(refusal) = self.admit(flow, message) {
             self.core.refuse(tx, &refusal, None);
             return;
         }
@@ -149,8 +149,22 @@ impl Engine {
         }
     }
 
+    /// RFC 3261 8.2.2.1: a scheme that we do not serve; `sips` among them where the request did not come over TLS, since
+    /// who asks for it asks that no hop be in the clear (26.2.2).
+    fn admit_scheme(&self, flow: Flow, uri: &str) -> Result<(), Refusal> {
+        match Uri::parse(uri).map(|uri| uri.scheme()) {
+            Ok(Scheme::Sips) if !matches!(flow.transport, Transport::Tls | Transport::Wss) => {
+                Err(Refusal::SchemeUnsupported)
+            }
+            Ok(Scheme::Other) => Err(Refusal::SchemeUnsupported),
+            // What cannot be read is judged by who needs it.
+            Ok(Scheme::Sip | Scheme::Sips | Scheme::Tel) | Err(_) => Ok(()),
+        }
+    }
+
     /// What every request must fulfil, whatever it asks.
-    fn admit(&self, message: &Message) -> Result<(), Refusal> {
+    fn admit(&self, flow: Flow, message: &Message) -> Result<(), Refusal> {
+        self.admit_scheme(flow, message.uri())?;
         // RFC 3261 16.3 step 3. A request for ourselves may have used up its hops (RFC 3261 8.2 says nothing of
         // Max-Forwards in a user agent), but what is left of one at 0 is a loop more often than an accident.
         if message.max_forwards().ok().flatten() == Some(0) && *message.method() != Method::Options {

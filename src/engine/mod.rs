@@ -58,6 +58,8 @@ pub struct Engine {
     pub(crate) settings: Arc<Settings>,
     pub(crate) verifier: Verifier,
     pub(crate) bans: auth::Bans,
+    /// With which list of algorithms a name that nobody has is challenged.
+    lookalike: [u8; 32],
     pub(crate) moves: moves::Moves,
     pub(crate) watch: watch::Watchers,
     tallies: tally::Tallies,
@@ -83,6 +85,7 @@ impl Engine {
     ) -> Self {
         let realm = settings.realm.to_string();
         let verifier = Verifier::new(digest::Settings { realm, ..digest::Settings::default() }, &mut random);
+        let lookalike = random.bytes();
         let transactions = Transactions::new(settings.transactions, &mut random);
         let listeners: Vec<_> = settings.call.listeners.iter().map(|listener| listener.transport).collect();
         let mut registrar = Registrar::default();
@@ -117,6 +120,7 @@ impl Engine {
             settings: Arc::new(settings),
             verifier,
             bans,
+            lookalike,
             moves,
             watch,
             tallies: tally::Tallies::default(),
@@ -128,8 +132,22 @@ impl Engine {
             started: now,
             tickets: 0,
         };
+        engine.forget_snapshots(loaded);
         engine.settle();
         engine
+    }
+
+    /// A move that was under way when the node stopped has ended with its call: its session information is of no use.
+    fn forget_snapshots(&mut self, loaded: &store::Loaded) {
+        for snapshot in &loaded.snapshots {
+            tracing::info!(
+                id = snapshot.move_id,
+                "a move was under way when the node stopped; its call is gone"
+            );
+            let ticket = store::StoreTicket(self.ticket());
+            let op = store::StoreOp::RemoveSnapshot { move_id: snapshot.move_id.as_str().into() };
+            self.outputs.push(Output::Store { ticket, op });
+        }
     }
 
     /// Takes one input. What it leads to is in [`Engine::take_outputs`].

@@ -122,6 +122,8 @@ pub struct Accounts {
     // Keys come from the operator, never from the network: a hash without a seed is safe for look-ups.
     by_extension: FxHashMap<Box<str>, Box<str>>,
     by_auth_user: FxHashMap<Box<str>, (Box<str>, usize)>,
+    /// How many accounts have which list of algorithms; empty is the list of the node.
+    algorithms: BTreeMap<Vec<Algorithm>, u64>,
 }
 
 impl Accounts {
@@ -139,8 +141,24 @@ impl Accounts {
         for (index, device) in account.devices.iter().enumerate() {
             self.by_auth_user.insert(device.auth_user.clone(), (account.name.clone(), index));
         }
+        *self.algorithms.entry(account.algorithms.clone()).or_default() += 1;
         self.by_name.insert(account.name.clone(), Arc::new(account));
         Ok(())
+    }
+
+    /// The list of algorithms that some account has; `draw` says whose, so that lists come as often as they are. What
+    /// a name that nobody has is challenged with, so that a challenge does not tell who exists.
+    #[must_use]
+    pub fn algorithms_of_anyone(&self, draw: u64) -> &[Algorithm] {
+        let total: u64 = self.algorithms.values().sum();
+        let mut left = draw.checked_rem(total).unwrap_or(0);
+        for (list, count) in &self.algorithms {
+            if left < *count {
+                return list;
+            }
+            left -= count;
+        }
+        &[]
     }
 
     /// Whether [`Accounts::put`] would take the account.
@@ -260,6 +278,10 @@ impl Accounts {
         for device in &account.devices {
             self.by_auth_user.remove(&device.auth_user);
         }
+        if let Some(count) = self.algorithms.get_mut(&account.algorithms) {
+            *count -= 1;
+        }
+        self.algorithms.retain(|_, count| *count > 0);
         Some(account)
     }
 }

@@ -25,6 +25,9 @@ pub enum Refusal {
     /// The user exists, no device of theirs can be reached.
     #[error("nobody is registered there")]
     Unreachable,
+    /// The scheme of the Request-URI is not served, or not over this transport (RFC 3261 8.2.2.1).
+    #[error("unsupported URI scheme")]
+    SchemeUnsupported,
     /// The method is not served here.
     #[error("method not allowed")]
     MethodNotAllowed,
@@ -114,6 +117,7 @@ impl Refusal {
             Self::NotAuthorised | Self::HoldOff { .. } => StatusCode::FORBIDDEN,
             Self::DestinationUnknown => StatusCode::NOT_FOUND,
             Self::Unreachable => StatusCode::TEMPORARILY_UNAVAILABLE,
+            Self::SchemeUnsupported => StatusCode::UNSUPPORTED_URI_SCHEME,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExtensionUnsupported(_) => StatusCode::BAD_EXTENSION,
             Self::BodyUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -44,7 +44,7 @@ impl Engine {
         let live = self.moves.directory.leg(leg_key(leg)).cloned().ok_or(Refusal::DialogUnknown)?;
         // RFC 4488: no implicit subscription where it is not wanted.
         let is_silent = message
-            .other("Refer-Sub")
+            .header(HeaderName::ReferSub)
             .and_then(|header| header.value_str().ok())
             .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"));
         let asked_by = if is_silent { AskedBy::Nobody } else { AskedBy::Refer(leg) };
@@ -52,7 +52,7 @@ impl Engine {
         let accepted = |engine: &mut Self| {
             if let Some(mut writer) = engine.core.reply(tx, StatusCode::ACCEPTED, &tag) {
                 if is_silent {
-                    writer.header("Refer-Sub", "false");
+                    writer.header(&HeaderName::ReferSub, "false");
                 }
                 let bytes = writer.finish();
                 engine.core.respond(tx, StatusCode::ACCEPTED, bytes);

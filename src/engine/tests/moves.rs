@@ -422,3 +422,123 @@ fn far_offers_during_a_move_get_491_and_work_after_it() {
     assert_eq!(world.phones[bob].lines[0].status, Some(200), "{}", world.tail());
     assert!(world.phones[desk].lines[0].last_heard().contains("sendonly"));
 }
+
+/// Where Bob is outside, behind a trunk that may want each move shown to it.
+#[test]
+fn a_trunk_that_demands_it_is_asked_at_every_move() {
+    use crate::call::settings::{Route, Source, Trunk};
+    use crate::engine::tests::world::{accounts, settings};
+    for demands in [true, false] {
+        let mut settings = settings();
+        let peer: std::net::SocketAddr = "198.51.100.12:5060".parse().unwrap();
+        settings.call.trunks = vec![Trunk {
+            name: "outside".into(),
+            host: "outside.example".into(),
+            peer,
+            transport: crate::sip::Transport::Udp,
+            from: vec![Source { network: peer.ip(), prefix: 32, port: None }],
+            max_calls: None,
+            re_invite_always: demands,
+        }];
+        let pattern = regex::Regex::new("^00").unwrap();
+        settings.call.routes = vec![Route { pattern, user: None, trunks: vec![0] }];
+        let people = accounts(&["alice", "bob"]);
+        let mut world = World::with(46, settings, people, &crate::engine::store::Loaded::default());
+        let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
+        let far = world.outsider("bob", peer);
+        world.phones[desk].dial("0044");
+        world.run(2 * SECOND);
+        let before = world.phones[far].requests.len();
+        let line = world.phones[mobile].dial("*11");
+        world.run(2 * SECOND);
+        assert_eq!(world.phones[mobile].lines[line].status, Some(200), "{}", world.tail());
+        let asked = world.phones[far].requests[before..].iter().filter(|method| *method == "INVITE").count();
+        assert_eq!(asked, usize::from(demands), "{}", world.tail());
+        assert!(world.phones[desk].lines[0].is_over);
+    }
+}
+
+#[test]
+fn a_hold_off_has_the_length_that_its_user_has() {
+    use crate::engine::tests::world::{accounts, settings};
+    let mut people = accounts(&["alice", "bob"]);
+    let mut account = (**people.by_name("alice").unwrap()).clone();
+    account.hold_off = Some(5 * SECOND);
+    people.put(account).unwrap();
+    let mut world = World::with(47, settings(), people, &crate::engine::store::Loaded::default());
+    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
+    world.phone("bob", "desk");
+    world.phones[desk].dial("bob");
+    world.run(2 * SECOND);
+    world.phones[mobile].dial("*11");
+    world.run(SECOND);
+    let refused = world.phones[desk].dial("*11");
+    world.run(SECOND);
+    let found = &world.phones[desk].lines[refused];
+    assert_eq!((found.status, found.retry_after), (Some(403), Some(5)), "{}", world.tail());
+    world.run(4 * SECOND);
+    let accepted = world.phones[desk].dial("*11");
+    world.run(SECOND);
+    assert_eq!(world.phones[desk].lines[accepted].status, Some(200), "{}", world.tail());
+}
+
+#[test]
+fn a_push_asks_the_device_to_answer_by_itself_only_where_it_may() {
+    use crate::engine::tests::world::{accounts, settings};
+    for may in [true, false] {
+        let mut people = accounts(&["alice", "bob"]);
+        let mut account = (**people.by_name("alice").unwrap()).clone();
+        account.devices.iter_mut().for_each(|device| device.auto_answer = may);
+        people.put(account).unwrap();
+        let mut world = World::with(48, settings(), people, &crate::engine::store::Loaded::default());
+        let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
+        world.phone("bob", "desk");
+        world.phones[desk].dial("bob");
+        world.run(2 * SECOND);
+        world.captured = Some(std::collections::VecDeque::new());
+        let refer_to = [("Refer-To", "<sip:alice*mobile@example.org>")];
+        world.phones[desk].request(0, &Method::Refer, &refer_to, b"");
+        world.run(SECOND);
+        let ours = world.phones[mobile].address.to_string();
+        let invite = world
+            .heard_by_phones
+            .iter()
+            .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+            .find(|text| text.starts_with("INVITE") && text.contains(&ours));
+        let invite = invite.unwrap_or_else(|| panic!("{}", world.tail()));
+        for hint in ["answer-after=0", "info=alert-autoanswer", "Answer-Mode: Auto"] {
+            assert_eq!(invite.contains(hint), may, "{hint}\n{invite}");
+        }
+    }
+}
+
+#[test]
+fn a_refer_that_wants_no_word_of_the_outcome_gets_none() {
+    let (mut world, desk, mobile, _) = talking(49);
+    let headers = [("Refer-To", "<sip:alice*mobile@example.org>"), ("Refer-Sub", "false")];
+    world.phones[desk].request(0, &Method::Refer, &headers, b"");
+    world.run(2 * SECOND);
+    assert_eq!(world.phones[desk].finals.last().map(|found| found.1), Some(202), "{}", world.tail());
+    assert_eq!(world.phones[desk].lines[0].referred, Vec::<String>::new());
+    assert_eq!(world.heard_by("alice*mobile"), ["bob*desk"]);
+    assert!(world.phones[mobile].lines[0].is_up);
+}
+
+#[test]
+fn session_information_of_a_move_that_a_crash_cut_off_is_forgotten() {
+    use crate::engine::store::{Loaded, StoreOp};
+    use crate::engine::tests::world::{accounts, settings};
+    let (mut world, _, mobile, _) = talking(50);
+    world.phones[mobile].dial("*11");
+    world.run(SECOND);
+    let snapshot = world.stored.iter().find_map(|op| match op {
+        StoreOp::PutSnapshot(snapshot) => Some((**snapshot).clone()),
+        _ => None,
+    });
+    let snapshot = snapshot.unwrap();
+    let id = snapshot.move_id.clone();
+    let loaded = Loaded { snapshots: vec![snapshot], ..Loaded::default() };
+    let world = World::with(51, settings(), accounts(&["alice", "bob"]), &loaded);
+    let is_it = |op: &StoreOp| matches!(op, StoreOp::RemoveSnapshot { move_id } if **move_id == *id);
+    assert!(world.stored.iter().any(is_it));
+}

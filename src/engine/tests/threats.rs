@@ -423,6 +423,73 @@ fn wrong_passwords_shut_out_their_source_and_nobody_else() {
 }
 
 #[test]
+fn a_phone_with_an_old_password_does_not_shut_out_its_neighbours() {
+    let mut world = house(|_| {});
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    // One office behind one address: its phones differ by port.
+    let office = world.phones[alice].address.ip();
+    let stale = world.outsider("carol", SocketAddr::new(office, 61_000));
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    world.phones[stale].password = "old".into();
+    for _ in 0..12 {
+        world.phones[stale].register(60);
+        world.run(SECOND);
+    }
+    assert!(world.events.iter().any(|event| matches!(event, Event::Security { what: "banned", .. })));
+    world.phones[alice].bye(0);
+    world.run(SECOND);
+    assert!(world.phones[bob].lines[0].is_over, "its BYE is heard\n{}", world.tail());
+    world.phones[alice].register(600);
+    let line = world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(200));
+    world.log.clear();
+    world.phones[stale].register(60);
+    world.run(SECOND);
+    assert!(!world.log.iter().any(|line| line.contains(&format!("→ {office}"))), "{}", world.tail());
+}
+
+#[test]
+fn a_challenge_does_not_tell_who_exists() {
+    let mut people = accounts(&["alice", "bob", "carol", "dave"]);
+    for name in ["alice", "bob"] {
+        let mut account = (**people.by_name(name).unwrap()).clone();
+        account.algorithms = vec![Algorithm::Sha512_256];
+        people.put(account).unwrap();
+    }
+    let mut world = World::with(9, settings(), people, &Loaded::default());
+    let mut offered = |name: &str| {
+        let from = format!("<sip:{name}@example.org>;tag=x1");
+        let more = [("From", from.as_str()), ("Call-ID", name)];
+        let bytes = request("REGISTER", &format!("sip:{name}@example.org"), at(STRANGER), &more, "");
+        let answers = world.exchange(at(STRANGER), bytes);
+        let last = answers.last().unwrap();
+        assert_eq!(final_status(&answers), Some(401));
+        last.all(HeaderName::WwwAuthenticate)
+            .map(|h| h.value_str().unwrap().contains("SHA-512-256"))
+            .collect()
+    };
+    let (own, usual): (Vec<bool>, Vec<bool>) = (offered("alice"), offered("carol"));
+    assert_ne!(own, usual);
+    let strangers: Vec<Vec<bool>> = (0..64).map(|n| offered(&format!("nobody{n}"))).collect();
+    // Half of the accounts have lists of their own, so about half of the names that nobody has look like those.
+    let like_own = strangers.iter().filter(|list| **list == own).count();
+    assert!((16..=48).contains(&like_own), "{like_own} of 64");
+    assert!(strangers.iter().all(|list| *list == own || *list == usual));
+    assert_eq!(offered("nobody1"), strangers[1], "the same each time");
+}
+
+#[test]
+fn what_asks_for_a_secure_way_is_not_served_in_the_clear() {
+    let mut world = house(|_| {});
+    for uri in ["sips:bob@example.org", "nobodyknows:bob"] {
+        let bytes = request("INVITE", uri, at(TRUNK), &[("Call-ID", uri)], OFFER);
+        assert_eq!(final_status(&world.exchange(at(TRUNK), bytes)), Some(416), "{uri}");
+    }
+}
+
+#[test]
 fn the_old_device_never_learns_where_the_new_one_is() {
     let Talk { mut world, alice, mobile, .. } = talk();
     world.captured = Some(std::collections::VecDeque::new());
