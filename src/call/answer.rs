@@ -214,10 +214,13 @@ impl Core {
         self.transactions.acked(self.now.at, tx, Some(&tag), flow, ack, &mut self.effects);
     }
 
-    /// Who a leg speaks as, for P-Asserted-Identity toward the other one (RFC 3325 9.1).
+    /// Who a leg speaks as, for P-Asserted-Identity toward the other one (RFC 3325 9.1); nobody, if it wants that.
     #[must_use]
     pub fn identity_of(&self, leg: LegHandle) -> Option<Box<str>> {
         let leg = self.legs.get(leg)?;
+        if leg.is_private {
+            return None;
+        }
         match &leg.party {
             Party::User { account, .. } => {
                 Some(super::setup::user_value(account.shown(), account.number(), &self.settings.domain))

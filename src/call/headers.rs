@@ -79,3 +79,18 @@ pub fn cross(message: &Message, trust: Trust, onto: &mut MessageWriter<'_>) {
         }
     }
 }
+
+/// How who wants to be nobody is called (RFC 3323 4.1.1.3).
+pub const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
+
+/// Whether the sender of a message asks that its identity is not shown (RFC 3323 4.2, RFC 3325 9.3).
+#[must_use]
+pub fn is_private(message: &Message) -> bool {
+    let asks = |value: &str| {
+        value
+            .split([';', ','])
+            .map(str::trim)
+            .any(|word| ["id", "user", "header"].iter().any(|known| word.eq_ignore_ascii_case(known)))
+    };
+    message.all(HeaderName::Privacy).filter_map(|header| header.value_str().ok()).any(|value| asks(&value))
+}

@@ -210,6 +210,8 @@ pub struct Leg {
     pub timers: Timers<{ timer::COUNT }>,
     /// Their User-Agent, cut to a sane length.
     pub user_agent: Option<Box<str>>,
+    /// Whether the party does not want to be named to the other side (RFC 3323).
+    pub is_private: bool,
     /// When it was answered.
     pub answered: Option<Timestamp>,
     /// Whether it has the other side on hold.

@@ -7,7 +7,7 @@ use smallvec::{SmallVec, smallvec};
 
 use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED};
 use super::dial_plan::{Destination, is_emergency};
-use super::headers::{Trust, cross};
+use super::headers::{ANONYMOUS, Trust, cross, is_private};
 use super::media::{description_in, is_translated};
 use super::model::{
     Call, CallHandle, CallState, Leg, LegHandle, LegState, Party, Role, Service, Side, timer,
@@ -65,6 +65,7 @@ impl Leg {
             pairing: Pairing::default(),
             last_offer: Bytes::new(),
             glares: 0,
+            is_private: false,
             session: super::session_timer::SessionTimer::default(),
             sent_invite: None,
             timers: crate::base::Timers::default(),
@@ -80,6 +81,7 @@ impl Leg {
         if message.header(HeaderName::Allow).is_some() {
             self.allows_update = message.has_token(HeaderName::Allow, "UPDATE");
         }
+        self.is_private |= is_private(message);
         let agent = if message.is_request() { HeaderName::UserAgent } else { HeaderName::Server };
         if self.user_agent.is_none()
             && let Some(value) = message.header(agent).or_else(|| message.header(HeaderName::UserAgent))
@@ -95,6 +97,8 @@ struct Outgoing<'a> {
     call: CallHandle,
     from: Box<str>,
     identity: Box<str>,
+    /// Only who is trusted learns who calls.
+    is_private: bool,
     to: Box<str>,
     trust: Trust,
     message: &'a Message,
@@ -380,10 +384,12 @@ impl Core {
                 (super::media::caller_value(incoming.message, &domain), Trust::Trusted)
             }
         };
+        let is_private = is_private(incoming.message);
         Outgoing {
             call,
-            from: identity.clone(),
+            from: if is_private { ANONYMOUS.into() } else { identity.clone() },
             identity,
+            is_private,
             to,
             trust,
             message: incoming.message,
@@ -434,6 +440,7 @@ impl Core {
         };
         let branch = self.mint_branch();
         let leg = self.legs.get_mut(handle).ok_or(Refusal::Internal)?;
+        let to_trunk = matches!(leg.party, Party::Trunk { .. });
         if let Party::Trunk { index, .. } = &leg.party
             && let Some(used) = self.trunk_calls.get_mut(*index)
         {
@@ -441,10 +448,15 @@ impl Core {
         }
         let mut writer = leg.dialog.request_with_hops(&Method::Invite, &branch, outgoing.hops);
         write_capabilities(&mut writer, &self.settings.software);
-        if outgoing.trust == Trust::Untrusted {
+        // RFC 3325 5 and 7: who wants privacy is named to those we trust, with the wish, and to nobody else.
+        let is_hidden = outgoing.is_private && !to_trunk;
+        if outgoing.trust == Trust::Untrusted && !is_hidden {
             writer.header(&HeaderName::PAssertedIdentity, &outgoing.identity);
+            if outgoing.is_private {
+                writer.header(&HeaderName::Privacy, "id");
+            }
         }
-        cross(outgoing.message, outgoing.trust, &mut writer);
+        cross(outgoing.message, if is_hidden { Trust::Untrusted } else { outgoing.trust }, &mut writer);
         self.offer_session(handle, &mut writer);
         if let Some(offer) = &offer {
             writer.body("application/sdp", offer);

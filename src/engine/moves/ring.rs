@@ -1,6 +1,7 @@
 //! Push: the one device that is to get the call is rung.
 
 use super::MoveKey;
+use crate::call::headers::ANONYMOUS;
 use crate::call::{Leg, LegHandle, Owner, Party, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
@@ -32,7 +33,11 @@ impl Engine {
             bindings.first().map(|found| (*found).clone()).ok_or(Refusal::Unreachable)?
         };
         let domain = self.core.settings.domain.clone();
-        let from = self.core.identity_of(far).unwrap_or_else(|| format!("<sip:segue@{domain}>").into());
+        let is_private = self.core.legs.get(far).is_some_and(|leg| leg.is_private);
+        let from = self.core.identity_of(far).unwrap_or_else(|| match is_private {
+            true => ANONYMOUS.into(),
+            false => format!("<sip:segue@{domain}>").into(),
+        });
         let own = crate::call::setup::user_value(account.shown(), account.number(), &domain);
         let dialog = Dialog {
             call_id: self.core.mint_call_id(),

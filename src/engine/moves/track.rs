@@ -92,6 +92,9 @@ impl Engine {
     fn far_party(&self, call: &Call, side: Side) -> FarParty {
         let far = call.leg(side.other()).and_then(|far| self.core.legs.get(far));
         let number = if side == Side::Caller { &*call.record.to } else { &*call.record.from };
+        if far.is_some_and(|far| far.is_private) {
+            return FarParty { display: "Anonymous".into(), number: "anonymous".into() };
+        }
         match far.map(|far| &far.party) {
             Some(Party::User { account, .. }) => {
                 FarParty { display: account.shown().into(), number: account.number().into() }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Answer, World};
 use crate::call::record::{Disposition, HangupBy};
+use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -136,4 +137,64 @@ fn a_call_without_an_offer_takes_the_callee_s() {
     world.phones[bob].bye(0);
     world.run(A_MINUTE);
     world.check_idle();
+}
+
+#[test]
+fn an_offer_in_update_goes_across_and_its_answer_comes_back() {
+    let mut world = World::new(8);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    for direction in ["sendonly", "sendrecv"] {
+        let offer = world.phones[alice].sdp(0, direction);
+        let headers =
+            [("Content-Type", "application/sdp"), ("Contact", "<sip:alice-desk@198.51.100.10:5060>")];
+        world.phones[alice].request(0, &Method::Update, &headers, offer.as_bytes());
+        world.run(SECOND);
+        let update = world.phones[alice].finals.last().map(|found| (found.0.as_str(), found.1));
+        assert_eq!(update, Some(("UPDATE", 200)), "{}", world.tail());
+        assert!(world.phones[bob].lines[0].last_heard().contains(&format!("a={direction}")));
+    }
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    world.phones[alice].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
+fn reliable_provisional_responses_are_not_promised() {
+    let mut world = World::new(9);
+    let (alice, _) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    let line = world.phones[alice].dial_with("bob", &[("Require", "100rel")], true);
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(420), "{}", world.tail());
+    let line = world.phones[alice].dial("bob");
+    world.run(SECOND);
+    world.phones[alice].request(line, &Method::Prack, &[("RAck", "1 1 INVITE")], b"");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].finals.last().map(|found| found.1), Some(481), "{}", world.tail());
+}
+
+#[test]
+fn who_wants_privacy_is_not_named_to_the_other_device() {
+    let mut world = World::new(10);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.captured = Some(std::collections::VecDeque::new());
+    world.phones[alice].dial_with("bob", &[("Privacy", "id;critical")], true);
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[0].status, Some(200), "{}", world.tail());
+    assert_eq!(world.phones[bob].lines[0].identity, None);
+    let heard = |world: &World| {
+        let to_bob = |text: &String| text.starts_with("INVITE sip:bob");
+        let texts = world.heard_by_phones.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        texts.filter(to_bob).next_back().unwrap()
+    };
+    let invite = heard(&world);
+    assert!(invite.contains("From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag="), "{invite}");
+    assert!(!invite.contains("1001") && !invite.contains("Alice"), "{invite}");
+    world.phones[alice].bye(0);
+    world.run(SECOND);
+    world.phones[alice].dial_with("bob", &[("Privacy", "none")], true);
+    world.run(SECOND);
+    assert!(heard(&world).contains("<sip:1001@example.org>"), "{}", heard(&world));
 }

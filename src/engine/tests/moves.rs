@@ -542,3 +542,15 @@ fn session_information_of_a_move_that_a_crash_cut_off_is_forgotten() {
     let is_it = |op: &StoreOp| matches!(op, StoreOp::RemoveSnapshot { move_id } if **move_id == *id);
     assert!(world.stored.iter().any(is_it));
 }
+
+#[test]
+fn another_transport_does_not_shed_a_hold_off() {
+    let (mut world, _, mobile, _) = talking(52);
+    world.phones[mobile].dial("*11");
+    world.run(SECOND);
+    let again = world.phone_over(crate::sip::Transport::Tcp, "alice", "desk");
+    let line = world.phones[again].dial("*11");
+    world.run(SECOND);
+    assert_eq!(world.phones[again].lines[line].status, Some(403), "{}", world.tail());
+    assert!(world.phones[again].lines[line].retry_after.is_some());
+}

@@ -534,7 +534,12 @@ impl Phone {
                 let tag = self.lines[line].dialog.local_tag.clone();
                 if *message.method() == Method::Update {
                     self.note_identity(line, message);
-                    self.answer_update(tx, &tag);
+                    let body = message.body();
+                    let answer = if body.is_empty() { String::new() } else { self.sdp(line, "sendrecv") };
+                    if !body.is_empty() {
+                        self.lines[line].heard.push(body);
+                    }
+                    self.answer_update(tx, &tag, &answer);
                 } else {
                     self.reply(tx, StatusCode::OK, &tag);
                 }

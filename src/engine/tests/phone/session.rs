@@ -31,11 +31,14 @@ impl Phone {
         true
     }
 
-    pub(super) fn answer_update(&mut self, tx: ServerTx, tag: &str) {
+    pub(super) fn answer_update(&mut self, tx: ServerTx, tag: &str, answer: &str) {
         let Some(mut writer) = self.transactions.reply(tx, StatusCode::OK, None, Some(tag)) else { return };
         if !self.session.is_empty() {
             writer.header(&HeaderName::Supported, "timer");
             writer.header(&HeaderName::SessionExpires, self.session);
+        }
+        if !answer.is_empty() {
+            writer.body("application/sdp", answer.as_bytes());
         }
         let bytes = writer.finish();
         self.transactions.respond(self.now.at, tx, StatusCode::OK, bytes, &mut self.effects);
