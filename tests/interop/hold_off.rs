@@ -67,8 +67,7 @@ async fn a_restart_does_not_shed_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bindings_survive_a_restart() {
     let mut house = House::open().await;
-    // A binding is written behind the answer; it is on the disk within this time, whatever kills the node then.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    house.node.has_stored_binding("bob").await;
     house.node.crash_and_restart().await;
     let call = house.desk.call("bob").await.expect("bob is still bound");
     let _bob = house.bob.answered(SOON).await.unwrap();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::api::Api;
+use crate::house::SOON;
 
 /// The domain of every test node; phones find it by their outbound address.
 pub(crate) const DOMAIN: &str = "pbx.test";
@@ -74,6 +75,25 @@ impl Node {
         self.kill();
         self.child = spawn(self.dir.path());
         self.ready().await;
+    }
+
+    /// Waits until the store has a binding of a user; it is written behind the answer to the REGISTER.
+    pub(crate) async fn has_stored_binding(&self, user: &str) {
+        let path = self.dir.path().join("data/segue.db");
+        let stored = async {
+            let query = "SELECT count(*) FROM bindings WHERE user = ?1";
+            loop {
+                let store = rusqlite::Connection::open(&path).expect("the store opens");
+                let count: i64 = store.query_row(query, [user], |row| row.get(0)).expect("it has the table");
+                if count > 0 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(SOON, stored)
+            .await
+            .unwrap_or_else(|_| panic!("{user} is not stored in {SOON:?}"));
     }
 
     /// Runs a command of the binary against this node; gives its standard output.

@@ -426,22 +426,11 @@ fn far_offers_during_a_move_get_491_and_work_after_it() {
 /// Where Bob is outside, behind a trunk that may want each move shown to it.
 #[test]
 fn a_trunk_that_demands_it_is_asked_at_every_move() {
-    use crate::call::settings::{Route, Source, Trunk};
-    use crate::engine::tests::world::{accounts, settings};
+    use crate::engine::tests::world::{accounts, settings, trunk_to};
     for demands in [true, false] {
         let mut settings = settings();
         let peer: std::net::SocketAddr = "198.51.100.12:5060".parse().unwrap();
-        settings.call.trunks = vec![Trunk {
-            name: "outside".into(),
-            host: "outside.example".into(),
-            peer,
-            transport: crate::sip::Transport::Udp,
-            from: vec![Source { network: peer.ip(), prefix: 32, port: None }],
-            max_calls: None,
-            re_invite_always: demands,
-        }];
-        let pattern = regex::Regex::new("^00").unwrap();
-        settings.call.routes = vec![Route { pattern, user: None, trunks: vec![0] }];
+        trunk_to(&mut settings, peer).re_invite_always = demands;
         let people = accounts(&["alice", "bob"]);
         let mut world = World::with(46, settings, people, &crate::engine::store::Loaded::default());
         let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::world::{accounts, settings};
+use super::world::{accounts, settings, trunk_to};
 use super::{Answer, World};
 use crate::base::Random;
-use crate::call::settings::{Anchor, Route, Source, Trunk};
+use crate::call::settings::Anchor;
 use crate::engine::store::Loaded;
-use crate::sip::Transport;
 use crate::wire::sip::Method;
 
 /// Messages in one world; then everybody hangs up, and nothing may be left.
@@ -81,18 +80,7 @@ fn house(random: &mut Random, seed: u64) -> World {
     settings.call.limits.calls = MOST_CALLS;
     settings.call.media.anchor = if random.below(4) == 0 { Anchor::Never } else { Anchor::Always };
     settings.ban.allow = vec![("0.0.0.0".parse().unwrap(), 0)];
-    let peer: SocketAddr = TRUNK.parse().unwrap();
-    settings.call.trunks = vec![Trunk {
-        name: "outside".into(),
-        host: "outside.example".into(),
-        peer,
-        transport: Transport::Udp,
-        from: vec![Source { network: peer.ip(), prefix: 32, port: None }],
-        max_calls: Some(5),
-        re_invite_always: false,
-    }];
-    let pattern = regex::Regex::new("^00").unwrap();
-    settings.call.routes = vec![Route { pattern, user: None, trunks: vec![0] }];
+    trunk_to(&mut settings, TRUNK.parse().unwrap()).max_calls = Some(5);
     let mut world = World::with(seed, settings, accounts(&["alice", "bob", "carol"]), &Loaded::default());
     for device in ["desk", "mobile", "tablet"] {
         world.phone("alice", device);

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::world::{Network, accounts, settings};
+use super::world::{Network, accounts, settings, trunk_to};
 use super::{Answer, World};
 use crate::base::{Random, UnixMillis};
-use crate::call::settings::{Anchor, Route, Source, Trunk};
+use crate::call::settings::Anchor;
 use crate::call::{CallState, LegHandle, LegState, Party, Role};
 use crate::engine::Input;
 use crate::engine::command::{Command, MoveMode, StartMove, Subject};
@@ -111,17 +111,8 @@ fn house(seed: u64, random: &mut Random) -> (World, People) {
     settings.moving.hold_off_scope = if random.below(4) == 0 { Scope::System } else { Scope::Call };
     settings.call.media.anchor = if random.below(4) == 0 { Anchor::Never } else { Anchor::Always };
     let peer: SocketAddr = OUTSIDE.parse().unwrap();
-    settings.call.trunks = vec![Trunk {
-        name: "outside".into(),
-        host: "outside.example".into(),
-        peer,
-        transport: Transport::Udp,
-        from: vec![Source { network: peer.ip(), prefix: 32, port: None }],
-        max_calls: Some(2),
-        re_invite_always: random.below(2) == 0,
-    }];
-    let pattern = regex::Regex::new("^00").unwrap();
-    settings.call.routes = vec![Route { pattern, user: None, trunks: vec![0] }];
+    let trunk = trunk_to(&mut settings, peer);
+    (trunk.max_calls, trunk.re_invite_always) = (Some(2), random.below(2) == 0);
     let mut loaded = Loaded::default();
     if random.below(4) == 0 {
         // From before a restart.

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::world::{accounts, settings};
+use super::world::{accounts, settings, trunk_to};
 use super::{Answer, World};
-use crate::call::settings::{Route, Source, Trunk};
 use crate::engine::Settings;
 use crate::engine::event::Event;
 use crate::engine::store::Loaded;
 use crate::registrar::Own;
-use crate::sip::Transport;
 use crate::sip::digest::{Algorithm, Secret};
 use crate::wire::sip::{HeaderName, Limits, Message, Method};
 
@@ -27,17 +25,7 @@ fn at(text: &str) -> SocketAddr {
 /// A house with a trunk, which Carol's devices are no part of.
 fn house(change: impl FnOnce(&mut Settings)) -> World {
     let mut settings = settings();
-    settings.call.trunks = vec![Trunk {
-        name: "outside".into(),
-        host: "outside.example".into(),
-        peer: at(TRUNK),
-        transport: Transport::Udp,
-        from: vec![Source { network: at(TRUNK).ip(), prefix: 32, port: Some(5060) }],
-        max_calls: None,
-        re_invite_always: false,
-    }];
-    let pattern = regex::Regex::new("^00").unwrap();
-    settings.call.routes = vec![Route { pattern, user: None, trunks: vec![0] }];
+    trunk_to(&mut settings, at(TRUNK)).from[0].port = Some(5060);
     settings.registrar.own = Own {
         names: vec!["example.org".into()],
         addresses: vec!["192.0.2.1".parse().unwrap()],

@@ -6,12 +6,11 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::world::{accounts, settings};
+use super::world::{accounts, settings, trunk_to};
 use super::{Answer, World};
-use crate::call::settings::{Anchor, Route, Source, Trunk};
+use crate::call::settings::{Anchor, Route};
 use crate::engine::store::Loaded;
 use crate::registrar::accounts::Account;
-use crate::sip::Transport;
 use crate::wire::sip::{HeaderName, Limits, Message, Method, StatusCode};
 
 /// Where the trunk speaks from, and where a stranger does.
@@ -82,15 +81,7 @@ fn world(anchor: Anchor) -> World {
     settings.call.media.anchor = anchor;
     // One of the messages has media at the address that is ours in the other tests.
     settings.call.media.screen.own_addresses = vec!["203.0.113.1".parse().unwrap()];
-    settings.call.trunks = vec![Trunk {
-        name: "outside".into(),
-        host: "outside.example".into(),
-        peer: address(TRUNK),
-        transport: Transport::Udp,
-        from: vec![Source { network: address(TRUNK).ip(), prefix: 32, port: None }],
-        max_calls: None,
-        re_invite_always: false,
-    }];
+    trunk_to(&mut settings, address(TRUNK));
     let pattern = regex::Regex::new(".*").unwrap();
     settings.call.routes = vec![Route { pattern, user: Some("bob".into()), trunks: Vec::new() }];
     let mut accounts = accounts(&["alice", "bob"]);

@@ -174,6 +174,22 @@ fn note_final(finals: &mut BTreeMap<String, String>, bytes: &Bytes) {
     assert_eq!(known, first, "two final answers to {}", line("Via:"));
 }
 
+/// A trunk to `peer`, which needs no credentials, and the way to it: numbers that begin with 00.
+pub(crate) fn trunk_to(settings: &mut Settings, peer: SocketAddr) -> &mut settings::Trunk {
+    let pattern = regex::Regex::new("^00").unwrap();
+    settings.call.routes = vec![settings::Route { pattern, user: None, trunks: vec![0] }];
+    settings.call.trunks = vec![settings::Trunk {
+        name: "outside".into(),
+        host: "outside.example".into(),
+        peer,
+        transport: Transport::Udp,
+        from: vec![settings::Source { network: peer.ip(), prefix: 32, port: None }],
+        max_calls: None,
+        re_invite_always: false,
+    }];
+    &mut settings.call.trunks[0]
+}
+
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
         Self::with(seed, settings(), accounts(&["alice", "bob"]), &Loaded::default())
