@@ -186,8 +186,8 @@ fn who_wants_privacy_is_not_named_to_the_other_device() {
     assert_eq!(world.phones[bob].lines[0].identity, None);
     let heard = |world: &World| {
         let to_bob = |text: &String| text.starts_with("INVITE sip:bob");
-        let texts = world.heard_by_phones.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
-        texts.filter(to_bob).next_back().unwrap()
+        let mut texts = world.heard_by_phones.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        texts.rfind(to_bob).unwrap()
     };
     let invite = heard(&world);
     assert!(invite.contains("From: \"Anonymous\" <sip:anonymous@anonymous.invalid>;tag="), "{invite}");
