@@ -23,7 +23,7 @@ use segue::engine::store::{Loaded, StoreReply};
 use segue::engine::{Engine, Input, Output, Settings};
 use segue::media::plan::Screen;
 use segue::media::relay::{Learning, MediaCommand, MediaEvent, PortId, PortPair};
-use segue::registrar::accounts::{Account, Accounts, Device, Origin, Trust};
+use segue::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Trust};
 use segue::sip::digest::{Algorithm, Challenge, Ha1s, Secret};
 use segue::sip::{Flow, Transport};
 use segue::wire::sip::{HeaderName, Limits, Message, Method};
@@ -224,6 +224,7 @@ fn accounts() -> Accounts {
         ha1,
         trust: Trust::Personal,
         auto_answer: false,
+        pull: Pull::Direct,
     };
     let account = Account {
         name: "alice".into(),

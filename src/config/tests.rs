@@ -9,7 +9,7 @@ use super::*;
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::{ReInvite, ReplacesMode, SelectPolicy};
-use crate::registrar::accounts::{Accounts, Trust};
+use crate::registrar::accounts::{Accounts, Pull, Trust};
 use crate::sip::Transport;
 use crate::sip::digest::{Algorithm, Ha1s};
 
@@ -82,7 +82,7 @@ fn every_key_of_the_contract_is_taken() {
     assert_eq!(alice.algorithms, [Algorithm::Sha256, Algorithm::Md5]);
     assert!(alice.login.is_some() && alice.pin.is_some());
     assert_eq!(alice.devices[0].ha1.md5.unwrap()[0], 0x01);
-    assert_eq!(alice.devices[0].trust, Trust::Personal);
+    assert_eq!((alice.devices[0].trust, alice.devices[0].pull), (Trust::Personal, Pull::Redirect));
     let trunk = &all.trunks[0];
     assert_eq!((&*trunk.host.host, trunk.transport), ("sip.carrier.example", Transport::Tls));
     assert_eq!(trunk.auth.as_ref().unwrap().password.expose(), "s3cret");
@@ -241,6 +241,15 @@ fn each_fault_names_its_line_and_key() {
         (
             "[[user]]\nname = \"bob\"\n[[user.device]]\nid = \"d\"\nauth_user = \"b\"\n",
             "segue.toml:11: user[1].device[0].ha1: one of ha1, password and password_file is needed",
+        ),
+        (
+            "[[user]]\nname = \"bob\"\n[[user.device]]\nid = \"d\"\nauth_user = \"b\"\npassword = \"x\"\npull = \"refer\"\n",
+            "segue.toml:15: user[1].device[0].pull: `refer`: must be direct or redirect",
+        ),
+        (
+            "[[user]]\nname = \"bob\"\n[[user.device]]\nid = \"d\"\nauth_user = \"b\"\npassword = \"x\"\ntrust = \"shared\"\n\
+             pull = \"redirect\"\n",
+            "segue.toml:11: user[1].device[0].pull: `redirect` is for personal devices",
         ),
         (
             "[[user]]\nname = \"bob\"\n[[user.device]]\nid = \"d\"\nauth_user = \"b\"\npassword_file = \"none\"\n",

@@ -6,7 +6,9 @@ use super::resolved::Auth;
 use super::sections::{algorithms, name};
 use super::tree::{Section, Taken};
 use super::{Source, values};
-use crate::registrar::accounts::{Account, Accounts, Device, Origin, PhcString, Trust, check_extension};
+use crate::registrar::accounts::{
+    Account, Accounts, Device, Origin, PhcString, Pull, Trust, check_extension,
+};
 use crate::sip::digest::{Algorithm, Ha1s};
 
 /// Most devices of a user.
@@ -79,6 +81,11 @@ fn device(
     let auth_user = section.read_needed("auth_user", name).map(|taken| taken.value);
     let trust = section.choice("trust", &[("personal", Trust::Personal), ("shared", Trust::Shared)]);
     let auto_answer = section.flag("auto_answer");
+    let pull = section.choice("pull", &[("direct", Pull::Direct), ("redirect", Pull::Redirect)]);
+    if pull == Some(Pull::Redirect) && trust == Some(Trust::Shared) {
+        section
+            .fault("pull", "`redirect` is for personal devices: a shared one is asked for extension and PIN");
+    }
     let ha1 = credentials(&mut section, source, auth_user.as_deref().unwrap_or(""), &auth.realm);
     if let Some(ha1) = &ha1 {
         let missing = offered.iter().find(|algorithm| match algorithm {
@@ -98,6 +105,7 @@ fn device(
         ha1: ha1?,
         trust: trust.unwrap_or(Trust::Personal),
         auto_answer: auto_answer.unwrap_or(false),
+        pull: pull.unwrap_or_default(),
     })
 }
 

@@ -59,6 +59,19 @@ pub struct Device {
     pub trust: Trust,
     /// Whether a call that a move brings may answer itself.
     pub auto_answer: bool,
+    /// How it gets the call that it asks for by star code.
+    pub pull: Pull,
+}
+
+/// How a device that dials the pull code gets the call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pull {
+    /// Its INVITE is answered with the call.
+    #[default]
+    Direct,
+    /// Its INVITE is answered 302 with a one-time identifier (RFC 3261 21.3.3), and the INVITE with which it follows
+    /// gets the call.
+    Redirect,
 }
 
 /// Whether the digest identity of a device stands for its user.
@@ -433,6 +446,7 @@ mod tests {
             ha1: Ha1s::default(),
             trust: Trust::Personal,
             auto_answer: false,
+            pull: Pull::Direct,
         };
         Account {
             name: name.into(),

@@ -7,7 +7,7 @@ use crate::engine::command::{
     AccountChange, CommandError, Ha1Text, NewDevice, NewUser, Reply, Secret, TrustName,
 };
 use crate::engine::store::StoreOp;
-use crate::registrar::accounts::{Account, AccountError, Device, Origin, PhcString, Trust};
+use crate::registrar::accounts::{Account, AccountError, Device, Origin, PhcString, Pull, Trust};
 use crate::sip::digest::{Algorithm, Ha1s};
 
 /// Devices of one account.
@@ -128,6 +128,7 @@ impl Engine {
                 TrustName::Shared => Trust::Shared,
             },
             auto_answer: false,
+            pull: Pull::Direct,
         })
     }
 

@@ -63,6 +63,9 @@ impl Engine {
                 return Err(refusal.into());
             }
         };
+        if self.pulls_by_redirect(&by) {
+            return self.redirect(&incoming, &by, &leg);
+        }
         self.pull(incoming, &leg, Trigger::StarCode)
     }
 

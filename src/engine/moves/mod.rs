@@ -10,6 +10,7 @@ mod pins;
 mod prompt;
 mod push;
 mod react;
+mod redirect;
 mod ring;
 mod table;
 mod track;

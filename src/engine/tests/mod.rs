@@ -8,6 +8,7 @@ mod phone;
 mod pickup;
 mod prompt;
 mod races;
+mod redirect;
 mod threats;
 mod timers;
 mod torture;

@@ -1,6 +1,7 @@
 //! A software phone without sockets: one user agent that registers, calls, answers, and remembers what it was told.
 
 mod credentials;
+mod follow;
 mod session;
 
 use std::net::SocketAddr;
@@ -46,6 +47,8 @@ pub(crate) struct Line {
     pub(crate) identity: Option<String>,
     /// What a REFER led to, from NOTIFYs.
     pub(crate) referred: Vec<String>,
+    /// Where a 302 sent our INVITE.
+    pub(crate) moved_to: Option<String>,
     /// Of a request outside dialogs that is no INVITE.
     method: Option<Method>,
     extra: Vec<(String, String)>,
@@ -68,6 +71,7 @@ impl Line {
             sdp,
             identity: None,
             referred: Vec::new(),
+            moved_to: None,
             method: None,
             extra: Vec::new(),
             invite: None,
@@ -611,6 +615,7 @@ impl Phone {
         if status == StatusCode::UNAUTHORIZED && self.authenticate(want, message) {
             return;
         }
+        self.note_redirect(want, message);
         let seconds = message
             .header(HeaderName::RetryAfter)
             .and_then(|header| header.value_str().ok())
