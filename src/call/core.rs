@@ -50,6 +50,8 @@ pub enum Owner {
     },
     /// A NOTIFY of a subscription: its key.
     Notify(u64),
+    /// Our REFER: the move for which a device is asked to call.
+    Refer(u64),
     /// A NOTIFY of a REFER: its leg.
     ReferNotify(LegHandle),
     /// Their request on a leg.

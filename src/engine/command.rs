@@ -161,6 +161,8 @@ pub enum MoveMode {
     Ring,
     /// It is asked to answer by itself, where its settings allow that.
     AutoAnswer,
+    /// It is asked to call: REFER with Replaces (RFC 3515, RFC 3891).
+    Refer,
 }
 
 /// A change to the accounts in the store. Those of the configuration file are changed there.

@@ -99,7 +99,9 @@ impl Engine {
                 self.core.on_pass_response(server, Some(message));
             }
             Owner::Notify(key) if is_final => self.on_notify_response(key, Some(message)),
+            Owner::Refer(key) if is_final => self.on_refer_response(key, Some(message)),
             Owner::ReferNotify(_)
+            | Owner::Refer(_)
             | Owner::Bye(_)
             | Owner::Relay { .. }
             | Owner::Pass { .. }
@@ -119,6 +121,7 @@ impl Engine {
             Owner::Bye(leg) => self.core.on_bye_done(leg),
             Owner::Relay { server, .. } | Owner::Pass { server } => self.core.on_pass_response(server, None),
             Owner::Notify(key) => self.on_notify_response(key, None),
+            Owner::Refer(key) => self.on_refer_response(key, None),
             Owner::ReferNotify(_) | Owner::Served(_) | Owner::Nobody => {}
         }
     }
@@ -206,7 +209,12 @@ impl Engine {
     /// A request in a dialog: of a leg, of a subscription, or of nothing.
     fn on_request_in_dialog(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
         let Some(leg) = self.core.leg_of(message) else {
-            if *message.method() == Method::Subscribe && self.on_resubscribe(tx, flow, message) {
+            let is_served = match message.method() {
+                Method::Subscribe => self.on_resubscribe(tx, flow, message),
+                Method::Notify => self.on_referral_notify(tx, flow, message),
+                _ => false,
+            };
+            if is_served {
                 return;
             }
             self.core.refuse(tx, &Refusal::DialogUnknown, message.to_tag());

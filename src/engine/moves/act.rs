@@ -43,6 +43,7 @@ impl Engine {
             Action::StoreSnapshot => self.store_snapshot(key),
             Action::RingNew if self.is_prompted(key) => self.join_from_prompt(key),
             Action::RingNew => self.ring_new(key),
+            Action::ReferNew => self.refer_new(key),
             Action::AnswerNew if self.is_prompted(key) => self.pick_up_from_prompt(key),
             Action::AnswerNew => self.answer_new(key),
             // The call layer acknowledges a mover's 2xx as it comes.

@@ -78,9 +78,12 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
         match self.moves.identifiers.redeem(self.core.now.at, token, &by) {
-            Redeemed::Leg { leg, .. } => {
+            Redeemed::Leg { call, leg } => {
                 // It is spent whatever comes of it: the lamp gets another.
                 self.on_directory_changed(by.user());
+                if let Some(key) = self.awaited(call, leg, &by) {
+                    return self.come_by_referral(&incoming, key);
+                }
                 let live = self.moves.directory.leg(leg).cloned();
                 let live = live.ok_or(MoveRefusal::DialogUnknown)?;
                 self.pull(incoming, &live, trigger)
@@ -189,6 +192,10 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
         self.held(&by, Access::Call(live.call), "INVITE")?;
+        if let Some(key) = self.awaited(live.call, live.leg, &by) {
+            // It was asked to call, and it does, whatever it dials.
+            return self.come_by_referral(&incoming, key);
+        }
         if !grant::is_answered(live) {
             return self.pick_up(incoming, live);
         }
@@ -204,20 +211,7 @@ impl Engine {
         grant: MoveGrant,
     ) -> Result<(), Refusal> {
         let far = self.core.peer_of(leg_of(live.leg)).ok_or(Refusal::DialogUnknown)?;
-        let new = self.add_mover(incoming, live)?;
-        let is_offerless = self.core.legs.get(new).is_none_or(|leg| leg.raw.is_empty());
-        let planned = if is_offerless {
-            Ok((Way::PullOfferless, plan::Pairing::default()))
-        } else {
-            self.plan_pull(far, new)
-        };
-        let (way, pairing) = match planned {
-            Ok(planned) => planned,
-            Err(refusal) => {
-                self.core.remove_leg(new);
-                return Err(refusal);
-            }
-        };
+        let (new, way, pairing) = self.admit_mover(incoming, call_of(live.call), far)?;
         self.begin(Begin {
             grant,
             way,
@@ -230,13 +224,32 @@ impl Engine {
         Ok(())
     }
 
+    /// The leg of a device that comes into a call by its own INVITE, and what joining the far side takes.
+    pub(super) fn admit_mover(
+        &mut self,
+        incoming: &Incoming<'_>,
+        call: CallHandle,
+        far: LegHandle,
+    ) -> Result<(LegHandle, Way, plan::Pairing), Refusal> {
+        let new = self.add_mover(incoming, call)?;
+        if self.core.legs.get(new).is_none_or(|leg| leg.raw.is_empty()) {
+            return Ok((new, Way::PullOfferless, plan::Pairing::default()));
+        }
+        match self.plan_join(far, new) {
+            Ok((need, pairing)) => Ok((new, Way::Pull(need), pairing)),
+            Err(refusal) => {
+                self.core.remove_leg(new);
+                Err(refusal)
+            }
+        }
+    }
+
     /// The leg of a device that comes into a call by its own INVITE, with its offer if it made one.
     pub(super) fn add_mover(
         &mut self,
         incoming: &Incoming<'_>,
-        live: &LiveLeg,
+        call: CallHandle,
     ) -> Result<LegHandle, Refusal> {
-        let call = call_of(live.call);
         let offer = description_in(incoming.message, &self.core.settings.media.screen)?;
         let sent_by: Box<str> = self.core.settings.sent_by(&incoming.flow).into();
         let dialog = Dialog::from_request(incoming.message, incoming.flow, &sent_by, "", "")?;
@@ -257,12 +270,6 @@ impl Engine {
             return Err(refusal);
         }
         Ok(new)
-    }
-
-    /// Whether the far side must be asked for the new device's media.
-    fn plan_pull(&self, far: LegHandle, new: LegHandle) -> Result<(Way, plan::Pairing), Refusal> {
-        let (need, pairing) = self.plan_join(far, new)?;
-        Ok((Way::Pull(need), pairing))
     }
 
     /// What joining two legs takes.
@@ -307,7 +314,7 @@ impl Engine {
         let pairing = plan::Pairing::default();
         Ok(self.begin(Begin {
             grant,
-            way: Way::Push,
+            way: if mode == MoveMode::Refer { Way::Refer } else { Way::Push },
             new: None,
             joins: Joins::ByInvite,
             pairing,

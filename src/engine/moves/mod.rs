@@ -11,6 +11,7 @@ mod prompt;
 mod push;
 mod react;
 mod redirect;
+mod referral;
 mod ring;
 mod table;
 mod track;

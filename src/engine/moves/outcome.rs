@@ -1,8 +1,9 @@
 //! How a move ends: who is told, what is kept.
 
-use super::{AskedBy, MoveKey, Moving};
+use super::{AskedBy, MoveKey, Moving, leg_key};
 use crate::call::record::HangupBy;
 use crate::call::{CallHandle, CallState, LegHandle, LegState, Owner};
+use crate::engine::command::MoveMode;
 use crate::engine::event::MoveEvent;
 use crate::engine::store::{StoreOp, StoreTicket};
 use crate::engine::view::Time;
@@ -42,6 +43,10 @@ impl Engine {
         self.core.settle_forks(moving.call);
         moving.ended = Some(self.core.now.unix);
         self.keep(&mut moving);
+        if moving.mode == MoveMode::Refer {
+            // What the device was asked to call with ends with the move, also where it never called.
+            self.moves.identifiers.revoke_leg(leg_key(moving.old));
+        }
         self.track(moving.call);
     }
 

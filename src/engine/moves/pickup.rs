@@ -36,7 +36,7 @@ impl Engine {
             // Both wait for an offer of the other, and the device's 200 comes first.
             return Err(MoveRefusal::OfferUnusable.into());
         }
-        let new = self.add_mover(&incoming, live)?;
+        let new = self.add_mover(&incoming, call_of(live.call))?;
         if let Err(refusal) = self.meet_caller(caller, new) {
             self.core.remove_leg(new);
             return Err(refusal);

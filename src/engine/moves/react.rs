@@ -144,7 +144,7 @@ impl Engine {
                 let event = Event::NewAcked(need);
                 Move::if_registered(self.core.now.at, self.presence(&from), self.presence(&to), event)
             }
-            (Way::Push, _) => Event::NewAcked(crate::moving::machine::Need::Keep),
+            (Way::Push | Way::Refer, _) => Event::NewAcked(crate::moving::machine::Need::Keep),
         };
         self.advance(key, event);
     }
@@ -303,6 +303,7 @@ impl Engine {
             self.on_hold_off_ended(&ended);
         }
         self.moves.identifiers.expire(now);
+        self.moves.referrals.retain(|_, referral| referral.until > now);
     }
 
     /// A device is free again.

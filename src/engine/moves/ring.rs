@@ -1,13 +1,17 @@
 //! Push: the one device that is to get the call is rung.
 
+use std::sync::Arc;
+
 use super::MoveKey;
 use crate::call::headers::ANONYMOUS;
 use crate::call::{Leg, LegHandle, Owner, Party, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
 use crate::media::plan::{self, Hold};
+use crate::moving::DeviceKey;
 use crate::moving::machine::Event;
 use crate::registrar::Binding;
+use crate::registrar::accounts::Account;
 use crate::sip::Refusal;
 use crate::sip::dialog::Dialog;
 use crate::wire::sip::{HeaderName, Method};
@@ -23,37 +27,15 @@ impl Engine {
     fn invite_new(&mut self, key: MoveKey) -> Result<(), Refusal> {
         let moving = self.moves.live.get(&key).ok_or(Refusal::Internal)?;
         let (call, far, to, mode) = (moving.call, moving.far, moving.to.clone(), moving.mode);
-        let account = self.core.accounts.by_name(to.user()).cloned().ok_or(Refusal::DestinationUnknown)?;
-        let index = account.devices.iter().position(|device| *device.id == *to.device());
-        let index = index.ok_or(Refusal::DestinationUnknown)?;
+        let (account, index, binding) = self.reach(&to)?;
         let may_answer_itself = account.devices.get(index).is_some_and(|device| device.auto_answer);
-        let now = self.core.now.at;
-        let binding: Binding = {
-            let bindings = self.core.registrar.lookup_device(to.user(), to.device(), now);
-            bindings.first().map(|found| (*found).clone()).ok_or(Refusal::Unreachable)?
-        };
         let domain = self.core.settings.domain.clone();
         let is_private = self.core.legs.get(far).is_some_and(|leg| leg.is_private);
         let from = self.core.identity_of(far).unwrap_or_else(|| match is_private {
             true => ANONYMOUS.into(),
             false => format!("<sip:segue@{domain}>").into(),
         });
-        let own = crate::call::setup::user_value(account.shown(), account.number(), &domain);
-        let dialog = Dialog {
-            call_id: self.core.mint_call_id(),
-            local_tag: Box::from(""),
-            remote_tag: Box::from(""),
-            local: from.clone(),
-            remote: own,
-            contact: Box::from(""),
-            local_cseq: 0,
-            remote_cseq: None,
-            remote_invite: None,
-            target: (*binding.contact).into(),
-            routes: binding.path.iter().map(|hop| Box::from(&**hop)).collect(),
-            flow: binding.flow,
-            sent_by: self.core.settings.sent_by(&binding.flow).into(),
-        };
+        let dialog = self.dialog_toward(&account, &binding, from.clone());
         let anchored = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.anchored;
         let mut leg = Leg::new(call, Role::Mover, Party::User { account, device: index }, dialog, false);
         leg.media = anchored.then(|| self.core.new_media(binding.flow.peer.ip()));
@@ -69,6 +51,37 @@ impl Engine {
             moving.new = Some(new);
         }
         self.send_push_invite(new, &from, mode == MoveMode::AutoAnswer && may_answer_itself, &offer)
+    }
+
+    /// A device of an account, and its best binding.
+    pub(super) fn reach(&self, to: &DeviceKey) -> Result<(Arc<Account>, usize, Binding), Refusal> {
+        let account = self.core.accounts.by_name(to.user()).cloned().ok_or(Refusal::DestinationUnknown)?;
+        let index = account.devices.iter().position(|device| *device.id == *to.device());
+        let index = index.ok_or(Refusal::DestinationUnknown)?;
+        let now = self.core.now.at;
+        let bindings = self.core.registrar.lookup_device(to.user(), to.device(), now);
+        let binding = bindings.first().map(|found| (*found).clone()).ok_or(Refusal::Unreachable)?;
+        Ok((account, index, binding))
+    }
+
+    /// The beginning of a dialog of ours with a device; its tag and Contact are still to be filled in.
+    pub(super) fn dialog_toward(&mut self, account: &Account, binding: &Binding, from: Box<str>) -> Dialog {
+        let domain = &self.core.settings.domain;
+        Dialog {
+            remote: crate::call::setup::user_value(account.shown(), account.number(), domain),
+            call_id: self.core.mint_call_id(),
+            local_tag: Box::from(""),
+            remote_tag: Box::from(""),
+            local: from,
+            contact: Box::from(""),
+            local_cseq: 0,
+            remote_cseq: None,
+            remote_invite: None,
+            target: (*binding.contact).into(),
+            routes: binding.path.iter().map(|hop| Box::from(&**hop)).collect(),
+            flow: binding.flow,
+            sent_by: self.core.settings.sent_by(&binding.flow).into(),
+        }
     }
 
     /// What the new device is offered: the far side's media.

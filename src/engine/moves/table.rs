@@ -6,6 +6,7 @@ use smallvec::SmallVec;
 
 use super::pins::Pins;
 use super::prompt::Prompting;
+use super::referral::Referral;
 use crate::base::{Now, Timestamp};
 use crate::call::{CallHandle, LegHandle, Side};
 use crate::engine::VerifyTicket;
@@ -154,6 +155,8 @@ pub struct Moves {
     pub last: BTreeMap<CallHandle, Timestamp>,
     /// Which move waits for a store reply.
     pub stores: BTreeMap<StoreTicket, MoveKey>,
+    /// REFERs of ours, by the moves that they are for.
+    pub(in crate::engine) referrals: BTreeMap<MoveKey, Referral>,
     /// Finished ones, newest last.
     pub recent: VecDeque<MoveView>,
     /// Legs in the directory, by call.
@@ -185,6 +188,7 @@ impl Moves {
             by_call: BTreeMap::new(),
             last: BTreeMap::new(),
             stores: BTreeMap::new(),
+            referrals: BTreeMap::new(),
             recent: VecDeque::new(),
             tracked: BTreeMap::new(),
             prompts: BTreeMap::new(),
@@ -206,7 +210,8 @@ impl Moves {
     pub fn poll_timeout(&self) -> Option<Timestamp> {
         let machines = self.live.values().filter_map(|moving| moving.machine.poll_timeout()).min();
         let prompts = self.prompts.values().map(Prompting::due).min();
-        machines.into_iter().chain(self.hold_offs.poll_timeout()).chain(prompts).min()
+        let referrals = self.referrals.values().map(|referral| referral.until).min();
+        machines.into_iter().chain(self.hold_offs.poll_timeout()).chain(prompts).chain(referrals).min()
     }
 
     /// Remembers a finished move.

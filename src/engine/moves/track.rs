@@ -28,6 +28,9 @@ impl Engine {
             return;
         }
         for key in before.iter().filter(|key| legs.iter().all(|leg| leg.leg != **key)) {
+            if !self.is_awaited(call, *key) {
+                self.moves.identifiers.revoke_leg(*key);
+            }
             self.forget_leg(*key);
         }
         self.moves.tracked.insert(call, legs.iter().map(|leg| leg.leg).collect());
@@ -42,12 +45,12 @@ impl Engine {
     /// A call is over: its legs are no one's any more.
     pub(crate) fn untrack(&mut self, call: CallHandle) {
         for key in self.moves.tracked.remove(&call).unwrap_or_default() {
+            self.moves.identifiers.revoke_leg(key);
             self.forget_leg(key);
         }
     }
 
     fn forget_leg(&mut self, key: LegKey) {
-        self.moves.identifiers.revoke_leg(key);
         if let Some(gone) = self.moves.directory.remove(key) {
             self.on_directory_changed(&gone.owner);
         }

@@ -9,11 +9,12 @@ mod pickup;
 mod prompt;
 mod races;
 mod redirect;
+mod referral;
 mod threats;
 mod timers;
 mod torture;
 mod watch;
 mod world;
 
-pub(super) use phone::Answer;
+pub(super) use phone::{Answer, Refers};
 pub(super) use world::World;

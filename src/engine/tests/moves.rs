@@ -108,6 +108,27 @@ fn a_pushed_call_goes_to_the_one_device_that_was_named() {
 }
 
 #[test]
+fn a_refer_to_an_own_device_is_a_push_also_with_replaces_of_an_own_leg() {
+    let (mut world, desk, mobile, bob) = talking(53);
+    let asked = world.phones[desk].dial("alice*mobile");
+    world.run(SECOND);
+    let dialog = &world.phones[desk].lines[asked].dialog;
+    let (id, ours, theirs) = (&dialog.call_id, &dialog.local_tag, &dialog.remote_tag);
+    let refer_to =
+        format!("<sip:alice*mobile@example.org?Replaces={id}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}>");
+    world.phones[desk].request(0, &Method::Refer, &[("Refer-To", &refer_to)], b"");
+    world.run(SECOND);
+    assert_eq!(world.phones[desk].lines[0].referred, ["SIP/2.0 100 Trying", "SIP/2.0 200 OK"]);
+    assert!(world.phones[desk].lines[0].is_over && world.phones[mobile].lines[1].is_up, "{}", world.tail());
+    assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"]);
+    assert!(!world.phones[desk].lines[asked].is_over, "the call that the device was asked in is another");
+    world.phones[desk].bye(asked);
+    world.phones[bob].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
 fn a_device_that_refuses_leaves_the_call_where_it_is() {
     let (mut world, desk, mobile, bob) = talking(13);
     world.phones[mobile].answer = Answer::Busy;

@@ -29,6 +29,21 @@ pub(crate) enum Answer {
     Silent,
 }
 
+/// What a phone does with a REFER outside dialogs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refers {
+    /// Takes it, calls, and tells how that went.
+    Follow { with_replaces: bool },
+    /// Takes it and does nothing.
+    Ignore,
+    /// Takes it, and its user says no to it.
+    Decline,
+    /// Answers this.
+    Refuse(u16),
+    /// Answers nothing.
+    Silent,
+}
+
 /// One call of a phone.
 pub(crate) struct Line {
     pub(crate) dialog: Dialog,
@@ -109,6 +124,10 @@ pub(crate) struct Phone {
     /// The answer to in-dialog re-INVITEs is held back until [`Phone::release_reinvite`].
     pub(crate) holds_reinvites: bool,
     pub(crate) acks: bool,
+    /// What it does when it is asked to call.
+    pub(crate) refers: Refers,
+    /// Lines of REFERs that came, and of the calls that they led to.
+    referrals: Vec<(usize, usize)>,
     pub(crate) codecs: &'static str,
     pub(crate) lines: Vec<Line>,
     pub(crate) registered: Option<u16>,
@@ -173,6 +192,8 @@ impl Phone {
             reinvite: 200,
             holds_reinvites: false,
             acks: true,
+            refers: Refers::Follow { with_replaces: true },
+            referrals: Vec::new(),
             codecs: "0 8 101",
             lines: Vec::new(),
             registered: None,
@@ -548,6 +569,7 @@ impl Phone {
                     self.reply(tx, StatusCode::OK, &tag);
                 }
             }
+            (Method::Refer, None) => self.on_refer(tx, message),
             (Method::Bye, None) => self.reply(tx, StatusCode::CALL_DOES_NOT_EXIST, "x"),
             (_, None) => self.reply(tx, StatusCode::OK, "x"),
         }
@@ -644,6 +666,7 @@ impl Phone {
                 if first && status >= 300 {
                     found.is_over = true;
                 }
+                self.tell_referrer(line, status);
             }
             Want::Other(line) => self.lines[line].status = Some(status),
         }

@@ -179,7 +179,11 @@ fn intrude(world: &mut World, random: &mut Random, people: &People) {
                 user: "alice".into(),
                 call: call.filter(|_| random.below(2) == 0),
                 to_device: Some(["desk", "mobile", "tablet"][random.below(3) as usize].into()),
-                mode: if random.below(2) == 0 { MoveMode::Ring } else { MoveMode::AutoAnswer },
+                mode: match random.below(3) {
+                    0 => MoveMode::Ring,
+                    1 => MoveMode::AutoAnswer,
+                    _ => MoveMode::Refer,
+                },
                 trigger: Trigger::Http,
             };
             world.send_command(Subject::User("alice".into()), Command::StartMove(start));

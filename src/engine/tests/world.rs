@@ -635,6 +635,7 @@ impl World {
         assert_eq!(core.transactions.len(), 0, "transactions are left\n{}", self.tail());
         assert!(self.engine.moves.prompts.is_empty(), "prompts are left");
         assert!(self.engine.moves.live.is_empty() && self.engine.moves.by_call.is_empty());
+        assert!(self.engine.moves.referrals.is_empty(), "REFERs of ours are left");
         assert!(self.engine.tallies.is_empty(), "records wait for ports");
         assert!(self.engine.moves.directory.is_empty(), "legs are left in the directory");
     }

@@ -12,6 +12,8 @@
 //!                                                               │ new device silent or gone
 //!                 any stage before Switching, any failure ─► Refused  └─► RolledBack
 //! ```
+//! A device that is asked to call (ReferNew in place of RingNew) comes out of Ringing as a pull, by its own INVITE.
+//!
 //! Promises, each an assertion of the exhaustive test:
 //! * nothing is touched before the snapshot is stored;
 //! * the old leg is not touched before the new device's ACK (its 200, when it is pushed);
@@ -49,7 +51,7 @@ enum Asked {
 /// What stands between us and the new device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum New {
-    /// Push: not rung yet.
+    /// Push: not rung yet. Refer: it has not called yet.
     Idle,
     /// Pull: its INVITE waits for our final answer.
     Waiting,
@@ -97,7 +99,7 @@ impl Move {
     /// Spends `grant`. Exactly one action comes out: [`Action::StoreSnapshot`].
     pub fn begin(now: Timestamp, grant: MoveGrant, way: Way, limits: Limits, out: &mut Actions) -> Self {
         out.push(Action::StoreSnapshot);
-        let new = if way == Way::Push { New::Idle } else { New::Waiting };
+        let new = if matches!(way, Way::Push | Way::Refer) { New::Idle } else { New::Waiting };
         let deadline = now + limits.store;
         Self { grant, way, limits, stage: Stage::Storing, new, far: Far::Untouched, old: Old::Up, deadline }
     }
@@ -116,6 +118,7 @@ impl Move {
         if self.stage != before {
             let limit = match self.stage {
                 Stage::Storing => self.limits.store,
+                Stage::Ringing if self.way == Way::Refer => self.limits.follow,
                 Stage::Ringing => self.limits.ring,
                 Stage::Answering => self.limits.ack,
                 Stage::Switching { .. } => self.limits.rollback,
@@ -199,11 +202,11 @@ impl Move {
         use Event::*;
         match (self.stage, event) {
             // Nothing is touched before the session information is stored; a late reply finds another stage.
-            (Stage::Storing, Stored) => self.after_stored(out),
+            (Stage::Storing, Stored) => self.proceed(out),
             (Stage::Storing, StoreFailed | Late) => self.fail(Refusal::StoreUnavailable { seconds: 5 }, out),
 
             // Push: only that device rings, and the old leg is as it was.
-            (Stage::Ringing, NewAnswered(need)) => {
+            (Stage::Ringing, NewAnswered(need)) if self.way == Way::Push => {
                 self.new = New::Up;
                 out.extend([Action::AckNew, Action::HearBoth]);
                 self.settle(need, out);
@@ -213,6 +216,13 @@ impl Move {
                 self.fail(Refusal::TargetRefused, out);
             }
             (Stage::Ringing, Late) => self.fail(Refusal::TargetSilent, out),
+            // Refer: its INVITE is here, and from now on this is a pull.
+            (Stage::Ringing, NewCame(way @ (Way::Pull(_) | Way::PullOfferless)))
+                if self.way == Way::Refer =>
+            {
+                (self.way, self.new) = (way, New::Waiting);
+                self.proceed(out);
+            }
 
             // The far side is asked; until it has said yes, everything is as it was.
             (Stage::Negotiating, FarAnswered) if self.new == New::Up => self.switch(out),
@@ -296,11 +306,16 @@ impl Move {
         self.way != Way::Pickup && !self.grant.is_repair()
     }
 
-    fn after_stored(&mut self, out: &mut Actions) {
+    /// The first step toward the new device, or after its INVITE came.
+    fn proceed(&mut self, out: &mut Actions) {
         match self.way {
             Way::Push => {
                 (self.stage, self.new) = (Stage::Ringing, New::Ringing);
                 out.push(Action::RingNew);
+            }
+            Way::Refer => {
+                self.stage = Stage::Ringing;
+                out.push(Action::ReferNew);
             }
             Way::Pull(Need::Reoffer) => self.ask_far(out),
             Way::Pull(Need::Keep) | Way::PullOfferless | Way::Pickup => self.answer(out),

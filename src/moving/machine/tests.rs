@@ -12,11 +12,12 @@ use crate::moving::hold_off::HoldOffs;
 use crate::moving::{CallKey, DeviceKey, LegKey};
 
 /// Every way, with what is granted.
-const WAYS: [(Way, Granted); 8] = [
+const WAYS: [(Way, Granted); 9] = [
     (Way::Pull(Need::Keep), Granted::Move),
     (Way::Pull(Need::Reoffer), Granted::Move),
     (Way::PullOfferless, Granted::Move),
     (Way::Push, Granted::Move),
+    (Way::Refer, Granted::Move),
     (Way::Pickup, Granted::Move),
     (Way::Pull(Need::Keep), Granted::Repair),
     (Way::Pull(Need::Reoffer), Granted::Repair),
@@ -31,7 +32,7 @@ enum Granted {
     Repair,
 }
 
-const EVENTS: [Event; 24] = [
+const EVENTS: [Event; 27] = [
     Event::Stored,
     Event::StoreFailed,
     Event::NewRinging,
@@ -56,6 +57,9 @@ const EVENTS: [Event; 24] = [
     Event::OldAnswered,
     Event::Undo,
     Event::Late,
+    Event::NewCame(Way::Pull(Need::Keep)),
+    Event::NewCame(Way::Pull(Need::Reoffer)),
+    Event::NewCame(Way::PullOfferless),
 ];
 
 fn grant(granted: Granted) -> MoveGrant {
@@ -100,6 +104,8 @@ enum NewLeg {
     Asking,
     /// Our INVITE is unanswered.
     Rung,
+    /// It was asked to call.
+    Referred,
     /// We cancelled it; the last word is its.
     CancelSent,
     /// It has our 200.
@@ -153,7 +159,7 @@ struct World {
 
 impl World {
     fn new((way, granted): (Way, Granted)) -> Self {
-        let new = if way == Way::Push { NewLeg::Nothing } else { NewLeg::Asking };
+        let new = if matches!(way, Way::Push | Way::Refer) { NewLeg::Nothing } else { NewLeg::Asking };
         Self {
             way,
             granted,
@@ -184,8 +190,17 @@ impl World {
                 self.new = HasAnswered;
                 true
             }
-            Event::NewRefused if matches!(self.new, Rung | CancelSent) => {
+            Event::NewRefused if matches!(self.new, Rung | CancelSent | Referred) => {
                 self.new = Ended;
+                true
+            }
+            // Its INVITE was turned down before the machine heard of it.
+            Event::NewUnusable | Event::BindingGone if self.new == Referred => {
+                self.new = Ended;
+                true
+            }
+            Event::NewCame(way) if self.new == Referred => {
+                (self.way, self.new) = (way, Asking);
                 true
             }
             Event::NewAcked(_) | Event::BindingGone | Event::NewUnusable if self.new == Answered => {
@@ -201,12 +216,13 @@ impl World {
             | Event::NewAcked(_)
             | Event::NewUnusable
             | Event::BindingGone
+            | Event::NewCame(_)
             | Event::NewRefused => false,
             Event::NewUnacked => self.new == Answered,
             Event::NewGone => match self.new {
                 Asking => true,
                 // Before it rings, its flow may break.
-                Nothing | Rung | CancelSent | Answered | Stands => {
+                Nothing | Rung | Referred | CancelSent | Answered | Stands => {
                     self.new = Ended;
                     true
                 }
@@ -252,6 +268,7 @@ impl World {
         match action {
             StoreSnapshot => assert!(!self.stored),
             RingNew => self.turn_new(NewLeg::Nothing, NewLeg::Rung),
+            ReferNew => self.turn_new(NewLeg::Nothing, NewLeg::Referred),
             AnswerNew => {
                 self.answers += 1;
                 self.turn_new(NewLeg::Asking, NewLeg::Answered);
@@ -342,7 +359,10 @@ impl World {
             }
             State::Refused => {
                 assert!(
-                    matches!(self.new, NewLeg::Ended | NewLeg::CancelSent | NewLeg::Nothing),
+                    matches!(
+                        self.new,
+                        NewLeg::Ended | NewLeg::CancelSent | NewLeg::Nothing | NewLeg::Referred
+                    ),
                     "the new device is left standing: {:?}",
                     self.new
                 );
@@ -356,7 +376,7 @@ impl World {
             }
         }
         if moving.is_over() {
-            let pulled = self.way != Way::Push;
+            let pulled = !matches!(self.way, Way::Push | Way::Refer);
             assert!(!pulled || self.answers == 1, "a pull without a final answer");
             // Never nobody with a far side that waits.
             let held = match moving.state() {
@@ -526,6 +546,27 @@ fn a_pushed_move_survives_the_old_devices_bye() {
         story(Way::Push, &[Event::Stored, Event::NewRinging, Event::OldGone, Event::NewAnswered(Need::Keep)]);
     assert_eq!(moving.state(), State::Done);
     assert_eq!(actions, [StoreSnapshot, RingNew, AckNew, HearBoth, SwapRoute, HoldOffOld, Announce]);
+}
+
+#[test]
+fn a_device_that_was_asked_to_call_pulls() {
+    use Action::*;
+    let came = Event::NewCame(Way::Pull(Need::Keep));
+    let (moving, actions) = story(
+        Way::Refer,
+        &[Event::Stored, Event::NewAnswered(Need::Keep), came, Event::NewAcked(Need::Keep), Event::NewHeard],
+    );
+    assert_eq!((moving.state(), moving.way()), (State::Done, Way::Pull(Need::Keep)));
+    let before = WatchMedia(Watch::OldBefore);
+    assert_eq!(
+        actions,
+        [StoreSnapshot, ReferNew, AnswerNew, HearBoth, SwapRoute, HoldOffOld, before, ReleaseOld, Announce]
+    );
+    let (moving, actions) = story(Way::Refer, &[Event::Stored, Event::Late, came]);
+    assert_eq!(moving.refusal(), Some(Refusal::TargetSilent));
+    assert_eq!(actions, [StoreSnapshot, ReferNew], "who calls too late calls nobody");
+    let (moving, actions) = story(Way::Push, &[Event::Stored, came]);
+    assert_eq!((moving.state(), actions), (State::Ringing, vec![StoreSnapshot, RingNew]));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::moving::Refusal;
+use crate::moving::{Refusal, identifier};
 
 /// How the new device comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub enum Way {
     PullOfferless,
     /// We ring it with an offer made from the far side's description.
     Push,
+    /// We ask it to call with Replaces (RFC 3515, RFC 3891); once it does, this is a pull.
+    Refer,
     /// It sent an INVITE for a call that still rings at the old device.
     Pickup,
 }
@@ -39,7 +41,9 @@ pub enum Event {
     NewRinging,
     /// Push: the new device answered 200; its description is usable.
     NewAnswered(Need),
-    /// Push: the new device's final answer is no 200, or it cannot be reached.
+    /// Refer: the INVITE that the new device was asked for is here; the way is one of the pulls.
+    NewCame(Way),
+    /// Push: the new device's final answer is no 200, or it cannot be reached. Refer: it will not call.
     NewRefused,
     /// Pull: our 200 was acknowledged. The need counts only where our offer was in the 200. Make it with [`Move::if_registered`](super::Move::if_registered).
     NewAcked(Need),
@@ -84,6 +88,8 @@ pub enum Action {
     StoreSnapshot,
     /// Send INVITE to the new device (push).
     RingNew,
+    /// Send REFER to the new device; its INVITE is reported as [`Event::NewCame`].
+    ReferNew,
     /// Answer the new device's INVITE with 200.
     AnswerNew,
     /// Acknowledge the pushed device's 200.
@@ -144,7 +150,7 @@ pub enum State {
     Requested,
     /// Granted; the snapshot is being stored.
     Authorized,
-    /// The new device rings.
+    /// The new device rings, or was asked to call.
     Ringing,
     /// Media is being agreed with the far side or the new device.
     Negotiating,
@@ -205,6 +211,8 @@ pub struct Limits {
     pub store: Duration,
     /// The pushed device's answer.
     pub ring: Duration,
+    /// The INVITE of a device that was asked to call.
+    pub follow: Duration,
     /// The far side's answer to a re-INVITE, waits after 491 included.
     pub far: Duration,
     /// The new device's ACK.
@@ -218,6 +226,8 @@ impl Default for Limits {
         Self {
             store: Duration::from_secs(2),
             ring: Duration::from_secs(30),
+            // What it calls with works no longer.
+            follow: identifier::LIFE,
             // Longer than three waits of RFC 3261 14.1 (4 s at most each), shorter than a caller's patience.
             far: Duration::from_secs(15),
             // RFC 3261 13.3.1.4: 64*T1.

@@ -152,7 +152,11 @@ impl<'a> Asking<'a> {
             user: wanted.user,
             call: wanted.call,
             to_device: wanted.to,
-            mode: if wanted.auto_answer { MoveMode::AutoAnswer } else { MoveMode::Ring },
+            mode: match (wanted.refer, wanted.auto_answer) {
+                (true, _) => MoveMode::Refer,
+                (false, true) => MoveMode::AutoAnswer,
+                (false, false) => MoveMode::Ring,
+            },
             trigger: Trigger::Cli,
         };
         let view = self.move_of(Command::StartMove(start)).await?;

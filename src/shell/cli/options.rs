@@ -146,6 +146,9 @@ pub(super) struct Move {
     /// Ask the device to answer by itself
     #[arg(long)]
     pub(super) auto_answer: bool,
+    /// Ask the device to call (REFER) instead of ringing it
+    #[arg(long, conflicts_with = "auto_answer")]
+    pub(super) refer: bool,
     /// Wait at most so long for the outcome; 0 does not wait
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     pub(super) wait: u64,

@@ -16,7 +16,7 @@ pub(super) fn schemas() -> Map<String, Value> {
 }
 
 fn requests() -> Vec<(&'static str, Value)> {
-    let mode = json!({ "type": "string", "enum": ["ring", "auto-answer"], "default": "ring" });
+    let mode = json!({ "type": "string", "enum": ["ring", "auto-answer", "refer"], "default": "ring" });
     vec![
         ("Credentials", object(&[("user", string()), ("password", string())])),
         (

@@ -1,7 +1,9 @@
-//! What a phone does that is sent elsewhere: by 302.
+//! What a phone does that is sent elsewhere: by 302, or by REFER.
 
-use super::{Phone, Want};
-use crate::wire::sip::{HeaderName, Message, StatusCode};
+use super::{ENGINE, Line, Phone, Refers, Want};
+use crate::sip::dialog::Dialog;
+use crate::sip::transaction::ServerTx;
+use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
 impl Phone {
     pub(super) fn note_redirect(&mut self, want: Want, message: &Message) {
@@ -25,5 +27,54 @@ impl Phone {
         (found.dialog.target, found.dialog.remote_tag) = (target.into(), "".into());
         found.is_over = false;
         self.invite(line, Want::Invite(line));
+    }
+
+    /// A REFER outside dialogs (RFC 3515 2.4.2).
+    pub(super) fn on_refer(&mut self, tx: ServerTx, message: &Message) {
+        if let Refers::Refuse(status) = self.refers {
+            return self.reply(tx, StatusCode::new(status).unwrap(), "x");
+        }
+        if self.refers == Refers::Silent {
+            return;
+        }
+        let (tag, contact) = (self.random.tag(), self.contact());
+        let flow = self.flow_to(ENGINE.parse().unwrap());
+        let dialog = Dialog::from_request(message, flow, &self.address.to_string(), &tag, &contact).unwrap();
+        let line = self.lines.len();
+        self.lines.push(Line::new(dialog, String::new()));
+        self.reply(tx, StatusCode::ACCEPTED, &tag);
+        self.report(line, "active;expires=60", 100);
+        let refer_to = message.address(HeaderName::ReferTo).unwrap();
+        self.lines[line].moved_to = Some(refer_to.uri.to_owned());
+        match self.refers {
+            Refers::Follow { with_replaces } => {
+                let uri = refer_to.parsed_uri().unwrap();
+                let replaces = uri.header("Replaces").unwrap().into_owned();
+                let headers = [("Replaces", replaces.as_str())];
+                let headers = if with_replaces { &headers[..] } else { &[] };
+                let call = self.dial_with(uri.user().unwrap(), headers, true);
+                self.referrals.push((line, call));
+            }
+            Refers::Decline => self.report(line, "terminated;reason=noresource", 603),
+            Refers::Ignore | Refers::Refuse(_) | Refers::Silent => {}
+        }
+    }
+
+    /// How the call ended that a REFER led to (RFC 3515 2.4.5).
+    pub(super) fn tell_referrer(&mut self, call: usize, status: u16) {
+        if let Some(place) = self.referrals.iter().position(|(_, found)| *found == call) {
+            let (line, _) = self.referrals.remove(place);
+            self.report(line, "terminated;reason=noresource", status);
+        }
+    }
+
+    fn report(&mut self, line: usize, state: &str, status: u16) {
+        let headers = [
+            ("Event", "refer"),
+            ("Subscription-State", state),
+            ("Content-Type", "message/sipfrag;version=2.0"),
+        ];
+        let body = format!("SIP/2.0 {status} Told\r\n");
+        self.request(line, &Method::Notify, &headers, body.as_bytes());
     }
 }
