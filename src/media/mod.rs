@@ -3,4 +3,5 @@
 pub mod codec;
 pub mod plan;
 pub mod ports;
+pub mod quality;
 pub mod relay;

@@ -27,6 +27,8 @@ pub(super) struct Reception {
     base: u32,
     highest: u32,
     received: u64,
+    /// Holes in the sequence, over all runs; late packets do not close them again.
+    holes: u64,
     doubtful: Option<u16>,
     /// Of runs that are over.
     expected_before: u64,
@@ -46,7 +48,11 @@ impl Reception {
         }
         let ahead = header.sequence.wrapping_sub(self.highest as u16);
         let back = (self.highest as u16).wrapping_sub(header.sequence);
-        let extended = if ahead < MAX_DROPOUT {
+        let extended = if ahead == 1 {
+            self.highest = self.highest.wrapping_add(1);
+            self.highest
+        } else if ahead < MAX_DROPOUT {
+            self.holes += u64::from(ahead > 0);
             self.highest = self.highest.wrapping_add(u32::from(ahead));
             self.highest
         } else if back <= MAX_MISORDER {
@@ -110,6 +116,11 @@ impl Reception {
     /// Expected minus received.
     pub(super) fn lost(&self) -> i64 {
         self.expected().cast_signed() - (self.received_before + self.received).cast_signed()
+    }
+
+    /// How often packets were missing in a row, one or more.
+    pub(super) fn holes(&self) -> u64 {
+        self.holes
     }
 
     /// Interarrival jitter.

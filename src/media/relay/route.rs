@@ -264,6 +264,7 @@ impl Route {
         PortStats {
             lost: self.reception.lost(),
             expected: self.reception.expected(),
+            holes: self.reception.holes(),
             jitter_us: u32::try_from(self.reception.jitter().as_micros()).unwrap_or(u32::MAX),
             reported: self.reported,
             source: self.latch.source(),

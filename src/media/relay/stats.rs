@@ -1,6 +1,9 @@
 //! Counters of a port, and the named reasons for which a packet is dropped.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::media::quality::Measured;
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -82,6 +85,8 @@ pub struct PortStats {
     pub lost: i64,
     /// Packets that the sources should have sent by their sequence numbers.
     pub expected: u64,
+    /// Holes in those numbers, each of one packet or more, late packets or not.
+    pub holes: u64,
     /// Interarrival jitter in µs (RFC 3550 A.8).
     pub jitter_us: u32,
     /// What the other end says of us.
@@ -94,7 +99,25 @@ pub struct PortStats {
     pub dropped: [u64; DropReason::ALL.len()],
 }
 
+/// What a receiver waits at least: the packet that it plays, of 20 ms.
+const FRAME: Duration = Duration::from_millis(20);
+/// A receiver's buffer is taken to hold this many times the mean deviation: late packets are then rare.
+const BUFFERED_JITTERS: u32 = 2;
+
 impl PortStats {
+    /// What arrived on the port, as the E-model takes it. The delay is what its jitter costs a receiver; that of the
+    /// path is not known to one who only relays.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        let lost = u64::try_from(self.lost).unwrap_or(0).saturating_add(self.dropped(DropReason::Late));
+        Measured {
+            expected: self.expected,
+            lost: lost.min(self.expected),
+            bursts: self.holes,
+            delay: FRAME + BUFFERED_JITTERS * Duration::from_micros(self.jitter_us.into()),
+        }
+    }
+
     /// How many packets were dropped for `reason`.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u64 {

@@ -2,6 +2,7 @@
 
 mod hostile;
 mod moves;
+mod quality;
 mod reports;
 mod service;
 
