@@ -10,6 +10,7 @@ use super::model::{Call, CallHandle, Leg, LegHandle, Purpose, Side};
 use super::record::CallRecord;
 use super::settings::Settings;
 use crate::base::{Handle, Now, Random, Slab, TimerHeap};
+use crate::media::codec::Codec;
 use crate::media::ports::Ports;
 use crate::media::relay::{MediaCommand, PortId};
 use crate::registrar::Registrar;
@@ -128,8 +129,12 @@ pub struct LeftPort {
     pub port: PortId,
     /// The call.
     pub call: CallHandle,
+    /// The leg that it served, if there was one.
+    pub leg: Option<LegHandle>,
     /// The device at the other end, `user*device`.
     pub device: Option<Box<str>>,
+    /// What the other end spoke, if it was audio.
+    pub codec: Option<Codec>,
 }
 
 /// The state of the call layer.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::core::{Core, Happened, LeftPort};
-use super::model::{CallHandle, LegHandle, LegPorts, Party, Service};
+use super::model::{CallHandle, Leg, LegHandle, LegPorts, Party, Service};
 use crate::base::Timestamp;
 use crate::media::codec::Codec;
 use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream};
@@ -461,8 +461,7 @@ impl Core {
         if ports.is_empty() {
             return;
         }
-        let device = found.party.device().map(|(user, device)| format!("{user}*{device}").into_boxed_str());
-        self.give_back(&ports, call, device.as_deref());
+        self.give_back(&ports, call, Some(leg));
     }
 
     /// Gives all ports of a call back.
@@ -477,10 +476,15 @@ impl Core {
     }
 
     /// Ports that nobody is told any more.
-    pub(super) fn give_back(&mut self, ports: &LegPorts, call: CallHandle, device: Option<&str>) {
-        for pair in ports.iter().flatten() {
+    pub(super) fn give_back(&mut self, ports: &LegPorts, call: CallHandle, leg: Option<LegHandle>) {
+        for (line, pair) in ports.iter().enumerate() {
+            let Some(pair) = pair else { continue };
             self.port_legs.remove(&pair.id);
-            self.left.push(LeftPort { port: pair.id, call, device: device.map(Into::into) });
+            let of = leg.and_then(|leg| self.legs.get(leg));
+            let device = of.and_then(|leg| leg.party.device());
+            let device = device.map(|(user, device)| format!("{user}*{device}").into_boxed_str());
+            let codec = of.and_then(|leg| spoken(leg, line));
+            self.left.push(LeftPort { port: pair.id, call, leg, device, codec });
             self.media.push(MediaCommand::Release { port: pair.id });
             self.ports.give_back(self.now.at, *pair);
         }
@@ -491,6 +495,13 @@ impl Core {
 /// the call lives.
 fn kept(description: &Description) -> Bytes {
     Bytes::copy_from_slice(description.sdp().bytes())
+}
+
+/// What a leg sends on an audio line: the first of what was agreed, as everybody does.
+fn spoken(leg: &Leg, line: usize) -> Option<Codec> {
+    let lines = leg.media.as_ref()?.remote_media();
+    let audio = lines.iter().find(|media| media.line == line && media.kind == Kind::Audio)?;
+    audio.sends.iter().map(|format| format.codec).find(Codec::is_primary)
 }
 
 /// The port of an m-line.

@@ -6,23 +6,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::codec_of;
+use super::store::{StoreOp, StoreTicket};
 use super::{Engine, Output};
-use crate::base::Timestamp;
-use crate::call::CallHandle;
+use crate::base::{Timestamp, UnixMillis};
 use crate::call::core::LeftPort;
 use crate::call::record::{CallRecord, Segment};
+use crate::call::{CallHandle, LegHandle};
 use crate::media::relay::{PortId, PortStats};
+use crate::moving::timeline::{What, When};
 
 /// A record waits this long for the last word of a port.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Legs and moves of one call that are kept apart; a record has no more segments.
+const MAX_KEPT: usize = 256;
+
+/// What one device sent us over one leg.
+struct Heard {
+    /// `user*device`.
+    device: Box<str>,
+    /// When the call let go of the leg.
+    until: UnixMillis,
+    lost: u64,
+    mos: Option<f64>,
+}
 
 #[derive(Default)]
 struct Tally {
     expected: u64,
     lost: u64,
     jitter_us: u32,
-    /// Lost on the way from each device, `user*device`.
-    by_device: BTreeMap<Box<str>, u64>,
+    /// The worst score of any stream that came in: each direction of the call, and each device that it had.
+    mos_min: Option<f64>,
+    /// In the order in which the legs were let go of.
+    heard: Vec<Heard>,
+    /// Moves that want to know how a leg sounded.
+    moves: Vec<(LegHandle, Box<str>, When)>,
     /// Ports that have not had their last word.
     open: usize,
     /// The record, once the call is over, and until when it waits.
@@ -32,8 +50,15 @@ struct Tally {
 /// The counts of all calls that have let go of a port.
 #[derive(Default)]
 pub(super) struct Tallies {
-    ports: BTreeMap<PortId, (CallHandle, Option<Box<str>>)>,
+    ports: BTreeMap<PortId, (LeftPort, UnixMillis)>,
     calls: BTreeMap<CallHandle, Tally>,
+}
+
+/// A last word, taken.
+struct Counted {
+    call: CallHandle,
+    leg: Option<LegHandle>,
+    mos: Option<f64>,
 }
 
 impl Tallies {
@@ -47,41 +72,76 @@ impl Tallies {
     }
 
     /// Ports that calls have let go of.
-    pub(super) fn leave(&mut self, left: impl Iterator<Item = LeftPort>) {
-        for LeftPort { port, call, device } in left {
-            self.calls.entry(call).or_default().open += 1;
-            self.ports.insert(port, (call, device));
+    pub(super) fn leave(&mut self, now: UnixMillis, left: impl Iterator<Item = LeftPort>) {
+        for left in left {
+            self.calls.entry(left.call).or_default().open += 1;
+            self.ports.insert(left.port, (left, now));
         }
     }
 
-    /// The last word of a port: the call it was of.
-    fn count(&mut self, port: PortId, stats: &PortStats) -> Option<CallHandle> {
-        let (call, device) = self.ports.remove(&port)?;
+    /// The last word of a port.
+    fn count(&mut self, port: PortId, stats: &PortStats) -> Option<Counted> {
+        let (LeftPort { call, leg, device, codec, .. }, until) = self.ports.remove(&port)?;
         let tally = self.calls.get_mut(&call)?;
-        let lost = u64::try_from(stats.lost).unwrap_or(0);
+        let mos = codec.and_then(|codec| stats.measured().mos(&codec));
         tally.open = tally.open.saturating_sub(1);
-        tally.expected += stats.expected;
-        tally.lost += lost;
-        tally.jitter_us = tally.jitter_us.max(stats.jitter_us);
+        tally.count(stats, mos);
         if let Some(device) = device.filter(|_| stats.expected > 0) {
-            *tally.by_device.entry(device).or_default() += lost;
+            tally.hear(device, until, u64::try_from(stats.lost).unwrap_or(0), mos);
         }
-        Some(call)
+        Some(Counted { call, leg, mos })
     }
 }
 
 impl Tally {
+    fn count(&mut self, stats: &PortStats, mos: Option<f64>) {
+        self.expected += stats.expected;
+        self.lost += u64::try_from(stats.lost).unwrap_or(0);
+        self.jitter_us = self.jitter_us.max(stats.jitter_us);
+        self.mos_min = worse(self.mos_min, mos);
+    }
+
+    /// Streams of one leg, audio and video, were let go of together.
+    fn hear(&mut self, device: Box<str>, until: UnixMillis, lost: u64, mos: Option<f64>) {
+        if let Some(known) = self.heard.iter_mut().rfind(|h| h.device == device && h.until == until) {
+            known.lost += lost;
+            known.mos = worse(known.mos, mos);
+        } else if self.heard.len() < MAX_KEPT {
+            self.heard.push(Heard { device, until, lost, mos });
+        }
+    }
+
     /// Fills what only the media threads know.
-    fn write(&self, record: &mut CallRecord) {
+    fn write(&mut self, record: &mut CallRecord) {
         if self.expected > 0 {
             record.loss = Some(self.lost as f64 / self.expected as f64);
             record.jitter = Some(f64::from(self.jitter_us) / 1000.0);
         }
-        for segment in record.segments.iter_mut().rev() {
-            if segment.lost.is_none() {
-                segment.lost = self.by_device.get(&*segment.device).copied();
-            }
+        record.mos_min = self.mos_min;
+        self.heard.sort_by_key(|heard| heard.until);
+        for segment in &mut record.segments {
+            let Some(heard) = self.heard_in(segment) else { continue };
+            (segment.lost, segment.mos) = (Some(heard.lost), heard.mos);
         }
+    }
+
+    /// The leg that a device had in a segment: the first that was let go of at its end or later. A device that a move
+    /// was rolled back to has one leg for two segments, and both show all of it.
+    fn heard_in(&self, segment: &Segment) -> Option<&Heard> {
+        let mut of_device = self.heard.iter().filter(|heard| *heard.device == *segment.device);
+        let end = segment.end.unwrap_or(segment.start);
+        of_device
+            .clone()
+            .find(|heard| heard.until >= end)
+            .or_else(|| of_device.rfind(|heard| heard.until >= segment.start))
+    }
+}
+
+/// The lower of two scores, where there are any.
+fn worse(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -106,17 +166,53 @@ impl Engine {
     /// A call is over: its record goes out when its ports have said their last word.
     pub(super) fn end_tally(&mut self, call: CallHandle, record: Box<CallRecord>) {
         let due = self.core.now.at + PATIENCE;
-        self.tallies.leave(self.core.left.drain(..));
+        self.tallies.leave(self.core.now.unix, self.core.left.drain(..));
         self.tallies.calls.entry(call).or_default().ended = Some((record, due));
         self.close_tally(call);
     }
 
     /// Takes the last word of a port that nobody has any more; false if the port is none of those.
     pub(super) fn on_last_word(&mut self, port: PortId, stats: &PortStats) -> bool {
-        self.tallies.leave(self.core.left.drain(..));
-        let Some(call) = self.tallies.count(port, stats) else { return false };
-        self.close_tally(call);
+        self.tallies.leave(self.core.now.unix, self.core.left.drain(..));
+        let Some(counted) = self.tallies.count(port, stats) else { return false };
+        if let (Some(leg), Some(mos)) = (counted.leg, counted.mos) {
+            self.judge_moves(counted.call, leg, mos);
+        }
+        self.close_tally(counted.call);
         true
+    }
+
+    /// A move is done: its timeline is to tell how these legs sounded, once they have been let go of.
+    pub(super) fn judge_later(&mut self, call: CallHandle, move_id: &str, legs: [(LegHandle, When); 2]) {
+        self.tallies.leave(self.core.now.unix, self.core.left.drain(..));
+        if self.core.calls.get(call).is_none() && !self.tallies.calls.contains_key(&call) {
+            return;
+        }
+        let tally = self.tallies.calls.entry(call).or_default();
+        for (leg, when) in legs {
+            if tally.moves.len() < MAX_KEPT {
+                tally.moves.push((leg, move_id.into(), when));
+            }
+        }
+    }
+
+    /// The score of a leg, into the timelines of the moves that ended or began its time in the call.
+    fn judge_moves(&mut self, call: CallHandle, leg: LegHandle, mos: f64) {
+        let now = self.core.now.at;
+        // A device that hung up by itself is gone before the move is through.
+        if let Some(moving) = self.moves.live.values_mut().find(|moving| moving.old == leg) {
+            moving.timeline.push(now, What::Quality { when: When::Before, mos });
+        }
+        let Some(tally) = self.tallies.calls.get_mut(&call) else { return };
+        let asked: Vec<_> = tally.moves.extract_if(.., |(of, ..)| *of == leg).collect();
+        for (_, id, when) in asked {
+            let Some(view) = self.moves.recent.iter_mut().rfind(|view| *view.id == *id) else { continue };
+            let Some(timeline) = &mut view.timeline else { continue };
+            timeline.push(now, What::Quality { when, mos });
+            let op = StoreOp::SaveMove(Box::new(view.clone()));
+            let ticket = StoreTicket(self.ticket());
+            self.outputs.push(Output::Store { ticket, op });
+        }
     }
 
     fn close_tally(&mut self, call: CallHandle) {
@@ -132,7 +228,7 @@ impl Engine {
         }
         let Some(mut tally) = self.tallies.calls.remove(&call) else { return };
         if tally.open > 0 {
-            self.tallies.ports.retain(|_, (of, _)| *of != call);
+            self.tallies.ports.retain(|_, (left, _)| left.call != call);
         }
         if let Some((mut record, _)) = tally.ended.take() {
             tally.write(&mut record);

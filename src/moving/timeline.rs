@@ -19,7 +19,7 @@ const MAX_DESCRIPTION: usize = 4096;
 const MAX_TEXT: usize = 200;
 
 /// The timeline of one move.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timeline {
     /// When it began.
     pub started: UnixMillis,
@@ -33,7 +33,7 @@ pub struct Timeline {
 }
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// µs since the move was asked for.
     pub at_us: u64,
@@ -55,7 +55,7 @@ pub enum Side {
 }
 
 /// What can happen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// Somebody asked for the move.
@@ -136,6 +136,13 @@ pub enum What {
         lost: u64,
         /// Jitter in µs.
         jitter_us: u64,
+    },
+    /// How the device that had the call, or the one that got it, sounded to the far side over its whole time in it.
+    Quality {
+        /// Had it, or got it.
+        when: When,
+        /// Mean opinion score.
+        mos: f64,
     },
     /// The old device was released.
     Released,
@@ -261,6 +268,7 @@ impl What {
             | Self::Swapped
             | Self::Heard { .. }
             | Self::Media { .. }
+            | Self::Quality { .. }
             | Self::Released
             | Self::HoldOff { .. }
             | Self::HoldOffEnded
@@ -299,6 +307,12 @@ impl What {
                 jitter_us / 1000,
                 jitter_us % 1000
             ),
+            Self::Quality { when: When::Before, mos } => {
+                write!(text, "quality before: MOS {mos:.2} (old device)")
+            }
+            Self::Quality { when: When::After, mos } => {
+                write!(text, "quality after: MOS {mos:.2} (new device)")
+            }
             Self::Released => write!(text, "old device released"),
             Self::HoldOff { seconds } => write!(text, "hold-off of the old device: {seconds} s"),
             Self::Rejected { method, retry_after } => {
@@ -410,6 +424,8 @@ mod tests {
         line.push(at(41_950), What::Swapped);
         line.push(at(60_000), What::Heard { gap_us: 21_004, lost: 0 });
         line.push(at(60_100), What::Rejected { method: "INVITE\r\n".into(), retry_after: 29 });
+        line.push(at(60_200), What::Quality { when: When::Before, mos: 4.406 });
+        line.push(at(90_000_000), What::Quality { when: When::After, mos: 3.9 });
         let expected = "2000-02-29T00:00:00.000Z
         0.000 ms  requested by alice*mobile (star_code)
         0.120 ms  granted: alice*desk -> alice*mobile
@@ -418,6 +434,8 @@ mod tests {
        41.950 ms  route swapped
        60.000 ms  new device heard: gap 21.004 ms, 0 lost
        60.100 ms  old device refused: INVITE, retry after 29 s
+       60.200 ms  quality before: MOS 4.41 (old device)
+    90000.000 ms  quality after: MOS 3.90 (new device)
 ";
         assert_eq!(line.render(), expected);
         assert_eq!(line.gap_us(), Some(21_004));

@@ -91,6 +91,10 @@ impl Engine {
         let until = self.moves.hold_offs.ends_of(&moving.id, self.core.now).map(Time);
         let view = moving.view(until);
         self.moves.remember(view.clone());
+        if let (State::Done, Some(new)) = (moving.machine.state(), moving.new) {
+            let legs = [(moving.old, When::Before), (new, When::After)];
+            self.judge_later(moving.call, &moving.id, legs);
+        }
         let ticket = StoreTicket(self.ticket());
         self.outputs.push(Output::Store { ticket, op: StoreOp::SaveMove(Box::new(view)) });
     }

@@ -7,6 +7,7 @@ mod mutations;
 mod phone;
 mod pickup;
 mod prompt;
+mod quality;
 mod races;
 mod redirect;
 mod referral;

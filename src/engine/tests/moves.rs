@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Answer, World};
 use crate::engine::event::{Event, MoveEvent};
+use crate::moving::timeline::{What, When};
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -43,7 +44,18 @@ fn a_pull_moves_the_call_and_the_far_side_hears_of_nothing() {
     assert_eq!(devices, ["alice*desk", "bob*desk", "alice*mobile"]);
     assert_eq!(record.segments[2].gap_ms, Some(20.0));
     assert_eq!((record.loss, record.jitter), (Some(0.02), Some(1.5)), "as the ports told at their end");
-    assert!(record.segments.iter().all(|segment| segment.lost == Some(2)), "{record:?}");
+    assert!(record.segments.iter().all(|segment| segment.lost == Some(6)), "{record:?}");
+    // 300 packets of G.711, 2 % of them lost.
+    let mos = Some(4.23);
+    assert!(record.segments.iter().all(|segment| segment.mos == mos), "{record:?}");
+    assert_eq!(record.mos_min, mos);
+    let line = world.saved_moves().next().and_then(|view| view.timeline).unwrap();
+    let scores = line.entries.into_iter().filter_map(|entry| match entry.what {
+        What::Quality { when, mos } => Some((when, mos)),
+        _ => None,
+    });
+    let scores: Vec<_> = scores.collect();
+    assert_eq!(scores, [(When::Before, 4.23), (When::After, 4.23)]);
     assert_eq!(record.codecs, ["PCMU"]);
     assert!(record.segments.iter().all(|segment| segment.codec.as_deref() == Some("PCMU")), "{record:?}");
     let switched = world.events.iter().find_map(|event| match event {

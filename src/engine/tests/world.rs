@@ -56,6 +56,10 @@ pub(crate) struct World {
     pub(crate) store_answers: bool,
     /// Names of devices whose media never comes, as `user*device`.
     pub(crate) silent: Vec<String>,
+    /// Packets that each port will have expected.
+    pub(crate) expected: u64,
+    /// How many of them it will have lost, where that is not 6.
+    pub(crate) lost: BTreeMap<PortId, i64>,
     pub(crate) events: Vec<Event>,
     pub(crate) records: Vec<CallRecord>,
     pub(crate) stored: Vec<StoreOp>,
@@ -208,6 +212,8 @@ impl World {
             store_works: true,
             store_answers: true,
             silent: Vec::new(),
+            expected: 300,
+            lost: BTreeMap::new(),
             events: Vec::new(),
             records: Vec::new(),
             stored: Vec::new(),
@@ -316,14 +322,17 @@ impl World {
         }
     }
 
+    /// Moves as the store has them, the newest first.
+    pub(crate) fn saved_moves(&self) -> impl Iterator<Item = MoveView> {
+        self.stored.iter().rev().filter_map(|op| match op {
+            StoreOp::SaveMove(view) => Some((**view).clone()),
+            _ => None,
+        })
+    }
+
     /// What the store says to an operation that works.
     fn store_reply(&self, op: &StoreOp) -> StoreReply {
-        let saved = || {
-            self.stored.iter().rev().filter_map(|op| match op {
-                StoreOp::SaveMove(view) => Some((**view).clone()),
-                _ => None,
-            })
-        };
+        let saved = || self.saved_moves();
         match op {
             StoreOp::FindMove { id } => StoreReply::Move(saved().find(|view| *view.id == **id).map(Box::new)),
             StoreOp::ListMoves { user, page } => {
@@ -526,6 +535,11 @@ impl World {
         party.device().map(|(user, device)| format!("{user}*{device}"))
     }
 
+    /// A port of a device.
+    pub(crate) fn port_of(&self, device: &str) -> Option<PortId> {
+        self.routes.keys().copied().find(|port| self.device_at(*port).as_deref() == Some(device))
+    }
+
     fn on_media(&mut self, command: MediaCommand) {
         let soon = Duration::from_micros(100);
         match &command {
@@ -564,7 +578,9 @@ impl World {
             MediaCommand::Release { port } => {
                 self.routes.remove(port);
                 self.released.push(*port);
-                let stats = PortStats { expected: 100, lost: 2, jitter_us: 1500, ..PortStats::default() };
+                let lost = self.lost.remove(port).unwrap_or(6);
+                let stats =
+                    PortStats { expected: self.expected, lost, jitter_us: 1500, ..PortStats::default() };
                 let event = MediaEvent::Stats { port: *port, stats: Box::new(stats) };
                 self.post(soon, Going::Input(Box::new(Input::Media(event))));
             }

@@ -1,0 +1,110 @@
+//! How a call sounded: in its record, and in the timelines of its moves.
+
+use std::time::Duration;
+
+use super::World;
+use crate::engine::event::Event;
+use crate::moving::timeline::{What, When};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOLD_OFF: Duration = Duration::from_secs(31);
+
+/// Alice's desk talks with Bob's desk, and her mobile is registered.
+fn talking(seed: u64) -> (World, usize, usize, usize) {
+    let mut world = World::new(seed);
+    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
+    let bob = world.phone("bob", "desk");
+    world.phones[desk].dial("bob");
+    world.run(2 * SECOND);
+    (world, desk, mobile, bob)
+}
+
+/// Of the 300 packets that a device sends on the port it has now, so many get lost.
+fn lose(world: &mut World, device: &str, lost: i64) {
+    let port = world.port_of(device).unwrap();
+    world.lost.insert(port, lost);
+}
+
+fn scores_of_moves(world: &World) -> Vec<Vec<(When, f64)>> {
+    let mut last: Vec<_> = world.saved_moves().collect();
+    last.sort_by(|a, b| a.id.cmp(&b.id));
+    // Sorting is stable and the newest came first: of each move the last word.
+    last.dedup_by(|later, first| later.id == first.id);
+    let scores = last.into_iter().map(|view| {
+        let entries = view.timeline.unwrap().entries.into_iter();
+        entries.filter_map(|entry| match entry.what {
+            What::Quality { when, mos } => Some((when, mos)),
+            _ => None,
+        })
+    });
+    scores.map(Iterator::collect).collect()
+}
+
+#[test]
+fn each_segment_has_the_score_of_its_own_leg_and_each_move_that_of_both() {
+    let (mut world, desk, mobile, bob) = talking(90);
+    lose(&mut world, "alice*desk", 0);
+    lose(&mut world, "bob*desk", 9);
+    world.phones[mobile].dial("*11");
+    world.run(5 * SECOND);
+    lose(&mut world, "alice*mobile", 3);
+    world.run(HOLD_OFF);
+    world.phones[desk].dial("*11");
+    world.run(5 * SECOND);
+    lose(&mut world, "alice*desk", 15);
+    world.phones[bob].bye(0);
+    world.run(SECOND);
+
+    let record = &world.records[0];
+    let segments: Vec<_> =
+        record.segments.iter().map(|s| (s.device.as_str(), s.lost.unwrap(), s.mos.unwrap())).collect();
+    let expected =
+        [("alice*desk", 0, 4.41), ("bob*desk", 9, 4.13), ("alice*mobile", 3, 4.33), ("alice*desk", 15, 3.92)];
+    assert_eq!(segments, expected, "each device as the other side heard it");
+    assert_eq!(record.mos_min, Some(3.92), "the worst of both directions");
+    let told = world.events.iter().find_map(|event| match event {
+        Event::Cdr { record, .. } => Some(record.mos_min),
+        _ => None,
+    });
+    assert_eq!(told, Some(Some(3.92)));
+    let moves = [[(When::Before, 4.41), (When::After, 4.33)], [(When::Before, 4.33), (When::After, 3.92)]];
+    assert_eq!(scores_of_moves(&world), moves);
+    world.run(2 * HOLD_OFF);
+    world.check_idle();
+}
+
+#[test]
+fn a_leg_that_got_its_call_back_shows_one_score_for_both_its_segments() {
+    let (mut world, desk, mobile, _) = talking(91);
+    world.silent.push("alice*mobile".into());
+    lose(&mut world, "alice*desk", 15);
+    world.phones[mobile].dial("*11");
+    world.run(SECOND);
+    lose(&mut world, "alice*mobile", 0);
+    world.run(4 * SECOND);
+    world.phones[desk].bye(0);
+    world.run(SECOND);
+    let record = &world.records[0];
+    let of = |device: &str| -> Vec<_> {
+        record.segments.iter().filter(|s| s.device == device).map(|s| s.mos.unwrap()).collect()
+    };
+    assert_eq!((of("alice*desk"), of("alice*mobile")), (vec![3.92, 3.92], vec![4.41]), "{record:?}");
+    assert_eq!(scores_of_moves(&world), [[]], "a move that went back has no before and after");
+    world.run(2 * HOLD_OFF);
+    world.check_idle();
+}
+
+#[test]
+fn ports_that_counted_next_to_nothing_have_no_score() {
+    let (mut world, desk, mobile, _) = talking(92);
+    world.expected = 249;
+    world.phones[mobile].dial("*11");
+    world.run(SECOND);
+    world.phones[mobile].bye(0);
+    world.run(SECOND);
+    let record = &world.records[0];
+    assert!(world.phones[desk].lines[0].is_over);
+    assert!(record.segments.iter().all(|segment| segment.mos.is_none() && segment.lost == Some(6)));
+    assert_eq!(record.mos_min, None);
+    assert_eq!(scores_of_moves(&world), [[]]);
+}
