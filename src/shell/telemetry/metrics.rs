@@ -35,6 +35,9 @@ const GAP: &[f64] = &[0.005, 0.01, 0.02, 0.03, 0.04, 0.06, 0.1, 0.2, 0.5, 1.0, 2
 const STORE: &[f64] = &[0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
 /// Jitter of a finished stream.
 const JITTER: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2];
+/// Scores of finished calls: what ITU-T G.107 annex B calls nearly all dissatisfied, many, some dissatisfied, satisfied,
+/// very satisfied; G.711 without loss scores 4.41.
+const MOS: &[f64] = &[2.58, 3.1, 3.6, 4.03, 4.34, 4.5];
 
 /// The metrics of a node. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -52,6 +55,7 @@ struct Families {
     phases: Mutex<BTreeMap<&'static str, Histogram>>,
     store: Mutex<BTreeMap<&'static str, Histogram>>,
     jitter: Histogram,
+    mos: Histogram,
     rtp_received: AtomicU64,
     rtp_sent: AtomicU64,
     rtp_lost: AtomicU64,
@@ -84,6 +88,7 @@ impl Metrics {
             phases: Mutex::default(),
             store: Mutex::default(),
             jitter: Histogram::new(JITTER),
+            mos: Histogram::new(MOS),
             rtp_received: AtomicU64::new(0),
             rtp_sent: AtomicU64::new(0),
             rtp_lost: AtomicU64::new(0),
@@ -133,8 +138,12 @@ impl Metrics {
             Event::Call { .. }
             | Event::HoldOff { .. }
             | Event::Registration { .. }
-            | Event::Security { .. }
-            | Event::Cdr { .. } => {}
+            | Event::Security { .. } => {}
+            Event::Cdr { record, .. } => {
+                if let Some(mos) = record.mos_min {
+                    self.0.mos.observe_score(mos);
+                }
+            }
         }
     }
 
@@ -285,7 +294,13 @@ impl Families {
             let count = counter.load(Ordering::Relaxed);
             write_nonzero(&mut dropped, &[("reason", reason.as_str())], count)?;
         }
-        out.histogram("segue_rtp_jitter_seconds", "Interarrival jitter at the end of a stream", &self.jitter)
+        out.histogram(
+            "segue_rtp_jitter_seconds",
+            "Interarrival jitter at the end of a stream",
+            &self.jitter,
+        )?;
+        let help = "Estimated mean opinion score of a finished call, the worst of the streams that came in";
+        out.histogram("segue_mos", help, &self.mos)
     }
 
     fn encode_gauges(&self, out: &mut Out<'_, '_>) -> std::fmt::Result {
@@ -370,7 +385,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 mod tests {
     use super::super::counters::Direction;
     use super::*;
-    use crate::engine::event::Phases;
+    use crate::call::record::CallRecord;
+    use crate::engine::event::{Phases, Users};
     use crate::moving::Trigger;
     use crate::sip::Transport;
     use crate::wire::sip::Method;
@@ -411,6 +427,14 @@ mod tests {
             method: Some("EVIL{}\n".into()),
             seconds_left: 9,
         });
+        for mos_min in [Some(4.41), Some(3.92), None] {
+            let record = CallRecord { mos_min, ..CallRecord::default() };
+            metrics.observe(&Event::Cdr {
+                call: "01".into(),
+                users: Users::default(),
+                record: Arc::new(record),
+            });
+        }
         metrics.store_op("put_account", Duration::from_millis(3));
         metrics.media(
             &PortStats::default(),
@@ -435,6 +459,9 @@ mod tests {
             "segue_rtp_packets_total{direction=\"out\"} 5",
             "segue_rtp_lost_total 2",
             "segue_rtp_jitter_seconds_count 1",
+            "segue_mos_bucket{le=\"4.03\"} 1",
+            "segue_mos_sum 8.33",
+            "segue_mos_count 2",
             "segue_call_setup_seconds_count 0",
             "segue_build_info{version=\"1.2.3\"} 1",
             "# EOF",
