@@ -37,6 +37,10 @@ impl Phone {
         if self.refers == Refers::Silent {
             return;
         }
+        // One that was passed on, in a dialog that this phone does not know any more, asks for nothing here.
+        let Some((uri, user, replaces)) = call_asked_for(message) else {
+            return self.reply(tx, StatusCode::OK, "x");
+        };
         let (tag, contact) = (self.random.tag(), self.contact());
         let flow = self.flow_to(ENGINE.parse().unwrap());
         let dialog = Dialog::from_request(message, flow, &self.address.to_string(), &tag, &contact).unwrap();
@@ -44,15 +48,12 @@ impl Phone {
         self.lines.push(Line::new(dialog, String::new()));
         self.reply(tx, StatusCode::ACCEPTED, &tag);
         self.report(line, "active;expires=60", 100);
-        let refer_to = message.address(HeaderName::ReferTo).unwrap();
-        self.lines[line].moved_to = Some(refer_to.uri.to_owned());
+        self.lines[line].moved_to = Some(uri);
         match self.refers {
             Refers::Follow { with_replaces } => {
-                let uri = refer_to.parsed_uri().unwrap();
-                let replaces = uri.header("Replaces").unwrap().into_owned();
                 let headers = [("Replaces", replaces.as_str())];
                 let headers = if with_replaces { &headers[..] } else { &[] };
-                let call = self.dial_with(uri.user().unwrap(), headers, true);
+                let call = self.dial_with(&user, headers, true);
                 self.referrals.push((line, call));
             }
             Refers::Decline => self.report(line, "terminated;reason=noresource", 603),
@@ -77,4 +78,12 @@ impl Phone {
         let body = format!("SIP/2.0 {status} Told\r\n");
         self.request(line, &Method::Notify, &headers, body.as_bytes());
     }
+}
+
+/// The Refer-To, its user and its Replaces, where it has all of them.
+fn call_asked_for(message: &Message) -> Option<(String, String, String)> {
+    let refer_to = message.address(HeaderName::ReferTo).ok()?;
+    let uri = refer_to.parsed_uri().ok()?;
+    let replaces = uri.header("Replaces")?.into_owned();
+    Some((refer_to.uri.to_owned(), uri.user()?.to_owned(), replaces))
 }
