@@ -166,6 +166,32 @@ async fn the_api_moves_a_call_and_tells_its_timeline() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_handset_that_is_asked_to_call_gets_the_call() {
+    let house = House::open().await;
+    let talk = house.talk().await;
+    let heard = talk.bob.media().mark();
+    house.node.command(&["move", "alice", "--to", "mobile", "--refer", "--wait", "0"]);
+    let mobile = house.mobile.answered(SOON).await.expect("mobile calls");
+    house.settled(&talk, &mobile).await;
+    seamless(&talk.bob.media().report(heard));
+    held_off(&refusal(&house.desk, Dial::new("*11")).await, 3);
+    house.clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handset_is_sent_after_its_call_by_302() {
+    let house =
+        House::with(&Settings { mobile: "pull = \"redirect\"\n".to_owned(), ..Settings::default() }).await;
+    let talk = house.talk().await;
+    let heard = talk.bob.media().mark();
+    house.pull(&talk).await;
+    seamless(&talk.bob.media().report(heard));
+    assert!(house.node.command(&["moves"]).contains("token"), "it came by its identifier");
+    held_off(&refusal(&house.desk, Dial::new("*11")).await, 3);
+    house.clean();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_api_needs_a_login_and_sees_only_its_users_calls() {
     let house = House::open().await;
     let talk = house.talk().await;

@@ -41,13 +41,16 @@ pub(crate) struct Settings {
     pub(crate) moving: String,
     /// `[media]`
     pub(crate) media: String,
+    /// Every `[[user.device]]` with the id `mobile`.
+    pub(crate) mobile: String,
     /// Whole sections, put at the end.
     pub(crate) more: String,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { moving: "hold_off_s = 3\n".to_owned(), media: String::new(), more: String::new() }
+        let (media, mobile, more) = Default::default();
+        Self { moving: "hold_off_s = 3\n".to_owned(), media, mobile, more }
     }
 }
 
@@ -169,7 +172,7 @@ fn spawn(dir: &Path) -> Child {
 fn configuration(dir: &Path, sip: SocketAddr, http: SocketAddr, settings: &Settings) -> String {
     let data: PathBuf = dir.join("data");
     let (first, last) = media_ports();
-    let Settings { moving, media, more } = settings;
+    let Settings { moving, media, mobile, more } = settings;
     let mut text = format!(
         "[node]\nid = \"test\"\ndomain = \"{DOMAIN}\"\naliases = [\"127.0.0.1\"]\ndata_dir = {data:?}\n\n\
          [[listen]]\nuri = \"udp://{sip}\"\n[[listen]]\nuri = \"tcp://{sip}\"\n\n\
@@ -186,10 +189,10 @@ fn configuration(dir: &Path, sip: SocketAddr, http: SocketAddr, settings: &Setti
              login = \"{hash}\"\npin = \"{}\"\n",
             pin_hash()
         );
-        for device in ["desk", "mobile", "third"] {
+        for (device, own) in [("desk", ""), ("mobile", mobile.as_str()), ("third", "")] {
             let _ = write!(
                 text,
-                "[[user.device]]\nid = \"{device}\"\nauth_user = \"{name}-{device}\"\npassword = \"{PASSWORD}\"\n"
+                "[[user.device]]\nid = \"{device}\"\nauth_user = \"{name}-{device}\"\npassword = \"{PASSWORD}\"\n{own}"
             );
         }
     }
