@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::abilities::Abilities;
 use super::model::{Call, CallHandle, Leg, LegHandle, Purpose, Side};
 use super::record::CallRecord;
 use super::settings::Settings;
@@ -161,6 +162,8 @@ pub struct Core {
     pub ports: Ports,
     /// Whose leg a port in use serves.
     pub port_legs: rustc_hash::FxHashMap<PortId, LegHandle>,
+    /// What devices can speak.
+    pub abilities: Abilities,
     /// Ports that calls have let go of, not yet taken note of.
     pub left: Vec<LeftPort>,
     /// Commands to the media threads, not yet sent.

@@ -150,7 +150,12 @@ impl Core {
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
         let raw = kept(&offer);
         if let Some(media) = &mut found.media {
+            let codecs = (found.is_inbound && !media.is_agreed()).then(|| offer.audio_codecs());
             media.receive_offer(offer)?;
+            if let (Some(codecs), Some((user, device))) = (codecs, found.party.device()) {
+                let user_agent = found.user_agent.as_deref().unwrap_or_default();
+                self.abilities.learn(user, device, user_agent, &codecs);
+            }
         }
         found.raw_before = Some(std::mem::replace(&mut found.raw, raw));
         Ok(())

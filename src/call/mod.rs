@@ -5,6 +5,7 @@
 //! UPDATE), [`pickup`] (answered from outside), [`release`] (BYE, CANCEL), [`pass`] (INFO, MESSAGE), [`session_timer`] (RFC 4028), [`media`] (descriptions, ports, routes).
 //! What the layers above must know is told in [`Happened`].
 
+pub mod abilities;
 pub mod answer;
 pub mod core;
 pub mod dial_plan;

@@ -30,6 +30,7 @@ pub use io::{CommandId, Input, Output, VerifyTicket};
 pub use settings::Settings;
 
 use crate::base::{Now, Random, Slab, TimerHeap, Timestamp};
+use crate::call::abilities::Abilities;
 use crate::call::core::Core;
 use crate::media::ports::Ports;
 use crate::registrar::Registrar;
@@ -107,6 +108,7 @@ impl Engine {
             registrar,
             ports,
             port_legs: rustc_hash::FxHashMap::default(),
+            abilities: Abilities::default(),
             left: Vec::new(),
             media: Vec::new(),
             happened: std::collections::VecDeque::new(),

@@ -193,8 +193,14 @@ impl Engine {
         }
         let others = self.core.registrar.lookup(&live.owner, self.core.now.at);
         let is_other = |device: &str| *live.owner != *live.device.user() || *device != *live.device.device();
-        let has_target = others.iter().any(|binding| is_other(&binding.device));
-        (!has_target).then_some(MoveRefusal::NotRegistered)
+        let mut targets = others.iter().filter(|binding| is_other(&binding.device)).peekable();
+        if targets.peek().is_none() {
+            return Some(MoveRefusal::NotRegistered);
+        }
+        let is_useless = |target: &Binding| {
+            self.is_without_common_media(live.leg, &DeviceKey::new(&*live.owner, &*target.device))
+        };
+        targets.all(|target| is_useless(target)).then_some(MoveRefusal::OfferUnusable)
     }
 
     pub(super) fn list_registrations(

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::{call_key, device_of, leg_key};
+use super::{call_key, device_of, leg_key, leg_of};
 use crate::call::{Call, CallHandle, CallState, LegHandle, Party, Service, Side};
 use crate::engine::Engine;
-use crate::moving::LegKey;
+use crate::media::codec::Codec;
 use crate::moving::directory::{Bar, Direction, FarParty, LiveLeg, Progress};
+use crate::moving::{DeviceKey, LegKey};
 
 impl Engine {
     /// Brings the directory in line with a call, and tells the watchers of whom it concerns.
@@ -90,6 +91,25 @@ impl Engine {
             progress,
             bar,
         })
+    }
+
+    /// Whether a device and the far side of a leg are known to have no codec in common, so that a move of the leg to it
+    /// would end in 488. Where either is not known, none is presumed.
+    pub(in crate::engine) fn is_without_common_media(&self, leg: LegKey, device: &DeviceKey) -> bool {
+        let far = self.core.peer_of(leg_of(leg)).and_then(|far| self.core.legs.get(far));
+        let far = far.and_then(|far| device_of(&far.party));
+        let Some(there) = far.and_then(|far| self.abilities_of(&far)) else { return false };
+        let Some(here) = self.abilities_of(device) else { return false };
+        !here.iter().any(|codec| there.contains(codec))
+    }
+
+    /// What a device can speak, if every phone that is registered as it runs the software of which that is known.
+    fn abilities_of(&self, device: &DeviceKey) -> Option<&[Codec]> {
+        let (user, device) = (device.user(), device.device());
+        let bindings = self.core.registrar.lookup_device(user, device, self.core.now.at);
+        let software = &bindings.first()?.user_agent;
+        let is_one = bindings.iter().all(|binding| binding.user_agent == *software);
+        is_one.then(|| self.core.abilities.of(user, device, software)).flatten()
     }
 
     fn far_party(&self, call: &Call, side: Side) -> FarParty {

@@ -1,5 +1,6 @@
 //! The engine in a simulated world: virtual time, a network that delays and loses, phones, a store, media threads.
 
+mod abilities;
 mod ask;
 mod calls;
 mod moves;

@@ -17,7 +17,7 @@ use crate::wire::sip::Method;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// Alice's desk and mobile and Bob's desk, registered.
-fn house(seed: u64) -> (World, usize, usize, usize) {
+pub(super) fn house(seed: u64) -> (World, usize, usize, usize) {
     let mut world = World::new(seed);
     let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
     let bob = world.phone("bob", "desk");
@@ -34,7 +34,7 @@ fn try_subscribe(world: &mut World, phone: usize, target: &str, event: &str, exp
 }
 
 #[track_caller]
-fn subscribe(world: &mut World, phone: usize, target: &str) -> usize {
+pub(super) fn subscribe(world: &mut World, phone: usize, target: &str) -> usize {
     let (line, status) = try_subscribe(world, phone, target, "dialog", 3600);
     assert_eq!(status, 200, "{}", world.tail());
     line
@@ -58,7 +58,7 @@ fn last(world: &World, phone: usize) -> Vec<Dialog> {
 }
 
 #[track_caller]
-fn only(world: &World, phone: usize) -> Dialog {
+pub(super) fn only(world: &World, phone: usize) -> Dialog {
     let mut dialogs = last(world, phone);
     assert_eq!(dialogs.len(), 1, "{dialogs:?}");
     dialogs.remove(0)
@@ -68,7 +68,7 @@ fn state(world: &World, phone: usize) -> &str {
     world.phones[phone].notified.last().map_or("", |(state, _)| state)
 }
 
-fn no(reason: &str) -> Option<Movable> {
+pub(super) fn no(reason: &str) -> Option<Movable> {
     Some(Movable::No { reason: reason.into(), retry_after: None })
 }
 

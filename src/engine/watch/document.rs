@@ -81,7 +81,11 @@ impl Engine {
         let watcher = &sight.watcher;
         let is_owner = watcher.user() == &*leg.owner;
         let movable = is_owner
-            .then(|| Directory::movable(leg, watcher, self.lock_of(watcher), &self.moves.hold_offs, now));
+            .then(|| Directory::movable(leg, watcher, self.lock_of(watcher), &self.moves.hold_offs, now))
+            .map(|movable| match movable {
+                Movable::Yes if self.is_without_common_media(leg.leg, watcher) => Movable::NoCommonMedia,
+                movable => movable,
+            });
         // Others may look, if they are on the list; only the owner's devices can take (contract 6, 7).
         let minted = (movable == Some(Movable::Yes) && identifiers == Identifiers::Minted).then(|| {
             let random = &mut self.core.random;

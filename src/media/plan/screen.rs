@@ -4,11 +4,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::Refusal;
 use super::agreed::is_carried;
+use super::formats::formats;
+use crate::media::codec::Codec;
 use crate::media::ports::OwnPorts;
-use crate::wire::sdp::{Limits, Media, Sdp};
+use crate::wire::sdp::{Kind, Limits, Media, Sdp};
 
 /// What may not be named as a place to send media to (docs/THREATS.md, "SDP as a weapon"): multicast, broadcast, addresses
 /// that are nobody's, domain names, our own media ports, and loopback unless we live there.
@@ -31,6 +34,14 @@ impl Description {
     #[must_use]
     pub fn sdp(&self) -> &Sdp {
         &self.0
+    }
+
+    /// The codecs of its audio lines that can carry a call by themselves.
+    #[must_use]
+    pub fn audio_codecs(&self) -> SmallVec<[Codec; 8]> {
+        let audio = self.0.media().filter(|media| media.kind() == Kind::Audio && is_carried(media));
+        let codecs = audio.flat_map(|media| formats(&media, &[])).map(|format| format.codec);
+        codecs.filter(Codec::is_primary).collect()
     }
 }
 

@@ -1,0 +1,63 @@
+//! What devices can speak, learnt from the offers with which they began calls.
+//!
+//! Only such an offer tells all that a device can do: an answer names what was asked for, and some phones offer no more
+//! than the codec in use later in a call. What is learnt serves to show that a move would fail; the move itself goes by
+//! the offer that it comes with.
+
+use std::collections::BTreeMap;
+
+use crate::media::codec::Codec;
+
+/// Devices that are remembered, at about 300 bytes each. Of more nothing is known, and nothing is shown.
+const MAX_DEVICES: usize = 50_000;
+
+/// The codecs of devices, by `user*device`.
+#[derive(Default)]
+pub struct Abilities(BTreeMap<Box<str>, Known>);
+
+struct Known {
+    codecs: Box<[Codec]>,
+    user_agent: Box<str>,
+}
+
+impl Abilities {
+    /// Takes note of the first offer of a call. `user_agent` is the device's software, empty if it does not say.
+    pub fn learn(&mut self, user: &str, device: &str, user_agent: &str, codecs: &[Codec]) {
+        let name = key(user, device);
+        if codecs.is_empty() || (self.0.len() >= MAX_DEVICES && !self.0.contains_key(&name)) {
+            return;
+        }
+        self.0.insert(name, Known { codecs: codecs.into(), user_agent: user_agent.into() });
+    }
+
+    /// What a device can speak, if that is known of the software that it runs now.
+    #[must_use]
+    pub fn of(&self, user: &str, device: &str, user_agent: &str) -> Option<&[Codec]> {
+        let known = self.0.get(&key(user, device)).filter(|known| *known.user_agent == *user_agent)?;
+        Some(&known.codecs)
+    }
+}
+
+fn key(user: &str, device: &str) -> Box<str> {
+    format!("{user}*{device}").into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_offer_counts_for_the_software_that_made_it() {
+        let mut abilities = Abilities::default();
+        abilities.learn("alice", "desk", "Phone/1", &[Codec::PCMU, Codec::PCMA]);
+        abilities.learn("alice", "desk", "Phone/1", &[Codec::PCMA]);
+        assert_eq!(abilities.of("alice", "desk", "Phone/1"), Some(&[Codec::PCMA][..]));
+        assert_eq!(abilities.of("alice", "desk", "Phone/2"), None, "another phone, or a new release");
+        assert_eq!(abilities.of("alice", "mobile", "Phone/1"), None);
+        abilities.learn("alice", "desk", "Phone/1", &[]);
+        assert!(
+            abilities.of("alice", "desk", "Phone/1").is_some(),
+            "an offer without audio tells nothing of it"
+        );
+    }
+}
