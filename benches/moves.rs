@@ -37,7 +37,7 @@ fn main() {
             .arg(&path)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::inherit())
             .spawn()
             .unwrap(),
     );
@@ -78,7 +78,7 @@ fn configuration(
     let mut text = format!(
         "[node]\nid = \"bench\"\ndomain = \"{DOMAIN}\"\naliases = [\"127.0.0.1\"]\ndata_dir = '{}'\n\
          [[listen]]\nuri = \"udp://{sip}\"\n[http]\nbind = \"{http}\"\n\
-         [media]\naddress = \"127.0.0.1\"\nports = \"40000-59999\"\n\
+         [media]\naddress = \"127.0.0.1\"\nports = \"20000-31999\"\n\
          [auth]\nalgorithms = [\"MD5\"]\n[move]\nre_invite = \"{policy}\"\n\
          [[route]]\nmatch = \"^9$\"\nto = [\"trunk:out\"]\n",
         directory.display()
@@ -144,7 +144,7 @@ fn receive(socket: &UdpSocket, start: &str) -> String {
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut buffer = [0; 4096];
     for _ in 0..20 {
-        let length = socket.recv(&mut buffer).expect("an answer of the node");
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("waiting for {start}: {error}"));
         let text = std::str::from_utf8(&buffer[..length]).unwrap();
         if text.starts_with(start) {
             return text.to_owned();
