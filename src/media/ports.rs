@@ -13,11 +13,18 @@ use crate::base::Timestamp;
 /// How long a port rests after a call: longer than packets live on a network path, shorter than a busy hour's need.
 pub const QUARANTINE: Duration = Duration::from_secs(5);
 
-/// Pairs asked of the shell at once: enough for 32 calls of two legs that come at the same moment.
-const BATCH: u16 = 64;
+/// Pairs asked of the shell at once. A media thread forwards nothing while it opens them, some 40 µs each: a few at a
+/// time are no jitter, and a request follows the other until there are enough.
+const STEP: u16 = 8;
 
-/// Free pairs below which the next batch is asked for.
-const LOW_WATER: usize = 48;
+/// Free pairs below which more are asked for: enough for 48 calls of two legs that come at the same moment.
+const LOW_WATER: usize = 96;
+
+/// The most that is kept free.
+const HIGH_WATER: usize = 256;
+
+/// After a failure, no other attempt for this long: what is lacking (files, numbers) does not come back at once.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The ports that our media threads have bound: a description that names one of them on an address of ours would make
 /// us talk to ourselves. Not the whole configured range: on one machine a softphone may well use a port of it that we
@@ -65,6 +72,8 @@ struct Thread {
     lent: usize,
     asked: bool,
     failed: Option<Box<str>>,
+    /// When to ask again after a failure.
+    retry: Timestamp,
 }
 
 /// The port pairs of all media threads.
@@ -121,7 +130,7 @@ impl Ports {
         }
     }
 
-    /// The shell could not bind more; the next need asks again.
+    /// The shell could not bind more; a second later the next need asks again.
     pub fn failed(&mut self, thread: u8, why: &str) {
         if let Some(thread) = self.threads.get_mut(usize::from(thread)) {
             thread.asked = false;
@@ -133,12 +142,14 @@ impl Ports {
     pub fn replenish(&mut self, now: Timestamp, address: IpAddr, mut ask: impl FnMut(MediaCommand)) {
         for (index, thread) in self.threads.iter_mut().enumerate() {
             thread.wake(now);
-            // A busy thread asks earlier and for more, so that a ramp of calls is not a ramp of round trips. Short calls
-            // are seen by what rests after them.
+            // A busy thread keeps more, so that a ramp of calls is not a ramp of round trips. Short calls are seen by
+            // what rests after them.
             let busy = (thread.lent + thread.resting.len()) / 8;
-            let count = BATCH.max(u16::try_from(busy).unwrap_or(u16::MAX).min(256));
-            if thread.free.len() < LOW_WATER.max(usize::from(count) / 2) && !thread.asked {
-                thread.asked = true;
+            let is_low = thread.free.len() < busy.clamp(LOW_WATER, HIGH_WATER);
+            let may_ask = !thread.asked && (thread.failed.is_none() || thread.retry <= now);
+            if is_low && may_ask {
+                let count = STEP;
+                (thread.asked, thread.retry) = (true, now + RETRY);
                 ask(MediaCommand::OpenPorts { thread: u8::try_from(index).unwrap_or(0), address, count });
             }
         }
@@ -210,6 +221,8 @@ mod tests {
         ports.failed(0, "file limit");
         assert_eq!(ports.failure(), Some("file limit"));
         ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
+        assert_eq!(asked, 1, "no attempt follows a failed one at once");
+        ports.replenish(Timestamp::ZERO + RETRY, ANY, |_| asked += 1);
         ports.opened(0, (0..LOW_WATER as u32).map(pair));
         ports.replenish(Timestamp::ZERO, ANY, |_| asked += 1);
         assert_eq!(asked, 2);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 
 use super::Settings;
+use super::checkpoint::LIMIT;
 use super::fault::{Fault, OpenError};
 use super::{rows, schema};
 use crate::base::UnixMillis;
@@ -154,7 +155,7 @@ fn make(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn connect(path: &Path) -> Result<Connection, Fault> {
+pub(super) fn connect(path: &Path) -> Result<Connection, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
@@ -170,6 +171,7 @@ fn set_up(connection: &Connection, settings: &Settings) -> Result<(), Fault> {
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_size_limit", LOG_SIZE)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LIMIT)?;
     // What a deleted password was worth does not stay in free pages.
     connection.pragma_update(None, "secure_delete", true)?;
     if let Some(most) = settings.max_size {

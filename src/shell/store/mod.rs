@@ -1,4 +1,4 @@
-//! The store: one SQLite file, one thread that writes it.
+//! The store: one SQLite file, one thread that writes it, one that carries its log over into it.
 //!
 //! [`Store::submit`] never waits for the disk. What is asked for with an answer stands in a bounded queue; what is
 //! to be written behind stands in a backlog with one place per thing, so its size is bounded by what there is and
@@ -8,6 +8,7 @@
 //! Whatever is submitted is carried out in order, as far as order can be seen: a read sees every write before it.
 
 mod backlog;
+mod checkpoint;
 mod database;
 mod fault;
 mod queue;
@@ -88,7 +89,8 @@ impl Store {
         let (database, loaded) = database::Database::open(path, &settings, now)?;
         let queue = Arc::new(Queue::new(&settings));
         let answered: Answered = Arc::new(answered);
-        let writer = Writer::new(database, Arc::clone(&queue), Arc::clone(&answered));
+        let checkpoints = checkpoint::Checkpoints::start(path)?;
+        let writer = Writer::new(database, checkpoints, Arc::clone(&queue), Arc::clone(&answered));
         let thread = thread::Builder::new()
             .name("store".into())
             .spawn(move || writer.run())

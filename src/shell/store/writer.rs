@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Answered;
 use super::backlog::Placed;
+use super::checkpoint::Checkpoints;
 use super::database::{Database, Outlives};
 use super::fault::Fault;
 use super::queue::{Ask, Batch, Queue};
@@ -12,14 +13,21 @@ use super::rows;
 use crate::engine::store::{StoreReply, Unavailable};
 
 pub(super) struct Writer {
+    /// Dropped first, so that the last connection to close is the one that writes.
+    checkpoints: Checkpoints,
     database: Database,
     queue: Arc<Queue>,
     answered: Answered,
 }
 
 impl Writer {
-    pub(super) fn new(database: Database, queue: Arc<Queue>, answered: Answered) -> Self {
-        Self { database, queue, answered }
+    pub(super) fn new(
+        database: Database,
+        checkpoints: Checkpoints,
+        queue: Arc<Queue>,
+        answered: Answered,
+    ) -> Self {
+        Self { checkpoints, database, queue, answered }
     }
 
     /// Works until the queue is closed and empty. Gives the number of values that are lost.
@@ -69,7 +77,11 @@ impl Writer {
             }
             batch.asks.iter().map(|ask| self.perform(ask)).collect()
         };
-        if batch.writes() { self.database.transaction(batch.outlives(), work) } else { work() }
+        if !batch.writes() {
+            return work();
+        }
+        self.checkpoints.written();
+        self.database.transaction(batch.outlives(), work)
     }
 
     /// Each for itself, so that one that fails does not take the others with it.
