@@ -18,6 +18,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// # Errors
 /// It does not start, or it died.
 pub fn serve(resolved: Resolved) -> anyhow::Result<ExitCode> {
+    super::sys::keep_pages_small();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the start, so that no signal finds the node without an ear.
     let (mut terminate, mut interrupt) = runtime.block_on(async {

@@ -1,4 +1,5 @@
-//! The few system calls that no library wraps as they are needed here: readiness, a wake-up, batches of datagrams.
+//! The few system calls that no library wraps as they are needed here: readiness, a wake-up, batches of datagrams, the
+//! size of pages.
 
 use std::io;
 use std::mem;
@@ -19,6 +20,15 @@ const STRIDE: usize = DATAGRAM + 9 * 64;
 
 fn checked(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Has memory given to this process in pages of 4 KiB. The allocator asks for pages of 2 MiB, of which a held call
+/// touches little: a node with them is a third larger, and clearing them costs more than they save
+/// (docs/PERFORMANCE.md). A kernel without the setting has no such pages either.
+pub(super) fn keep_pages_small() {
+    let (on, unused): (libc::c_ulong, libc::c_ulong) = (1, 0);
+    // SAFETY: PR_SET_THP_DISABLE takes numbers only, and requires the unused ones to be 0 (prctl(2)).
+    let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, on, unused, unused, unused) };
 }
 
 /// What a descriptor is watched for. A hang-up is told in any case.
