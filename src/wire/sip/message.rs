@@ -324,7 +324,7 @@ impl Message {
     #[must_use]
     pub fn content_type(&self) -> Option<&str> {
         let text = self.text_of(HeaderName::ContentType).ok()?;
-        Some(lex::trim_str(text.split_once(';').map_or(text, |(kind, _)| kind)))
+        Some(lex::trim_str(lex::split_once(text, b';').map_or(text, |(kind, _)| kind)))
     }
 
     /// The body, sharing the message's bytes.

@@ -107,7 +107,7 @@ impl<'a> NameAddr<'a> {
     #[must_use]
     pub fn q(&self) -> Option<u16> {
         let text = self.params.value("q")?;
-        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        let (whole, part) = lex::split_once(text, b'.').unwrap_or((text, ""));
         if part.len() > 3 || !part.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
         }

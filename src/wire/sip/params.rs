@@ -82,7 +82,7 @@ impl<'a> Iterator for ParamsIter<'a> {
         let (param, rest) = split(self.rest?)?;
         self.rest = rest;
         let name = name_of(param);
-        let value = param.split_once('=').map(|(_, value)| unquote(lex::trim_str(value)));
+        let value = lex::split_once(param, b'=').map(|(_, value)| unquote(lex::trim_str(value)));
         Some((name, value))
     }
 }
@@ -119,7 +119,7 @@ pub(super) fn split_all(raw: &str) -> impl Iterator<Item = &str> {
 }
 
 pub(super) fn name_of(param: &str) -> &str {
-    lex::trim_str(param.split_once('=').map_or(param, |(name, _)| name))
+    lex::trim_str(lex::split_once(param, b'=').map_or(param, |(name, _)| name))
 }
 
 fn unquote(value: &str) -> &str {

@@ -106,7 +106,7 @@ impl<'a> Uri<'a> {
     /// # Errors
     /// When the text is no URI, or a SIP URI that breaks RFC 3261 19.1.1.
     pub fn parse(text: &'a str) -> Result<Self, UriError> {
-        let (name, rest) = text.split_once(':').ok_or(UriError("no scheme"))?;
+        let (name, rest) = lex::split_once(text, b':').ok_or(UriError("no scheme"))?;
         let letters = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
         if !name.as_bytes().first().is_some_and(u8::is_ascii_alphabetic)
             || !name.as_bytes().iter().all(letters)
@@ -144,10 +144,10 @@ impl<'a> Uri<'a> {
 
     fn parse_sip(text: &'a str, scheme: Scheme, rest: &'a str) -> Result<Self, UriError> {
         let mut uri = Self::bare(text, scheme);
-        let rest = match rest.split_once('@') {
+        let rest = match lex::split_once(rest, b'@') {
             Some((userinfo, rest)) => {
-                let (user, password) =
-                    userinfo.split_once(':').map_or((userinfo, None), |(user, word)| (user, Some(word)));
+                let (user, password) = lex::split_once(userinfo, b':')
+                    .map_or((userinfo, None), |(user, word)| (user, Some(word)));
                 if user.is_empty() {
                     return Err(UriError("the user is empty"));
                 }
@@ -156,8 +156,10 @@ impl<'a> Uri<'a> {
             }
             None => rest,
         };
-        let (rest, headers) = rest.split_once('?').map_or((rest, None), |(rest, text)| (rest, Some(text)));
-        let (hostport, params) = rest.split_once(';').map_or((rest, None), |(rest, text)| (rest, Some(text)));
+        let (rest, headers) =
+            lex::split_once(rest, b'?').map_or((rest, None), |(rest, text)| (rest, Some(text)));
+        let (hostport, params) =
+            lex::split_once(rest, b';').map_or((rest, None), |(rest, text)| (rest, Some(text)));
         (uri.host, uri.port) = host_and_port(hostport).map_err(UriError)?;
         uri.params = params.map_or(Ok(Params::default()), Params::parse).map_err(UriError)?;
         uri.headers = match headers {
@@ -171,7 +173,8 @@ impl<'a> Uri<'a> {
     }
 
     fn parse_tel(text: &'a str, rest: &'a str) -> Result<Self, UriError> {
-        let (number, params) = rest.split_once(';').map_or((rest, None), |(rest, text)| (rest, Some(text)));
+        let (number, params) =
+            lex::split_once(rest, b';').map_or((rest, None), |(rest, text)| (rest, Some(text)));
         let digit =
             |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'*' | b'#' | b'-' | b'.' | b'(' | b')');
         let digits = number.strip_prefix('+').unwrap_or(number);
@@ -246,7 +249,7 @@ impl<'a> Uri<'a> {
 
     /// The embedded headers, names and values as they stand (`Uri::header` decodes).
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
-        self.headers.split('&').filter_map(|header| header.split_once('='))
+        self.headers.split('&').filter_map(|header| lex::split_once(header, b'='))
     }
 
     /// The value of an embedded header, without escapes: `header("Replaces")` of a Refer-To.
@@ -279,7 +282,7 @@ fn ipv6(text: &str) -> Option<Ipv6Addr> {
 pub(super) fn host_and_port(text: &str) -> Result<(Host<'_>, Option<u16>), &'static str> {
     let colon = match text.strip_prefix('[') {
         Some(_) => text.find(']').and_then(|end| text.get(end..)?.find(':').map(|at| end + at)),
-        None => text.find(':'),
+        None => memchr::memchr(b':', text.as_bytes()),
     };
     let Some(colon) = colon else { return Ok((Host::parse(lex::trim_str(text))?, None)) };
     let (host, port) = text.split_at_checked(colon).ok_or("the host is no name")?;

@@ -38,8 +38,8 @@ impl<'a> Via<'a> {
     }
 
     fn parse_str(text: &'a str) -> Result<Self, &'static str> {
-        let (name, rest) = text.split_once('/').ok_or("no protocol")?;
-        let (version, rest) = rest.split_once('/').ok_or("no version")?;
+        let (name, rest) = lex::split_once(text, b'/').ok_or("no protocol")?;
+        let (version, rest) = lex::split_once(rest, b'/').ok_or("no version")?;
         let (name, version, rest) = (lex::trim_str(name), lex::trim_str(version), lex::trim_str(rest));
         if !name.eq_ignore_ascii_case("SIP") || !lex::is_token(version.as_bytes()) {
             return Err("the protocol is not SIP");
@@ -49,7 +49,8 @@ impl<'a> Via<'a> {
         if !lex::is_token(transport.as_bytes()) {
             return Err("the transport is no token");
         }
-        let (sent_by, params) = rest.split_once(';').map_or((rest, None), |(by, params)| (by, Some(params)));
+        let (sent_by, params) =
+            lex::split_once(rest, b';').map_or((rest, None), |(by, params)| (by, Some(params)));
         let sent_by = lex::trim_str(sent_by);
         let (host, port) = host_and_port(sent_by)?;
         let params = params.map_or(Ok(Params::default()), Params::parse)?;
