@@ -195,7 +195,7 @@ impl Route {
             self.reception.measure(now, &header, self.expected.clock_rate);
             None
         };
-        let Place::At { extended, run } = place else { return Err(DropReason::Late) };
+        let Place::At { extended, run } = place else { return Err(DropReason::OutOfSequence) };
         Ok(Admitted {
             header,
             feed: Feed { slot, ssrc: header.ssrc, run },

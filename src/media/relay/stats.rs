@@ -43,6 +43,8 @@ drop_reasons! {
     NotAgreed = "not-agreed",
     /// A late packet from before the stream was joined; its place in the sequence is taken.
     Late = "late",
+    /// Far from the sequence, and the first there: a second that follows it begins a new run (RFC 3550 A.1).
+    OutOfSequence = "out-of-sequence",
     /// A sound is played in its place.
     Covered = "covered",
     /// The address of the receiver is not known, or nothing was heard from it yet.

@@ -70,3 +70,20 @@ fn jitter_costs_delay_and_a_move_keeps_the_streams_apart() {
     );
     assert_eq!((before.mos(&Codec::PCMA), after.mos(&Codec::PCMA)), (Some(3.92), Some(4.41)));
 }
+
+#[test]
+fn a_packet_that_nobody_expected_is_none_that_was_lost() {
+    let mut world = World::new();
+    let (mut desk, far) = (world.phone("192.0.2.1:4000"), world.phone("192.0.2.2:4000"));
+    world.call(&desk, &far);
+    for _ in 0..10 {
+        send_lossy(&mut world, &mut desk, 50, u32::MAX, 0);
+        let sequence = desk.sequence;
+        desk.sequence = sequence.wrapping_add(30_000);
+        world.send(&mut desk);
+        desk.sequence = sequence;
+    }
+    let stats = world.stats(desk.port);
+    assert_eq!(stats.dropped(DropReason::OutOfSequence), 10);
+    assert_eq!((stats.measured().expected, stats.measured().lost), (500, 0));
+}
