@@ -103,23 +103,28 @@ struct Entry {
     watcher: DeviceKey,
     call: CallKey,
     leg: LegKey,
-    expires: Timestamp,
+    age: Age,
 }
+
+/// When it expires, and its number: the order of minting.
+type Age = (Timestamp, u64);
 
 /// The live identifiers of one worker.
 pub struct Identifiers {
     worker: u8,
     entries: BTreeMap<Hash, Entry>,
     by_leg: BTreeMap<(LegKey, DeviceKey), VecDeque<Hash>>,
-    // All live as long, so the order of minting is the order of expiry. Spent ones stay until their time.
-    queue: VecDeque<(Timestamp, Hash)>,
+    /// As many as entries: what is spent or superseded counts no more, so that nobody crowds out the others' by asking
+    /// again and again.
+    by_age: BTreeMap<Age, Hash>,
+    minted: u64,
 }
 
 impl Identifiers {
     /// For worker number `worker`.
     #[must_use]
     pub fn new(worker: u8) -> Self {
-        Self { worker, entries: BTreeMap::new(), by_leg: BTreeMap::new(), queue: VecDeque::new() }
+        Self { worker, entries: BTreeMap::new(), by_leg: BTreeMap::new(), by_age: BTreeMap::new(), minted: 0 }
     }
 
     /// Makes an identifier with which `watcher`, and no other device, may take over `leg` once within [`LIFE`].
@@ -132,20 +137,22 @@ impl Identifiers {
         random: &mut Random,
     ) -> Minted {
         self.expire(now);
-        while self.queue.len() >= CAPACITY {
-            self.drop_oldest();
+        let key = (leg, watcher.clone());
+        let held = self.by_leg.get(&key).filter(|held| held.len() >= PER_WATCHER_AND_LEG);
+        if let Some(superseded) = held.and_then(|held| held.front()).copied() {
+            self.remove(&superseded);
+        }
+        if self.entries.len() >= CAPACITY
+            && let Some((_, oldest)) = self.by_age.pop_first()
+        {
+            self.remove(&oldest);
         }
         let token = Token(format!("{PREFIX}{:02x}{}", self.worker, random.token()).into());
-        let (hash, expires) = (token.hash(), now + LIFE);
-        let held = self.by_leg.entry((leg, watcher.clone())).or_default();
-        while held.len() >= PER_WATCHER_AND_LEG {
-            if let Some(old) = held.pop_front() {
-                self.entries.remove(&old);
-            }
-        }
-        held.push_back(hash);
-        self.entries.insert(hash, Entry { watcher: watcher.clone(), call, leg, expires });
-        self.queue.push_back((expires, hash));
+        let (hash, age) = (token.hash(), (now + LIFE, self.minted));
+        self.minted += 1;
+        self.by_leg.entry(key).or_default().push_back(hash);
+        self.entries.insert(hash, Entry { watcher: watcher.clone(), call, leg, age });
+        self.by_age.insert(age, hash);
         Minted { token, local_tag: random.tag(), remote_tag: random.tag() }
     }
 
@@ -154,7 +161,7 @@ impl Identifiers {
         // The table holds hashes: how far a guess agrees with an entry says nothing about the token behind it.
         let hash = token.hash();
         match self.entries.get(&hash) {
-            Some(entry) if entry.expires <= now => Redeemed::Unknown,
+            Some(entry) if entry.age.0 <= now => Redeemed::Unknown,
             Some(entry) if entry.watcher != *by => Redeemed::Stolen { call: entry.call },
             Some(entry) => {
                 let redeemed = Redeemed::Leg { call: entry.call, leg: entry.leg };
@@ -171,22 +178,23 @@ impl Identifiers {
         let keys: Vec<_> = watchers.map(|(key, _)| key.clone()).collect();
         for key in keys {
             for hash in self.by_leg.remove(&key).into_iter().flatten() {
-                self.entries.remove(&hash);
+                self.remove(&hash);
             }
         }
     }
 
     /// Forgets what has expired. Cheap; call it with each batch or at [`Identifiers::poll_timeout`].
     pub fn expire(&mut self, now: Timestamp) {
-        while self.queue.front().is_some_and(|(expires, _)| *expires <= now) {
-            self.drop_oldest();
+        while let Some(oldest) = self.by_age.first_entry().filter(|oldest| oldest.key().0 <= now) {
+            let hash = oldest.remove();
+            self.remove(&hash);
         }
     }
 
     /// When [`Identifiers::expire`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.queue.front().map(|(expires, _)| *expires)
+        self.by_age.first_key_value().map(|((expires, _), _)| *expires)
     }
 
     /// How many work.
@@ -201,14 +209,9 @@ impl Identifiers {
         self.entries.is_empty()
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some((_, hash)) = self.queue.pop_front() {
-            self.remove(&hash);
-        }
-    }
-
     fn remove(&mut self, hash: &Hash) {
         let Some(entry) = self.entries.remove(hash) else { return };
+        self.by_age.remove(&entry.age);
         let key = (entry.leg, entry.watcher);
         if let Some(held) = self.by_leg.get_mut(&key) {
             held.retain(|other| other != hash);
@@ -251,7 +254,7 @@ mod tests {
         let late = ids.mint(at(100), &mobile(), CALL, LEG, &mut random);
         assert_eq!(ids.redeem(at(160), &late.token, &mobile()), Redeemed::Unknown);
         ids.expire(at(160));
-        assert!(ids.is_empty() && ids.by_leg.is_empty() && ids.queue.is_empty());
+        assert!(ids.is_empty() && ids.by_leg.is_empty() && ids.by_age.is_empty());
     }
 
     #[test]
@@ -297,8 +300,20 @@ mod tests {
         for n in 1..=CAPACITY as u64 {
             ids.mint(at(0), &mobile(), CALL, LegKey(n), &mut random);
         }
-        assert_eq!((ids.len(), ids.queue.len()), (CAPACITY, CAPACITY));
+        assert_eq!((ids.len(), ids.by_age.len()), (CAPACITY, CAPACITY));
         assert_eq!(ids.redeem(at(1), &first, &mobile()), Redeemed::Unknown);
+    }
+
+    #[test]
+    fn who_asks_again_and_again_crowds_nobody_out() {
+        let (mut ids, mut random) = (Identifiers::new(0), Random::from_number(1));
+        let bob = DeviceKey::new("bob", "desk");
+        let his = ids.mint(at(0), &bob, CALL, LegKey(9), &mut random).token;
+        for _ in 0..=CAPACITY {
+            ids.mint(at(0), &mobile(), CALL, LEG, &mut random);
+        }
+        assert_eq!((ids.len(), ids.by_age.len()), (3, 3));
+        assert_eq!(ids.redeem(at(1), &his, &bob), Redeemed::Leg { call: CALL, leg: LegKey(9) });
     }
 
     #[test]
