@@ -283,6 +283,8 @@ pub struct Call {
     pub generation: u32,
     /// Whether a move holds the call: far offers get 491, the old device's BYE does not end it.
     pub moving: bool,
+    /// Whether that move waits for a device to answer or to call, and has touched no leg.
+    pub awaits_device: bool,
     /// Whether the number is an emergency number: never moved.
     pub emergency: bool,
     /// The record, growing.

@@ -244,7 +244,7 @@ impl Core {
                     timer::RETRY => self.run_queue(leg),
                     timer::RINGING => self.on_ringing_timeout(leg),
                     timer::REFRESH => self.on_refresh_due(leg),
-                    timer::SESSION => self.on_leg_dead(leg, "SIP;cause=408;text=\"Session expired\""),
+                    timer::SESSION => self.on_session_expired(leg),
                     _ => {}
                 }
             }

@@ -27,6 +27,8 @@ const MIN_SE: u32 = 90;
 const MAX_SE: u32 = 24 * 3600;
 /// A refresh that found the leg busy, or was refused for a reason that may pass, is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);
+/// For a refresh after a move in which the session would have expired: one transaction (RFC 3261 17.1.2.2, timer F).
+const GRACE: Duration = Duration::from_secs(32);
 
 /// Who refreshes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -243,20 +245,36 @@ impl Core {
         if found.role == Role::Released || found.state == LegState::Ended {
             return;
         }
-        let is_moving = self.calls.get(found.call).is_none_or(|call| call.moving);
-        if is_moving || !matches!(found.role, Role::Talking(_)) || found.is_busy() || !found.queued.is_empty()
-        {
+        if !matches!(found.role, Role::Talking(_)) || found.is_busy() || !found.queued.is_empty() {
             // Whatever is open may refresh the session by itself.
             self.arm(leg, timer::REFRESH, AGAIN);
             return;
         }
+        // Without an offer it is in no move's way (RFC 3311 5.1).
         if found.allows_update {
             self.send_update(leg, None, Purpose::Refresh, None);
+            return;
+        }
+        // A device that rings may do so for longer than a short session lasts, and nothing has been touched yet.
+        if self.calls.get(found.call).is_none_or(|call| call.moving && !call.awaits_device) {
+            self.arm(leg, timer::REFRESH, AGAIN);
             return;
         }
         match self.say_again(leg) {
             Ok(body) => self.send_reinvite(leg, Some(body), Purpose::Refresh, None),
             Err(_) => self.arm(leg, timer::REFRESH, AGAIN),
+        }
+    }
+
+    /// Nobody has refreshed the session. While the call moves it lives on: we refused the other side's refresh with 491
+    /// for that long, and what it sends after the move must find the call (contract 20).
+    pub(super) fn on_session_expired(&mut self, leg: LegHandle) {
+        let Some(found) = self.legs.get(leg) else { return };
+        let is_moving = self.calls.get(found.call).is_some_and(|call| call.moving);
+        if is_moving && matches!(found.role, Role::Talking(_)) {
+            self.arm(leg, timer::SESSION, GRACE);
+        } else {
+            self.on_leg_dead(leg, "SIP;cause=408;text=\"Session expired\"");
         }
     }
 

@@ -15,15 +15,12 @@ use super::model::{
 use super::record::{CallRecord, Direction};
 use super::settings::Anchor;
 use crate::media::plan::{Description, Pairing};
-use crate::registrar::Binding;
 use crate::registrar::accounts::Account;
+use crate::registrar::{Binding, MAX_USER_AGENT};
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
-
-/// Longest User-Agent kept.
-const MAX_USER_AGENT: usize = 64;
 
 /// A request that opens a call, authenticated and addressed.
 pub struct Incoming<'a> {
@@ -201,6 +198,7 @@ impl Core {
             thread,
             generation: 0,
             moving: false,
+            awaits_device: false,
             emergency: is_emergency(&incoming.number),
             record: Box::new(record),
         });

@@ -63,8 +63,8 @@ const MAX_CONTACTS: usize = 32;
 const MAX_PATH: usize = 8;
 /// Longest Contact URI, Path value, instance, Call-ID or run of other Contact parameters that is kept.
 const MAX_TEXT: usize = 512;
-/// A User-Agent is cut here.
-const MAX_USER_AGENT: usize = 128;
+/// A User-Agent is cut here, in a binding as in a call: the two are compared.
+pub const MAX_USER_AGENT: usize = 128;
 
 impl<'m> Register<'m> {
     /// Reads an authenticated REGISTER that came over `flow` with the digest identity of `device`.

@@ -10,7 +10,7 @@ use crate::media::plan::{self, Hold};
 use crate::media::relay::MediaCommand;
 use crate::moving::Refusal as MoveRefusal;
 use crate::moving::hold_off::Start;
-use crate::moving::machine::{Action, Actions, Event, Watch, Way};
+use crate::moving::machine::{Action, Actions, Event, State, Watch, Way};
 use crate::moving::snapshot::{DialogState, Hold as Held, MediaState, Snapshot};
 use crate::moving::timeline::What;
 use crate::sip::Refusal;
@@ -32,6 +32,12 @@ impl Engine {
     }
 
     pub(super) fn carry_out(&mut self, key: MoveKey, actions: Actions) {
+        let stands = self.moving(key).map(|moving| (moving.call, moving.machine.state()));
+        if let Some((call, state)) = stands
+            && let Some(found) = self.core.calls.get_mut(call)
+        {
+            found.awaits_device = state == State::Ringing;
+        }
         for action in actions {
             self.act(key, action);
         }

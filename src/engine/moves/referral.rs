@@ -3,12 +3,13 @@
 
 use std::fmt::Write as _;
 
-use super::{MoveKey, call_of, device_of, leg_key, leg_of};
+use super::{MoveKey, call_key, call_of, device_of, leg_key, leg_of};
 use crate::base::Timestamp;
 use crate::call::core::contact_uri;
 use crate::call::setup::{Incoming, user_value, write_capabilities};
 use crate::call::{CallHandle, Owner};
 use crate::engine::Engine;
+use crate::moving::hold_off::Access;
 use crate::moving::identifier::{LIFE, Minted};
 use crate::moving::machine::{Event, State, Way};
 use crate::moving::timeline::{Heading, Side, What};
@@ -173,6 +174,11 @@ impl Engine {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
         let moving = self.moving(key).ok_or(Refusal::DialogUnknown)?;
         let (call, far, from) = (moving.call, moving.far, moving.from.clone());
+        // It may have lost another call since it was asked.
+        if let Err(refusal) = self.held(&by, Access::Call(call_key(call)), Method::Invite.as_str()) {
+            self.advance(key, Event::NewRefused);
+            return Err(refusal);
+        }
         let (old, new) = (self.presence(&from), self.presence(&by));
         if let Err(refusal) = grant::still_registered(self.core.now.at, old, new) {
             self.advance(key, Event::BindingGone);

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::World;
-use super::watch::{house, no, only, subscribe};
+use super::watch::{no, only, subscribe};
+use super::{World, three_phones};
 use crate::engine::command::{Command, Reply, Subject};
 use crate::engine::view::PageQuery;
 use crate::wire::dialog_info::Movable;
@@ -30,7 +30,7 @@ fn immovable(world: &mut World) -> Option<String> {
 
 #[test]
 fn a_device_without_a_codec_of_the_far_side_sees_that_it_cannot_take_the_call() {
-    let (mut world, desk, mobile, bob) = house(420);
+    let (mut world, desk, mobile, bob) = three_phones(420);
     show_abilities(&mut world, bob, "0 8 101");
     show_abilities(&mut world, mobile, "9 101");
     subscribe(&mut world, mobile, "alice");
@@ -51,7 +51,7 @@ fn a_device_without_a_codec_of_the_far_side_sees_that_it_cannot_take_the_call() 
 
 #[test]
 fn what_is_not_known_bars_nothing_and_what_is_shown_bars_no_offer() {
-    let (mut world, desk, mobile, bob) = house(421);
+    let (mut world, desk, mobile, bob) = three_phones(421);
     show_abilities(&mut world, mobile, "9 101");
     subscribe(&mut world, mobile, "alice");
     world.phones[desk].dial("bob");
@@ -74,4 +74,23 @@ fn what_is_not_known_bars_nothing_and_what_is_shown_bars_no_offer() {
     world.run(SECOND);
     assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"], "{}", world.tail());
     assert!(world.phones[desk].lines[line].is_over);
+}
+
+#[test]
+fn software_with_a_long_name_is_known_again() {
+    let (mut world, desk, mobile, bob) = three_phones(422);
+    show_abilities(&mut world, bob, "0 8 101");
+    let software = "Phone ".repeat(40);
+    world.phones[mobile].software.clone_from(&software);
+    world.phones[mobile].register(3600);
+    world.run(SECOND);
+    world.phones[mobile].codecs = "9 101";
+    let line = world.phones[mobile].dial_with("*43", &[("User-Agent", &software)], true);
+    world.run(SECOND);
+    world.phones[mobile].bye(line);
+    world.run(SECOND);
+    subscribe(&mut world, mobile, "alice");
+    world.phones[desk].dial("bob");
+    world.run(SECOND);
+    assert_eq!(only(&world, mobile).movable, no("no-common-media"), "{}", world.tail());
 }

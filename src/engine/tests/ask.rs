@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{accounts, settings};
-use super::{Answer, World};
+use super::{Answer, World, talking, three_phones};
 use crate::engine::command::{
     AccountChange, Command, CommandError, Ha1Text, MoveMode, NewDevice, NewUser, Reply, Secret, StartMove,
     Subject, TrustName,
@@ -20,16 +20,6 @@ const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21l$\
 
 fn user(name: &str) -> Subject {
     Subject::User(name.into())
-}
-
-/// Alice's desk talks with Bob's desk; Alice's mobile is registered.
-fn talking(seed: u64) -> (World, usize, usize, usize) {
-    let mut world = World::new(seed);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
-    world.phones[desk].dial("bob");
-    world.run(2 * SECOND);
-    (world, desk, mobile, bob)
 }
 
 fn calls(world: &mut World, by: Subject) -> Vec<CallView> {
@@ -242,9 +232,7 @@ fn what_cannot_move_says_why_and_what_is_not_ones_own_is_not_there() {
 
 #[test]
 fn a_call_that_rings_is_not_moved_by_command() {
-    let mut world = World::new(306);
-    let (desk, _) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
+    let (mut world, desk, _, bob) = three_phones(306);
     world.phones[bob].answer = Answer::Ring;
     world.phones[desk].dial("bob");
     world.run(SECOND);

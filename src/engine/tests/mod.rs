@@ -12,11 +12,14 @@ mod quality;
 mod races;
 mod redirect;
 mod referral;
+mod scenes;
 mod threats;
 mod timers;
 mod torture;
 mod watch;
 mod world;
+
+use scenes::{refer, refer_to, talking, three_phones};
 
 pub(super) use phone::{Answer, Refers};
 pub(super) use world::World;

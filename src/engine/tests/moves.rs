@@ -2,24 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Answer, World};
+use super::{Answer, World, talking, three_phones};
 use crate::engine::event::{Event, MoveEvent};
 use crate::moving::timeline::{What, When};
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
 const A_MINUTE: Duration = Duration::from_secs(70);
-
-/// Alice's desk talks with Bob's desk; Alice's mobile is registered: the three phones.
-fn talking(seed: u64) -> (World, usize, usize, usize) {
-    let mut world = World::new(seed);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
-    world.phones[desk].dial("bob");
-    world.run(2 * SECOND);
-    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"], "{}", world.tail());
-    (world, desk, mobile, bob)
-}
 
 #[test]
 fn a_pull_moves_the_call_and_the_far_side_hears_of_nothing() {
@@ -212,9 +201,7 @@ fn without_the_store_nothing_is_touched() {
 
 /// A codec that the far side has not agreed: it must be asked.
 fn other_codec(seed: u64) -> (World, usize, usize, usize) {
-    let mut world = World::new(seed);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
+    let (mut world, desk, mobile, bob) = three_phones(seed);
     world.phones[desk].codecs = "0 101";
     world.phones[mobile].codecs = "8 101";
     world.phones[desk].dial("bob");

@@ -135,6 +135,8 @@ pub(crate) struct Phone {
     pub(crate) notified: Vec<(String, String)>,
     /// Their CSeq numbers.
     pub(crate) notify_numbers: Vec<u32>,
+    /// `User-Agent` in its REGISTER; empty: none.
+    pub(crate) software: String,
     /// `Session-Expires` in our 2xx to INVITE and UPDATE; empty: the phone knows no session timer.
     pub(crate) session: &'static str,
     /// `Min-SE`, below which INVITE and UPDATE get 422.
@@ -199,6 +201,7 @@ impl Phone {
             registered: None,
             notified: Vec::new(),
             notify_numbers: Vec::new(),
+            software: String::new(),
             session: "",
             min_se: 0,
             sessions: Vec::new(),
@@ -275,6 +278,9 @@ impl Phone {
         writer.cseq(self.registration.1, &Method::Register);
         writer.header(&HeaderName::Contact, &format!("<{}>", self.contact()));
         writer.header(&HeaderName::Expires, &expires.to_string());
+        if !self.software.is_empty() {
+            writer.header(&HeaderName::UserAgent, &self.software);
+        }
         self.authorise(&mut writer, &Method::Register, &uri);
         let bytes = writer.finish();
         self.send(&Method::Register, &branch, bytes, Want::Register);

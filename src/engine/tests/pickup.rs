@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{accounts, settings};
-use super::{Answer, World};
+use super::{Answer, World, three_phones};
 use crate::engine::store::Loaded;
 use crate::registrar::accounts::Accounts;
 
@@ -13,9 +13,7 @@ const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
 /// Bob calls Alice; her desk and her mobile ring. The world, her two phones, his phone and his line.
 fn ringing(seed: u64) -> (World, usize, usize, usize) {
-    let mut world = World::new(seed);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
+    let (mut world, desk, mobile, bob) = three_phones(seed);
     world.phones[desk].answer = Answer::Ring;
     world.phones[mobile].answer = Answer::Ring;
     world.phones[bob].dial("alice");
@@ -63,9 +61,7 @@ fn a_pull_answers_what_rings_at_another_device() {
 
 #[test]
 fn two_offers_meet_in_the_codec_that_both_have() {
-    let mut world = World::new(101);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
+    let (mut world, desk, mobile, bob) = three_phones(101);
     world.phones[desk].answer = Answer::Ring;
     world.phones[mobile].answer = Answer::Ring;
     (world.phones[bob].codecs, world.phones[mobile].codecs) = ("9 0 101", "8 0 101");
@@ -278,9 +274,7 @@ fn a_colleague_picks_up_by_code_and_a_stranger_hears_of_nothing() {
 
 #[test]
 fn the_pickup_code_with_ones_own_number_takes_what_is_answered_there() {
-    let mut world = World::new(141);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
+    let (mut world, desk, mobile, bob) = three_phones(141);
     world.phones[desk].dial("bob");
     world.run(SECOND);
     let line = world.phones[mobile].dial("**1001");

@@ -2,22 +2,12 @@
 
 use std::time::Duration;
 
-use super::World;
+use super::{World, talking};
 use crate::engine::event::Event;
 use crate::moving::timeline::{What, When};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOLD_OFF: Duration = Duration::from_secs(31);
-
-/// Alice's desk talks with Bob's desk, and her mobile is registered.
-fn talking(seed: u64) -> (World, usize, usize, usize) {
-    let mut world = World::new(seed);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
-    world.phones[desk].dial("bob");
-    world.run(2 * SECOND);
-    (world, desk, mobile, bob)
-}
 
 /// Of the 300 packets that a device sends on the port it has now, so many get lost.
 fn lose(world: &mut World, device: &str, lost: i64) {

@@ -3,46 +3,18 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Refers, World};
-use crate::engine::command::{Command, CommandError, MoveMode, Reply, StartMove, Subject};
+use super::world::{accounts, settings};
+use super::{Refers, World, refer, refer_to, talking};
+use crate::engine::command::{Command, CommandError, Reply, Subject};
 use crate::engine::event::Event;
+use crate::engine::store::Loaded;
 use crate::engine::view::{MoveState, MoveView};
 use crate::moving::Trigger;
+use crate::moving::hold_off::Scope;
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
 const TWO_MINUTES: Duration = Duration::from_secs(120);
-
-/// Alice's desk talks with Bob's; her mobile is registered.
-fn talking(seed: u64) -> (World, usize, usize, usize) {
-    let mut world = World::new(seed);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
-    world.phones[desk].dial("bob");
-    world.run(2 * SECOND);
-    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"], "{}", world.tail());
-    (world, desk, mobile, bob)
-}
-
-fn refer_to(world: &mut World, device: &str) -> Reply {
-    let start = StartMove {
-        user: "alice".into(),
-        call: None,
-        to_device: Some(device.into()),
-        mode: MoveMode::Refer,
-        trigger: Trigger::Http,
-    };
-    world.ask(Subject::User("alice".into()), Command::StartMove(start))
-}
-
-/// Starts the move; its id.
-#[track_caller]
-fn refer(world: &mut World) -> String {
-    match refer_to(world, "mobile") {
-        Reply::Move(view) => view.id,
-        other => panic!("{other:?}"),
-    }
-}
 
 fn view(world: &World, id: &str) -> MoveView {
     world.engine.moves.find(id).unwrap()
@@ -74,7 +46,7 @@ fn a_device_that_is_asked_to_call_gets_the_call() {
     let (mut world, desk, mobile, bob) = talking(800);
     world.captured = Some(VecDeque::new());
     let before = world.phones[bob].requests.len();
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(SECOND);
     assert_eq!(view(&world, &id).state, MoveState::Done, "{}", world.tail());
     assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"]);
@@ -101,7 +73,7 @@ fn a_device_that_is_asked_to_call_gets_the_call() {
 fn a_phone_that_loses_the_replaces_dials_the_identifier() {
     let (mut world, _, mobile, _) = talking(801);
     world.phones[mobile].refers = Refers::Follow { with_replaces: false };
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(SECOND);
     assert_eq!(view(&world, &id).state, MoveState::Done, "{}", world.tail());
     assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"]);
@@ -118,7 +90,7 @@ fn a_device_that_will_not_call_leaves_the_call_where_it_is() {
     ] {
         let (mut world, desk, mobile, bob) = talking(802);
         world.phones[mobile].refers = refers;
-        let id = refer(&mut world);
+        let id = refer(&mut world, "mobile");
         world.run(wait * SECOND);
         let found = view(&world, &id);
         assert_eq!((found.state, found.reason.as_deref()), (MoveState::Refused, Some("target_refused")));
@@ -130,7 +102,7 @@ fn a_device_that_will_not_call_leaves_the_call_where_it_is() {
 fn a_device_that_never_calls_has_a_minute() {
     let (mut world, desk, mobile, bob) = talking(803);
     world.phones[mobile].refers = Refers::Ignore;
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(59 * SECOND);
     assert_eq!(view(&world, &id).state, MoveState::Ringing, "{}", world.tail());
     world.run(2 * SECOND);
@@ -148,7 +120,7 @@ fn nobody_else_can_call_with_it_and_the_device_only_once() {
     let (mut world, _, mobile, bob) = talking(804);
     let tablet = world.phone("alice", "tablet");
     world.phones[mobile].refers = Refers::Ignore;
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(SECOND);
     let token = identifier(&world, mobile);
     for thief in [tablet, bob] {
@@ -174,7 +146,7 @@ fn while_it_is_waited_for_the_call_is_its_own_by_any_door_and_no_others() {
     let (mut world, _, mobile, _) = talking(805);
     let tablet = world.phone("alice", "tablet");
     world.phones[mobile].refers = Refers::Ignore;
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(SECOND);
     let other = world.phones[tablet].dial("*11");
     world.run(SECOND);
@@ -196,7 +168,7 @@ fn while_it_is_waited_for_the_call_is_its_own_by_any_door_and_no_others() {
 fn the_old_device_may_hang_up_while_the_new_one_is_asked() {
     let (mut world, desk, mobile, bob) = talking(806);
     world.phones[mobile].refers = Refers::Ignore;
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(SECOND);
     world.phones[desk].bye(0);
     world.run(SECOND);
@@ -216,7 +188,7 @@ fn the_old_device_may_hang_up_while_the_new_one_is_asked() {
 fn when_nobody_is_left_the_far_side_is_not_left_alone() {
     let (mut world, desk, mobile, bob) = talking(807);
     world.phones[mobile].refers = Refers::Ignore;
-    refer(&mut world);
+    refer(&mut world, "mobile");
     world.run(SECOND);
     world.phones[desk].bye(0);
     world.run(61 * SECOND);
@@ -229,7 +201,7 @@ fn when_nobody_is_left_the_far_side_is_not_left_alone() {
 fn a_move_that_is_taken_back_takes_its_identifier_with_it() {
     let (mut world, desk, mobile, bob) = talking(808);
     world.phones[mobile].refers = Refers::Ignore;
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(SECOND);
     world.ask(Subject::User("alice".into()), Command::UndoMove { id: id.as_str().into() });
     world.run(SECOND);
@@ -247,7 +219,7 @@ fn a_far_side_that_refuses_keeps_the_old_call() {
     let (mut world, desk, mobile, bob) = talking(809);
     world.phones[mobile].codecs = "9";
     world.phones[bob].reinvite = 488;
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(SECOND);
     assert_eq!(view(&world, &id).state, MoveState::Refused, "{}", world.tail());
     assert_eq!(world.phones[mobile].lines[1].status, Some(488), "{}", world.tail());
@@ -274,7 +246,7 @@ fn a_device_that_is_held_off_or_not_there_is_not_asked() {
 fn a_report_from_elsewhere_or_of_another_package_ends_nothing() {
     let (mut world, desk, mobile, bob) = talking(811);
     world.phones[mobile].refers = Refers::Ignore;
-    let id = refer(&mut world);
+    let id = refer(&mut world, "mobile");
     world.run(SECOND);
     let told = |package| {
         [("Event", package), ("Subscription-State", "terminated"), ("Content-Type", "message/sipfrag")]
@@ -303,4 +275,31 @@ fn a_report_from_elsewhere_or_of_another_package_ends_nothing() {
     world.run(SECOND);
     assert_eq!(view(&world, &id).state, MoveState::Refused, "{}", world.tail());
     untouched(&mut world, desk, bob);
+}
+
+#[test]
+fn who_lost_another_call_meanwhile_does_not_get_this_one() {
+    let mut settings = settings();
+    settings.moving.hold_off_scope = Scope::System;
+    let mut world = World::with(820, settings, accounts(&["alice", "bob"]), &Loaded::default());
+    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
+    let (tablet, bob) = (world.phone("alice", "tablet"), world.phone("bob", "desk"));
+    world.phones[desk].dial("bob");
+    world.run(2 * SECOND);
+    world.phones[mobile].refers = Refers::Ignore;
+    let id = refer(&mut world, "mobile");
+    world.run(SECOND);
+    let token = identifier(&world, mobile);
+    let other = world.phones[mobile].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.phones[mobile].lines[other].status, Some(200), "{}", world.tail());
+    world.phones[tablet].dial("*11");
+    world.run(SECOND);
+    assert!(world.phones[mobile].lines[other].is_over, "{}", world.tail());
+    let line = world.phones[mobile].dial(&token);
+    world.run(SECOND);
+    let refused = &world.phones[mobile].lines[line];
+    assert_eq!(refused.status, Some(403), "{}", world.tail());
+    assert_eq!(view(&world, &id).state, MoveState::Refused, "its identifier is spent: nothing is waited for");
+    assert!(!world.phones[desk].lines[0].is_over && !world.phones[bob].lines[0].is_over);
 }

@@ -2,20 +2,12 @@
 
 use std::time::Duration;
 
-use super::World;
+use super::{Refers, World, refer, three_phones};
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const TIMER: (&str, &str) = ("Supported", "timer");
-
-/// The world, Alice's desk, her mobile, Bob's desk.
-fn phones(seed: u64) -> (World, usize, usize, usize) {
-    let mut world = World::new(seed);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
-    (world, desk, mobile, bob)
-}
 
 fn count(world: &World, phone: usize, method: &str) -> usize {
     world.phones[phone].requests.iter().filter(|known| *known == method).count()
@@ -30,7 +22,7 @@ fn end(mut world: World, phone: usize) {
 
 #[test]
 fn a_party_that_knows_the_timer_is_refreshed_at_half_time_and_one_that_does_not_is_left_alone() {
-    let (mut world, desk, _, bob) = phones(300);
+    let (mut world, desk, _, bob) = three_phones(300);
     world.phones[bob].session = "120;refresher=uac";
     world.phones[desk].dial("bob");
     world.run(SECOND);
@@ -50,7 +42,7 @@ fn a_party_that_knows_the_timer_is_refreshed_at_half_time_and_one_that_does_not_
 
 #[test]
 fn a_phone_without_update_is_refreshed_by_the_same_description() {
-    let (mut world, desk, _, bob) = phones(301);
+    let (mut world, desk, _, bob) = three_phones(301);
     (world.phones[bob].session, world.phones[bob].allow) = ("120;refresher=uac", "INVITE, ACK, BYE, CANCEL");
     world.phones[desk].dial("bob");
     world.run(10 * MINUTE);
@@ -65,7 +57,7 @@ fn a_phone_without_update_is_refreshed_by_the_same_description() {
 #[test]
 fn a_party_that_is_gone_ends_the_call_in_time() {
     for refresher in ["120;refresher=uac", "120;refresher=uas"] {
-        let (mut world, desk, _, bob) = phones(302);
+        let (mut world, desk, _, bob) = three_phones(302);
         world.phones[bob].session = refresher;
         world.phones[desk].dial("bob");
         world.run(SECOND);
@@ -82,7 +74,7 @@ fn a_party_that_is_gone_ends_the_call_in_time() {
 
 #[test]
 fn who_calls_may_refresh_itself_and_is_told_so() {
-    let (mut world, desk, _, bob) = phones(303);
+    let (mut world, desk, _, bob) = three_phones(303);
     let headers = [TIMER, ("Session-Expires", "120;refresher=uac")];
     world.phones[desk].dial_with("bob", &headers, true);
     world.run(SECOND);
@@ -115,7 +107,7 @@ fn who_calls_may_refresh_itself_and_is_told_so() {
 
 #[test]
 fn who_leaves_it_to_us_is_refreshed() {
-    let (mut world, desk, _, bob) = phones(304);
+    let (mut world, desk, _, bob) = three_phones(304);
     world.phones[desk].session = "200;refresher=uac";
     world.phones[desk].dial_with("bob", &[TIMER, ("Session-Expires", "200"), ("Min-SE", "100")], true);
     world.run(SECOND);
@@ -127,7 +119,7 @@ fn who_leaves_it_to_us_is_refreshed() {
 
 #[test]
 fn an_interval_that_is_too_short_is_refused_where_that_is_understood() {
-    let (mut world, desk, _, bob) = phones(305);
+    let (mut world, desk, _, bob) = three_phones(305);
     let line = world.phones[desk].dial_with("bob", &[TIMER, ("x", "30")], true);
     world.run(SECOND);
     assert_eq!(world.phones[desk].lines[line].status, Some(422), "{}", world.tail());
@@ -146,7 +138,7 @@ fn an_interval_that_is_too_short_is_refused_where_that_is_understood() {
 
 #[test]
 fn a_422_is_followed_by_the_same_invite_with_more_time() {
-    let (mut world, desk, mobile, bob) = phones(306);
+    let (mut world, desk, mobile, bob) = three_phones(306);
     (world.phones[bob].session, world.phones[bob].min_se) = ("3600;refresher=uas", 3600);
     world.phones[desk].dial_with("bob", &[("Subject", "tea"), ("X-Note", "kept")], true);
     world.run(SECOND);
@@ -172,7 +164,7 @@ fn a_422_is_followed_by_the_same_invite_with_more_time() {
 
 #[test]
 fn a_refresh_that_is_too_short_is_repeated_with_more_time() {
-    let (mut world, desk, _, bob) = phones(307);
+    let (mut world, desk, _, bob) = three_phones(307);
     world.phones[bob].session = "120;refresher=uac";
     world.phones[desk].dial("bob");
     world.run(SECOND);
@@ -189,7 +181,7 @@ fn a_refresh_that_is_too_short_is_repeated_with_more_time() {
 
 #[test]
 fn a_move_leaves_the_far_timer_running_and_starts_a_new_one() {
-    let (mut world, desk, mobile, bob) = phones(308);
+    let (mut world, desk, mobile, bob) = three_phones(308);
     world.phones[bob].session = "120;refresher=uac";
     let theirs = [TIMER, ("Session-Expires", "300;refresher=uac")];
     world.phones[desk].dial_with("bob", &theirs, true);
@@ -216,7 +208,7 @@ fn a_move_leaves_the_far_timer_running_and_starts_a_new_one() {
 
 #[test]
 fn what_the_far_side_is_asked_in_a_move_refreshes_its_session() {
-    let (mut world, desk, mobile, bob) = phones(309);
+    let (mut world, desk, mobile, bob) = three_phones(309);
     world.phones[bob].session = "120;refresher=uac";
     (world.phones[desk].codecs, world.phones[mobile].codecs) = ("0 101", "8 101");
     world.phones[desk].dial("bob");
@@ -231,4 +223,59 @@ fn what_the_far_side_is_asked_in_a_move_refreshes_its_session() {
     world.run(10 * SECOND);
     assert_eq!(count(&world, bob, "UPDATE"), 1);
     end(world, bob);
+}
+
+/// A device rings for longer than a short session lasts; the refresh goes on, and the call is there afterwards.
+#[test]
+fn a_short_session_outlives_a_device_that_is_waited_for() {
+    for (allow, method) in [(None, "UPDATE"), (Some("INVITE, ACK, BYE, CANCEL"), "INVITE")] {
+        let (mut world, desk, mobile, bob) = three_phones(310);
+        world.phones[bob].session = "90;refresher=uac";
+        world.phones[bob].allow = allow.unwrap_or(world.phones[bob].allow);
+        world.phones[mobile].refers = Refers::Ignore;
+        world.phones[desk].dial("bob");
+        world.run(20 * SECOND);
+        refer(&mut world, "mobile");
+        let before = count(&world, bob, method);
+        world.run(50 * SECOND);
+        assert!(!world.engine.moves.live.is_empty(), "it is still waited for");
+        assert_eq!(count(&world, bob, method), before + 1, "{}", world.tail());
+        world.run(MINUTE);
+        assert!(world.engine.moves.live.is_empty());
+        assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
+        end(world, bob);
+    }
+}
+
+/// The other side refreshes by re-INVITE and gets 491 while the device is waited for: the session does not run out
+/// under it.
+#[test]
+fn a_refresh_that_a_move_refused_finds_the_call_after_it() {
+    let (mut world, desk, mobile, bob) = three_phones(311);
+    let headers = [TIMER, ("Session-Expires", "90;refresher=uac")];
+    world.phones[bob].session = "90;refresher=uas";
+    world.phones[bob].reinvite_headers =
+        headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+    world.phones[mobile].refers = Refers::Ignore;
+    world.phones[desk].dial("bob");
+    world.run(25 * SECOND);
+    refer(&mut world, "mobile");
+    world.run(20 * SECOND);
+    world.phones[bob].reinvite(0, "sendrecv");
+    world.run(SECOND);
+    assert_eq!(world.phones[bob].lines[0].status, Some(491), "{}", world.tail());
+    // The session would have ended after 60 s, and the wait ends after 85.
+    world.run(42 * SECOND);
+    assert!(world.engine.moves.live.is_empty());
+    assert!(!world.phones[bob].lines[0].is_over, "{}", world.tail());
+    world.phones[bob].reinvite(0, "sendrecv");
+    world.run(SECOND);
+    assert_eq!(world.phones[bob].lines[0].status, Some(200), "{}", world.tail());
+    world.run(30 * SECOND);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"]);
+    // Who never refreshes is gone in the end.
+    world.run(MINUTE);
+    assert!(world.phones[desk].lines[0].is_over);
+    world.run(2 * MINUTE);
+    world.check_idle();
 }

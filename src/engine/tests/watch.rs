@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{accounts, settings};
-use super::{Answer, World};
+use super::{Answer, World, three_phones};
 use crate::base::{Random, Timestamp, UnixMillis};
 use crate::engine::Engine;
 use crate::engine::command::{Command, Reply, Subject};
@@ -15,14 +15,6 @@ use crate::wire::dialog_info::{Dialog, DialogInfo, DialogState, Direction, Movab
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Alice's desk and mobile and Bob's desk, registered.
-pub(super) fn house(seed: u64) -> (World, usize, usize, usize) {
-    let mut world = World::new(seed);
-    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
-    let bob = world.phone("bob", "desk");
-    (world, desk, mobile, bob)
-}
 
 fn try_subscribe(world: &mut World, phone: usize, target: &str, event: &str, expires: u32) -> (usize, u16) {
     let expires = expires.to_string();
@@ -74,7 +66,7 @@ pub(super) fn no(reason: &str) -> Option<Movable> {
 
 #[test]
 fn the_owner_is_told_of_the_call_with_identifiers_of_our_own() {
-    let (mut world, desk, mobile, bob) = house(400);
+    let (mut world, desk, mobile, bob) = three_phones(400);
     subscribe(&mut world, mobile, "alice");
     assert_eq!((last(&world, mobile).len(), state(&world, mobile)), (0, "active;expires=3600"));
     world.phones[bob].answer = Answer::Ring;
@@ -110,7 +102,7 @@ fn the_owner_is_told_of_the_call_with_identifiers_of_our_own() {
 #[test]
 fn a_lamp_that_is_pressed_brings_the_call() {
     for by_replaces in [true, false] {
-        let (mut world, desk, mobile, _) = house(401);
+        let (mut world, desk, mobile, _) = three_phones(401);
         subscribe(&mut world, mobile, "alice");
         world.phones[desk].dial("bob");
         world.run(SECOND);
@@ -133,7 +125,7 @@ fn a_lamp_that_is_pressed_brings_the_call() {
 
 #[test]
 fn an_identifier_works_for_the_device_that_it_was_given_to() {
-    let (mut world, desk, mobile, bob) = house(402);
+    let (mut world, desk, mobile, bob) = three_phones(402);
     let tablet = world.phone("alice", "tablet");
     subscribe(&mut world, mobile, "alice");
     subscribe(&mut world, tablet, "alice");
@@ -153,7 +145,7 @@ fn an_identifier_works_for_the_device_that_it_was_given_to() {
 
 #[test]
 fn an_identifier_that_is_spent_in_vain_is_replaced() {
-    let (mut world, desk, mobile, _) = house(403);
+    let (mut world, desk, mobile, _) = three_phones(403);
     subscribe(&mut world, mobile, "alice");
     world.phones[desk].dial("bob");
     world.run(SECOND);
@@ -175,7 +167,7 @@ fn an_identifier_that_is_spent_in_vain_is_replaced() {
 
 #[test]
 fn identifiers_are_told_anew_before_they_run_out() {
-    let (mut world, desk, mobile, _) = house(404);
+    let (mut world, desk, mobile, _) = three_phones(404);
     subscribe(&mut world, mobile, "alice");
     world.phones[desk].dial("bob");
     world.run(SECOND);
@@ -191,7 +183,7 @@ fn identifiers_are_told_anew_before_they_run_out() {
 
 #[test]
 fn what_is_not_ones_own_looks_like_what_is_not_there() {
-    let (mut world, _, mobile, bob) = house(405);
+    let (mut world, _, mobile, bob) = three_phones(405);
     for (phone, target) in [
         (bob, "alice"),
         (bob, "1001"),
@@ -237,7 +229,7 @@ fn who_is_on_the_list_looks_and_takes_nothing() {
 
 #[test]
 fn ones_own_leg_is_not_movable_and_every_call_is_in_one_document() {
-    let (mut world, desk, mobile, _) = house(407);
+    let (mut world, desk, mobile, _) = three_phones(407);
     let tablet = world.phone("alice", "tablet");
     subscribe(&mut world, mobile, "alice");
     subscribe(&mut world, tablet, "alice*desk");
@@ -257,7 +249,7 @@ fn ones_own_leg_is_not_movable_and_every_call_is_in_one_document() {
 
 #[test]
 fn a_call_that_rings_at_the_desk_can_be_taken_elsewhere_and_is_early() {
-    let (mut world, desk, _, bob) = house(408);
+    let (mut world, desk, _, bob) = three_phones(408);
     let tablet = world.phone("alice", "tablet");
     for phone in [desk, 1] {
         world.phones[phone].answer = Answer::Ring;
@@ -276,7 +268,7 @@ fn a_call_that_rings_at_the_desk_can_be_taken_elsewhere_and_is_early() {
 #[test]
 fn the_lamp_is_lit_while_there_is_a_call_to_take() {
     for code in ["*11", "%2A11", "*11%23"] {
-        let (mut world, desk, mobile, bob) = house(409);
+        let (mut world, desk, mobile, bob) = three_phones(409);
         world.phones[bob].answer = Answer::Ring;
         subscribe(&mut world, mobile, code);
         subscribe(&mut world, desk, code);
@@ -320,7 +312,7 @@ fn a_shared_device_sees_that_it_is_locked() {
 
 #[test]
 fn the_old_device_sees_its_hold_off_and_may_not_name_the_call() {
-    let (mut world, desk, mobile, _) = house(411);
+    let (mut world, desk, mobile, _) = three_phones(411);
     subscribe(&mut world, desk, "alice");
     world.phones[desk].dial("bob");
     world.run(SECOND);
@@ -370,7 +362,7 @@ fn a_hold_off_of_everything_covers_subscriptions() {
 
 #[test]
 fn a_subscription_is_refreshed_ended_and_runs_out() {
-    let (mut world, _, mobile, _) = house(413);
+    let (mut world, _, mobile, _) = three_phones(413);
     let line = subscribe(&mut world, mobile, "alice");
     refresh(&mut world, mobile, line, "120");
     assert_eq!((world.phones[mobile].notified.len(), state(&world, mobile)), (2, "active;expires=120"));
@@ -403,7 +395,7 @@ fn numbers_go_on_over_a_quick_restart() {
     let versions = |world: &World, phone: usize| -> Vec<u32> {
         told(world, phone).iter().map(|document| document.version).collect()
     };
-    let (mut world, desk, mobile, _) = house(422);
+    let (mut world, desk, mobile, _) = three_phones(422);
     subscribe(&mut world, mobile, "alice");
     world.run(3 * SECOND);
     for _ in 0..4 {
@@ -424,7 +416,7 @@ fn numbers_go_on_over_a_quick_restart() {
 
 #[test]
 fn what_is_not_the_dialog_package_is_refused_with_what_is() {
-    let (mut world, desk, mobile, _) = house(414);
+    let (mut world, desk, mobile, _) = three_phones(414);
     for event in ["presence", "message-summary", "Dialog"] {
         assert_eq!(try_subscribe(&mut world, mobile, "alice", event, 600).1, 489, "{event}");
     }
@@ -448,7 +440,7 @@ fn what_is_not_the_dialog_package_is_refused_with_what_is() {
 
 #[test]
 fn a_watcher_that_knows_nothing_of_it_is_forgotten() {
-    let (mut world, _, mobile, _) = house(415);
+    let (mut world, _, mobile, _) = three_phones(415);
     world.phones[mobile].notify_answer = 481;
     subscribe(&mut world, mobile, "alice");
     assert!(world.engine.watch.is_empty());
@@ -459,7 +451,7 @@ fn a_watcher_that_knows_nothing_of_it_is_forgotten() {
 
 #[test]
 fn a_slow_watcher_is_told_once_of_all_that_changed_and_given_up_after_three() {
-    let (mut world, desk, mobile, _) = house(416);
+    let (mut world, desk, mobile, _) = three_phones(416);
     subscribe(&mut world, mobile, "alice");
     world.phones[mobile].notify_answer = 0;
     world.phones[desk].dial("bob");
@@ -485,7 +477,7 @@ fn a_slow_watcher_is_told_once_of_all_that_changed_and_given_up_after_three() {
 
 #[test]
 fn a_device_has_room_for_so_many_and_no_more() {
-    let (mut world, _, mobile, _) = house(417);
+    let (mut world, _, mobile, _) = three_phones(417);
     for _ in 0..128 {
         world.phones[mobile].request_to("alice", &Method::Subscribe, &[("Event", "dialog")]);
         world.run(Duration::from_millis(20));
@@ -500,7 +492,7 @@ fn a_device_has_room_for_so_many_and_no_more() {
 
 #[test]
 fn a_subscription_follows_its_device_and_no_other() {
-    let (mut world, _, mobile, bob) = house(418);
+    let (mut world, _, mobile, bob) = three_phones(418);
     let line = subscribe(&mut world, mobile, "alice");
     // Bob has seen Call-ID and tags on the wire.
     let stolen = world.phones[mobile].lines[line].dialog.clone();
@@ -522,7 +514,7 @@ fn a_subscription_follows_its_device_and_no_other() {
 
 #[test]
 fn a_watcher_that_has_moved_is_found_by_its_registration() {
-    let (mut world, desk, mobile, _) = house(421);
+    let (mut world, desk, mobile, _) = three_phones(421);
     subscribe(&mut world, mobile, "alice");
     world.phones[mobile].address = "198.51.100.99:5080".parse().unwrap();
     world.phones[mobile].register(3600);
@@ -582,7 +574,7 @@ fn a_device_that_is_gone_watches_no_more() {
 
 #[test]
 fn a_stranger_is_asked_who_it_is_and_nothing_is_kept() {
-    let (mut world, _, mobile, _) = house(420);
+    let (mut world, _, mobile, _) = three_phones(420);
     world.phones[mobile].password = "wrong".into();
     let line = world.phones[mobile].request_to("nobody", &Method::Subscribe, &[("Event", "presence")]);
     world.run(SECOND);
