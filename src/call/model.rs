@@ -178,7 +178,9 @@ pub struct Leg {
     pub server_invite: Option<ServerTx>,
     /// Our open INVITE or re-INVITE.
     pub client_invite: Option<ClientTx>,
-    /// Our or their open UPDATE or other offer outside INVITE.
+    /// Their open UPDATE, which was passed on.
+    pub server_update: Option<ServerTx>,
+    /// Whether an UPDATE of ours with an offer is open.
     pub open_update: bool,
     /// CSeq of our INVITE whose 2xx waits for the ACK that carries the other side's answer.
     pub owed_ack: Option<(ClientTx, u32)>,
@@ -326,9 +328,19 @@ impl Leg {
     pub fn is_busy(&self) -> bool {
         self.client_invite.is_some()
             || self.server_invite.is_some()
+            || self.server_update.is_some()
             || self.open_update
             || self.owed_ack.is_some()
             || self.answer_due.is_some()
             || self.state != LegState::Confirmed
+    }
+
+    /// Their re-INVITE or UPDATE has its final answer.
+    pub fn close_request(&mut self, tx: ServerTx) {
+        for open in [&mut self.server_invite, &mut self.server_update] {
+            if *open == Some(tx) {
+                *open = None;
+            }
+        }
     }
 }

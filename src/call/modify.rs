@@ -90,7 +90,7 @@ impl Core {
         let body = self.propose(leg, peer, offer)?;
         let purpose = Purpose::Relay { server: tx, from: leg, offered: true };
         if let Some(found) = self.legs.get_mut(leg) {
-            found.open_update = true;
+            found.server_update = Some(tx);
         }
         let by_update = self.legs.get(peer).is_some_and(|peer| peer.allows_update);
         if by_update {
@@ -137,7 +137,8 @@ impl Core {
         }
         let call = self.calls.get(found.call).ok_or(Refusal::DialogUnknown)?;
         // RFC 3261 14.2: an own INVITE is open here. A move counts as one from its first step.
-        if call.moving || found.client_invite.is_some() || found.open_update || !found.queued.is_empty() {
+        let is_open = found.client_invite.is_some() || found.server_update.is_some() || found.open_update;
+        if call.moving || is_open || !found.queued.is_empty() {
             return Err(Refusal::RequestPending);
         }
         let peer = call.peer(leg).ok_or(Refusal::RequestPending)?;
@@ -363,7 +364,7 @@ impl Core {
                 found.answer_due = Some(AnswerDue::Peer);
             }
         }
-        let by_update = self.legs.get(from).is_some_and(|from| from.open_update);
+        let by_update = self.legs.get(from).is_some_and(|from| from.server_update == Some(server));
         if by_update {
             self.answer_update(from, server, Some(&body));
         } else {
@@ -391,7 +392,7 @@ impl Core {
 
     pub(super) fn answer_update(&mut self, leg: LegHandle, tx: ServerTx, body: Option<&Bytes>) {
         let Some(found) = self.legs.get_mut(leg) else { return };
-        found.open_update = false;
+        found.close_request(tx);
         self.confirm_update(leg, tx, body);
         self.run_queue(leg);
     }
@@ -414,10 +415,7 @@ impl Core {
     fn refuse_modify(&mut self, leg: LegHandle, tx: ServerTx, refusal: &Refusal) {
         self.abandon_exchange(leg);
         let Some(found) = self.legs.get_mut(leg) else { return };
-        found.open_update = false;
-        if found.server_invite == Some(tx) {
-            found.server_invite = None;
-        }
+        found.close_request(tx);
         let tag = found.dialog.local_tag.clone();
         self.refuse(tx, refusal, Some(&tag));
         self.run_queue(leg);
@@ -440,10 +438,7 @@ impl Core {
                 self.abandon_exchange(leg);
                 self.abandon_exchange(from);
                 if let Some(found) = self.legs.get_mut(from) {
-                    found.open_update = false;
-                    if found.server_invite == Some(server) {
-                        found.server_invite = None;
-                    }
+                    found.close_request(server);
                 }
                 self.pass_refusal(from, server, status, response);
                 self.run_queue(from);

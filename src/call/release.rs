@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::core::{Core, Gone, Happened, Owner};
 use super::model::{CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer};
 use super::record::{Disposition, HangupBy};
+use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
@@ -21,7 +22,7 @@ impl Core {
         }
         match (found.state, found.is_inbound) {
             (LegState::Early, true) => {
-                let refusal = crate::sip::Refusal::Terminated;
+                let refusal = Refusal::Terminated;
                 self.refuse_inbound(leg, &refusal);
             }
             (LegState::Early, false) => {
@@ -53,12 +54,8 @@ impl Core {
         let mut writer = found.dialog.request(&Method::Bye, &branch);
         writer.header(&HeaderName::Reason, reason);
         let bytes = writer.finish();
-        let (open, owner) = (found.server_invite.take(), Owner::Bye(leg));
-        if let Some(tx) = open {
-            let tag = found.dialog.local_tag.clone();
-            self.refuse(tx, &crate::sip::Refusal::Terminated, Some(&tag));
-        }
-        self.send_request(flow, &Method::Bye, &branch, bytes, owner);
+        self.refuse_open_requests(leg);
+        self.send_request(flow, &Method::Bye, &branch, bytes, Owner::Bye(leg));
     }
 
     /// A BYE in the dialog of `leg` (RFC 3261 15.1.2).
@@ -78,17 +75,26 @@ impl Core {
         self.on_bye_done(leg);
     }
 
-    /// RFC 3261 15.1.2: requests still open in a dialog that ends get 487.
+    /// What is open in a dialog that they ended.
     fn end_open_requests(&mut self, leg: LegHandle) {
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let tag = found.dialog.local_tag.clone();
-        let (server, client) = (found.server_invite.take(), found.client_invite.take());
+        let (server, client) = (found.server_invite, found.client_invite.take());
         if let Some(tx) = server {
             self.transactions.acknowledge(tx);
-            self.refuse(tx, &crate::sip::Refusal::Terminated, Some(&tag));
         }
+        self.refuse_open_requests(leg);
         if let Some(tx) = client {
             self.transactions.cancel(self.now.at, tx, None, &mut self.effects);
+        }
+    }
+
+    /// RFC 3261 15.1.2: their requests still open in a dialog that ends get 487, whoever ends it.
+    fn refuse_open_requests(&mut self, leg: LegHandle) {
+        let Some(found) = self.legs.get_mut(leg) else { return };
+        let tag = found.dialog.local_tag.clone();
+        let open = [found.server_invite.take(), found.server_update.take()];
+        for tx in open.into_iter().flatten() {
+            self.refuse(tx, &Refusal::Terminated, Some(&tag));
         }
     }
 

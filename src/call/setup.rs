@@ -50,6 +50,7 @@ impl Leg {
             is_inbound,
             server_invite: None,
             client_invite: None,
+            server_update: None,
             open_update: false,
             owed_ack: None,
             answer_due: None,

@@ -139,6 +139,35 @@ fn a_call_without_an_offer_takes_the_callee_s() {
     world.check_idle();
 }
 
+fn offer_in_update(world: &mut World, phone: usize, direction: &str) {
+    let offer = world.phones[phone].sdp(0, direction);
+    let contact = format!("<sip:alice-desk@{}>", world.phones[phone].address);
+    let headers = [("Content-Type", "application/sdp"), ("Contact", contact.as_str())];
+    world.phones[phone].request(0, &Method::Update, &headers, offer.as_bytes());
+}
+
+#[test]
+fn an_update_that_is_open_when_its_call_ends_gets_its_answer() {
+    for alice_ends in [true, false] {
+        let mut world = World::new(12);
+        let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+        world.phones[alice].dial("bob");
+        world.run(SECOND);
+        // What is passed on does not arrive.
+        let bobs = std::mem::replace(&mut world.phones[bob].address, "203.0.113.99:9".parse().unwrap());
+        offer_in_update(&mut world, alice, "sendonly");
+        world.run(SECOND);
+        assert!(world.phones[alice].finals.iter().all(|found| found.0 != "UPDATE"), "{}", world.tail());
+        world.phones[bob].address = bobs;
+        world.phones[if alice_ends { alice } else { bob }].bye(0);
+        world.run(SECOND / 100);
+        let update = world.phones[alice].finals.iter().find(|found| found.0 == "UPDATE");
+        assert_eq!(update.map(|found| found.1), Some(487), "{}", world.tail());
+        world.run(A_MINUTE);
+        world.check_idle();
+    }
+}
+
 #[test]
 fn an_offer_in_update_goes_across_and_its_answer_comes_back() {
     let mut world = World::new(8);
@@ -146,10 +175,7 @@ fn an_offer_in_update_goes_across_and_its_answer_comes_back() {
     world.phones[alice].dial("bob");
     world.run(SECOND);
     for direction in ["sendonly", "sendrecv"] {
-        let offer = world.phones[alice].sdp(0, direction);
-        let headers =
-            [("Content-Type", "application/sdp"), ("Contact", "<sip:alice-desk@198.51.100.10:5060>")];
-        world.phones[alice].request(0, &Method::Update, &headers, offer.as_bytes());
+        offer_in_update(&mut world, alice, direction);
         world.run(SECOND);
         let update = world.phones[alice].finals.last().map(|found| (found.0.as_str(), found.1));
         assert_eq!(update, Some(("UPDATE", 200)), "{}", world.tail());
