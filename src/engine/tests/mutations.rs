@@ -38,9 +38,9 @@ fn ten_million_mutations_do_no_harm() {
 }
 
 fn run(worlds: impl Iterator<Item = u64>) {
-    for seed in worlds {
-        assert!(std::panic::catch_unwind(|| attack(seed)).is_ok(), "world {seed}");
-    }
+    let failed: Vec<u64> =
+        worlds.filter(|seed| std::panic::catch_unwind(|| attack(*seed)).is_err()).take(20).collect();
+    assert!(failed.is_empty(), "worlds {failed:?}");
 }
 
 /// One world under attack.
