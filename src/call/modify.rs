@@ -537,12 +537,15 @@ impl Core {
         if message.cseq().ok().map(|cseq| cseq.number) != found.dialog.remote_invite {
             return;
         }
+        // One that comes before our 2xx is the ACK of nothing: the INVITE is still to be answered.
+        if !self.transactions.acknowledge(tx) {
+            return;
+        }
         found.server_invite = None;
         if found.state == LegState::Answered {
             found.state = LegState::Confirmed;
         }
         let (due, role, release) = (found.answer_due.take(), found.role, found.release.take());
-        self.transactions.acknowledge(tx);
         if let Some(reason) = release {
             self.release_leg(leg, &reason);
             return;

@@ -188,6 +188,38 @@ fn an_offer_in_update_goes_across_and_its_answer_comes_back() {
 }
 
 #[test]
+fn an_ack_of_nothing_leaves_the_invite_to_be_answered() {
+    let mut world = World::new(13);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[bob].answer = Answer::Ring;
+    world.captured = Some(std::collections::VecDeque::new());
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    // The tag of ours that the 180 told.
+    let found = world.heard_by_phones.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let ringing = found.into_iter().find(|text| text.starts_with("SIP/2.0 180")).unwrap();
+    let line = |name: &str| ringing.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+    let address = world.phones[alice].address;
+    let ack = format!(
+        "ACK sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bKearly\r\n\
+         Max-Forwards: 70\r\n{}\r\n{}\r\n{}\r\nCSeq: {} ACK\r\nContent-Length: 0\r\n\r\n",
+        line("From:"),
+        line("To:"),
+        line("Call-ID:"),
+        line("CSeq:").split(' ').nth(1).unwrap(),
+    );
+    world.arrive(address, ack.into());
+    world.run(SECOND);
+    world.phones[bob].pick_up(0);
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[0].status, Some(200), "{}", world.tail());
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    world.phones[alice].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
 fn reliable_provisional_responses_are_not_promised() {
     let mut world = World::new(9);
     let (alice, _) = (world.phone("alice", "desk"), world.phone("bob", "desk"));

@@ -359,14 +359,15 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
-    /// The ACK of the 2xx has come: it is not repeated any more.
-    pub fn acknowledge(&mut self, tx: ServerTx) {
-        let Some(entry) = self.servers.get_mut(private(tx)) else { return };
-        if let Machine::Invite(machine) = &mut entry.machine {
-            let pace = self.paces.of(entry.flow.transport);
-            // Acknowledging arms nothing, so it needs no clock.
-            machine.handle(Timestamp::ZERO, server_invite::Event::Acknowledged, &pace, &mut Actions::new());
-        }
+    /// The ACK of the 2xx has come: it is not repeated any more. False where no 2xx waits for one.
+    pub fn acknowledge(&mut self, tx: ServerTx) -> bool {
+        let Some(entry) = self.servers.get_mut(private(tx)) else { return false };
+        let Machine::Invite(machine) = &mut entry.machine else { return false };
+        let waits = machine.waits_for_ack();
+        let pace = self.paces.of(entry.flow.transport);
+        // Acknowledging arms nothing, so it needs no clock.
+        machine.handle(Timestamp::ZERO, server_invite::Event::Acknowledged, &pace, &mut Actions::new());
+        waits
     }
 
     pub(super) fn wake_server(&mut self, now: Timestamp, tx: ServerTx, out: &mut Vec<Effect<O>>) {

@@ -198,6 +198,11 @@ impl ServerInvite {
         }
     }
 
+    /// Whether a 2xx is out and its ACK is not here.
+    pub(super) const fn waits_for_ack(&self) -> bool {
+        matches!(self.state, State::Accepted { unacknowledged: Some(_) })
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
         self.timers.next()
     }
