@@ -104,11 +104,20 @@ impl Engine {
         } else if moving.old == leg {
             Event::OldGone
         } else if moving.far == leg {
-            Event::FarGone
+            return self.on_far_gone(key);
         } else {
             return;
         };
         self.advance(key, event);
+    }
+
+    /// Nobody is at the far side any more. A move that had failed may have waited only for what that says to our last
+    /// offer.
+    fn on_far_gone(&mut self, key: MoveKey) {
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.restore_due = false;
+        }
+        self.advance(key, Event::FarGone);
     }
 
     /// The description of a new device that was offered one is here: what does joining it take?
@@ -323,7 +332,7 @@ impl Engine {
         self.moves.last.remove(&call);
         if let Some(key) = self.moves.by_call.get(&call).copied() {
             // The call was ended under the move, by an operator or a shutdown.
-            self.advance(key, Event::FarGone);
+            self.on_far_gone(key);
         }
         self.untrack(call);
     }

@@ -315,6 +315,29 @@ fn a_new_device_that_gives_up_while_the_far_side_is_asked_changes_nothing() {
 }
 
 #[test]
+fn a_call_that_ends_while_a_failed_move_waits_for_the_far_side_is_over() {
+    for by_operator in [true, false] {
+        let (mut world, desk, mobile, bob) = other_codec(26);
+        world.phones[bob].holds_reinvites = true;
+        let line = world.phones[mobile].dial("*11");
+        world.run(SECOND);
+        world.phones[mobile].cancel(line);
+        world.run(SECOND);
+        assert!(!world.engine.moves.live.is_empty(), "what the far side says is still waited for");
+        if by_operator {
+            world.hang_up_all();
+        } else {
+            world.phones[bob].bye(0);
+        }
+        world.run(SECOND);
+        assert!(world.phones[desk].lines[0].is_over, "{}", world.tail());
+        assert!(world.engine.moves.live.is_empty());
+        world.run(A_MINUTE);
+        world.check_idle();
+    }
+}
+
+#[test]
 fn a_new_device_that_never_acknowledges_loses() {
     let (mut world, desk, mobile, _) = talking(22);
     world.phones[mobile].acks = false;

@@ -20,7 +20,8 @@ const IN_ONE_WORLD: u64 = 1_000;
 ///
 /// 1086: an UPDATE that was passed on got no answer when its call ended.
 /// 1337: an ACK that came before the 2xx made us forget that the re-INVITE was to be answered.
-const KEPT: [u64; 2] = [1086, 1337];
+/// 1797, 9357: a move that had failed waited for the far side's answer when the call ended, and went on waiting.
+const KEPT: [u64; 4] = [1086, 1337, 1797, 9357];
 /// Tables of the small node that is attacked.
 const MOST_SERVERS: usize = 400;
 const MOST_CALLS: usize = 12;
