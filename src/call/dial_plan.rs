@@ -62,7 +62,7 @@ impl Core {
     /// # Errors
     /// `DestinationUnknown` where nothing matches, and for foreign domains: we are nobody's open relay.
     pub fn route(&self, uri: &Uri<'_>, number: &str) -> Result<Destination, Refusal> {
-        let foreign = uri.scheme() != Scheme::Tel && !self.settings.is_ours(&uri.host().to_string());
+        let foreign = uri.scheme() != Scheme::Tel && !self.settings.is_ours(uri.host());
         if foreign {
             return Err(Refusal::DestinationUnknown);
         }

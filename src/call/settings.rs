@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::sip::digest::Algorithm;
 use crate::sip::{Flow, Transport};
+use crate::wire::sip::Host;
 
 /// One of our listeners: how it is reached from outside and from this machine.
 #[derive(Clone, Debug)]
@@ -184,10 +185,16 @@ pub struct Settings {
 impl Settings {
     /// Whether `host` (of a URI) means us.
     #[must_use]
-    pub fn is_ours(&self, host: &str) -> bool {
-        host.eq_ignore_ascii_case(&self.domain)
-            || self.aliases.iter().any(|alias| host.eq_ignore_ascii_case(alias))
-            || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| self.is_our_address(ip))
+    pub fn is_ours(&self, host: Host<'_>) -> bool {
+        let mut names = std::iter::once(&self.domain).chain(&self.aliases);
+        match (host, host.ip()) {
+            (Host::Name(name), _) => names.any(|own| own.eq_ignore_ascii_case(name)),
+            (_, Some(ip)) => {
+                let is_ip = |own: &str| own.trim_matches(['[', ']']).parse() == Ok(ip);
+                self.is_our_address(ip) || names.any(|own| is_ip(own))
+            }
+            (_, None) => false,
+        }
     }
 
     /// Whether `ip` is one of our listeners' addresses.

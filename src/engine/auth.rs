@@ -16,7 +16,7 @@ use crate::registrar::accounts::Account;
 use crate::sip::digest::{Algorithm, Credentials, Stale, Verdict};
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, StatusCode};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode};
 
 /// Sources whose failures are remembered; the oldest give way.
 const MAX_SOURCES: usize = 16_384;
@@ -145,17 +145,14 @@ impl Engine {
     ) -> Option<(Arc<Account>, usize)> {
         let now = self.core.now.at;
         let accounts = &self.core.accounts;
+        let mut found = None;
         let verdict = self.verifier.verify(now, &flow, message, Credentials::Www, |username| {
-            let (account, device) = accounts.by_auth_user(username)?;
-            account.devices.get(device).map(|device| device.ha1.clone())
+            let (account, device) = found.insert(accounts.by_auth_user(username)?);
+            account.devices.get(*device).map(|device| device.ha1.clone())
         });
         match verdict {
-            Verdict::Accepted { username } => {
+            Verdict::Accepted => {
                 self.bans.prove(now, flow.peer);
-                let found = self.core.accounts.by_auth_user(&username);
-                if found.is_none() {
-                    self.core.refuse(tx, &Refusal::NotAuthorised, None);
-                }
                 found
             }
             Verdict::Missing => {
@@ -187,6 +184,30 @@ impl Engine {
     }
 
     fn challenge(&mut self, tx: ServerTx, flow: Flow, message: &Message, stale: Stale) {
+        let tag = self.core.random.tag();
+        let Some(mut writer) = self.core.reply(tx, StatusCode::UNAUTHORIZED, &tag) else { return };
+        self.write_challenge(&mut writer, flow, message, stale);
+        let bytes = writer.finish();
+        // Nothing is kept for who has proved nothing: a stranger's request costs its answer and no more.
+        let core = &mut self.core;
+        core.transactions.respond_statelessly(tx, bytes, &mut core.effects);
+    }
+
+    /// Challenges a request that never gets a transaction.
+    pub(super) fn challenge_at_once(&mut self, flow: Flow, message: &Message) {
+        let mut writer = self.core.transactions.stateless_reply(&flow, message, StatusCode::UNAUTHORIZED);
+        self.write_challenge(&mut writer, flow, message, Stale::No);
+        let bytes = writer.finish();
+        self.send_stateless(flow, message, bytes);
+    }
+
+    fn write_challenge(
+        &mut self,
+        writer: &mut MessageWriter<'_>,
+        flow: Flow,
+        message: &Message,
+        stale: Stale,
+    ) {
         let claimed = self.claimed_account(message);
         let own: &[Algorithm] = match &claimed {
             Some(account) => &account.algorithms,
@@ -194,16 +215,9 @@ impl Engine {
         };
         let algorithms = if own.is_empty() { &self.core.settings.algorithms } else { own };
         let now = self.core.now.at;
-        let values = self.verifier.challenge(now, &flow, algorithms, stale, &mut self.core.random);
-        let tag = self.core.random.tag();
-        let Some(mut writer) = self.core.reply(tx, StatusCode::UNAUTHORIZED, &tag) else { return };
-        for value in &values {
-            writer.header(&HeaderName::WwwAuthenticate, value);
+        for value in self.verifier.challenge(now, &flow, algorithms, stale, &mut self.core.random) {
+            writer.header(&HeaderName::WwwAuthenticate, &value);
         }
-        let bytes = writer.finish();
-        // Nothing is kept for who has proved nothing: a stranger's request costs its answer and no more.
-        let core = &mut self.core;
-        core.transactions.respond_statelessly(tx, bytes, &mut core.effects);
     }
 
     /// The account that the request claims to be of, for the choice of algorithms only.

@@ -29,8 +29,21 @@ impl Engine {
             }
             return;
         }
+        if self.is_to_be_challenged(flow, &message) {
+            return self.challenge_at_once(flow, &message);
+        }
         let core = &mut self.core;
         core.transactions.receive(core.now.at, flow, message, &mut core.effects);
+    }
+
+    /// Whether this is the REGISTER that only asks for a challenge. A challenge is a function of the request, so it
+    /// needs no transaction: whoever has proved nothing yet costs the answer alone (RFC 3261 8.2.7).
+    fn is_to_be_challenged(&self, flow: Flow, message: &Message) -> bool {
+        message.is_request()
+            && *message.method() == Method::Register
+            && !message.has(HeaderName::Authorization)
+            && message.to_tag().is_none()
+            && self.admit(flow, message).is_ok()
     }
 
     /// What could not be read is answered where enough of it could (RFC 3261 8.2, 21.4.1), else dropped.
@@ -46,9 +59,13 @@ impl Engine {
     }
 
     fn answer_stateless(&mut self, flow: Flow, message: &Message, status: StatusCode) {
+        let bytes = self.core.transactions.stateless_reply(&flow, message, status).finish();
+        self.send_stateless(flow, message, bytes);
+    }
+
+    pub(super) fn send_stateless(&mut self, flow: Flow, message: &Message, bytes: Bytes) {
         // A Via that cannot be read names no other port than the one that the request came from.
         let to = message.via().map_or(flow, |via| Transactions::<Owner>::reply_flow(&flow, &via));
-        let bytes = self.core.transactions.stateless_reply(&flow, message, status).finish();
         self.outputs.push(Output::Send { flow: to, bytes });
     }
 

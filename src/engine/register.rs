@@ -18,7 +18,7 @@ impl Engine {
         let to = message.to().ok();
         let uri = to.as_ref().and_then(|to| to.parsed_uri().ok());
         let user = uri.as_ref().and_then(|uri| uri.user_decoded());
-        let is_own = uri.as_ref().is_some_and(|uri| self.core.settings.is_ours(&uri.host().to_string()))
+        let is_own = uri.as_ref().is_some_and(|uri| self.core.settings.is_ours(uri.host()))
             && user.is_some_and(|user| {
                 self.core.accounts.by_address(&user).is_some_and(|(found, _)| found.name == account.name)
                     || account.devices.get(device).is_some_and(|device| *device.auth_user == *user)

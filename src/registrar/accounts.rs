@@ -134,7 +134,7 @@ pub struct Accounts {
     by_name: BTreeMap<Box<str>, Arc<Account>>,
     // Keys come from the operator, never from the network: a hash without a seed is safe for look-ups.
     by_extension: FxHashMap<Box<str>, Box<str>>,
-    by_auth_user: FxHashMap<Box<str>, (Box<str>, usize)>,
+    by_auth_user: FxHashMap<Box<str>, (Arc<Account>, usize)>,
     /// How many accounts have which list of algorithms; empty is the list of the node.
     algorithms: BTreeMap<Vec<Algorithm>, u64>,
 }
@@ -151,11 +151,12 @@ impl Accounts {
         if let Some(extension) = &account.extension {
             self.by_extension.insert(extension.clone(), account.name.clone());
         }
-        for (index, device) in account.devices.iter().enumerate() {
-            self.by_auth_user.insert(device.auth_user.clone(), (account.name.clone(), index));
-        }
         *self.algorithms.entry(account.algorithms.clone()).or_default() += 1;
-        self.by_name.insert(account.name.clone(), Arc::new(account));
+        let account = Arc::new(account);
+        for (index, device) in account.devices.iter().enumerate() {
+            self.by_auth_user.insert(device.auth_user.clone(), (Arc::clone(&account), index));
+        }
+        self.by_name.insert(account.name.clone(), account);
         Ok(())
     }
 
@@ -222,8 +223,7 @@ impl Accounts {
     /// The account with that digest identity, and the place of the device in [`Account::devices`].
     #[must_use]
     pub fn by_auth_user(&self, auth_user: &str) -> Option<(Arc<Account>, usize)> {
-        let (name, index) = self.by_auth_user.get(auth_user)?;
-        Some((Arc::clone(self.by_name.get(name)?), *index))
+        self.by_auth_user.get(auth_user).cloned()
     }
 
     /// What an address inside the domain means: a user (`alice`, `1001`), or one device of it, by its place in
@@ -275,9 +275,9 @@ impl Accounts {
         }
         for device in &account.devices {
             if let Some((by, _)) = self.by_auth_user.get(&device.auth_user)
-                && **by != *account.name
+                && by.name != account.name
             {
-                return taken("auth_user", &device.auth_user, by);
+                return taken("auth_user", &device.auth_user, &by.name);
             }
         }
         Ok(())

@@ -38,7 +38,7 @@ impl Engine {
         let by = device_of(&found.party).ok_or(Refusal::NotAuthorised)?;
         let Some(to) = self.own_device(&by, &uri) else {
             // The far side is made to dial nothing that its user could not dial here.
-            let is_ours = uri.scheme() == Scheme::Tel || self.core.settings.is_ours(&uri.host().to_string());
+            let is_ours = uri.scheme() == Scheme::Tel || self.core.settings.is_ours(uri.host());
             return if is_ours { self.core.on_pass(leg, tx, message) } else { Err(Refusal::NotAuthorised) };
         };
         let live = self.moves.directory.leg(leg_key(leg)).cloned().ok_or(Refusal::DialogUnknown)?;
@@ -73,7 +73,7 @@ impl Engine {
 
     /// The device of the same user that a URI names: `alice*desk`, or `alice` for any other one that is registered.
     fn own_device(&self, by: &DeviceKey, uri: &Uri<'_>) -> Option<DeviceKey> {
-        if !self.core.settings.is_ours(&uri.host().to_string()) {
+        if !self.core.settings.is_ours(uri.host()) {
             return None;
         }
         let (account, device) = self.core.accounts.by_address(&uri.user_decoded()?)?;

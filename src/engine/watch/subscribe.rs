@@ -164,7 +164,7 @@ impl Engine {
     fn resource(&self, by: &DeviceKey, message: &Message) -> Result<(Resource, Box<str>), Refusal> {
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
         let number = dialled(&uri)?;
-        if !self.core.settings.is_ours(&uri.host().to_string()) {
+        if !self.core.settings.is_ours(uri.host()) {
             return Err(Refusal::DestinationUnknown);
         }
         let codes = &self.settings.moving.codes;

@@ -271,7 +271,8 @@ tone = "*44"
         let settings = settings(WHOLE);
         let call = &settings.call;
         assert_eq!((&*call.node, &*call.domain, &*settings.realm), ("edge1", "pbx.example.com", "phones"));
-        assert!(call.is_ours("127.0.0.1") && call.is_ours("PBX.example.com") && !call.is_ours("example.com"));
+        let is_ours = |uri: &str| call.is_ours(crate::wire::sip::Uri::parse(uri).unwrap().host());
+        assert!(is_ours("sip:127.0.0.1") && is_ours("sip:PBX.example.com") && !is_ours("sip:example.com"));
         assert_eq!(call.algorithms, resolve(WHOLE).auth.algorithms);
         assert_eq!((call.echo.as_deref(), call.tone.as_deref()), (Some("*43"), Some("*44")));
         let media = &call.media;

@@ -64,38 +64,20 @@ pub(super) struct Answer<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct BadAnswer;
 
-/// The parameters as found, before they are judged together.
-#[derive(Default)]
-struct Fields<'a> {
-    username: Option<Text<'a>>,
-    realm: Option<Text<'a>>,
-    nonce: Option<Text<'a>>,
-    uri: Option<Text<'a>>,
-    response: Option<Text<'a>>,
-    algorithm: Option<Text<'a>>,
-    qop: Option<Text<'a>>,
-    nc: Option<Text<'a>>,
-    cnonce: Option<Text<'a>>,
-}
+/// The parameters that say something to us. Others (opaque, which we never send; userhash; extensions) do not.
+const NAMES: [&[u8]; 9] =
+    [b"username", b"realm", b"nonce", b"uri", b"response", b"algorithm", b"qop", b"nc", b"cnonce"];
+
+/// The parameters as found, in the order of [`NAMES`], before they are judged together.
+struct Fields<'a>([Option<Text<'a>>; NAMES.len()]);
 
 impl<'a> Fields<'a> {
     fn read(params: Params<'a>) -> Result<Self, BadAnswer> {
-        let mut fields = Self::default();
+        let mut fields = Self([const { None }; NAMES.len()]);
         for param in params {
             let Param { name, value } = param.map_err(|_| BadAnswer)?;
-            let slots: [(&[u8], &mut Option<_>); 9] = [
-                (b"username", &mut fields.username),
-                (b"realm", &mut fields.realm),
-                (b"nonce", &mut fields.nonce),
-                (b"uri", &mut fields.uri),
-                (b"response", &mut fields.response),
-                (b"algorithm", &mut fields.algorithm),
-                (b"qop", &mut fields.qop),
-                (b"nc", &mut fields.nc),
-                (b"cnonce", &mut fields.cnonce),
-            ];
-            // Others (opaque, which we never send; userhash; extensions) say nothing to us.
-            if let Some((_, slot)) = slots.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(name))
+            let place = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name));
+            if let Some(slot) = place.and_then(|place| fields.0.get_mut(place))
                 && slot.replace(value).is_some()
             {
                 return Err(BadAnswer);
@@ -109,17 +91,18 @@ impl<'a> Answer<'a> {
     /// Reads a header value. `None` where it is of another scheme or for another realm.
     pub(super) fn read(value: &'a [u8], realm: &str) -> Result<Option<Self>, BadAnswer> {
         let Some(params) = digest_params(value) else { return Ok(None) };
-        let fields = Fields::read(params)?;
-        if fields.realm.ok_or(BadAnswer)? != realm.as_bytes() {
+        let Fields([username, claimed, nonce, uri, response, algorithm, qop, nc, cnonce]) =
+            Fields::read(params)?;
+        if claimed.ok_or(BadAnswer)? != realm.as_bytes() {
             return Ok(None);
         }
-        let algorithm = match fields.algorithm {
+        let algorithm = match algorithm {
             Some(token) => Algorithm::from_token(&token).ok_or(BadAnswer)?,
             None => Algorithm::Md5,
         };
-        let (nc_and_cnonce, count) = match fields.qop {
+        let (nc_and_cnonce, count) = match qop {
             Some(qop) if qop.eq_ignore_ascii_case(b"auth") => {
-                let (nc, cnonce) = (fields.nc.ok_or(BadAnswer)?, fields.cnonce.ok_or(BadAnswer)?);
+                let (nc, cnonce) = (nc.ok_or(BadAnswer)?, cnonce.ok_or(BadAnswer)?);
                 let count = parse_count(&nc).ok_or(BadAnswer)?;
                 (Some((nc, cnonce)), Some(count))
             }
@@ -129,10 +112,10 @@ impl<'a> Answer<'a> {
             None => return Err(BadAnswer),
         };
         Ok(Some(Self {
-            username: text(fields.username.ok_or(BadAnswer)?)?,
-            nonce: fields.nonce.ok_or(BadAnswer)?,
-            uri: fields.uri.ok_or(BadAnswer)?,
-            response: fields.response.ok_or(BadAnswer)?,
+            username: text(username.ok_or(BadAnswer)?)?,
+            nonce: nonce.ok_or(BadAnswer)?,
+            uri: uri.ok_or(BadAnswer)?,
+            response: response.ok_or(BadAnswer)?,
             algorithm,
             nc_and_cnonce,
             count,

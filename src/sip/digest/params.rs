@@ -61,7 +61,9 @@ impl<'a> Params<'a> {
         };
         // After a value comes a comma or the end.
         let rest = rest.trim_ascii_start();
-        if rest.first().is_some_and(|c| *c != b',') || value.iter().any(u8::is_ascii_control) {
+        if rest.first().is_some_and(|c| *c != b',')
+            || value.iter().fold(false, |any, byte| any | byte.is_ascii_control())
+        {
             return Err(BadParams);
         }
         self.rest = rest;

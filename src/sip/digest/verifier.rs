@@ -44,11 +44,8 @@ pub enum Stale {
 /// What the credentials of a request are worth.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Verdict {
-    /// They are right, fresh, and meant for this request.
-    Accepted {
-        /// Whose they are.
-        username: String,
-    },
+    /// They are right, fresh, and meant for this request: of the user that was looked up.
+    Accepted,
     /// There are none for our realm: challenge.
     Missing,
     /// The nonce is not ours, not for this address or algorithm, expired, or its count was used before:
@@ -169,16 +166,15 @@ impl Verifier {
             &answer.uri,
         );
         let right = expected.matches_hex(&answer.response);
-        let username = answer.username.into_owned();
         if !(right & known) {
-            return Verdict::Wrong { username };
+            return Verdict::Wrong { username: answer.username.into_owned() };
         }
         // Without qop nothing tells a first answer from its replay, so such a nonce is good for one request.
         let count = answer.count.unwrap_or(u32::MAX);
         if !self.counts.spend(nonce, count, self.nonces.oldest(now)) {
             return Verdict::Stale;
         }
-        Verdict::Accepted { username }
+        Verdict::Accepted
     }
 
     /// How many nonces are remembered.

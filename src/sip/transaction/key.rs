@@ -89,8 +89,12 @@ impl Keys {
         self.of(Kind::Response).part(method.as_str().as_bytes()).part(branch.as_bytes()).key()
     }
 
-    /// Of all copies of a request that came by different ways (8.2.2.2); `None` inside of a dialog.
+    /// Of all copies of a request that came by different ways (8.2.2.2); `None` inside of a dialog, and for REGISTER,
+    /// where the order of CSeq tells copies apart (10.3 step 7).
     pub(super) fn merged(&self, message: &Message) -> Option<Key> {
+        if *message.method() == Method::Register {
+            return None;
+        }
         let (from, to) = (message.from().ok()?, message.to().ok()?);
         if to.tag().is_some() {
             return None;

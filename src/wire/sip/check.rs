@@ -88,8 +88,8 @@ pub(super) fn check(message: &Message) -> Result<(), Violation> {
         return Err(Violation::bad("a header that holds one value occurs twice", twice));
     }
     check_controls(message)?;
-    check_mandatory(message)?;
-    if message.is_request() { check_request(message) } else { Ok(()) }
+    let to = check_mandatory(message)?;
+    if message.is_request() { check_request(message, &to) } else { Ok(()) }
 }
 
 /// Control characters can stand behind a backslash in a quoted string and nowhere else (RFC 3261 25.1).
@@ -126,15 +126,15 @@ fn offset_in(whole: &[u8], part: &[u8]) -> usize {
     (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize)
 }
 
-fn check_mandatory(message: &Message) -> Result<(), Violation> {
+/// Gives the URI of To.
+fn check_mandatory(message: &Message) -> Result<Uri<'_>, Violation> {
     for via in message.vias() {
         if via?.version != "2.0" {
             return Err(Violation::bad("the version is not 2.0", Some(HeaderName::Via)));
         }
     }
     check_party(HeaderName::From, message.from()?)?;
-    let to = message.to()?;
-    check_party(HeaderName::To, to)?;
+    let to = check_party(HeaderName::To, message.to()?)?;
     let call_id = message.header(HeaderName::CallId).map_or(&[][..], |header| header.value);
     if call_id.is_empty() || !call_id.iter().all(|byte| matches!(byte, 33..=126 | 128..)) {
         return Err(Violation::bad("white space in it, or nothing", Some(HeaderName::CallId)));
@@ -145,17 +145,17 @@ fn check_mandatory(message: &Message) -> Result<(), Violation> {
     if message.is_request() && cseq.method != *message.method() {
         return Err(Violation::bad("its method is not that of the request", Some(HeaderName::CSeq)));
     }
-    Ok(())
+    Ok(to)
 }
 
 /// From and To.
-fn check_party(name: HeaderName, party: NameAddr<'_>) -> Result<(), Violation> {
-    check_address(name, &party)?;
+fn check_party<'a>(name: HeaderName, party: NameAddr<'a>) -> Result<Uri<'a>, Violation> {
+    let uri = check_address(name, &party)?;
     let breaks = |byte: u8| lex::is_space(byte) || matches!(byte, b'"' | b'<' | b'>' | b',');
     if party.params.value("tag").is_some_and(|tag| tag.is_empty() || tag.bytes().any(breaks)) {
         return Err(Violation::bad("the tag is no token", Some(name)));
     }
-    Ok(())
+    Ok(uri)
 }
 
 /// The URI of an address; unknown schemes are nobody's business but the recipient's (RFC 4475 3.3.4).
@@ -163,7 +163,7 @@ fn check_address<'a>(name: HeaderName, address: &NameAddr<'a>) -> Result<Uri<'a>
     address.parsed_uri().map_err(|UriError(reason)| Violation::bad(reason, Some(name)))
 }
 
-fn check_request(message: &Message) -> Result<(), Violation> {
+fn check_request(message: &Message, to: &Uri<'_>) -> Result<(), Violation> {
     let uri = Uri::parse(message.uri()).map_err(|UriError(reason)| Violation::bad(reason, None))?;
     if uri.scheme() == Scheme::Other {
         // RFC 3261 8.2.2.1, RFC 4475 3.3.2 and 3.3.3.
@@ -175,12 +175,9 @@ fn check_request(message: &Message) -> Result<(), Violation> {
     }
     message.max_forwards()?;
     let register = *message.method() == Method::Register;
-    if register {
-        // A registrar is asked for an address of record, which is a SIP or SIPS URI (RFC 4475 3.3.4).
-        let to = message.to()?;
-        if !matches!(check_address(HeaderName::To, &to)?.scheme(), Scheme::Sip | Scheme::Sips) {
-            return Err(Violation::bad("an address of record is a SIP URI", Some(HeaderName::To)));
-        }
+    // A registrar is asked for an address of record, which is a SIP or SIPS URI (RFC 4475 3.3.4).
+    if register && !matches!(to.scheme(), Scheme::Sip | Scheme::Sips) {
+        return Err(Violation::bad("an address of record is a SIP URI", Some(HeaderName::To)));
     }
     match message.contacts()? {
         Contacts::Star if register => {}
