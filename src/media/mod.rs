@@ -5,3 +5,4 @@ pub mod plan;
 pub mod ports;
 pub mod quality;
 pub mod relay;
+pub mod srtp;

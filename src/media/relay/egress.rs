@@ -32,11 +32,19 @@ pub(super) struct Arrival {
 /// Where it goes in the outgoing stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Departure {
-    pub sequence: u16,
+    /// The sequence number with its rollovers, modulo 2^32.
+    pub extended: u32,
     pub timestamp: u32,
     pub marker: bool,
     /// The first packet of a feed.
     pub joined: bool,
+}
+
+impl Departure {
+    /// What the header says.
+    pub(super) fn sequence(&self) -> u16 {
+        self.extended as u16
+    }
 }
 
 /// µs. Until the source shows its own packet time.
@@ -61,11 +69,19 @@ pub(super) struct Egress {
     /// µs of media in a packet.
     frame: u64,
     mark: bool,
+    /// Begins in the lower half of the sequence numbers.
+    low: bool,
 }
 
 impl Egress {
     pub(super) fn new(ssrc: u32) -> Self {
         Self { ssrc, frame: FRAME, ..Self::default() }
+    }
+
+    /// A stream that will be sealed: it begins in the lower half of the sequence numbers (RFC 3711 3.3.1), so that a
+    /// receiver that misses its beginning cannot miss a rollover with it.
+    pub(super) fn sealed(ssrc: u32) -> Self {
+        Self { low: true, ..Self::new(ssrc) }
     }
 
     /// Our SSRC toward this leg.
@@ -123,7 +139,7 @@ impl Egress {
         self.last_at = now;
         let mark = arrival.marks && !arrival.event && self.mark;
         self.mark &= !mark;
-        Some(Departure { sequence: extended as u16, timestamp, marker: arrival.marker || mark, joined })
+        Some(Departure { extended, timestamp, marker: arrival.marker || mark, joined })
     }
 
     /// Joins the run of a new feed to the stream: sequence by one, timestamp by the time that passed, at least by
@@ -134,8 +150,9 @@ impl Egress {
             self.sequence_offset = self.highest.wrapping_sub(arrival.extended);
             self.rebase_timestamp(now, arrival);
         } else {
-            (self.sequence_offset, self.timestamp_offset) = (0, 0);
-            self.highest = arrival.extended;
+            let first = if self.low { arrival.extended & 0x7fff } else { arrival.extended };
+            (self.sequence_offset, self.timestamp_offset) = (first.wrapping_sub(arrival.extended), 0);
+            self.highest = first;
             self.started = true;
         }
         self.floor = self.highest;
@@ -209,9 +226,9 @@ mod tests {
     fn started() -> Egress {
         let mut egress = Egress::new(99);
         let first = egress.place(at(0), &arrival(OLD, 65_534, 1000)).unwrap();
-        assert_eq!((first.sequence, first.timestamp, first.marker), (65_534, 1000, true));
+        assert_eq!((first.sequence(), first.timestamp, first.marker), (65_534, 1000, true));
         let second = egress.place(at(20), &arrival(OLD, 65_535, 1160)).unwrap();
-        assert_eq!((second.sequence, second.timestamp, second.marker), (65_535, 1160, false));
+        assert_eq!((second.sequence(), second.timestamp, second.marker), (65_535, 1160, false));
         egress
     }
 
@@ -219,9 +236,12 @@ mod tests {
     fn a_new_feed_goes_on_by_one_and_by_the_time_that_passed() {
         let mut egress = started();
         let joined = egress.place(at(55), &arrival(NEW, 7000, 4_000_000_000)).unwrap();
-        assert_eq!(joined, Departure { sequence: 0, timestamp: 1160 + 35 * 8, marker: true, joined: true });
+        assert_eq!(
+            joined,
+            Departure { extended: 65_536, timestamp: 1160 + 35 * 8, marker: true, joined: true }
+        );
         let next = egress.place(at(75), &arrival(NEW, 7001, 4_000_000_160)).unwrap();
-        assert_eq!(next, Departure { sequence: 1, timestamp: 1600, marker: false, joined: false });
+        assert_eq!(next, Departure { extended: 65_537, timestamp: 1600, marker: false, joined: false });
         assert_eq!(egress.sequence_to(65_537), 7001);
         assert_eq!(egress.timestamp_from(4_000_000_160), 1600);
     }
@@ -237,7 +257,7 @@ mod tests {
     fn loss_and_reordering_within_a_feed_are_kept_but_nothing_goes_before_the_joint() {
         let mut egress = started();
         let sequence = |e: &mut Egress, n: u32| {
-            e.place(at(40), &arrival(NEW, n, 160 * n)).map(|d| (d.sequence, d.timestamp))
+            e.place(at(40), &arrival(NEW, n, 160 * n)).map(|d| (d.sequence(), d.timestamp))
         };
         assert_eq!(sequence(&mut egress, 100), Some((0, 1320)));
         assert_eq!(sequence(&mut egress, 103), Some((3, 1800)));
@@ -282,5 +302,14 @@ mod tests {
         let opus = Arrival { clock_rate: 48_000, ..arrival(NEW, 1, 5) };
         assert_eq!(egress.place(at(40), &opus).unwrap().timestamp, 1160 + 960);
         assert_eq!((egress.packets_in(20_000), egress.packets_in(41_000), egress.packets_in(5)), (0, 1, 0));
+    }
+
+    #[test]
+    fn a_sealed_stream_begins_low_and_goes_on_as_any() {
+        let mut egress = Egress::sealed(99);
+        let first = egress.place(at(0), &arrival(OLD, 65_535, 0)).unwrap();
+        let second = egress.place(at(20), &arrival(OLD, 65_536, 160)).unwrap();
+        assert_eq!((first.extended, second.extended), (0x7fff, 0x8000));
+        assert_eq!(egress.sequence_to(0x8000) as u16, 0, "what the source calls it");
     }
 }

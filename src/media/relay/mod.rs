@@ -5,13 +5,14 @@
 //! packets and events come out through an [`Outlet`].
 //!
 //! ```text
-//!  packet ─► slot ─► well formed? ─► source? ─► count, digit ─► for each sink: place in its stream ─► send
+//!  packet ─► slot ─► opened ─► well formed? ─► source? ─► count, digit ─► for each sink: place ─► sealed ─► send
 //!              └ DropReason at every step; nothing is dropped without a name
 //! ```
 
 mod commands;
 mod egress;
 pub mod g711;
+mod guard;
 mod latch;
 mod reception;
 mod route;
@@ -26,6 +27,7 @@ mod tests;
 use std::net::SocketAddr;
 
 use egress::{Arrival, Feed};
+use guard::Room;
 use route::{Admitted, Route};
 use rtcp::Crossing;
 pub use stats::{DropReason, PortStats, Reported, Totals};
@@ -80,6 +82,7 @@ pub struct Relay {
     timers: TimerHeap<Timer>,
     random: Random,
     report: Writer,
+    room: Box<Room>,
     totals: Totals,
 }
 
@@ -88,7 +91,8 @@ impl Relay {
     #[must_use]
     pub fn new(thread: u8, random: Random) -> Self {
         let (routes, timers) = (Vec::new(), TimerHeap::default());
-        Self { thread, routes, timers, random, report: Writer::default(), totals: Totals::default() }
+        let (report, room, totals) = (Writer::default(), Box::default(), Totals::default());
+        Self { thread, routes, timers, random, report, room, totals }
     }
 
     /// Makes one more slot, for a pair of sockets that was bound.
@@ -147,6 +151,13 @@ impl Relay {
         if route.open && route.expected.kind == Kind::Opaque {
             return self.handle_opaque(now, port, src, packet, out);
         }
+        let packet = match &mut route.guard {
+            None => packet,
+            Some(guard) => {
+                let len = guard.open_rtp(packet)?;
+                packet.get_mut(..len).unwrap_or_default()
+            }
+        };
         let admitted = route.admit(now, slot, src, packet)?;
         self.totals.received += 1;
         if admitted.first {
@@ -233,30 +244,34 @@ impl Relay {
         }
         let mut header = admitted.header;
         header.payload_type = payload_type;
-        (header.sequence, header.timestamp, header.marker) = (place.sequence, place.timestamp, place.marker);
+        (header.sequence, header.timestamp, header.marker) =
+            (place.sequence(), place.timestamp, place.marker);
         // With the marker bit these would look like RTCP (RFC 5761 4).
         header.marker &= !(64..=95).contains(&payload_type);
         header.ssrc = route.egress.ssrc();
         header.write(packet);
-        self.emit(to, target, packet, usize::from(header.payload_end - header.payload_at), out)
+        let octets = usize::from(header.payload_end - header.payload_at);
+        self.emit(to, target, Leaving { packet, extended: place.extended, octets }, out)
     }
 
     fn emit(
         &mut self,
         slot: u32,
         target: SocketAddr,
-        packet: &[u8],
-        octets: usize,
+        Leaving { packet, extended, octets }: Leaving<'_>,
         out: &mut impl Outlet,
     ) -> Result<(), DropReason> {
+        let route = self.routes.get_mut(slot as usize).ok_or(DropReason::Unused)?;
+        let packet = match &mut route.guard {
+            None => packet,
+            Some(guard) => guard.seal_rtp(extended, packet, &mut self.room)?,
+        };
         if !out.send(slot, Component::Rtp, target, packet) {
             return Err(DropReason::SendFailed);
         }
-        if let Some(route) = self.routes.get_mut(slot as usize) {
-            route.stats.sent += 1;
-            route.stats.sent_bytes += packet.len() as u64;
-            route.sent_octets += octets as u64;
-        }
+        route.stats.sent += 1;
+        route.stats.sent_bytes += packet.len() as u64;
+        route.sent_octets += octets as u64;
         self.totals.sent += 1;
         Ok(())
     }
@@ -283,7 +298,7 @@ impl Relay {
             let from = relay.routes.get(port.slot as usize).ok_or(DropReason::Unused)?;
             let (to, route) = sink(&relay.routes, from, n)?;
             let target = route.target.ok_or(DropReason::NoRemote)?;
-            relay.emit(to, target, packet, packet.len(), out)
+            relay.emit(to, target, Leaving { packet, extended: 0, octets: packet.len() }, out)
         })
     }
 
@@ -292,10 +307,15 @@ impl Relay {
         now: Timestamp,
         slot: u32,
         src: SocketAddr,
-        bytes: &[u8],
+        bytes: &mut [u8],
         out: &mut impl Outlet,
     ) -> Result<u8, DropReason> {
         let route = self.routes.get_mut(slot as usize).filter(|r| r.open).ok_or(DropReason::Unused)?;
+        let len = match &mut route.guard {
+            None => bytes.len(),
+            Some(guard) => guard.open_rtcp(bytes)?,
+        };
+        let bytes = bytes.get(..len).unwrap_or_default();
         let packets = crate::wire::rtcp::parse(bytes).map_err(|_| DropReason::NotRtcp)?;
         route.admit_rtcp(now, src, &packets)?;
         self.for_each_sink(slot, |relay, n| {
@@ -317,12 +337,15 @@ impl Relay {
             if !crossing.translate(&packets, &mut relay.report) {
                 return Err(DropReason::NothingToSay);
             }
-            if !out.send(to, Component::Rtcp, target, relay.report.bytes()) {
+            let route = relay.routes.get_mut(to as usize).ok_or(DropReason::NoSink)?;
+            let report = match &mut route.guard {
+                None => relay.report.bytes(),
+                Some(guard) => guard.seal_rtcp(relay.report.bytes(), &mut relay.room)?,
+            };
+            if !out.send(to, Component::Rtcp, target, report) {
                 return Err(DropReason::SendFailed);
             }
-            if let Some(route) = relay.routes.get_mut(to as usize) {
-                route.stats.rtcp_sent += 1;
-            }
+            route.stats.rtcp_sent += 1;
             Ok(())
         })
     }
@@ -373,10 +396,13 @@ impl Relay {
         let arrival = Arrival::of(&frame.header, feed, frame.extended, 8000);
         let Some(place) = route.egress.place(now, &arrival) else { return };
         let header = &mut frame.header;
-        (header.sequence, header.timestamp, header.marker) = (place.sequence, place.timestamp, place.marker);
+        (header.sequence, header.timestamp, header.marker) =
+            (place.sequence(), place.timestamp, place.marker);
         header.ssrc = route.egress.ssrc();
         header.write_new(&mut frame.bytes);
-        if let Err(reason) = self.emit(slot, target, &frame.bytes, frame.bytes.len() - HEADER, out) {
+        let octets = frame.bytes.len() - HEADER;
+        let leaving = Leaving { packet: &frame.bytes, extended: place.extended, octets };
+        if let Err(reason) = self.emit(slot, target, leaving, out) {
             self.count(slot, reason);
         }
     }
@@ -404,6 +430,15 @@ impl Relay {
         }
         self.totals.count(reason);
     }
+}
+
+/// A packet on its way out, before it is sealed.
+struct Leaving<'a> {
+    packet: &'a [u8],
+    /// Its sequence number with the rollovers.
+    extended: u32,
+    /// Bytes of payload.
+    octets: usize,
 }
 
 /// Sink `n` of a route, if the slot still is in the life that was meant.

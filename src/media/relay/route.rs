@@ -6,11 +6,13 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::egress::{Egress, Feed};
+use super::guard::Guard;
 use super::latch::{Admission, Latch};
 use super::reception::{Place, Reception};
 use super::sound::Player;
 use super::{DropReason, Ingress, Kind, PayloadMap, PortStats, Reported};
 use crate::base::{Random, Timestamp};
+use crate::media::srtp::Security;
 use crate::wire::rtcp::Packet;
 use crate::wire::rtp::{EventDecoder, Header, RtpError, TelephoneEvent};
 
@@ -59,6 +61,8 @@ pub(super) struct Route {
     pub moved: bool,
     pub quiet_told: bool,
     heard: bool,
+    /// Opens what arrives and seals what leaves; a plain leg has none.
+    pub guard: Option<Box<Guard>>,
     pub expected: Expected,
     pub target: Option<SocketAddr>,
     pub last_heard: Timestamp,
@@ -96,6 +100,7 @@ impl Route {
                 *place = byte;
             }
         }
+        self.protect(&ingress.security, random);
         if self.latch.configure(ingress) {
             self.heard = false;
         }
@@ -114,6 +119,20 @@ impl Route {
             self.egress.part();
         }
         self.aim();
+    }
+
+    /// Takes the keys. A new key of ours is for another peer, or the first: its stream begins anew, with the rollover
+    /// counter at 0 and an SSRC that was never sealed under another.
+    fn protect(&mut self, security: &Security, random: &mut Random) {
+        match (security, &mut self.guard) {
+            // What was secured stays so until the port is released, whatever a description says later.
+            (Security::Plain, _) => {}
+            (Security::Srtp(keys), Some(guard)) if guard.has_our_key(keys) => guard.rekey(keys),
+            (Security::Srtp(keys), guard) => {
+                *guard = Some(Box::new(Guard::new(keys)));
+                self.egress = Egress::sealed(random.bits() as u32);
+            }
+        }
     }
 
     /// Whether a telephone event goes on to the sinks. One that began without any does not reach those that come

@@ -35,6 +35,10 @@ drop_reasons! {
     TooLong = "too-long",
     /// From an address that is not the other end.
     WrongSource = "wrong-source",
+    /// Not sealed with the key that was agreed (SRTP). Nothing is learned from it.
+    BadTag = "bad-tag",
+    /// Under SRTP: a sequence number that came before. It is not opened twice, and never sealed twice.
+    Replayed = "replayed",
     /// The other side is not there (hold, or not answered).
     NoSink = "no-sink",
     /// From a device that the call was moved away from.

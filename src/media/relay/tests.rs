@@ -4,6 +4,7 @@ mod hostile;
 mod moves;
 mod quality;
 mod reports;
+mod secure;
 mod service;
 
 use std::net::SocketAddr;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::PortStats;
+use crate::media::srtp::Security;
 
 /// One RTP port (and the RTCP port after it) of ours: the thread that owns it and its place there.
 ///
@@ -91,6 +92,8 @@ pub struct Ingress {
     pub telephone_event: Option<u8>,
     /// Whether digits are told by [`MediaEvent::Dtmf`]. They are forwarded as the sinks say in any case.
     pub report_dtmf: bool,
+    /// How packets are protected, both ways. Keys that stay the same go on counting where they were.
+    pub security: Security,
 }
 
 impl Ingress {
@@ -110,6 +113,7 @@ impl Ingress {
             timeout: None,
             telephone_event: None,
             report_dtmf: false,
+            security: Security::Plain,
         }
     }
 }

@@ -101,6 +101,29 @@ impl Header {
     }
 }
 
+/// Where the payload of a packet begins that cannot be read whole because it is still encrypted: only what SRTP leaves
+/// clear is looked at (RFC 3711 3.1), so padding is not.
+///
+/// # Errors
+/// The bytes are no RTP packet.
+pub fn payload_offset(packet: &[u8]) -> Result<usize, RtpError> {
+    let Some(&[b0, b1, ..]) = packet.first_chunk::<HEADER>() else { return Err(RtpError::Size) };
+    if b0 >> 6 != 2 {
+        return Err(RtpError::Version);
+    }
+    if (192..=223).contains(&b1) {
+        return Err(RtpError::Rtcp);
+    }
+    if b0 & 0x1f == 0 {
+        return Ok(HEADER);
+    }
+    let end = u16::try_from(packet.len()).map_err(|_| RtpError::Size)?;
+    variable_part(b0 & !PADDING, packet, end).map(|(at, _)| at.into())
+}
+
+/// The bit of the first byte that says that the packet ends in padding.
+const PADDING: u8 = 0x20;
+
 #[cold]
 fn variable_part(b0: u8, packet: &[u8], end: u16) -> Result<(u16, u16), RtpError> {
     let mut at = HEADER + 4 * usize::from(b0 & 0x0f);
@@ -110,7 +133,7 @@ fn variable_part(b0: u8, packet: &[u8], end: u16) -> Result<(u16, u16), RtpError
         };
         at += 4 + 4 * usize::from(u16::from_be_bytes([high, low]));
     }
-    let padding = match (b0 & 0x20 != 0, packet.last()) {
+    let padding = match (b0 & PADDING != 0, packet.last()) {
         (true, Some(&0)) => return Err(RtpError::Truncated),
         (true, Some(&count)) => usize::from(count),
         _ => 0,
