@@ -6,6 +6,7 @@
 
 mod checks;
 mod error;
+mod listen_tls;
 mod network;
 mod resolved;
 mod routes;
@@ -22,7 +23,7 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use network::Network;
 pub use resolved::{
-    Anchor, Auth, Ban, HostPort, Http, Listen, Media, Node, Resolved, Secret, Srtp, StoreKind, TlsFiles,
+    Anchor, Auth, Ban, HostPort, Http, Listen, Media, Node, Resolved, Secret, Srtp, StoreKind, Tls, TlsFiles,
     Trunk, TrunkAuth,
 };
 pub use routes::{RouteTarget, Routes};

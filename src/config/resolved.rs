@@ -75,7 +75,9 @@ pub struct Listen {
     /// How it is reached from outside, if otherwise.
     pub advertise: Option<HostPort>,
     /// For tls and wss.
-    pub tls: Option<TlsFiles>,
+    pub tls: Option<Tls>,
+    /// Web pages that may connect, for ws and wss; empty: those of the host that is asked.
+    pub origins: Vec<Box<str>>,
 }
 
 /// A host with an optional port.
@@ -87,7 +89,16 @@ pub struct HostPort {
     pub port: Option<u16>,
 }
 
-/// PEM files of a listener.
+/// How a listener proves who it is, and what it asks of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// At least one. Who asks for no name, or for an unknown one, gets the first.
+    pub identities: Vec<TlsFiles>,
+    /// PEM file of the authorities of which a client must show a certificate; none: clients show none.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// PEM files of one identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The certificate chain.

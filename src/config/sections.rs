@@ -4,11 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::error::Place;
-use super::resolved::{
-    Anchor, Auth, Ban, Http, Listen, Media, Node, Resolved, Secret, Srtp, StoreKind, TlsFiles,
-};
+use super::resolved::{Anchor, Auth, Ban, Http, Listen, Media, Node, Resolved, Secret, Srtp, StoreKind};
 use super::tree::{Faults, Section, Taken, Tree};
-use super::{Network, Source, checks, trunks, users, values};
+use super::{Network, Source, checks, listen_tls, trunks, users, values};
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::star_code::Codes;
@@ -91,7 +89,7 @@ fn listens(root: &mut Section<'_>, source: &Source<'_>) -> Vec<Listen> {
     if !root.has("listen") {
         let _ = root.text("listen");
         let bind = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
-        let plain = |transport| Listen { transport, bind, advertise: None, tls: None };
+        let plain = |transport| Listen { transport, bind, advertise: None, tls: None, origins: Vec::new() };
         return vec![plain(Transport::Udp), plain(Transport::Tcp)];
     }
     let mut all: Vec<(Listen, Place)> = Vec::new();
@@ -110,29 +108,9 @@ fn listens(root: &mut Section<'_>, source: &Source<'_>) -> Vec<Listen> {
 fn listen(mut section: Section<'_>, source: &Source<'_>, before: &[(Listen, Place)]) -> Option<Listen> {
     let uri = section.read_needed("uri", values::listen);
     let advertise = section.read("advertise", values::host_port).map(|taken| taken.value);
-    let cert = section.read("cert", |path| pem(source, path));
-    let key = section.read("key", |path| pem(source, path));
-    let secure = uri.as_ref().map(|uri| matches!(uri.value.0, Transport::Tls | Transport::Wss));
-    let tls = match (cert, key, secure) {
-        (Some(cert), Some(key), Some(true)) => Some(TlsFiles { cert: cert.value, key: key.value }),
-        (None, None, Some(true)) => {
-            section.fault("cert", "cert and key are needed for tls and wss");
-            None
-        }
-        (Some(_), _, Some(false)) | (_, Some(_), Some(false)) => {
-            section.fault("cert", "cert and key are for tls and wss only");
-            None
-        }
-        (Some(_), None, Some(true)) => {
-            section.fault("key", "is needed beside cert");
-            None
-        }
-        (None, Some(_), Some(true)) => {
-            section.fault("cert", "is needed beside key");
-            None
-        }
-        _ => None,
-    };
+    let transport = uri.as_ref().map(|uri| uri.value.0);
+    let tls = listen_tls::read(&mut section, source, transport);
+    let origins = listen_tls::origins(&mut section, transport);
     if let Some(Taken { value: (transport, bind), place, key }) = &uri {
         let twin = before.iter().find(|(other, _)| clashes(other, *transport, *bind));
         if let Some((_, first)) = twin {
@@ -141,22 +119,12 @@ fn listen(mut section: Section<'_>, source: &Source<'_>, before: &[(Listen, Plac
     }
     section.finish();
     let Taken { value: (transport, bind), .. } = uri?;
-    Some(Listen { transport, bind, advertise, tls })
+    Some(Listen { transport, bind, advertise, tls, origins })
 }
 
 /// Whether two listeners would want the same port: TCP and everything upon it share one.
 fn clashes(other: &Listen, transport: Transport, bind: SocketAddr) -> bool {
     (other.transport == Transport::Udp) == (transport == Transport::Udp) && other.bind == bind
-}
-
-/// The path of a file that can be read and holds PEM.
-fn pem(source: &Source<'_>, path: &str) -> Result<std::path::PathBuf, String> {
-    let path = source.beside(path);
-    match (source.read)(&path) {
-        Ok(text) if text.contains("-----BEGIN ") => Ok(path),
-        Ok(_) => Err("holds no PEM (-----BEGIN …)".to_owned()),
-        Err(error) => Err(format!("cannot be read: {error}")),
-    }
 }
 
 fn http(mut section: Section<'_>) -> Http {

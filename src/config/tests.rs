@@ -63,7 +63,10 @@ fn every_key_of_the_contract_is_taken() {
     assert_eq!(all.listens[0].transport, Transport::Udp);
     let advertise = all.listens[0].advertise.as_ref().unwrap();
     assert_eq!((&*advertise.host, advertise.port), ("203.0.113.10", Some(5060)));
-    assert_eq!(all.listens[1].tls.as_ref().unwrap().cert, Path::new("/etc/segue/fullchain.pem"));
+    assert_eq!(
+        all.listens[1].tls.as_ref().unwrap().identities[0].cert,
+        Path::new("/etc/segue/fullchain.pem")
+    );
     assert_eq!(all.http.bind.to_string(), "127.0.0.1:8080");
     assert_eq!((all.media.ports, all.media.anchor), ((30_000, 39_999), Anchor::Always));
     assert_eq!((all.media.srtp, all.media.learning), (Srtp::Prefer, Learning::Guarded));

@@ -25,6 +25,14 @@ pub enum StartError {
         /// Why not.
         source: io::Error,
     },
+    /// Certificates of a listener.
+    #[error("listen[{index}]: {error}")]
+    Tls {
+        /// Its place among the `[[listen]]` sections, from 0.
+        index: usize,
+        /// Which file, and why it is of no use.
+        error: String,
+    },
     /// What is configured is not there.
     #[error("{key}: {what} is not supported; {instead}")]
     Unsupported {
@@ -110,10 +118,6 @@ pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError
 pub(super) fn supported(resolved: &Resolved) -> Result<(), StartError> {
     let plain = |transport| matches!(transport, Transport::Udp | Transport::Tcp);
     let unsupported = |key: String, what: String, instead| StartError::Unsupported { key, what, instead };
-    if let Some((index, listen)) = place(&resolved.listens, |listen| !plain(listen.transport)) {
-        let what = format!("listening on {}", listen.transport.uri_token());
-        return Err(unsupported(format!("listen[{index}].uri"), what, "udp and tcp are"));
-    }
     if let Some((index, trunk)) = place(&resolved.trunks, |trunk| !plain(trunk.transport)) {
         let what = format!("a trunk over {}", trunk.transport.uri_token());
         return Err(unsupported(format!("trunk[{index}].uri"), what, "transport=udp and transport=tcp are"));

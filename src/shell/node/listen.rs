@@ -1,10 +1,15 @@
 //! What the node takes of the machine at its start: listeners, a directory, open files.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 
-use super::failure::StartError;
+use super::conduit::{Door, Listening, Speech};
+use super::failure::{StartError, system};
+use super::tls::ServerTls;
 use super::worker::Listener;
 use crate::config::{Listen, Media};
 use crate::shell::media;
@@ -49,7 +54,35 @@ fn bind(index: usize, listen: &Listen) -> Result<Listener, StartError> {
         socket.listen(BACKLOG).map_err(failed)?;
     }
     let address = socket.local_addr().map_err(failed)?.as_socket().unwrap_or(listen.bind);
-    Ok(Listener { transport, socket, address })
+    Ok(Listener { transport, socket: Some(socket), address })
+}
+
+/// Serves on the runtime what needs a handshake: its sockets are taken out of `listeners`.
+pub(super) fn serve_conduits(
+    listens: &[Listen],
+    listeners: &mut [Listener],
+    door: &Arc<Door>,
+    runtime: &Runtime,
+) -> Result<(), StartError> {
+    for (index, (listen, listener)) in listens.iter().zip(listeners).enumerate() {
+        let origins = match listen.transport {
+            Transport::Udp | Transport::Tcp => continue,
+            Transport::Tls => None,
+            Transport::Ws | Transport::Wss => Some(listen.origins.clone().into()),
+        };
+        let loaded = listen.tls.as_ref().map(ServerTls::load).transpose();
+        let tls = loaded.map_err(|error| StartError::Tls { index, error: error.to_string() })?.map(Arc::new);
+        if let Some(tls) = &tls {
+            runtime.spawn(Arc::clone(tls).keep_current());
+        }
+        let Some(socket) = listener.socket.take() else { continue };
+        let number = u16::try_from(index).unwrap_or(u16::MAX);
+        let listening = Listening { number, transport: listen.transport, speech: Speech { tls, origins } };
+        let _inside = runtime.enter();
+        let socket = TcpListener::from_std(socket.into()).map_err(system("a listener"))?;
+        runtime.spawn(listening.serve(socket, Arc::clone(door)));
+    }
+    Ok(())
 }
 
 /// Makes the data directory where it is not there, and finds out whether it can be written.

@@ -1,5 +1,8 @@
 //! A running node: listeners, the signalling worker, media threads, the store, the API, and how they are joined.
 
+mod bounds;
+mod census;
+mod conduit;
 mod failure;
 mod listen;
 mod outward;
@@ -11,6 +14,7 @@ mod stream;
 mod sys;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod worker;
 
 use std::net::SocketAddr;

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use super::bounds::Bounds;
+use super::census::Census;
+use super::conduit::{Conduits, Door};
 use super::failure::{StartError, supported, system, without_effect};
 use super::outward::{Awaited, Outward};
 use super::records::Records;
-use super::stream::Bounds;
 use super::sys::Waker;
-use super::worker::{Clock, Worker};
+use super::worker::{Clock, Mail, Worker};
 use super::{Node, Post, Progress, listen, settings};
 use crate::base::Random;
 use crate::config::Resolved;
@@ -28,6 +30,7 @@ use crate::shell::media::{MediaSettings, MediaThreads, MediaTotals};
 use crate::shell::password::{self, Passwords};
 use crate::shell::store::{self, Store};
 use crate::shell::telemetry::Metrics;
+use crate::wire::sip::Limits;
 
 /// Time for the API to end its open requests, while the worker waits with the last saving.
 const API_GRACE: Duration = Duration::from_secs(2);
@@ -53,7 +56,7 @@ impl Node {
         let services = services()?;
         // The control socket comes first: it tells whether another node already has this directory.
         let control = services.block_on(ControlSocket::open(&data_dir))?;
-        let listeners = listen::bind_all(&resolved.listens)?;
+        let mut listeners = listen::bind_all(&resolved.listens)?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.transport, l.address)).collect();
         let bound: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
         listen::provide_files(&resolved.media);
@@ -73,6 +76,12 @@ impl Node {
         let engine = Engine::new(engine_settings, accounts, &loaded, 0, own, clock.now());
 
         let wake = Arc::clone(&waker);
+        let census = Census::new(bounds);
+        let door = Door::new(bounds, Limits::default(), Arc::clone(&census), {
+            let post = post.clone();
+            move |news| post.put(Mail::Conduit(news))
+        });
+        listen::serve_conduits(&resolved.listens, &mut listeners, &door, &services)?;
         let (worker_link, requests) = link(move || wake.wake());
         let observed = metrics.clone();
         let events = EventHub::new(&resolved.node.id, random.bytes(), move |event| observed.observe(event));
@@ -98,6 +107,8 @@ impl Node {
             },
             counters: metrics.worker(),
             bounds,
+            census,
+            conduits: Conduits::new(door, services.handle().clone()),
             at_end: close_api(Arc::clone(&closing), api_ended),
         };
         let (progressing, progress) = watch::channel(Progress::Running);

@@ -6,7 +6,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,12 +15,14 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::bounds::Bounds;
+use super::census::{Arrival, Census, Seat};
 use super::sys::{Interest, Poll};
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::{Frame, FrameError, Limits, MessageWriter, StreamFramer};
 
 /// Numbers of connections of our own making have this bit.
-const OURS: u32 = 1 << 31;
+pub(super) const OURS: u32 = 1 << 31;
 /// Taken in from one listener in one turn.
 const ACCEPTS: usize = 64;
 /// Read from one connection in one turn: a talkative peer waits for its next.
@@ -30,48 +33,6 @@ const CHUNK: usize = 16 * 1024;
 const ENTRY: usize = 64;
 /// Flows without a number that went to one connection and are told of its end.
 const GUESTS: usize = 8;
-
-/// Who may hold how many connections for how long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
-    /// Connections at once.
-    pub(super) most: usize,
-    /// Of them those from one address; an IPv6 /64 is one.
-    pub(super) most_each: usize,
-    /// Bytes that may wait to be written on one connection; a peer that does not read is let go.
-    pub(super) queue: usize,
-    /// Bytes that may wait on all of them.
-    pub(super) queues: usize,
-    /// A connection brings its first whole message, and ends each message it begins, within this.
-    pub(super) patience: Duration,
-    /// A connection of ours stands within this.
-    pub(super) connect: Duration,
-    /// A connection on which nothing came for so long is closed.
-    pub(super) idle: Duration,
-    /// After a last word, for the peer to read it.
-    pub(super) parting: Duration,
-    /// A listener is left alone for this long when the system has no descriptor for one more connection.
-    pub(super) pause: Duration,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            most: 16_384,
-            // A proxy, or an office behind one address.
-            most_each: 256,
-            queue: 512 * 1024,
-            queues: 64 * 1024 * 1024,
-            patience: Duration::from_secs(20),
-            // Of the 32 s that a request may take, something must be left for another way.
-            connect: Duration::from_secs(8),
-            // Longer than any keep-alive and any registration.
-            idle: Duration::from_secs(2 * 3600),
-            parting: Duration::from_secs(1),
-            pause: Duration::from_secs(1),
-        }
-    }
-}
 
 /// What happened on the connections.
 #[derive(Debug, PartialEq, Eq)]
@@ -109,13 +70,14 @@ struct Connection {
     heard: Instant,
     /// Flows without a number that were served here.
     guests: SmallVec<[Flow; 1]>,
+    _seat: Seat,
 }
 
 /// All connections of one worker.
 pub(super) struct Streams {
     connections: FxHashMap<u32, Connection>,
     by_peer: BTreeMap<SocketAddr, u32>,
-    each: BTreeMap<IpAddr, usize>,
+    census: Arc<Census>,
     next: u32,
     limits: Limits,
     bounds: Bounds,
@@ -126,11 +88,11 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    pub(super) fn new(limits: Limits, bounds: Bounds) -> Self {
+    pub(super) fn new(limits: Limits, bounds: Bounds, census: Arc<Census>) -> Self {
         Self {
             connections: FxHashMap::default(),
             by_peer: BTreeMap::new(),
-            each: BTreeMap::new(),
+            census,
             next: 0,
             limits,
             bounds,
@@ -164,15 +126,12 @@ impl Streams {
                 }
             };
             let Some(peer) = peer else { continue };
-            let of_peer = self.each.get(&source(peer.ip())).copied().unwrap_or(0);
-            if self.connections.len() >= self.bounds.most || of_peer >= self.bounds.most_each {
-                // Dropped, so closed: an answer would be work for who has too many already.
-                continue;
-            }
+            // Dropped, so closed: an answer would be work for who has too many already.
+            let Some(seat) = self.census.admit(peer.ip(), Arrival::Open) else { continue };
             if accepted.set_nonblocking(true).is_ok() {
                 tune(&accepted);
                 let flow = Flow { transport: Transport::Tcp, listener, connection: 0, peer };
-                if let Err(error) = self.keep(accepted, flow, Stage::Open, poll, base) {
+                if let Err(error) = self.keep((accepted, seat), flow, Stage::Open, poll, base) {
                     tracing::warn!(%error, "a connection cannot be watched");
                 }
             }
@@ -189,7 +148,14 @@ impl Streams {
         over
     }
 
-    fn keep(&mut self, socket: Socket, flow: Flow, stage: Stage, poll: &Poll, base: u64) -> io::Result<u32> {
+    fn keep(
+        &mut self,
+        (socket, seat): (Socket, Seat),
+        flow: Flow,
+        stage: Stage,
+        poll: &Poll,
+        base: u64,
+    ) -> io::Result<u32> {
         let ours = if stage == Stage::Connecting { OURS } else { 0 };
         let id = loop {
             self.next = (self.next + 1) & !OURS;
@@ -214,10 +180,10 @@ impl Streams {
             due: Some(now + wait),
             heard: now,
             guests: SmallVec::new(),
+            _seat: seat,
         };
         self.connections.insert(id, connection);
         self.by_peer.insert(flow.peer, id);
-        *self.each.entry(source(flow.peer.ip())).or_default() += 1;
         Ok(id)
     }
 
@@ -263,9 +229,8 @@ impl Streams {
     }
 
     fn connect(&mut self, flow: Flow, from: IpAddr, poll: &Poll, base: u64) -> io::Result<u32> {
-        if self.connections.len() >= self.bounds.most {
-            return Err(io::Error::other("too many connections"));
-        }
+        let seat = self.census.admit(flow.peer.ip(), Arrival::Ours);
+        let seat = seat.ok_or_else(|| io::Error::other("too many connections"))?;
         let socket = Socket::new(Domain::for_address(flow.peer), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         tune(&socket);
@@ -277,7 +242,7 @@ impl Streams {
             Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
             Err(error) => return Err(error),
         }
-        self.keep(socket, flow, Stage::Connecting, poll, base)
+        self.keep((socket, seat), flow, Stage::Connecting, poll, base)
     }
 
     fn enqueue(&mut self, id: u32, bytes: Bytes) {
@@ -399,9 +364,7 @@ impl Streams {
         let Some(connection) = self.connections.get(&id) else { return };
         let flow = connection.flow;
         tracing::debug!(%flow, %error, "a stream that cannot be read");
-        let Some(request) = &error.reply else { return self.close(id, out) };
-        let tag = format!("{id:x}");
-        let reply = MessageWriter::reply_from(request, error.status(), None, flow.peer, Some(&tag)).finish();
+        let Some(reply) = last_word(error, &flow) else { return self.close(id, out) };
         self.enqueue(id, reply);
         self.write(id, poll, base, out);
         let Some(connection) = self.connections.get_mut(&id) else { return };
@@ -419,12 +382,6 @@ impl Streams {
         let Connection { flow, guests, .. } = connection;
         if self.by_peer.get(&flow.peer) == Some(&id) {
             self.by_peer.remove(&flow.peer);
-        }
-        if let Some(count) = self.each.get_mut(&source(flow.peer.ip())) {
-            *count -= 1;
-            if *count == 0 {
-                self.each.remove(&source(flow.peer.ip()));
-            }
         }
         out.push(Happened::Closed(flow));
         out.extend(guests.into_iter().map(Happened::Closed));
@@ -449,9 +406,16 @@ impl Streams {
     }
 }
 
+/// What is said to who sent something that cannot be read, and with it all that follows (RFC 3261 18.3).
+pub(super) fn last_word(error: &FrameError, flow: &Flow) -> Option<Bytes> {
+    let request = error.reply.as_ref()?;
+    let tag = format!("{:x}", flow.connection);
+    Some(MessageWriter::reply_from(request, error.status(), None, flow.peer, Some(&tag)).finish())
+}
+
 /// Small messages go at once; a peer that vanished is found out within a minute and a half when all is quiet, and
 /// within half a minute when something is on its way to it.
-fn tune(socket: &Socket) {
+pub(super) fn tune(socket: &Socket) {
     let keepalive = TcpKeepalive::new()
         .with_time(Duration::from_secs(60))
         .with_interval(Duration::from_secs(10))
@@ -462,15 +426,7 @@ fn tune(socket: &Socket) {
     let _ = socket.set_tcp_user_timeout(Some(Duration::from_secs(30)));
 }
 
-/// Who counts as one: whoever has an IPv6 address has the 2^64 beside it.
-fn source(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
-fn is_out_of_resources(error: &io::Error) -> bool {
+pub(super) fn is_out_of_resources(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
@@ -498,7 +454,8 @@ mod tests {
         fn new(bounds: Bounds) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
-            let (streams, poll) = (Streams::new(Limits::default(), bounds), Poll::new().unwrap());
+            let (streams, poll) =
+                (Streams::new(Limits::default(), bounds, Census::new(bounds)), Poll::new().unwrap());
             let listener = Socket::from(listener);
             poll.add(&listener, 0, Interest::Read).unwrap();
             Self { streams, poll, happened: Vec::new(), listener }
@@ -549,15 +506,6 @@ mod tests {
         match happened {
             Happened::Received { flow, .. } | Happened::Closed(flow) => *flow,
         }
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_source() {
-        let of = |text: &str| source(text.parse().unwrap()).to_string();
-        assert_eq!(of("2001:db8:0:1:2:3:4:5"), "2001:db8:0:1::");
-        assert_ne!(of("2001:db8:0:1::5"), of("2001:db8:0:2::5"));
-        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
-        assert_ne!(of("192.0.2.7"), of("192.0.2.8"));
     }
 
     #[test]

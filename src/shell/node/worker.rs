@@ -13,8 +13,11 @@ use bytes::Bytes;
 use crossbeam_channel::Receiver;
 use socket2::Socket;
 
+use super::bounds::Bounds;
+use super::census::Census;
+use super::conduit::{Conduits, News};
 use super::outward::Outward;
-use super::stream::{Bounds, Happened, Streams};
+use super::stream::{Happened, Streams};
 use super::sys::{self, BATCH, Batch, Interest, Poll, Ready, Waker};
 use crate::base::{Now, Timestamp, UnixMillis};
 use crate::engine::{CommandId, Counters, Engine, Input, Output};
@@ -50,6 +53,8 @@ const FIRST_PORTS: Duration = Duration::from_secs(2);
 pub(super) enum Mail {
     /// Something the engine has to know.
     Input(Input),
+    /// From the connections that the runtime carries.
+    Conduit(News),
     /// It is time to end.
     Stop(Stop),
 }
@@ -66,7 +71,8 @@ pub(super) enum Stop {
 /// A bound listener.
 pub(super) struct Listener {
     pub(super) transport: Transport,
-    pub(super) socket: Socket,
+    /// None where the runtime lets in who comes.
+    pub(super) socket: Option<Socket>,
     pub(super) address: SocketAddr,
 }
 
@@ -98,6 +104,10 @@ pub(super) struct Worker {
     pub(super) counters: Arc<WorkerCounters>,
     /// Limits of connections.
     pub(super) bounds: Bounds,
+    /// Who has how many of them.
+    pub(super) census: Arc<Census>,
+    /// Those that the runtime carries.
+    pub(super) conduits: Conduits,
     /// Called when all calls have ended, before the last mail is read and saved: the others finish what they have
     /// to tell.
     pub(super) at_end: Box<dyn FnOnce() + Send>,
@@ -133,13 +143,15 @@ impl Worker {
         let poll = Poll::new()?;
         poll.add(&*self.waker, WAKER, Interest::Read)?;
         for (index, listener) in self.listeners.iter().enumerate() {
-            poll.add(&listener.socket, LISTENERS + index as u64, Interest::Read)?;
+            if let Some(socket) = &listener.socket {
+                poll.add(socket, LISTENERS + index as u64, Interest::Read)?;
+            }
         }
         let mut turn = Turn {
             poll,
             ready: Vec::new(),
             batch: Batch::new(),
-            streams: Streams::new(Limits::default(), self.bounds),
+            streams: Streams::new(Limits::default(), self.bounds, Arc::clone(&self.census)),
             pace: Pace::new(COLLECT),
             received: 0,
             happened: Vec::new(),
@@ -183,6 +195,7 @@ impl Worker {
         self.take_mail(&mut turn);
         self.engine.save_all(self.clock.now());
         self.carry_out(&mut turn);
+        self.conduits.finish();
         self.count(&mut turn);
         self.outward.close();
         Ok(())
@@ -239,9 +252,9 @@ impl Worker {
             }
         }
         for listener in turn.streams.rested() {
-            if let Some(listening) = self.listeners.get(usize::from(listener)) {
-                let token = LISTENERS + u64::from(listener);
-                turn.poll.change(&listening.socket, token, Interest::Read)?;
+            let listening = self.listeners.get(usize::from(listener));
+            if let Some(socket) = listening.and_then(|listening| listening.socket.as_ref()) {
+                turn.poll.change(socket, LISTENERS + u64::from(listener), Interest::Read)?;
             }
         }
         Ok(())
@@ -251,15 +264,16 @@ impl Worker {
         let number = u16::try_from(index).unwrap_or(u16::MAX);
         for _ in 0..ROUNDS {
             let Some(listener) = self.listeners.get(index) else { return Ok(()) };
+            let Some(socket) = &listener.socket else { return Ok(()) };
             if listener.transport.is_reliable() {
-                if !turn.streams.accept(&listener.socket, number, &turn.poll, STREAMS) {
-                    turn.poll.change(&listener.socket, LISTENERS + index as u64, Interest::Nothing)?;
+                if !turn.streams.accept(socket, number, &turn.poll, STREAMS) {
+                    turn.poll.change(socket, LISTENERS + index as u64, Interest::Nothing)?;
                 }
                 return Ok(());
             }
             let now = self.clock.now();
             let (engine, counters, faults) = (&mut self.engine, &self.counters, &mut turn.faults);
-            let received = turn.batch.receive(&listener.socket, |peer, bytes| {
+            let received = turn.batch.receive(socket, |peer, bytes| {
                 // Keep-alives of phones behind address translation: CRLF, a zero byte, STUN (RFC 5626 5.4).
                 if bytes.len() < 16 || bytes.first().is_some_and(|byte| *byte < 4) {
                     return;
@@ -283,17 +297,28 @@ impl Worker {
     }
 
     fn take_streams(&mut self, turn: &mut Turn) {
-        let now = self.clock.now();
         turn.received += turn.happened.len();
         for happened in std::mem::take(&mut turn.happened) {
-            let input = match happened {
-                Happened::Received { flow, bytes } => {
-                    note_received(&self.counters, &bytes, flow.transport);
-                    Input::Received { flow, bytes }
-                }
-                Happened::Closed(flow) => Input::FlowClosed(flow),
-            };
-            feed(&mut self.engine, now, input, &mut turn.faults);
+            self.take_happened(happened, turn);
+        }
+    }
+
+    fn take_happened(&mut self, happened: Happened, turn: &mut Turn) {
+        let input = match happened {
+            Happened::Received { flow, bytes } => {
+                note_received(&self.counters, &bytes, flow.transport);
+                Input::Received { flow, bytes }
+            }
+            Happened::Closed(flow) => Input::FlowClosed(flow),
+        };
+        feed(&mut self.engine, self.clock.now(), input, &mut turn.faults);
+    }
+
+    fn take_news(&mut self, news: News, turn: &mut Turn) {
+        if let Some((happened, room)) = self.conduits.take(news) {
+            turn.received += 1;
+            self.take_happened(happened, turn);
+            drop(room);
         }
     }
 
@@ -307,6 +332,7 @@ impl Worker {
                     self.outward.note(&input);
                     feed(&mut self.engine, now, input, &mut turn.faults);
                 }
+                Mail::Conduit(news) => self.take_news(news, turn),
                 Mail::Stop(Stop::Drain(patience)) if turn.ending.is_none() => {
                     self.engine.drain();
                     turn.draining = true;
@@ -384,8 +410,8 @@ impl Worker {
             turn.outputs = outputs;
         }
         for (listener, datagrams) in self.listeners.iter().zip(&mut turn.datagrams) {
-            if !datagrams.is_empty() {
-                let dropped = sys::send(&listener.socket, datagrams);
+            if let Some(socket) = listener.socket.as_ref().filter(|_| !datagrams.is_empty()) {
+                let dropped = sys::send(socket, datagrams);
                 if dropped > 0 {
                     tracing::debug!(dropped, address = %listener.address, "datagrams could not be sent");
                 }
@@ -396,12 +422,21 @@ impl Worker {
 
     fn send(&mut self, flow: Flow, bytes: Bytes, turn: &mut Turn) {
         note_sent(&self.counters, &bytes, flow.transport);
-        if flow.transport.is_reliable() {
-            let listener = self.listeners.get(usize::from(flow.listener));
-            let from = listener.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |listener| listener.address.ip());
-            turn.streams.send((flow, from), bytes, &turn.poll, STREAMS, &mut turn.happened);
-        } else if let Some(datagrams) = turn.datagrams.get_mut(usize::from(flow.listener)) {
-            datagrams.push((flow.peer, bytes));
+        match flow.transport {
+            Transport::Udp => {
+                if let Some(datagrams) = turn.datagrams.get_mut(usize::from(flow.listener)) {
+                    datagrams.push((flow.peer, bytes));
+                }
+            }
+            Transport::Tcp => {
+                let listener = self.listeners.get(usize::from(flow.listener));
+                let from =
+                    listener.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |listener| listener.address.ip());
+                turn.streams.send((flow, from), bytes, &turn.poll, STREAMS, &mut turn.happened);
+            }
+            Transport::Tls | Transport::Ws | Transport::Wss => {
+                self.conduits.send(flow, bytes, &mut turn.happened);
+            }
         }
     }
 

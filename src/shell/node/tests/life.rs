@@ -64,9 +64,6 @@ fn what_is_not_there_yet_is_refused_instead_of_done_in_plain() {
     assert!(start_error(resolved).starts_with("media.srtp: "));
     let trunk = "[[trunk]]\nname = \"carrier\"\nuri = \"sip:127.0.0.1:5061;transport=tls\"\n";
     assert!(start_error(resolve(dir.path(), trunk)).starts_with("trunk[0].uri: "));
-    let mut resolved = resolve(dir.path(), "");
-    resolved.listens[1].transport = Transport::Tls;
-    assert!(start_error(resolved).starts_with("listen[1].uri: "));
 }
 
 #[test]

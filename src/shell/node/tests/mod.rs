@@ -1,6 +1,8 @@
 //! A node with real sockets on loopback. Every wait has a deadline; nothing sleeps and hopes.
 
+mod conduit;
 mod life;
+mod secured;
 mod trunk;
 mod wire;
 
@@ -9,7 +11,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::stream::Bounds;
+use super::bounds::Bounds;
 use super::{Node, StartError};
 use crate::config::{Resolved, Source};
 use crate::sip::Transport;

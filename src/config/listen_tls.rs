@@ -1,0 +1,107 @@
+//! What `[[listen]]` says of TLS and of web pages: certificates, authorities of clients, origins.
+
+use std::path::PathBuf;
+
+use super::Source;
+use super::resolved::{Tls, TlsFiles};
+use super::tree::{Section, Taken};
+use crate::sip::Transport;
+
+/// Identities of one listener.
+const MAX_IDENTITIES: usize = 64;
+
+/// `cert`, `key`, `[[listen.certificate]]` and `client_ca`, which belong to tls and wss.
+pub(super) fn read(
+    section: &mut Section<'_>,
+    source: &Source<'_>,
+    transport: Option<Transport>,
+) -> Option<Tls> {
+    let first = identity(section, source);
+    let client_ca = section.read("client_ca", |path| pem(source, path)).map(|taken| taken.value);
+    let mut identities = Vec::new();
+    let mut others = 0;
+    section.each("certificate", |mut one| {
+        others += 1;
+        match identity(&mut one, source) {
+            (Some(cert), Some(key)) => identities.push(TlsFiles { cert: cert.value, key: key.value }),
+            (Some(_), None) => one.fault("key", "is needed beside cert"),
+            (None, _) => one.fault("cert", "is needed"),
+        }
+        one.finish();
+    });
+    let transport = transport?;
+    if !matches!(transport, Transport::Tls | Transport::Wss) {
+        if first.0.is_some() || first.1.is_some() || others > 0 {
+            section.fault("cert", "cert and key are for tls and wss only");
+        }
+        if client_ca.is_some() {
+            section.fault("client_ca", "is for tls and wss only");
+        }
+        return None;
+    }
+    if others >= MAX_IDENTITIES {
+        section.fault("certificate", format!("at most {MAX_IDENTITIES} certificates are possible"));
+    }
+    match first {
+        (Some(cert), Some(key)) => {
+            identities.insert(0, TlsFiles { cert: cert.value, key: key.value });
+            Some(Tls { identities, client_ca })
+        }
+        (None, None) => {
+            section.fault("cert", "cert and key are needed for tls and wss");
+            None
+        }
+        (Some(_), None) => {
+            section.fault("key", "is needed beside cert");
+            None
+        }
+        (None, Some(_)) => {
+            section.fault("cert", "is needed beside key");
+            None
+        }
+    }
+}
+
+/// `origins`, which belongs to ws and wss.
+pub(super) fn origins(section: &mut Section<'_>, transport: Option<Transport>) -> Vec<Box<str>> {
+    let origins = section.read_all("origins", origin).unwrap_or_default();
+    if !origins.is_empty() && !matches!(transport, Some(Transport::Ws | Transport::Wss) | None) {
+        section.fault("origins", "is for ws and wss only");
+    }
+    origins.into_iter().map(|taken| taken.value).collect()
+}
+
+/// `https://pbx.example.com`, as a browser writes it (RFC 6454 6.2): a scheme, a host, a port unless it is the usual
+/// one. `*` is every page, `null` a page that has no origin, such as a file.
+fn origin(text: &str) -> Result<Box<str>, &'static str> {
+    const FORM: &str = "must be like https://pbx.example.com or http://localhost:8080, without a path, or *";
+    let lower = text.to_ascii_lowercase();
+    if lower == "*" || lower == "null" {
+        return Ok(lower.into());
+    }
+    let (scheme, authority) = lower.split_once("://").ok_or(FORM)?;
+    let is_scheme =
+        scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
+    if scheme.is_empty() || !is_scheme || super::values::host_port(authority).is_err() {
+        return Err(FORM);
+    }
+    Ok(lower.into())
+}
+
+type Path = Option<Taken<PathBuf>>;
+
+fn identity(section: &mut Section<'_>, source: &Source<'_>) -> (Path, Path) {
+    let cert = section.read("cert", |path| pem(source, path));
+    let key = section.read("key", |path| pem(source, path));
+    (cert, key)
+}
+
+/// The path of a file that can be read and holds PEM.
+fn pem(source: &Source<'_>, path: &str) -> Result<PathBuf, String> {
+    let path = source.beside(path);
+    match (source.read)(&path) {
+        Ok(text) if text.contains("-----BEGIN ") => Ok(path),
+        Ok(_) => Err("holds no PEM (-----BEGIN …)".to_owned()),
+        Err(error) => Err(format!("cannot be read: {error}")),
+    }
+}
