@@ -13,7 +13,11 @@ const MAX_DEVICES: usize = 50_000;
 
 /// The codecs of devices, by `user*device`.
 #[derive(Default)]
-pub struct Abilities(BTreeMap<Box<str>, Known>);
+pub struct Abilities {
+    known: BTreeMap<Box<str>, Known>,
+    /// The software of devices that turned a MESSAGE down though it had promised to take one.
+    deaf: BTreeMap<Box<str>, Box<str>>,
+}
 
 struct Known {
     codecs: Box<[Codec]>,
@@ -24,17 +28,30 @@ impl Abilities {
     /// Takes note of the first offer of a call. `user_agent` is the device's software, empty if it does not say.
     pub fn learn(&mut self, user: &str, device: &str, user_agent: &str, codecs: &[Codec]) {
         let name = key(user, device);
-        if codecs.is_empty() || (self.0.len() >= MAX_DEVICES && !self.0.contains_key(&name)) {
+        if codecs.is_empty() || (self.known.len() >= MAX_DEVICES && !self.known.contains_key(&name)) {
             return;
         }
-        self.0.insert(name, Known { codecs: codecs.into(), user_agent: user_agent.into() });
+        self.known.insert(name, Known { codecs: codecs.into(), user_agent: user_agent.into() });
     }
 
     /// What a device can speak, if that is known of the software that it runs now.
     #[must_use]
     pub fn of(&self, user: &str, device: &str, user_agent: &str) -> Option<&[Codec]> {
-        let known = self.0.get(&key(user, device)).filter(|known| *known.user_agent == *user_agent)?;
+        let known = self.known.get(&key(user, device)).filter(|known| *known.user_agent == *user_agent)?;
         Some(&known.codecs)
+    }
+
+    /// A device has no use for texts, whatever its Allow says.
+    pub fn learn_deaf(&mut self, user: &str, device: &str, user_agent: &str) {
+        if self.deaf.len() < MAX_DEVICES {
+            self.deaf.insert(key(user, device), user_agent.into());
+        }
+    }
+
+    /// Whether that is known of the software that it runs now.
+    #[must_use]
+    pub fn is_deaf(&self, user: &str, device: &str, user_agent: &str) -> bool {
+        self.deaf.get(&key(user, device)).is_some_and(|known| **known == *user_agent)
     }
 }
 

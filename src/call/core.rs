@@ -56,6 +56,8 @@ pub enum Owner {
     Refer(u64),
     /// A NOTIFY of a REFER: its leg.
     ReferNotify(LegHandle),
+    /// A MESSAGE of ours to the device of a leg that was moved away from.
+    Notice(LegHandle),
     /// Their request on a leg.
     Served(LegHandle),
     /// Nobody waits for the outcome.
@@ -112,6 +114,29 @@ pub enum Happened {
     FarRefused(LegHandle, StatusCode),
     /// The restoring re-INVITE is settled, one way or the other.
     FarRestored(LegHandle),
+    /// The device of a leg died while its call moves.
+    Dying {
+        /// The leg.
+        leg: LegHandle,
+        /// How that showed.
+        death: super::rescue::Death,
+        /// The Reason for who is left.
+        reason: Box<str>,
+    },
+    /// The device of a leg died; the other side is kept.
+    Lost {
+        /// The call.
+        call: CallHandle,
+        /// The leg.
+        leg: LegHandle,
+    },
+    /// It is back.
+    Found {
+        /// The call.
+        call: CallHandle,
+        /// The leg.
+        leg: LegHandle,
+    },
     /// A leg went on hold (true) or off it.
     Held {
         /// The call.

@@ -2,7 +2,7 @@
 //!
 //! A call joins two legs; a leg is one dialog with one party. Everything works on one [`Core`]; each file beside
 //! this one adds one job to it: [`setup`] (INVITE out), [`answer`] (what comes back), [`modify`] (re-INVITE,
-//! UPDATE), [`pickup`] (answered from outside), [`release`] (BYE, CANCEL), [`pass`] (INFO, MESSAGE), [`session_timer`] (RFC 4028), [`media`] (descriptions, ports, routes).
+//! UPDATE), [`pickup`] (answered from outside), [`release`] (BYE, CANCEL), [`rescue`] (a device dies), [`pass`] (INFO, MESSAGE), [`session_timer`] (RFC 4028), [`media`] (descriptions, ports, routes).
 //! What the layers above must know is told in [`Happened`].
 
 pub mod abilities;
@@ -18,6 +18,7 @@ pub mod pass;
 pub mod pickup;
 pub mod record;
 pub mod release;
+pub mod rescue;
 pub mod session_timer;
 pub mod settings;
 pub mod setup;

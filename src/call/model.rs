@@ -154,8 +154,10 @@ pub mod timer {
     pub const SESSION: usize = 2;
     /// It is time that we refresh the session (RFC 4028 10).
     pub const REFRESH: usize = 3;
+    /// The other side of a device that died has been kept for long enough.
+    pub const RESCUE: usize = 4;
     /// Number of letters.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 5;
 }
 
 /// One dialog of ours with one party.
@@ -194,6 +196,8 @@ pub struct Leg {
     pub glares: u8,
     /// Whether it accepts UPDATE (RFC 3311).
     pub allows_update: bool,
+    /// Whether it says that it accepts MESSAGE (RFC 3428).
+    pub takes_messages: bool,
     /// What it and we have said about media; `None` only while it is being worked on.
     pub media: Option<Box<LegMedia>>,
     /// The last description of it, byte for byte: all there is of media that does not run through us.
@@ -289,6 +293,8 @@ pub struct Call {
     pub awaits_device: bool,
     /// Whether the number is an emergency number: never moved.
     pub emergency: bool,
+    /// The leg whose device died while the other side is kept for it (see [`super::rescue`]).
+    pub lost: Option<Box<super::rescue::Lost>>,
     /// The record, growing.
     pub record: Box<CallRecord>,
 }
@@ -313,6 +319,12 @@ impl Call {
         } else {
             None
         }
+    }
+
+    /// Whether the device of `leg` died, and its side is kept open.
+    #[must_use]
+    pub fn has_lost(&self, leg: LegHandle) -> bool {
+        self.lost.as_ref().is_some_and(|lost| lost.leg == leg)
     }
 
     /// The leg at the other end of `leg`.

@@ -8,6 +8,7 @@ use super::core::{Core, Happened, Owner};
 use super::headers::{Trust, cross};
 use super::media::{description_in, sdp_in};
 use super::model::{AnswerDue, LegHandle, LegState, Party, Purpose, Role, Service, timer};
+use super::rescue::Death;
 use crate::media::plan::{Description, Snapshot};
 use crate::sip::Refusal;
 use crate::sip::transaction::{ClientTx, ServerTx};
@@ -136,8 +137,12 @@ impl Core {
             return Err(Refusal::DialogUnknown);
         }
         let call = self.calls.get(found.call).ok_or(Refusal::DialogUnknown)?;
-        // RFC 3261 14.2: an own INVITE is open here. A move counts as one from its first step.
-        let is_open = found.client_invite.is_some() || found.server_update.is_some() || found.open_update;
+        // RFC 3261 14.2: an own INVITE is open here. A move counts as one from its first step, and so does the time in
+        // which nobody is at the other end.
+        let is_open = call.lost.is_some()
+            || found.client_invite.is_some()
+            || found.server_update.is_some()
+            || found.open_update;
         if call.moving || is_open || !found.queued.is_empty() {
             return Err(Refusal::RequestPending);
         }
@@ -458,7 +463,9 @@ impl Core {
         }
         // RFC 3261 12.2.1.2: these two mean that the other end has no such dialog any more.
         if matches!(status, StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT) {
-            self.on_leg_dead(leg, "SIP;cause=481");
+            let death =
+                if status == StatusCode::REQUEST_TIMEOUT { Death::Unanswering } else { Death::Forgotten };
+            self.on_leg_lost(leg, death, "SIP;cause=481");
         }
     }
 
@@ -527,7 +534,7 @@ impl Core {
             Purpose::Move => self.happened.push_back(Happened::FarRefused(leg, StatusCode::REQUEST_TIMEOUT)),
             Purpose::Restore => self.happened.push_back(Happened::FarRestored(leg)),
         }
-        self.on_leg_dead(leg, "SIP;cause=408");
+        self.on_leg_lost(leg, Death::Unanswering, "SIP;cause=408");
     }
 
     /// An ACK in a dialog: of our 2xx (RFC 3261 13.2.2.4).

@@ -83,18 +83,9 @@ impl Core {
 
     /// Sends a MESSAGE of a user to one device of another.
     pub fn pass_message(&mut self, tx: ServerTx, message: &Message, from: &str, to: &str, binding: &Binding) {
-        let (branch, call_id, tag) = (self.mint_branch(), self.mint_call_id(), self.random.tag());
-        let mut writer = MessageWriter::request(&Method::Message, &binding.contact);
-        write_via(&mut writer, &binding.flow, self.settings.sent_by(&binding.flow), &branch);
-        for route in &binding.path {
-            writer.header(&HeaderName::Route, route);
-        }
+        let branch = self.mint_branch();
         let hops = message.max_forwards().ok().flatten().map_or(MAX_FORWARDS, u32::from).saturating_sub(1);
-        writer.header_number(&HeaderName::MaxForwards, hops.into());
-        writer.header_parts(&HeaderName::From, &[from, ";tag=", &tag]);
-        writer.header(&HeaderName::To, to);
-        writer.header(&HeaderName::CallId, &call_id);
-        writer.cseq(1, &Method::Message);
+        let mut writer = self.begin_message(&branch, hops, from, to, binding);
         cross(message, Trust::Untrusted, &mut writer);
         let body = message.body();
         write_body(message, &body, &mut writer);
@@ -102,6 +93,38 @@ impl Core {
         let owner = Owner::Pass { server: tx };
         let flow = binding.flow;
         self.send_request(flow, &Method::Message, &branch, bytes, owner);
+    }
+
+    /// Sends a text of ours to a device (RFC 3428).
+    pub fn send_text(&mut self, from: &str, to: &str, binding: &Binding, text: &str, owner: Owner) {
+        let branch = self.mint_branch();
+        let mut writer = self.begin_message(&branch, MAX_FORWARDS, from, to, binding);
+        writer.body("text/plain", text.as_bytes());
+        let bytes = writer.finish();
+        self.send_request(binding.flow, &Method::Message, &branch, bytes, owner);
+    }
+
+    /// A MESSAGE outside dialogs up to its CSeq.
+    fn begin_message(
+        &mut self,
+        branch: &str,
+        hops: u32,
+        from: &str,
+        to: &str,
+        binding: &Binding,
+    ) -> MessageWriter<'static> {
+        let (call_id, tag) = (self.mint_call_id(), self.random.tag());
+        let mut writer = MessageWriter::request(&Method::Message, &binding.contact);
+        write_via(&mut writer, &binding.flow, self.settings.sent_by(&binding.flow), branch);
+        for route in &binding.path {
+            writer.header(&HeaderName::Route, route);
+        }
+        writer.header_number(&HeaderName::MaxForwards, hops.into());
+        writer.header_parts(&HeaderName::From, &[from, ";tag=", &tag]);
+        writer.header(&HeaderName::To, to);
+        writer.header(&HeaderName::CallId, &call_id);
+        writer.cseq(1, &Method::Message);
+        writer
     }
 }
 

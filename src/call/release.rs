@@ -173,6 +173,16 @@ impl Core {
         {
             self.remove_leg(caller);
         }
+        if let Some(lost) = found.lost
+            && self
+                .legs
+                .get(lost.leg)
+                .is_some_and(|leg| leg.state == LegState::Ended && leg.client_invite.is_none())
+            && lost.death == super::rescue::Death::Forgotten
+        {
+            // There is no dialog in which anything more could be said.
+            self.remove_leg(lost.leg);
+        }
         for leg in found.released {
             if self.legs.get(leg).is_some_and(|leg| leg.state == LegState::Ended) {
                 self.remove_leg(leg);
@@ -210,10 +220,11 @@ impl Core {
     /// leg, unless the hold-off keeps it.
     pub fn on_bye_done(&mut self, leg: LegHandle) {
         let Some(found) = self.legs.get(leg) else { return };
-        let was_moved_away = self.calls.get(found.call).is_some_and(|call| call.released.contains(&leg));
-        if was_moved_away {
+        let is_kept =
+            self.calls.get(found.call).is_some_and(|call| call.released.contains(&leg) || call.has_lost(leg));
+        if is_kept {
             // A device that was moved away from: its dialog is remembered while the call lives, so that what it
-            // still sends can be refused as what it is.
+            // still sends can be refused as what it is. Or one that died, whose place in the call is kept.
             return;
         }
         self.remove_leg(leg);
@@ -251,6 +262,7 @@ impl Core {
                     timer::RINGING => self.on_ringing_timeout(leg),
                     timer::REFRESH => self.on_refresh_due(leg),
                     timer::SESSION => self.on_session_expired(leg),
+                    timer::RESCUE => self.on_rescue_over(leg),
                     _ => {}
                 }
             }

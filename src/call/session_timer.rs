@@ -15,6 +15,7 @@ use bytes::Bytes;
 use super::core::{Core, Owner};
 use super::media::description_in;
 use super::model::{Leg, LegHandle, LegState, Purpose, Role, timer};
+use super::rescue::Death;
 use crate::sip::Refusal;
 use crate::sip::transaction::{ClientTx, ServerTx};
 use crate::wire::sip::{HeaderName, Limits, Message, MessageWriter, Method, StatusCode};
@@ -245,7 +246,8 @@ impl Core {
         if found.role == Role::Released || found.state == LegState::Ended {
             return;
         }
-        if !matches!(found.role, Role::Talking(_)) || found.is_busy() || !found.queued.is_empty() {
+        let is_lost = self.calls.get(found.call).is_some_and(|call| call.has_lost(leg));
+        if !matches!(found.role, Role::Talking(_)) || found.is_busy() || !found.queued.is_empty() || is_lost {
             // Whatever is open may refresh the session by itself.
             self.arm(leg, timer::REFRESH, AGAIN);
             return;
@@ -270,11 +272,11 @@ impl Core {
     /// for that long, and what it sends after the move must find the call (contract 20).
     pub(super) fn on_session_expired(&mut self, leg: LegHandle) {
         let Some(found) = self.legs.get(leg) else { return };
-        let is_moving = self.calls.get(found.call).is_some_and(|call| call.moving);
+        let is_moving = self.calls.get(found.call).is_some_and(|call| call.moving || call.has_lost(leg));
         if is_moving && matches!(found.role, Role::Talking(_)) {
             self.arm(leg, timer::SESSION, GRACE);
         } else {
-            self.on_leg_dead(leg, "SIP;cause=408;text=\"Session expired\"");
+            self.on_leg_lost(leg, Death::Unanswering, "SIP;cause=408;text=\"Session expired\"");
         }
     }
 

@@ -144,12 +144,15 @@ pub struct Limits {
     pub forks: usize,
     /// Time a call may ring.
     pub ringing: Duration,
+    /// How long the other side of a device that died is kept; zero: not at all.
+    pub rescue: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         // Ringing: a little above Timer C's floor of three minutes (RFC 3261 16.6 step 11).
-        Self { calls: 50_000, forks: 10, ringing: Duration::from_secs(185) }
+        let (ringing, rescue) = (Duration::from_secs(185), Duration::from_secs(20));
+        Self { calls: 50_000, forks: 10, ringing, rescue }
     }
 }
 

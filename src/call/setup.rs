@@ -56,6 +56,7 @@ impl Leg {
             answer_due: None,
             queued: std::collections::VecDeque::new(),
             allows_update: false,
+            takes_messages: false,
             media: None,
             raw: Bytes::new(),
             raw_before: None,
@@ -78,6 +79,7 @@ impl Leg {
     pub fn learn(&mut self, message: &Message) {
         if message.header(HeaderName::Allow).is_some() {
             self.allows_update = message.has_token(HeaderName::Allow, "UPDATE");
+            self.takes_messages = message.has_token(HeaderName::Allow, "MESSAGE");
         }
         self.is_private |= is_private(message);
         let agent = if message.is_request() { HeaderName::UserAgent } else { HeaderName::Server };
@@ -201,6 +203,7 @@ impl Core {
             moving: false,
             awaits_device: false,
             emergency: is_emergency(&incoming.number),
+            lost: None,
             record: Box::new(record),
         });
         let media = anchored.then(|| self.new_media(incoming.flow.peer.ip()));

@@ -27,7 +27,8 @@ fn codes(resolved: &Resolved, place: &Place, faults: &mut Faults) {
 }
 
 fn all_codes(codes: &Codes) -> Vec<(&'static str, &str)> {
-    let mut all: Vec<(_, &str)> = vec![("move.code", &codes.pull), ("move.push_code", &codes.push)];
+    let mut all: Vec<(_, &str)> =
+        vec![("move.code", &codes.pull), ("move.push_code", &codes.push), ("move.undo_code", &codes.undo)];
     all.extend(codes.pickup.iter().map(|code| ("move.pickup_codes", &**code)));
     all.extend(codes.echo.iter().map(|code| ("test.echo", &**code)));
     all.extend(codes.tone.iter().map(|code| ("test.tone", &**code)));

@@ -30,6 +30,8 @@ pub struct Resolved {
     pub auth: Auth,
     /// `[move]`, and the codes of `[test]`.
     pub moving: moving::Settings,
+    /// `move.rescue_s`: how long the far side of a device that died is kept.
+    pub rescue: Duration,
     /// `[[user]]`: each passes [`crate::registrar::accounts::Accounts::put`] beside the others.
     pub accounts: Vec<Account>,
     /// `[[trunk]]`

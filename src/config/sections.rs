@@ -10,7 +10,7 @@ use super::{Network, Source, checks, listen_tls, trunks, users, values};
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::star_code::Codes;
-use crate::moving::{self, ReInvite, ReplacesMode, SelectPolicy};
+use crate::moving::{self, Notice, ReInvite, ReplacesMode, SelectPolicy};
 use crate::registrar;
 use crate::sip::Transport;
 use crate::sip::digest::Algorithm;
@@ -30,7 +30,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let domain = node.as_ref().map_or("", |node| &node.domain);
     let auth = auth(root.section_or_empty("auth"), domain);
     let tests = test(root.section_or_empty("test"));
-    let moving = moving(root.section_or_empty("move"), tests);
+    let (moving, rescue) = moving(root.section_or_empty("move"), tests);
     let accounts = users::read(&mut root, source, &auth);
     let trunks = trunks::read(&mut root, source);
     let routes = trunks::routes(&mut root, &trunks, &accounts);
@@ -43,6 +43,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         registrar,
         auth,
         moving,
+        rescue,
         accounts: accounts.into_iter().map(|taken| taken.value).collect(),
         trunks: trunks.into_iter().map(|taken| taken.value).collect(),
         routes,
@@ -235,7 +236,7 @@ fn ban(mut section: Section<'_>) -> Ban {
     Ban { failures, window: seconds(window), length: seconds(length), allow }
 }
 
-fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> moving::Settings {
+fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> (moving::Settings, Duration) {
     let default = moving::Settings::default();
     let codes = codes(&mut section, tests);
     let modes =
@@ -248,8 +249,9 @@ fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> moving::Set
     let scope = section.choice("hold_off_scope", &[("call", Scope::Call), ("system", Scope::System)]);
     let rollback = section.number("rollback_ms", 0..=60_000);
     let rescue = section.number("rescue_s", 0..=600).map(|taken| seconds(taken.value));
+    let notice = section.choice("notice", &[("message", Notice::Message), ("off", Notice::Off)]);
     section.finish();
-    moving::Settings {
+    let settings = moving::Settings {
         codes,
         replaces: replaces.unwrap_or(default.replaces),
         re_invite: re_invite.unwrap_or(default.re_invite),
@@ -257,19 +259,22 @@ fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> moving::Set
         hold_off: hold_off.unwrap_or(default.hold_off),
         hold_off_scope: scope.unwrap_or(default.hold_off_scope),
         rollback: rollback.map_or(default.rollback, |taken| Duration::from_millis(taken.value.into())),
-        rescue: rescue.unwrap_or(default.rescue),
-    }
+        notice: notice.unwrap_or(default.notice),
+    };
+    (settings, rescue.unwrap_or(Duration::from_secs(20)))
 }
 
 fn codes(section: &mut Section<'_>, [echo, tone]: [Option<Box<str>>; 2]) -> Codes {
     let default = Codes::default();
     let pull = section.read("code", values::code).map(|taken| taken.value);
     let push = section.read("push_code", values::code).map(|taken| taken.value);
+    let undo = section.read("undo_code", values::code).map(|taken| taken.value);
     let pickup = section.read_all("pickup_codes", values::code);
     let pickup = pickup.map(|all| all.into_iter().map(|taken| taken.value).collect());
     Codes {
         pull: pull.unwrap_or(default.pull),
         push: push.unwrap_or(default.push),
+        undo: undo.unwrap_or(default.undo),
         pickup: pickup.unwrap_or(default.pickup),
         echo,
         tone,

@@ -117,7 +117,9 @@ impl Engine {
             }
             Owner::Notify(key) if is_final => self.on_notify_response(key, Some(message)),
             Owner::Refer(key) if is_final => self.on_refer_response(key, Some(message)),
+            Owner::Notice(leg) if is_final => self.on_notice_response(leg, message),
             Owner::ReferNotify(_)
+            | Owner::Notice(_)
             | Owner::Refer(_)
             | Owner::Bye(_)
             | Owner::Relay { .. }
@@ -139,7 +141,7 @@ impl Engine {
             Owner::Relay { server, .. } | Owner::Pass { server } => self.core.on_pass_response(server, None),
             Owner::Notify(key) => self.on_notify_response(key, None),
             Owner::Refer(key) => self.on_refer_response(key, None),
-            Owner::ReferNotify(_) | Owner::Served(_) | Owner::Nobody => {}
+            Owner::ReferNotify(_) | Owner::Notice(_) | Owner::Served(_) | Owner::Nobody => {}
         }
     }
 
@@ -296,6 +298,8 @@ impl Engine {
             self.refuse_in_dialog(leg, tx, &held);
             return;
         }
+        // Who asks for something in its dialog is alive.
+        self.core.on_leg_found(leg, false);
         let result = match message.method() {
             Method::Invite => self.core.on_reinvite(leg, tx, message),
             Method::Update => self.core.on_update(leg, tx, message),
@@ -362,6 +366,7 @@ impl Engine {
     /// A connection is gone: transactions on it fail, browsers on it are unreachable; calls go on, since a phone
     /// comes back or its media tells that it does not.
     pub(super) fn on_flow_closed(&mut self, flow: Flow) {
+        self.probe_flow(flow);
         let core = &mut self.core;
         core.transactions.flow_closed(core.now.at, flow, &mut core.effects);
         let users: Vec<std::sync::Arc<str>> = core

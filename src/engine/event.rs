@@ -144,6 +144,10 @@ names! {
         Answered = "call.answered",
         /// A side holds, or no longer.
         Held = "call.held",
+        /// A device died in mid-call; the other side is kept for a while.
+        Lost = "call.lost",
+        /// It is back.
+        Resumed = "call.resumed",
         /// It is over.
         Ended = "call.ended",
     }

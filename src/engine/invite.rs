@@ -55,6 +55,7 @@ impl Engine {
                 Some(StarCode::Push { device }) => {
                     return self.push_by_code(&incoming, &by, device.as_deref());
                 }
+                Some(StarCode::Undo) => return self.undo_by_code(&incoming, &by),
                 Some(StarCode::Pickup { extension }) => return self.pick_up_extension(incoming, &extension),
                 // Services are in the dial plan, since trunks may reach them too.
                 Some(StarCode::Echo | StarCode::Tone) | None => {}

@@ -1,6 +1,7 @@
 //! What the media threads tell: ports, silence, digits, counters.
 
 use super::Engine;
+use crate::call::rescue::Death;
 use crate::media::relay::{MediaEvent, PortId};
 
 impl Engine {
@@ -11,7 +12,12 @@ impl Engine {
                 tracing::warn!(thread, error, "media ports could not be opened");
                 self.core.ports.failed(thread, &error);
             }
-            MediaEvent::Heard { .. } | MediaEvent::Latched { .. } => {}
+            MediaEvent::Heard { port } => {
+                if let Some(leg) = self.core.port_legs.get(&port).copied() {
+                    self.core.on_leg_found(leg, true);
+                }
+            }
+            MediaEvent::Latched { .. } => {}
             MediaEvent::Quiet { port } => self.on_quiet(port),
             MediaEvent::Dtmf { port, digit } => self.on_digit(port, digit),
             MediaEvent::Played { port } => self.on_played(port),
@@ -27,6 +33,6 @@ impl Engine {
     /// Nothing comes from a party any more: it is gone without a word (docs/THREATS.md: dead peers).
     fn on_quiet(&mut self, port: PortId) {
         let Some(leg) = self.core.port_legs.get(&port).copied() else { return };
-        self.core.on_leg_dead(leg, "SIP;cause=503;text=\"Media timeout\"");
+        self.core.on_leg_lost(leg, Death::Silent, "SIP;cause=503;text=\"Media timeout\"");
     }
 }

@@ -80,7 +80,7 @@ impl Engine {
         let since = match what {
             CallEvent::Ringing => record.ring,
             CallEvent::Answered => record.answer,
-            CallEvent::Held | CallEvent::Ended => None,
+            CallEvent::Held | CallEvent::Lost | CallEvent::Resumed | CallEvent::Ended => None,
         };
         let took = since.map(|at| Duration::from_millis(at.0.saturating_sub(record.start.0)));
         let (from, to) = (record.from.as_str().into(), record.to.as_str().into());

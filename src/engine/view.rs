@@ -165,7 +165,7 @@ pub struct CallView {
 pub struct LegView {
     /// `caller`, `callee`, `ringing` (one of the devices rung), `moving` (new device of a move), `released`.
     pub role: String,
-    /// `early`, `answered`, `confirmed`, `ended`.
+    /// `early`, `answered`, `confirmed`, `ended`; `lost` where the device died and the other side is kept for it.
     pub state: String,
     /// The user.
     pub user: Option<String>,

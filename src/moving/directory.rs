@@ -29,6 +29,8 @@ pub struct LiveLeg {
     pub progress: Progress,
     /// What the call itself says against a move.
     pub bar: Option<Bar>,
+    /// Whether the handset died, and the far side is kept for whoever takes the call up.
+    pub lost: bool,
 }
 
 /// The far side, as shown to the user.
@@ -237,7 +239,8 @@ impl Directory {
         now: Timestamp,
     ) -> Movable {
         if leg.device == *watcher {
-            return Movable::Own;
+            // A handset that starts anew may take up what it had when it died.
+            return if leg.lost && leg.bar != Some(Bar::Busy) { Movable::Yes } else { Movable::Own };
         }
         if lock == Lock::Locked {
             return Movable::Locked;
@@ -261,7 +264,8 @@ impl Directory {
     /// [`Refusal::NoCall`], or why the one that is meant cannot be moved.
     pub fn select(&self, by: &DeviceKey, select: &Select, ask: &Ask<'_>) -> Result<&LiveLeg, Refusal> {
         let mut legs = self.of_user(by.user());
-        legs.retain(|leg| leg.device != *by && !matches!(leg.progress, Progress::Calling { .. }));
+        let is_elsewhere = |leg: &LiveLeg| leg.device != *by || leg.lost;
+        legs.retain(|leg| is_elsewhere(leg) && !matches!(leg.progress, Progress::Calling { .. }));
         let state = |leg: &LiveLeg| Self::movable(leg, by, ask.lock, ask.hold_offs, ask.now);
         let is_answered = |leg: &&LiveLeg| matches!(leg.progress, Progress::Answered { .. });
         let chosen = match select {
@@ -351,6 +355,7 @@ mod tests {
             direction: Direction::Incoming,
             progress,
             bar: None,
+            lost: false,
         }
     }
 

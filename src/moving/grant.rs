@@ -23,6 +23,7 @@ pub struct MoveGrant {
     old_device: DeviceKey,
     new_device: DeviceKey,
     trigger: Trigger,
+    is_rescue: bool,
 }
 
 impl MoveGrant {
@@ -56,6 +57,11 @@ impl MoveGrant {
     #[must_use]
     pub fn trigger(&self) -> Trigger {
         self.trigger
+    }
+    /// Whether the device that loses the call had died.
+    #[must_use]
+    pub fn is_rescue(&self) -> bool {
+        self.is_rescue
     }
     /// Whether the call stays on its device, which replaces its own leg: only [`Mover::Itself`] is granted that.
     #[must_use]
@@ -96,6 +102,9 @@ pub struct Presence {
 }
 
 impl Presence {
+    /// Of a device that died in the call, and of which nobody asks whether it is registered.
+    pub const EXCUSED: Self = Self::until(Some(Timestamp::NEVER));
+
     /// From the latest expiry among the device's bindings; `None` where it has none.
     #[must_use]
     pub const fn until(expires: Option<Timestamp>) -> Self {
@@ -187,7 +196,9 @@ pub fn authorise(facts: &Facts<'_>) -> Result<MoveGrant, Refusal> {
             return Err(Refusal::TooSoon { seconds });
         }
     }
-    still_registered(facts.now, facts.old_presence, facts.new_presence)?;
+    // Of a device that died nobody expects that it is registered.
+    let old_presence = if leg.lost { Presence::EXCUSED } else { facts.old_presence };
+    still_registered(facts.now, old_presence, facts.new_presence)?;
     Ok(MoveGrant {
         call: leg.call,
         generation: facts.generation.wrapping_add(1),
@@ -195,6 +206,7 @@ pub fn authorise(facts: &Facts<'_>) -> Result<MoveGrant, Refusal> {
         old_device: leg.device.clone(),
         new_device: facts.new_device.clone(),
         trigger: facts.trigger,
+        is_rescue: leg.lost,
     })
 }
 
@@ -306,6 +318,7 @@ mod tests {
                 direction: Direction::Outgoing,
                 progress: Progress::Answered { at: at(0) },
                 bar: None,
+                lost: false,
             };
             Self {
                 now: at(10_000),

@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use refusal::Refusal;
-pub use settings::{ReInvite, ReplacesMode, SelectPolicy, Settings};
+pub use settings::{Notice, ReInvite, ReplacesMode, SelectPolicy, Settings};
 
 /// A call of this node: the bits of its handle in the engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

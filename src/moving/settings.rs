@@ -22,8 +22,8 @@ pub struct Settings {
     pub hold_off_scope: Scope,
     /// How long the new device may stay silent after the swap before the call goes back.
     pub rollback: Duration,
-    /// How long the far side is kept when the last device died.
-    pub rescue: Duration,
+    /// Whether the old device is told where its call went.
+    pub notice: Notice,
 }
 
 impl Default for Settings {
@@ -36,7 +36,7 @@ impl Default for Settings {
             hold_off: Duration::from_secs(30),
             hold_off_scope: Scope::Call,
             rollback: Duration::from_millis(2000),
-            rescue: Duration::from_secs(20),
+            notice: Notice::Message,
         }
     }
 }
@@ -59,6 +59,15 @@ pub enum ReInvite {
     WhenNeeded,
     /// At every move.
     Always,
+}
+
+/// `notice = "message" | "off"`: how a device hears that its call went on, besides what watchers are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// By MESSAGE, if it says that it takes one.
+    Message,
+    /// Not at all.
+    Off,
 }
 
 /// `select = "newest"`: the call a bare pull code takes among several.

@@ -15,6 +15,8 @@ pub struct Codes {
     pub pull: Box<str>,
     /// Sends a call: `*12`.
     pub push: Box<str>,
+    /// Takes the last move to the device that dials back: `*13`.
+    pub undo: Box<str>,
     /// Prefixes that phones put before a monitored extension: `**`.
     pub pickup: Vec<Box<str>>,
     /// Echo test, where it is on.
@@ -25,7 +27,14 @@ pub struct Codes {
 
 impl Default for Codes {
     fn default() -> Self {
-        Self { pull: "*11".into(), push: "*12".into(), pickup: vec!["**".into()], echo: None, tone: None }
+        Self {
+            pull: "*11".into(),
+            push: "*12".into(),
+            undo: "*13".into(),
+            pickup: vec!["**".into()],
+            echo: None,
+            tone: None,
+        }
     }
 }
 
@@ -39,6 +48,8 @@ pub enum StarCode {
         /// Name of the target device.
         device: Option<Box<str>>,
     },
+    /// Take back the move that brought the call to the device that dials.
+    Undo,
     /// Take the call that rings at, or is on, this extension.
     Pickup {
         /// The monitored extension.
@@ -86,6 +97,9 @@ impl StarCode {
         }
         if codes.tone.as_deref() == Some(dialled) {
             return Some(Self::Tone);
+        }
+        if &*codes.undo == dialled {
+            return Some(Self::Undo);
         }
         // The longest code that fits wins, so `**` does not swallow a pull code that begins with it.
         let pull = fits(dialled, &codes.pull).map(|rest| (codes.pull.len(), Kind::Pull, rest));
@@ -227,8 +241,14 @@ mod tests {
         let codes = Codes { pull: "**7".into(), ..codes() };
         assert_eq!(StarCode::read("**7", &codes), Some(StarCode::Pull(Select::Newest)));
         assert_eq!(StarCode::read("**8", &codes), Some(StarCode::Pickup { extension: "8".into() }));
-        let none =
-            Codes { pull: "".into(), push: "".into(), pickup: vec!["".into()], echo: None, tone: None };
+        let none = Codes {
+            pull: "".into(),
+            push: "".into(),
+            undo: "".into(),
+            pickup: vec!["".into()],
+            echo: None,
+            tone: None,
+        };
         assert_eq!(StarCode::read("1001", &none), None);
     }
 

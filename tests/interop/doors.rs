@@ -249,3 +249,24 @@ async fn a_wrong_pin_moves_nothing() {
     talk.bob.hears(DESK_HZ, SOON).await.unwrap();
     house.untouched(&talk).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_handset_is_told_and_the_new_one_takes_it_back() {
+    let house = House::open().await;
+    let talk = house.talk().await;
+    let mark = house.desk.log().mark();
+    let mobile = house.pull(&talk).await;
+    let told = house.desk.log().request(mark, "MESSAGE", SOON).await.expect("the old handset is told");
+    let text = String::from_utf8_lossy(&told.body).into_owned();
+    assert_eq!(text, "Call moved to mobile. To undo, dial *13 on mobile. In 3 s you can dial *11 here.");
+    let dialled = refusal(&house.mobile, Dial::new("*13"));
+    let taken_back = async {
+        let ringing = house.desk.ringing(SOON).await.expect("the call comes back");
+        ringing.answer().await.unwrap()
+    };
+    let (answer, desk) = tokio::join!(dialled, taken_back);
+    assert_eq!(answer.status(), Some(480), "{}", answer.summary());
+    talk.bob.hears(DESK_HZ, SOON).await.unwrap();
+    desk.hears(BOB_HZ, SOON).await.unwrap();
+    mobile.ended(SOON).await.unwrap();
+}

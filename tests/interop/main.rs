@@ -20,4 +20,5 @@ mod lamps;
 mod media;
 mod moves;
 mod node;
+mod rescue;
 mod sipp;

@@ -159,7 +159,7 @@ impl Engine {
             return Err(conflict("only a move that was carried out can be taken back"));
         }
         let before = self.moves.live.keys().next_back().copied();
-        self.undo(mover_of(by), view)?;
+        self.undo(mover_of(by), view, AskedBy::Nobody)?;
         if is_under_way {
             let view = self.known_move(&view.id).ok_or(CommandError::NotFound)?;
             return Ok(Reply::Move(Box::new(view)));

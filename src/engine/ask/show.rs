@@ -158,7 +158,9 @@ impl Engine {
             Role::Mover => "moving",
             Role::Released => "released",
         };
+        let is_lost = self.core.calls.get(leg.call).is_some_and(|call| call.has_lost(handle));
         let state = match leg.state {
+            _ if is_lost => "lost",
             LegState::Early => "early",
             LegState::Answered => "answered",
             LegState::Confirmed => "confirmed",

@@ -9,7 +9,7 @@ use crate::engine::{Engine, Output};
 use crate::media::plan::{self, Hold};
 use crate::media::relay::MediaCommand;
 use crate::moving::Refusal as MoveRefusal;
-use crate::moving::hold_off::Start;
+use crate::moving::hold_off::{Scope, Start};
 use crate::moving::machine::{Action, Actions, Event, State, Watch, Way};
 use crate::moving::snapshot::{DialogState, Hold as Held, MediaState, Snapshot};
 use crate::moving::timeline::What;
@@ -242,12 +242,17 @@ impl Engine {
         let Some(moving) = self.moves.live.get_mut(&key) else { return };
         let own = self.core.accounts.by_name(moving.from.user()).and_then(|account| account.hold_off);
         let length = own.unwrap_or(self.settings.moving.hold_off);
+        // A device that died may do what it likes when it is up again, but for the call that was saved from it.
+        let scope = match moving.machine.grant().is_rescue() {
+            true => Scope::Call,
+            false => self.settings.moving.hold_off_scope,
+        };
         let start = Start {
             device: &moving.from,
             call: call_key(moving.call),
             call_id: &moving.call_id,
             move_id: &moving.id,
-            scope: self.settings.moving.hold_off_scope,
+            scope,
             length,
         };
         let Some(row) = self.moves.hold_offs.start(self.core.now, &start) else { return };
@@ -319,6 +324,7 @@ impl Engine {
             self.core.announce_identity(new);
         }
         self.tell_move(key, MoveEvent::Switched);
+        self.notify_old(key);
     }
 }
 

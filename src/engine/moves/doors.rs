@@ -63,6 +63,10 @@ impl Engine {
                 return Err(refusal.into());
             }
         };
+        if leg.device == by {
+            // It died in this call, and starts anew.
+            return self.repair(incoming, &leg);
+        }
         if self.pulls_by_redirect(&by) {
             return self.redirect(&incoming, &by, &leg);
         }
@@ -124,7 +128,10 @@ impl Engine {
                 .collect();
             let candidates = owners.iter().filter_map(|(leg, owner)| {
                 let found = self.core.legs.get(*leg)?;
+                let is_lost = self.core.calls.get(found.call).is_some_and(|call| call.has_lost(*leg));
                 let phase = match (found.state, found.is_inbound) {
+                    // The call lives, only the device does not.
+                    (LegState::Ended, _) if is_lost => Phase::Confirmed,
                     (LegState::Ended, _) => Phase::Terminated,
                     (LegState::Early, true) => Phase::EarlyByThem,
                     (LegState::Early, false) => Phase::EarlyByUs,
@@ -389,6 +396,14 @@ impl Engine {
         Presence::until(bindings.iter().map(|binding| binding.expires).max())
     }
 
+    /// The same of the device that a move takes a call from. Of one that died nobody asks it.
+    pub(super) fn presence_of_old(&self, key: MoveKey, device: &DeviceKey) -> Presence {
+        let call = self.moving(key).and_then(|moving| self.core.calls.get(moving.call));
+        let is_lost = self.moving(key).is_some_and(|moving| moving.machine.grant().is_rescue())
+            || call.is_some_and(|call| call.lost.is_some());
+        if is_lost { Presence::EXCUSED } else { self.presence(device) }
+    }
+
     pub(super) fn begin(&mut self, begin: Begin) -> MoveKey {
         let Begin { grant, way, new, joins, pairing, mode, asked_by } = begin;
         let now = self.core.now;
@@ -409,6 +424,9 @@ impl Engine {
             side = found.side_of(old).unwrap_or(crate::call::Side::Callee);
             far = found.leg(side.other()).unwrap_or(old);
             old_pairing = found.pairing.clone();
+        }
+        if grant.is_rescue() {
+            timeline.push(now.at, What::Note { text: "the old device had died".to_owned() });
         }
         self.describe_sides(&mut timeline, When::Before, [(old, Side::Old), (far, Side::Far)]);
         let limits = Limits { rollback: self.settings.moving.rollback, ..Limits::default() };

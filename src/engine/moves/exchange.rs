@@ -65,6 +65,8 @@ impl Engine {
         }
         let pairing = moving.pairing.clone();
         let (is_repair, from) = (moving.machine.grant().is_repair(), moving.from.clone());
+        // Whoever died and left the call, somebody has it now.
+        self.core.end_rescue(call);
         self.exchange(far, old, new, &pairing);
         let (now, to, trigger) =
             (self.core.now, moving_to(self.moving(key)), self.moving(key).map(|m| m.trigger));

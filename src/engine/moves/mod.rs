@@ -4,6 +4,7 @@
 mod act;
 mod doors;
 mod exchange;
+mod notice;
 mod outcome;
 mod pickup;
 mod pins;
@@ -12,6 +13,7 @@ mod push;
 mod react;
 mod redirect;
 mod referral;
+mod rescue;
 mod ring;
 mod table;
 mod track;

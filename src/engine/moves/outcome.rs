@@ -10,6 +10,7 @@ use crate::engine::view::Time;
 use crate::engine::{Engine, Output};
 use crate::moving::machine::{Rollback, State};
 use crate::moving::timeline::{Side, What, When};
+use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Method, StatusCode};
 
 impl Engine {
@@ -55,7 +56,9 @@ impl Engine {
         let Some(found) = self.core.calls.get(call).filter(|call| call.state == CallState::Talking) else {
             return;
         };
-        let stands = |leg: LegHandle| self.core.legs.get(leg).is_some_and(|leg| leg.state != LegState::Ended);
+        let stands = |leg: LegHandle| {
+            found.has_lost(leg) || self.core.legs.get(leg).is_some_and(|leg| leg.state != LegState::Ended)
+        };
         let by = match (stands(found.caller), found.callee.is_some_and(stands)) {
             (true, true) => return,
             (false, true) => HangupBy::Caller,
@@ -106,21 +109,24 @@ impl Engine {
         match std::mem::take(&mut moving.asked_by) {
             AskedBy::Nobody => {}
             AskedBy::Refer(leg) => self.notify_refer(leg, status),
-            AskedBy::PushCode(tx) => {
-                let tag = self.core.random.tag();
-                let done = status.is_success();
-                // The INVITE has served its purpose: a phone shows the reason phrase of what is no 2xx.
-                let text = if done { format!("Call moved to {to}") } else { status.reason().to_owned() };
-                let status = if done { StatusCode::TEMPORARILY_UNAVAILABLE } else { status };
-                let writer = self.core.transactions.reply(tx, status, Some(&text), Some(&tag));
-                let Some(mut writer) = writer else { return };
-                if done {
-                    writer.header_parts(&HeaderName::Reason, &["SIP;cause=200;text=\"", &text, "\""]);
-                }
-                let bytes = writer.finish();
-                self.core.respond(tx, status, bytes);
-            }
+            AskedBy::PushCode(tx) => self.tell_push_code(tx, &to, status),
         }
+    }
+
+    /// The answer to an INVITE that only asked for a move.
+    pub(super) fn tell_push_code(&mut self, tx: ServerTx, to: &str, status: StatusCode) {
+        let tag = self.core.random.tag();
+        let done = status.is_success();
+        // The INVITE has served its purpose: a phone shows the reason phrase of what is no 2xx.
+        let text = if done { format!("Call moved to {to}") } else { status.reason().to_owned() };
+        let status = if done { StatusCode::TEMPORARILY_UNAVAILABLE } else { status };
+        let writer = self.core.transactions.reply(tx, status, Some(&text), Some(&tag));
+        let Some(mut writer) = writer else { return };
+        if done {
+            writer.header_parts(&HeaderName::Reason, &["SIP;cause=200;text=\"", &text, "\""]);
+        }
+        let bytes = writer.finish();
+        self.core.respond(tx, status, bytes);
     }
 
     /// A NOTIFY of the implicit subscription that a REFER makes (RFC 3515 2.4.4, 2.4.5).

@@ -11,6 +11,7 @@ use crate::engine::command::MoveMode;
 use crate::engine::view::MoveView;
 use crate::moving::grant::{MOVE_INTERVAL, Mover};
 use crate::moving::hold_off::Access;
+use crate::moving::machine::State;
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
@@ -130,31 +131,69 @@ impl Engine {
         Ok(())
     }
 
+    /// The undo code: what brought the call to this device is taken back.
+    pub(crate) fn undo_by_code(&mut self, incoming: &Incoming<'_>, by: &DeviceKey) -> Result<(), Refusal> {
+        let has_call = |view: &MoveView| {
+            let legs = self.moves.directory.of_user(&view.user);
+            let mut calls = legs.iter().filter(|leg| leg.device == *by).map(|leg| super::call_of(leg.call));
+            calls.any(|call| self.core.calls.get(call).is_some_and(|call| *call.id == *view.call))
+        };
+        let is_there = |view: &&MoveView| {
+            let to = view.to_device.as_deref().map(|to| named(view, to));
+            view.state == State::Done && to.as_ref() == Some(by) && has_call(view)
+        };
+        let under_way = self.moves.live.values().find(|moving| moving.to == *by && !moving.machine.is_over());
+        let found = under_way
+            .map(|moving| moving.view(None))
+            .or_else(|| self.moves.recent.iter().rfind(is_there).cloned());
+        let Some(view) = found else {
+            // The old device hears the same by this code as by any other.
+            if let Some(seconds) = self.moves.hold_offs.seconds_left(self.core.now.at, by) {
+                self.note_rejected(by, "INVITE", seconds);
+                return Err(Refusal::HoldOff { retry_after: seconds });
+            }
+            return Err(MoveRefusal::NoCall.into());
+        };
+        self.undo(Mover::Device(by), &view, AskedBy::PushCode(incoming.tx))?;
+        Ok(())
+    }
+
     /// Takes a move back: at once while it is under way; afterwards the hold-off ends and the call is sent back.
-    pub(crate) fn undo(&mut self, mover: Mover<'_>, view: &MoveView) -> Result<(), MoveRefusal> {
+    pub(crate) fn undo(
+        &mut self,
+        mover: Mover<'_>,
+        view: &MoveView,
+        asked_by: AskedBy,
+    ) -> Result<(), MoveRefusal> {
         let live = self.moves.live.iter().find(|(_, moving)| *moving.id == *view.id).map(|(key, _)| *key);
         if let Some(key) = live {
             self.advance(key, crate::moving::machine::Event::Undo);
+            if let AskedBy::PushCode(tx) = asked_by {
+                self.tell_push_code(tx, view.from_device.as_deref().unwrap_or_default(), StatusCode::OK);
+            }
             return Ok(());
         }
         let (Some(from), Some(to)) = (&view.from_device, &view.to_device) else {
             return Err(MoveRefusal::DeviceUnknown);
         };
         self.check_undo_interval(view)?;
-        // A device of another user, a shared one, is named with that user.
-        let named = |name: &str| match name.split_once('*') {
-            Some((user, device)) => DeviceKey::new(user, device),
-            None => DeviceKey::new(&*view.user, name),
-        };
-        let (from, to) = (named(from), named(to));
+        let (from, to) = (named(view, from), named(view, to));
         let call = self.core.calls.iter().find(|(_, call)| *call.id == *view.call).map(|(handle, _)| handle);
         let call = call.map(super::call_key);
         let of_user = self.moves.directory.of_user(&view.user);
         let found = of_user.into_iter().find(|leg| Some(leg.call) == call && leg.device == to).cloned();
         let leg = found.ok_or(MoveRefusal::NoCall)?;
         self.end_hold_off(&view.id);
-        self.push(mover, &leg, &from, Trigger::Undo, MoveMode::AutoAnswer, AskedBy::Nobody)?;
+        self.push(mover, &leg, &from, Trigger::Undo, MoveMode::AutoAnswer, asked_by)?;
         self.tell_undone(view);
         Ok(())
+    }
+}
+
+/// A device of a move. One of another user, a shared one, is named with that user.
+fn named(view: &MoveView, name: &str) -> DeviceKey {
+    match name.split_once('*') {
+        Some((user, device)) => DeviceKey::new(user, device),
+        None => DeviceKey::new(&*view.user, name),
     }
 }

@@ -49,6 +49,9 @@ impl Engine {
                 self.end_tally(call, record);
             }
             Happened::LegGone { call, leg, why } => self.on_leg_gone(call, leg, why),
+            Happened::Dying { leg, death, reason } => self.on_device_dying(leg, death, &reason),
+            Happened::Lost { call, leg } => self.on_device_lost(call, leg),
+            Happened::Found { call, leg } => self.on_device_found(call, leg),
             Happened::MoverRinging(leg) => self.tell_machine(leg, Event::NewRinging),
             Happened::MoverAnswered(leg, body) => {
                 let event = self.settle_new(leg, &body);
@@ -133,7 +136,7 @@ impl Engine {
             moving.pairing = pairing;
         }
         let event = if way == Way::Push { Event::NewAnswered(need) } else { Event::NewAcked(need) };
-        Move::if_registered(self.core.now.at, self.presence(&from), self.presence(&to), event)
+        Move::if_registered(self.core.now.at, self.presence_of_old(key, &from), self.presence(&to), event)
     }
 
     fn on_mover_acked(&mut self, new: LegHandle, body: Option<Bytes>) {
@@ -151,7 +154,12 @@ impl Engine {
             (Way::PullOfferless, None) => Event::NewUnusable,
             (Way::Pull(need), _) => {
                 let event = Event::NewAcked(need);
-                Move::if_registered(self.core.now.at, self.presence(&from), self.presence(&to), event)
+                Move::if_registered(
+                    self.core.now.at,
+                    self.presence_of_old(key, &from),
+                    self.presence(&to),
+                    event,
+                )
             }
             (Way::Push | Way::Refer, _) => Event::NewAcked(crate::moving::machine::Need::Keep),
         };
@@ -239,6 +247,7 @@ impl Engine {
             return;
         }
         let Some(leg) = self.core.port_legs.get(&port).copied() else { return };
+        self.on_probed(leg, stats);
         let Some(key) = self.move_of(leg) else { return };
         let now = self.core.now.at;
         let Some(moving) = self.moves.live.get_mut(&key).filter(|moving| moving.old == leg) else { return };
@@ -308,6 +317,7 @@ impl Engine {
             self.carry_out(key, actions);
         }
         self.on_prompts_timeout();
+        self.on_probes_timeout();
         while let Some(ended) = self.moves.hold_offs.expire(now) {
             self.on_hold_off_ended(&ended);
         }

@@ -179,7 +179,7 @@ impl Engine {
             self.advance(key, Event::NewRefused);
             return Err(refusal);
         }
-        let (old, new) = (self.presence(&from), self.presence(&by));
+        let (old, new) = (self.presence_of_old(key, &from), self.presence(&by));
         if let Err(refusal) = grant::still_registered(self.core.now.at, old, new) {
             self.advance(key, Event::BindingGone);
             return Err(refusal.into());

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use super::pins::Pins;
 use super::prompt::Prompting;
 use super::referral::Referral;
+use super::rescue::Probe;
 use crate::base::{Now, Timestamp};
 use crate::call::{CallHandle, LegHandle, Side};
 use crate::engine::VerifyTicket;
@@ -157,6 +158,8 @@ pub struct Moves {
     pub stores: BTreeMap<StoreTicket, MoveKey>,
     /// REFERs of ours, by the moves that they are for.
     pub(in crate::engine) referrals: BTreeMap<MoveKey, Referral>,
+    /// Devices whose connection broke, and of which it is asked whether they still send.
+    pub(super) probes: BTreeMap<LegHandle, Probe>,
     /// Finished ones, newest last.
     pub recent: VecDeque<MoveView>,
     /// Legs in the directory, by call.
@@ -189,6 +192,7 @@ impl Moves {
             last: BTreeMap::new(),
             stores: BTreeMap::new(),
             referrals: BTreeMap::new(),
+            probes: BTreeMap::new(),
             recent: VecDeque::new(),
             tracked: BTreeMap::new(),
             prompts: BTreeMap::new(),
@@ -211,7 +215,9 @@ impl Moves {
         let machines = self.live.values().filter_map(|moving| moving.machine.poll_timeout()).min();
         let prompts = self.prompts.values().map(Prompting::due).min();
         let referrals = self.referrals.values().map(|referral| referral.until).min();
-        machines.into_iter().chain(self.hold_offs.poll_timeout()).chain(prompts).chain(referrals).min()
+        let probes = self.probes.values().map(|probe| probe.due).min();
+        let others = prompts.into_iter().chain(referrals).chain(probes);
+        machines.into_iter().chain(self.hold_offs.poll_timeout()).chain(others).min()
     }
 
     /// Remembers a finished move.

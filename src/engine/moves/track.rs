@@ -71,7 +71,9 @@ impl Engine {
             (_, Some(Side::Caller)) => Progress::Calling { since },
             _ => Progress::Ringing { since },
         };
-        let bar = match (call.moving, call.emergency) {
+        // The side that is kept for a device that died is not moved meanwhile.
+        let is_busy = call.moving || call.lost.as_ref().is_some_and(|lost| lost.leg != leg);
+        let bar = match (is_busy, call.emergency) {
             (_, true) => Some(Bar::Emergency),
             (true, _) => Some(Bar::Busy),
             _ => None,
@@ -90,6 +92,7 @@ impl Engine {
             direction,
             progress,
             bar,
+            lost: call.has_lost(leg),
         })
     }
 

@@ -151,6 +151,9 @@ pub(crate) struct Phone {
     pub(crate) notify_answer: u16,
     /// Final statuses of requests that are no INVITE: method and status.
     pub(crate) finals: Vec<(String, u16, Option<u32>)>,
+    /// Texts of MESSAGEs that came, and what they are answered.
+    pub(crate) texts: Vec<String>,
+    pub(crate) text_answer: StatusCode,
     /// Methods that came in, in order.
     pub(crate) requests: Vec<String>,
     held: Vec<(usize, ServerTx)>,
@@ -209,6 +212,8 @@ impl Phone {
             allow: "INVITE, ACK, BYE, CANCEL, UPDATE, INFO, REFER, NOTIFY",
             notify_answer: 200,
             finals: Vec::new(),
+            texts: Vec::new(),
+            text_answer: StatusCode::OK,
             requests: Vec::new(),
             held: Vec::new(),
             transactions,
@@ -576,6 +581,10 @@ impl Phone {
                 }
             }
             (Method::Refer, None) => self.on_refer(tx, message),
+            (Method::Message, None) => {
+                self.texts.push(String::from_utf8_lossy(&message.body()).into_owned());
+                self.reply(tx, self.text_answer, "x");
+            }
             (Method::Bye, None) => self.reply(tx, StatusCode::CALL_DOES_NOT_EXIST, "x"),
             (_, None) => self.reply(tx, StatusCode::OK, "x"),
         }

@@ -108,6 +108,7 @@ fn house(seed: u64, random: &mut Random) -> (World, People) {
         settings.moving.re_invite = ReInvite::Always;
     }
     settings.moving.hold_off = Duration::from_secs(random.below(4));
+    settings.call.limits.rescue = Duration::from_secs(20 * random.below(2));
     settings.moving.hold_off_scope = if random.below(4) == 0 { Scope::System } else { Scope::Call };
     settings.call.media.anchor = if random.below(4) == 0 { Anchor::Never } else { Anchor::Always };
     let peer: SocketAddr = OUTSIDE.parse().unwrap();
@@ -160,6 +161,7 @@ fn intrude(world: &mut World, random: &mut Random, people: &People) {
     let call = calls.get(random.below(calls.len().max(1) as u64) as usize).cloned();
     match (random.below(12), port, call) {
         (0, Some(port), _) if random.below(3) == 0 => world.input(Input::Media(MediaEvent::Quiet { port })),
+        (0, Some(port), _) => world.input(Input::Media(MediaEvent::Heard { port })),
         (1, Some(port), _) => {
             let digit = ['1', '*', '#', 'D'][random.below(4) as usize];
             world.input(Input::Media(MediaEvent::Dtmf { port, digit }));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Refers, World, refer, three_phones};
+use crate::engine::event::{CallEvent, Event};
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,6 +73,12 @@ fn a_party_that_is_gone_ends_the_call_in_time() {
     }
 }
 
+/// How often a device was found dead.
+fn count_lost(world: &World) -> usize {
+    let is_lost = |event: &&Event| matches!(event, Event::Call { what: CallEvent::Lost, .. });
+    world.events.iter().filter(is_lost).count()
+}
+
 #[test]
 fn who_calls_may_refresh_itself_and_is_told_so() {
     let (mut world, desk, _, bob) = three_phones(303);
@@ -96,10 +103,12 @@ fn who_calls_may_refresh_itself_and_is_told_so() {
     assert_eq!(world.phones[bob].requests.len(), before);
     assert!(!world.phones[desk].lines[0].is_over);
     assert_eq!(world.heard_by("bob*desk"), ["alice*desk"]);
-    // And when it does so no more, the call is over before its time is.
+    // And when it does so no more, it is dead before its time is over, and nobody takes up the call.
     world.run(87 * SECOND);
     assert!(!world.phones[desk].lines[0].is_over);
     world.run(3 * SECOND);
+    assert_eq!(count_lost(&world), 1, "{}", world.tail());
+    world.run(20 * SECOND);
     assert!(world.phones[desk].lines[0].is_over && world.phones[bob].lines[0].is_over, "{}", world.tail());
     world.run(MINUTE);
     world.check_idle();
@@ -199,8 +208,8 @@ fn a_move_leaves_the_far_timer_running_and_starts_a_new_one() {
     assert_eq!(count(&world, bob, "UPDATE"), 1, "{}", world.tail());
     world.run(300 * SECOND);
     assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"]);
-    // What was agreed with the new device ends the call when it is gone.
-    world.run(MINUTE);
+    // What was agreed with the new device ends the call when it is gone, and nobody takes it up.
+    world.run(MINUTE + 20 * SECOND);
     assert!(world.phones[mobile].lines[line].is_over && world.phones[bob].lines[0].is_over);
     world.run(MINUTE);
     world.check_idle();

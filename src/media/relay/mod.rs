@@ -375,6 +375,7 @@ impl Relay {
         let due = route.last_heard + timeout;
         if due <= now && !route.quiet_told {
             route.quiet_told = true;
+            route.hear_anew();
             out.event(MediaEvent::Quiet { port: PortId { thread: self.thread, slot } });
         }
         // While it stays quiet, one look per timeout notices when it no longer is.

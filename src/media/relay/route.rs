@@ -146,6 +146,11 @@ impl Route {
         self.unheard != Some(id)
     }
 
+    /// The next packet is told as the first one was.
+    pub(super) fn hear_anew(&mut self) {
+        self.heard = false;
+    }
+
     /// Works out where packets go; called when that may have changed, not for each packet.
     fn aim(&mut self) {
         (self.target, self.rtcp_target) = (self.latch.rtp_target(), self.latch.rtcp_target());

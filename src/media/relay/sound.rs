@@ -24,6 +24,7 @@ type Note = (u16, u16);
 const EXTENSION: &[Note] = &[(0, 100), (1000, 200)];
 const PIN: &[Note] = &[(0, 100), (1000, 150), (0, 100), (1000, 150)];
 const ACCEPTED: &[Note] = &[(800, 120), (1200, 180)];
+const WAITING: &[Note] = &[(450, 150), (0, 150), (450, 150), (0, 3550)];
 const REFUSED: &[Note] = &[(400, 200), (0, 100), (400, 200), (0, 100), (400, 300)];
 
 /// A sound that is being played.
@@ -31,6 +32,8 @@ pub(super) struct Player {
     voice: Voice,
     tone: u16,
     notes: &'static [Note],
+    /// What begins anew when the notes are through.
+    again: &'static [Note],
     /// Samples into the current note.
     position: u32,
     phase: f32,
@@ -51,16 +54,29 @@ pub(super) struct Frame {
 
 impl Player {
     pub(super) fn new(now: Timestamp, sound: Sound, voice: Voice) -> Self {
+        let again = if sound == Sound::Waiting { WAITING } else { &[] };
         let (tone, notes): (u16, &[Note]) = match sound {
             Sound::Tone(hertz) => (hertz.clamp(300, 3400), &[]),
             Sound::Prompt(Prompt::Extension) => (0, EXTENSION),
             Sound::Prompt(Prompt::Pin) => (0, PIN),
             Sound::Prompt(Prompt::Accepted) => (0, ACCEPTED),
             Sound::Prompt(Prompt::Refused) => (0, REFUSED),
+            Sound::Waiting => (0, WAITING),
             Sound::Silence => (0, &[]),
         };
         let prompt = matches!(sound, Sound::Prompt(_));
-        Self { voice, tone, notes, position: 0, phase: 0.0, sequence: 0, timestamp: 0, due: now, prompt }
+        Self {
+            voice,
+            tone,
+            notes,
+            again,
+            position: 0,
+            phase: 0.0,
+            sequence: 0,
+            timestamp: 0,
+            due: now,
+            prompt,
+        }
     }
 
     /// When the next packet is due.
@@ -112,6 +128,9 @@ impl Player {
         if self.position >= length {
             self.position = 0;
             self.notes = self.notes.get(1..).unwrap_or_default();
+            if self.notes.is_empty() {
+                self.notes = self.again;
+            }
         }
         if hertz == 0 {
             self.phase = 0.0;

@@ -176,6 +176,8 @@ pub enum Sound {
     Tone(u16),
     /// A pattern, then [`MediaEvent::Played`], then silence until `Stop`.
     Prompt(Prompt),
+    /// Two soft beeps each few seconds: the line stands, and nobody is at its other end for the moment.
+    Waiting,
     /// Packets without sound: keeps NAT bindings and the peer's media timeout alive.
     Silence,
 }
@@ -236,7 +238,7 @@ pub enum MediaEvent {
     PortsOpened { thread: u8, pairs: Vec<PortPair> },
     /// Pairs that were not, and why in words for an operator ("too many open files: …").
     PortsFailed { thread: u8, error: String },
-    /// The first accepted packet since the port was opened or its `remote` changed.
+    /// The first accepted packet since the port was opened, its `remote` changed, or `Quiet` was told.
     Heard { port: PortId },
     /// Packets are taken from, and sent to, this address, which is not the signalled one.
     Latched { port: PortId, addr: SocketAddr },

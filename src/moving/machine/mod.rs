@@ -79,6 +79,8 @@ enum Far {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Old {
     Up,
+    /// Dead, with its place in the call kept: nothing to go back to, but nothing ends by it either.
+    Lost,
     Gone,
 }
 
@@ -101,7 +103,8 @@ impl Move {
         out.push(Action::StoreSnapshot);
         let new = if matches!(way, Way::Push | Way::Refer) { New::Idle } else { New::Waiting };
         let deadline = now + limits.store;
-        Self { grant, way, limits, stage: Stage::Storing, new, far: Far::Untouched, old: Old::Up, deadline }
+        let old = if grant.is_rescue() { Old::Lost } else { Old::Up };
+        Self { grant, way, limits, stage: Stage::Storing, new, far: Far::Untouched, old, deadline }
     }
 
     /// `event`, or [`Event::BindingGone`] where one of the devices is not registered any more. Pass what may commit
@@ -278,6 +281,13 @@ impl Move {
                     self.finish(out);
                 }
             }
+            (stage, OldLost) if self.old == Old::Up => {
+                self.old = Old::Lost;
+                if matches!(stage, Stage::Switching { .. }) {
+                    self.finish(out);
+                }
+            }
+            (_, OldFound) if self.old == Old::Lost => self.old = Old::Up,
             (Stage::Storing | Stage::Answering, OldAnswered) if self.way == Way::Pickup => {
                 self.old = Old::Up;
                 self.fail(Refusal::Busy, out);
@@ -359,7 +369,7 @@ impl Move {
         }
         match self.old {
             Old::Up => out.push(Action::WatchMedia(Watch::OldBefore)),
-            Old::Gone => self.finish(out),
+            Old::Lost | Old::Gone => self.finish(out),
         }
     }
 
@@ -371,7 +381,7 @@ impl Move {
 
     fn finish(&mut self, out: &mut Actions) {
         self.stage = Stage::Done;
-        if self.old == Old::Up {
+        if self.old != Old::Gone {
             out.push(Action::ReleaseOld);
         }
         out.push(Action::Announce);
@@ -393,11 +403,12 @@ impl Move {
                     out.push(Action::RestoreFar);
                 }
             }
-            (Old::Gone, New::Gone) => {
+            // A device that is lost after the swap has finished the move.
+            (Old::Lost | Old::Gone, New::Gone) => {
                 self.stage = Stage::Refused(Refusal::Cancelled);
                 out.push(Action::EndFar);
             }
-            (Old::Gone, _) => self.finish(out),
+            (Old::Lost | Old::Gone, _) => self.finish(out),
         }
     }
 
@@ -422,11 +433,11 @@ impl Move {
             New::Cancelled => New::Cancelled,
         };
         match (self.far, self.old) {
-            (Far::Gone, Old::Up) => out.push(Action::EndOld),
+            (Far::Gone, Old::Up | Old::Lost) => out.push(Action::EndOld),
             (Far::Gone, Old::Gone) => {}
             (_, Old::Gone) => out.push(Action::EndFar),
-            (Far::Offered, Old::Up) => out.push(Action::RestoreFar),
-            (Far::Untouched, Old::Up) => {}
+            (Far::Offered, Old::Up | Old::Lost) => out.push(Action::RestoreFar),
+            (Far::Untouched, Old::Up | Old::Lost) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::moving::hold_off::HoldOffs;
 use crate::moving::{CallKey, DeviceKey, LegKey};
 
 /// Every way, with what is granted.
-const WAYS: [(Way, Granted); 9] = [
+const WAYS: [(Way, Granted); 13] = [
     (Way::Pull(Need::Keep), Granted::Move),
     (Way::Pull(Need::Reoffer), Granted::Move),
     (Way::PullOfferless, Granted::Move),
@@ -22,6 +22,10 @@ const WAYS: [(Way, Granted); 9] = [
     (Way::Pull(Need::Keep), Granted::Repair),
     (Way::Pull(Need::Reoffer), Granted::Repair),
     (Way::PullOfferless, Granted::Repair),
+    (Way::Pull(Need::Keep), Granted::Rescue),
+    (Way::Pull(Need::Reoffer), Granted::Rescue),
+    (Way::PullOfferless, Granted::Rescue),
+    (Way::Push, Granted::Rescue),
 ];
 
 /// What a grant is for.
@@ -30,9 +34,11 @@ enum Granted {
     Move,
     /// A device replaces its own leg.
     Repair,
+    /// The old device died before.
+    Rescue,
 }
 
-const EVENTS: [Event; 27] = [
+const EVENTS: [Event; 29] = [
     Event::Stored,
     Event::StoreFailed,
     Event::NewRinging,
@@ -54,6 +60,8 @@ const EVENTS: [Event; 27] = [
     Event::FarSilent,
     Event::FarGone,
     Event::OldGone,
+    Event::OldLost,
+    Event::OldFound,
     Event::OldAnswered,
     Event::Undo,
     Event::Late,
@@ -74,10 +82,11 @@ fn grant(granted: Granted) -> MoveGrant {
         direction: Direction::Incoming,
         progress: Progress::Answered { at: Timestamp::ZERO },
         bar: None,
+        lost: granted == Granted::Rescue,
     };
     let (mobile, here) = (DeviceKey::new("alice", "mobile"), Presence::until(Some(Timestamp::NEVER)));
     let (mover, new_device) = match granted {
-        Granted::Move => (Mover::Device(&mobile), &mobile),
+        Granted::Move | Granted::Rescue => (Mover::Device(&mobile), &mobile),
         Granted::Repair => (Mover::Itself(&leg.device), &leg.device),
     };
     authorise(&Facts {
@@ -133,6 +142,8 @@ enum FarLeg {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum OldLeg {
     Stands,
+    /// It died, and its place is kept.
+    Lost,
     /// Pickup: it got the call.
     Won,
     HungUp,
@@ -166,7 +177,7 @@ impl World {
             stored: false,
             new,
             far: FarLeg::AsBefore,
-            old: OldLeg::Stands,
+            old: if granted == Granted::Rescue { OldLeg::Lost } else { OldLeg::Stands },
             swapped: false,
             held_off: false,
             answers: 0,
@@ -242,10 +253,20 @@ impl World {
                 self.far = FarLeg::Gone;
                 true
             }
-            Event::OldGone if matches!(self.old, OldLeg::Stands | OldLeg::Won) => {
+            Event::OldGone if matches!(self.old, OldLeg::Stands | OldLeg::Lost | OldLeg::Won) => {
                 self.old = OldLeg::HungUp;
                 true
             }
+            Event::OldLost if self.old == OldLeg::Stands && self.way != Way::Pickup => {
+                self.old = OldLeg::Lost;
+                true
+            }
+            // Once it is released, it is not found any more.
+            Event::OldFound if self.old == OldLeg::Lost && !self.swapped => {
+                self.old = OldLeg::Stands;
+                true
+            }
+            Event::OldLost | Event::OldFound => false,
             Event::OldAnswered
                 if self.way == Way::Pickup
                     && matches!(self.old, OldLeg::Stands | OldLeg::HungUp)
@@ -311,12 +332,12 @@ impl World {
             WatchMedia(_) => assert!(self.swapped && self.old == OldLeg::Stands),
             ReleaseOld => {
                 assert!(self.committed && self.swapped, "old released before the swap");
-                assert_eq!(self.old, OldLeg::Stands);
+                assert!(matches!(self.old, OldLeg::Stands | OldLeg::Lost));
                 self.old = OldLeg::Released;
             }
             EndOld => {
                 assert_eq!(self.far, FarLeg::Gone, "old ended while the far side is there");
-                assert!(matches!(self.old, OldLeg::Stands | OldLeg::Won));
+                assert!(matches!(self.old, OldLeg::Stands | OldLeg::Lost | OldLeg::Won));
                 self.old = OldLeg::Released;
             }
             EndFar => {
@@ -330,7 +351,7 @@ impl World {
 
     /// Whether somebody loses the call by this move.
     fn holds_off(&self) -> bool {
-        self.way != Way::Pickup && self.granted == Granted::Move
+        self.way != Way::Pickup && self.granted != Granted::Repair
     }
 
     fn turn_new(&mut self, from: NewLeg, to: NewLeg) {
@@ -384,7 +405,11 @@ impl World {
                 _ => self.old != OldLeg::HungUp || self.announced,
             };
             assert!(!far_there || held || self.failed_back, "the far side is left alone");
-            assert!(far_there || self.old != OldLeg::Stands || moving.state() != State::Refused);
+            assert!(
+                far_there
+                    || !matches!(self.old, OldLeg::Stands | OldLeg::Lost)
+                    || moving.state() != State::Refused
+            );
         }
         assert_eq!(moving.poll_timeout().is_some(), !moving.is_over(), "stuck");
     }

@@ -73,6 +73,10 @@ pub enum Event {
     FarGone,
     /// BYE of the old device (CANCEL-like endings of a ringing leg too), or its flow broke.
     OldGone,
+    /// The old device died; the far side is kept, so that the move may yet save the call.
+    OldLost,
+    /// It is back.
+    OldFound,
     /// Pickup: the ringing device, or another of the fork, answered first.
     OldAnswered,
     /// The user takes it back.

@@ -37,7 +37,7 @@ pub(super) fn engine(
         routes: resolved.routes.iter().map(|(pattern, to)| route(pattern, to, resolved)).collect(),
         echo: resolved.moving.codes.echo.clone(),
         tone: resolved.moving.codes.tone.clone(),
-        limits: call::Limits::default(),
+        limits: call::Limits { rescue: resolved.rescue, ..call::Limits::default() },
     };
     let ban = &resolved.auth.ban;
     Ok(engine::Settings {

@@ -177,7 +177,7 @@ fn silence_is_told_once_and_again_after_a_packet() {
     assert_eq!(world.events(), [], "once");
     world.send(&mut alice);
     world.pass(ms(2000));
-    assert_eq!(world.events(), [quiet]);
+    assert_eq!(world.events(), [MediaEvent::Heard { port: alice.port }, quiet], "and that it is back");
     world.command(MediaCommand::Configure {
         port: alice.port,
         ingress: Ingress::audio(Some(alice.addr), Some(alice.addr.ip())),
