@@ -139,8 +139,8 @@ impl Core {
         let (handle, device) = (found.call, found.party.device());
         let device = device.map(|(user, device)| (user.to_owned(), device.to_owned()));
         let Some(call) = self.calls.get_mut(handle) else { return };
-        let is_back = |lost: &&Box<Lost>| lost.leg == leg && (!by_media || lost.death == Death::Silent);
-        if call.lost.as_ref().filter(is_back).is_none() {
+        let is_back = |lost: &Lost| lost.leg == leg && (!by_media || lost.death == Death::Silent);
+        if !call.lost.as_deref().is_some_and(is_back) {
             return;
         }
         if let Some((user, device)) = device {

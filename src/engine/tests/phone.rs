@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use crate::base::{Now, Random, Timestamp};
 use crate::registrar::accounts::Account;
-use crate::sip::dialog::{Dialog, write_via};
+use crate::sip::dialog::Dialog;
 use crate::sip::digest::{Challenge, Secret};
 use crate::sip::transaction::{self, ClientTx, Effect, ServerTx, Transactions};
 use crate::sip::{Flow, Transport};
-use crate::wire::sip::{HeaderName, Limits, Message, MessageWriter, Method, StatusCode};
+use crate::wire::sip::{HeaderName, Limits, Message, Method, StatusCode};
 
 /// What a phone does with a call that comes in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -267,28 +267,6 @@ impl Phone {
             };
         }
         sdp + "a=" + direction + "\r\n"
-    }
-
-    pub(crate) fn register(&mut self, expires: u32) {
-        let branch = self.branch();
-        self.registration.1 += 1;
-        let uri = format!("sip:{}", self.domain);
-        let mut writer = MessageWriter::request(&Method::Register, &uri);
-        let own = format!("<sip:{}@{}>", self.name, self.domain);
-        write_via(&mut writer, &self.flow_to(self.address), &self.address.to_string(), &branch);
-        writer.header(&HeaderName::MaxForwards, "70");
-        writer.header(&HeaderName::From, &format!("{own};tag=r{}", self.registration.1));
-        writer.header(&HeaderName::To, &own);
-        writer.header(&HeaderName::CallId, &self.registration.0.clone());
-        writer.cseq(self.registration.1, &Method::Register);
-        writer.header(&HeaderName::Contact, &format!("<{}>", self.contact()));
-        writer.header(&HeaderName::Expires, &expires.to_string());
-        if !self.software.is_empty() {
-            writer.header(&HeaderName::UserAgent, &self.software);
-        }
-        self.authorise(&mut writer, &Method::Register, &uri);
-        let bytes = writer.finish();
-        self.send(&Method::Register, &branch, bytes, Want::Register);
     }
 
     /// Dials; the line's index.

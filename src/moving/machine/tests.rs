@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+mod granted;
+
+use granted::{Granted, grant};
+
 use super::*;
-use crate::moving::directory::{Direction, FarParty, LiveLeg, Progress};
-use crate::moving::grant::{Facts, Mover, Target, authorise};
-use crate::moving::hold_off::HoldOffs;
-use crate::moving::{CallKey, DeviceKey, LegKey};
 
 /// Every way, with what is granted.
 const WAYS: [(Way, Granted); 13] = [
@@ -27,16 +27,6 @@ const WAYS: [(Way, Granted); 13] = [
     (Way::PullOfferless, Granted::Rescue),
     (Way::Push, Granted::Rescue),
 ];
-
-/// What a grant is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Granted {
-    Move,
-    /// A device replaces its own leg.
-    Repair,
-    /// The old device died before.
-    Rescue,
-}
 
 const EVENTS: [Event; 29] = [
     Event::Stored,
@@ -69,42 +59,6 @@ const EVENTS: [Event; 29] = [
     Event::NewCame(Way::Pull(Need::Reoffer)),
     Event::NewCame(Way::PullOfferless),
 ];
-
-fn grant(granted: Granted) -> MoveGrant {
-    let at = Timestamp::from_micros(5_000_000);
-    let leg = LiveLeg {
-        leg: LegKey(1),
-        call: CallKey(1),
-        device: DeviceKey::new("alice", "desk"),
-        owner: "alice".into(),
-        extension: None,
-        far: FarParty::default(),
-        direction: Direction::Incoming,
-        progress: Progress::Answered { at: Timestamp::ZERO },
-        bar: None,
-        lost: granted == Granted::Rescue,
-    };
-    let (mobile, here) = (DeviceKey::new("alice", "mobile"), Presence::until(Some(Timestamp::NEVER)));
-    let (mover, new_device) = match granted {
-        Granted::Move | Granted::Rescue => (Mover::Device(&mobile), &mobile),
-        Granted::Repair => (Mover::Itself(&leg.device), &leg.device),
-    };
-    authorise(&Facts {
-        now: at,
-        trigger: Trigger::StarCode,
-        mover,
-        leg: &leg,
-        new_device,
-        target: Target::Personal,
-        old_presence: here,
-        new_presence: here,
-        hold_offs: &HoldOffs::default(),
-        seen_generation: 0,
-        generation: 0,
-        last_move: None,
-    })
-    .unwrap()
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum NewLeg {

@@ -1,10 +1,33 @@
 //! How a phone proves who it is: a challenge answered, and kept for what follows.
 
 use super::{Phone, Want};
+use crate::sip::dialog::write_via;
 use crate::sip::digest::{Challenge, Stale};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method};
 
 impl Phone {
+    pub(crate) fn register(&mut self, expires: u32) {
+        let branch = self.branch();
+        self.registration.1 += 1;
+        let uri = format!("sip:{}", self.domain);
+        let mut writer = MessageWriter::request(&Method::Register, &uri);
+        let own = format!("<sip:{}@{}>", self.name, self.domain);
+        write_via(&mut writer, &self.flow_to(self.address), &self.address.to_string(), &branch);
+        writer.header(&HeaderName::MaxForwards, "70");
+        writer.header(&HeaderName::From, &format!("{own};tag=r{}", self.registration.1));
+        writer.header(&HeaderName::To, &own);
+        writer.header(&HeaderName::CallId, &self.registration.0.clone());
+        writer.cseq(self.registration.1, &Method::Register);
+        writer.header(&HeaderName::Contact, &format!("<{}>", self.contact()));
+        writer.header(&HeaderName::Expires, &expires.to_string());
+        if !self.software.is_empty() {
+            writer.header(&HeaderName::UserAgent, &self.software);
+        }
+        self.authorise(&mut writer, &Method::Register, &uri);
+        let bytes = writer.finish();
+        self.send(&Method::Register, &branch, bytes, Want::Register);
+    }
+
     pub(super) fn authorise(&mut self, writer: &mut MessageWriter<'_>, method: &Method, uri: &str) {
         if let Some(value) = self.credentials(method, uri) {
             writer.header(&HeaderName::Authorization, &value);
