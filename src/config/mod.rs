@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use network::Network;
 pub use resolved::{
-    Anchor, Auth, Ban, HostPort, Http, Listen, Media, Node, Resolved, Secret, Srtp, StoreKind, Tls, TlsFiles,
-    Trunk, TrunkAuth,
+    Anchor, Auth, Ban, HostPort, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind, Tls,
+    TlsFiles, Trunk, TrunkAuth,
 };
 pub use routes::{RouteTarget, Routes};
 

@@ -133,6 +133,19 @@ pub struct Media {
     pub srtp: Srtp,
     /// Whether a source other than the signalled one is learned.
     pub learning: Learning,
+    /// How packets pass between sockets and media threads.
+    pub io: MediaIo,
+}
+
+/// `media.io`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MediaIo {
+    /// io_uring where the system lets us, else epoll.
+    Auto,
+    /// Everywhere to be had.
+    Epoll,
+    /// Or no start.
+    IoUring,
 }
 
 /// `media.anchor`

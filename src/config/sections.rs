@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use super::error::Place;
-use super::resolved::{Anchor, Auth, Ban, Http, Listen, Media, Node, Resolved, Secret, Srtp, StoreKind};
+use super::resolved::{
+    Anchor, Auth, Ban, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind,
+};
 use super::tree::{Faults, Section, Taken, Tree};
 use super::{Network, Source, checks, listen_tls, trunks, users, values};
 use crate::media::relay::Learning;
@@ -146,10 +148,12 @@ fn media(mut section: Section<'_>) -> Media {
     let anchors = [("always", Anchor::Always), ("when-needed", Anchor::WhenNeeded), ("never", Anchor::Never)];
     let srtps = [("off", Srtp::Off), ("prefer", Srtp::Prefer), ("require", Srtp::Require)];
     let learnings = [("off", Learning::Off), ("guarded", Learning::Guarded), ("always", Learning::Always)];
+    let ios = [("auto", MediaIo::Auto), ("epoll", MediaIo::Epoll), ("io_uring", MediaIo::IoUring)];
     let anchor = section.choice("anchor", &anchors);
     let timeout = section.number("timeout_s", 0..=DAY).map_or(60, |taken| taken.value);
     let srtp = section.choice("srtp", &srtps);
     let learning = section.choice("learning", &learnings);
+    let io = section.choice("io", &ios);
     section.finish();
     Media {
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -159,6 +163,7 @@ fn media(mut section: Section<'_>) -> Media {
         timeout: (timeout > 0).then(|| seconds(timeout)),
         srtp: srtp.unwrap_or(Srtp::Prefer),
         learning: learning.unwrap_or(Learning::Guarded),
+        io: io.unwrap_or(MediaIo::Auto),
     }
 }
 

@@ -70,7 +70,7 @@ fn every_key_of_the_contract_is_taken() {
     assert_eq!(all.http.bind.to_string(), "127.0.0.1:8080");
     assert_eq!((all.media.ports, all.media.anchor), ((30_000, 39_999), Anchor::Always));
     assert_eq!((all.media.srtp, all.media.learning), (Srtp::Prefer, Learning::Guarded));
-    assert_eq!(all.media.timeout, Some(Duration::from_secs(60)));
+    assert_eq!((all.media.timeout, all.media.io), (Some(Duration::from_secs(60)), MediaIo::Auto));
     assert_eq!(all.registrar.max_bindings, 8);
     assert_eq!(all.auth.algorithms, [Algorithm::Md5]);
     assert_eq!((all.auth.ban.failures, all.auth.ban.length), (10, Duration::from_secs(600)));

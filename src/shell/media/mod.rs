@@ -3,11 +3,13 @@
 //! Each thread owns its sockets and a [`Relay`](crate::media::relay::Relay); nothing is shared on the way of a
 //! packet. Commands come through a queue and one wake-up; events go out through a function of the caller's.
 
+mod batch;
 mod ports;
 mod sys;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod uring;
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -21,7 +23,20 @@ use crossbeam_channel::Sender;
 use self::ports::Ports;
 use self::sys::Waker;
 use self::thread::{MediaThread, Shared};
+use self::uring::Uring;
 use crate::media::relay::{DropReason, MediaCommand, MediaEvent};
+
+/// How packets pass between the sockets and us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Driver {
+    /// io_uring where the system lets us, else epoll.
+    #[default]
+    Auto,
+    /// Two system calls a packet; everywhere.
+    Epoll,
+    /// One system call a batch (Linux 6.1); an error where the system does not let us.
+    IoUring,
+}
 
 /// How the media threads run.
 #[derive(Clone, Debug)]
@@ -32,6 +47,8 @@ pub struct MediaSettings {
     pub ports: RangeInclusive<u16>,
     /// How long packets may be collected under load before they are forwarded together. Zero: never.
     pub collect: Duration,
+    /// How packets pass.
+    pub driver: Driver,
     /// The origin of the process's timestamps.
     pub origin: Instant,
     /// For SSRCs and CNAMEs.
@@ -44,7 +61,7 @@ impl MediaSettings {
     /// and more.)
     #[must_use]
     pub fn new(ports: RangeInclusive<u16>, origin: Instant, seed: [u8; 32]) -> Self {
-        Self { threads: 1, ports, collect: Duration::from_millis(1), origin, seed }
+        Self { threads: 1, ports, collect: Duration::from_millis(1), driver: Driver::Auto, origin, seed }
     }
 }
 
@@ -98,6 +115,17 @@ impl MediaThreads {
             Ok(limit) => tracing::debug!(limit, "open files"),
             Err(error) => tracing::warn!("the limit of open files stays as it is: {error}"),
         }
+        let mut settings = settings.clone();
+        if settings.driver != Driver::Epoll {
+            match Uring::probe() {
+                Ok(()) => {}
+                Err(error) if settings.driver == Driver::IoUring => return Err(error),
+                Err(error) => {
+                    tracing::info!("media goes through epoll, since io_uring is not to be had: {error}");
+                    settings.driver = Driver::Epoll;
+                }
+            }
+        }
         let ports = Arc::new(Ports::new(settings.ports.clone()));
         let events: Arc<Events> = Arc::new(events);
         let mut threads = Vec::new();
@@ -111,7 +139,7 @@ impl MediaThreads {
             });
             let body = MediaThread::new(
                 thread,
-                settings,
+                &settings,
                 (queue, Arc::clone(&shared)),
                 Arc::clone(&ports),
                 Arc::clone(&events),

@@ -16,6 +16,13 @@ struct Fixture {
     events: Receiver<MediaEvent>,
 }
 
+/// What a test runs over; a system without io_uring has one of them.
+fn drivers() -> Vec<Driver> {
+    let uring = Uring::probe();
+    assert!(uring.is_ok() || std::env::var_os("SEGUE_TEST_IO_URING").is_none(), "{uring:?}");
+    [Some(Driver::Epoll), uring.is_ok().then_some(Driver::IoUring)].into_iter().flatten().collect()
+}
+
 impl Fixture {
     fn new(change: impl FnOnce(&mut MediaSettings)) -> Self {
         let (sender, events) = mpsc::channel();
@@ -95,93 +102,99 @@ impl Phone {
 
 #[test]
 fn a_move_over_real_sockets_is_one_stream_for_the_far_side() {
-    let fixture = Fixture::new(|_| {});
-    let pairs = fixture.open(0, 3);
-    let [mut far, mut old, mut new] = [0, 1, 2].map(|n| fixture.phone(pairs[n]));
-    fixture.sinks(&far, &[&old, &new]);
-    fixture.sinks(&old, &[&far]);
-    fixture.settle(&far);
+    for driver in drivers() {
+        let fixture = Fixture::new(|settings| settings.driver = driver);
+        let pairs = fixture.open(0, 3);
+        let [mut far, mut old, mut new] = [0, 1, 2].map(|n| fixture.phone(pairs[n]));
+        fixture.sinks(&far, &[&old, &new]);
+        fixture.sinks(&old, &[&far]);
+        fixture.settle(&far);
 
-    // Both devices send every 20 ms, 10 ms apart; the far side waits for packets in between.
-    let start = Instant::now();
-    let mut heard = Vec::new();
-    for step in 0..100u32 {
-        match step % 2 {
-            0 => {
-                old.send();
-                far.send();
+        // Both devices send every 20 ms, 10 ms apart; the far side waits for packets in between.
+        let start = Instant::now();
+        let mut heard = Vec::new();
+        for step in 0..100u32 {
+            match step % 2 {
+                0 => {
+                    old.send();
+                    far.send();
+                }
+                _ => new.send(),
             }
-            _ => new.send(),
+            if step == 50 {
+                let (to_far, to_new) = (Sink::plain(far.pair.id), Sink::plain(new.pair.id));
+                let ids = [far.pair.id, old.pair.id, new.pair.id];
+                let [far, old, new] = ids;
+                fixture.media.send(MediaCommand::Swap { far, old, new, to_far, to_new });
+            }
+            let next = start + Duration::from_millis(10) * (step + 1);
+            while let Some(wait) = next.checked_duration_since(Instant::now()).filter(|w| !w.is_zero()) {
+                heard.extend(far.hear(wait));
+            }
         }
-        if step == 50 {
-            let (to_far, to_new) = (Sink::plain(far.pair.id), Sink::plain(new.pair.id));
-            let ids = [far.pair.id, old.pair.id, new.pair.id];
-            let [far, old, new] = ids;
-            fixture.media.send(MediaCommand::Swap { far, old, new, to_far, to_new });
+        assert!(heard.len() >= 48, "{}", heard.len());
+        let switch = heard.iter().position(|(_, _, who)| u32::from(*who) == new.pair.id.slot).unwrap();
+        assert!(heard.iter().skip(switch).all(|(_, _, who)| u32::from(*who) == new.pair.id.slot));
+        for pair in heard.windows(2) {
+            let ((at_a, a, _), (at_b, b, _)) = (pair[0], pair[1]);
+            assert_eq!(b.ssrc, a.ssrc);
+            assert_eq!(b.sequence, a.sequence.wrapping_add(1));
+            let step = b.timestamp.wrapping_sub(a.timestamp);
+            let passed = (at_b - at_a).as_micros() as u32 * 8 / 1000;
+            // The scheduler of a loaded machine delays packets; it does not change what their clock says.
+            assert!((1..=320).contains(&step) || step <= passed + 160, "step {step}, passed {passed}");
         }
-        let next = start + Duration::from_millis(10) * (step + 1);
-        while let Some(wait) = next.checked_duration_since(Instant::now()).filter(|w| !w.is_zero()) {
-            heard.extend(far.hear(wait));
+        let gap = fixture.events.try_iter().find_map(|event| match event {
+            MediaEvent::Swapped { gap_us, .. } => Some(gap_us),
+            _ => None,
+        });
+        assert!(gap.is_some_and(|gap| gap <= 40_000), "{gap:?}");
+        let stats = fixture.settle(&old);
+        assert!(stats.dropped(DropReason::Moved) >= 20);
+        let mut to_old = 0;
+        while old.hear(Duration::from_millis(1)).is_some() {
+            to_old += 1;
         }
+        assert!((25..=27).contains(&to_old), "nothing after the swap: {to_old}");
     }
-    assert!(heard.len() >= 48, "{}", heard.len());
-    let switch = heard.iter().position(|(_, _, who)| u32::from(*who) == new.pair.id.slot).unwrap();
-    assert!(heard.iter().skip(switch).all(|(_, _, who)| u32::from(*who) == new.pair.id.slot));
-    for pair in heard.windows(2) {
-        let ((at_a, a, _), (at_b, b, _)) = (pair[0], pair[1]);
-        assert_eq!(b.ssrc, a.ssrc);
-        assert_eq!(b.sequence, a.sequence.wrapping_add(1));
-        let step = b.timestamp.wrapping_sub(a.timestamp);
-        let passed = (at_b - at_a).as_micros() as u32 * 8 / 1000;
-        // The scheduler of a loaded machine delays packets; it does not change what their clock says.
-        assert!((1..=320).contains(&step) || step <= passed + 160, "step {step}, passed {passed}");
-    }
-    let gap = fixture.events.try_iter().find_map(|event| match event {
-        MediaEvent::Swapped { gap_us, .. } => Some(gap_us),
-        _ => None,
-    });
-    assert!(gap.is_some_and(|gap| gap <= 40_000), "{gap:?}");
-    let stats = fixture.settle(&old);
-    assert!(stats.dropped(DropReason::Moved) >= 20);
-    let mut to_old = 0;
-    while old.hear(Duration::from_millis(1)).is_some() {
-        to_old += 1;
-    }
-    assert!((25..=27).contains(&to_old), "nothing after the swap: {to_old}");
 }
 
 #[test]
 fn a_port_that_is_used_again_gives_nothing_of_what_came_before() {
-    let fixture = Fixture::new(|_| {});
-    let pairs = fixture.open(0, 2);
-    let [mut a, b] = [0, 1].map(|n| fixture.phone(pairs[n]));
-    fixture.sinks(&a, &[&b]);
-    fixture.settle(&a);
-    a.send();
-    assert!(b.hear(PATIENCE).is_some());
-    fixture.media.send(MediaCommand::Release { port: pairs[0].id });
-    assert_eq!(fixture.settle(&b).sent, 1);
-    a.send();
-    fixture.settle(&b);
-    let mut again = fixture.phone(pairs[0]);
-    fixture.sinks(&again, &[&b]);
-    assert_eq!(fixture.settle(&again).received, 0);
-    again.send();
-    assert!(b.hear(PATIENCE).is_some());
+    for driver in drivers() {
+        let fixture = Fixture::new(|settings| settings.driver = driver);
+        let pairs = fixture.open(0, 2);
+        let [mut a, b] = [0, 1].map(|n| fixture.phone(pairs[n]));
+        fixture.sinks(&a, &[&b]);
+        fixture.settle(&a);
+        a.send();
+        assert!(b.hear(PATIENCE).is_some());
+        fixture.media.send(MediaCommand::Release { port: pairs[0].id });
+        assert_eq!(fixture.settle(&b).sent, 1);
+        a.send();
+        fixture.settle(&b);
+        let mut again = fixture.phone(pairs[0]);
+        fixture.sinks(&again, &[&b]);
+        assert_eq!(fixture.settle(&again).received, 0);
+        again.send();
+        assert!(b.hear(PATIENCE).is_some());
+    }
 }
 
 #[test]
 fn threads_have_ports_of_their_own_and_end_when_told() {
-    let fixture = Fixture::new(|settings| settings.threads = 3);
-    let ports: Vec<u16> = (0..3).flat_map(|n| fixture.open(n, 4)).map(|pair| pair.rtp).collect();
-    let mut distinct = ports.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    assert_eq!((distinct.len(), fixture.media.threads()), (12, 3));
-    fixture.media.send(MediaCommand::OpenPorts { thread: 9, address: LOOPBACK, count: 1 });
-    fixture.media.shutdown();
-    assert!(fixture.events.try_iter().next().is_none());
-    assert!(UdpSocket::bind((LOOPBACK, ports[0])).is_ok(), "the ports are free again");
+    for driver in drivers() {
+        let fixture = Fixture::new(|settings| (settings.driver, settings.threads) = (driver, 3));
+        let ports: Vec<u16> = (0..3).flat_map(|n| fixture.open(n, 4)).map(|pair| pair.rtp).collect();
+        let mut distinct = ports.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!((distinct.len(), fixture.media.threads()), (12, 3));
+        fixture.media.send(MediaCommand::OpenPorts { thread: 9, address: LOOPBACK, count: 1 });
+        fixture.media.shutdown();
+        assert!(fixture.events.try_iter().next().is_none());
+        assert!(UdpSocket::bind((LOOPBACK, ports[0])).is_ok(), "the ports are free again");
+    }
 }
 
 #[test]
@@ -196,33 +209,35 @@ fn ports_that_cannot_be_opened_are_told_in_words() {
 
 #[test]
 fn a_loaded_thread_loses_nothing_and_counts_everything() {
-    let fixture = Fixture::new(|_| {});
-    let pairs = fixture.open(0, 40);
-    let mut phones: Vec<Phone> = pairs.iter().map(|pair| fixture.phone(*pair)).collect();
-    for pair in phones.chunks(2) {
-        fixture.sinks(&pair[0], &[&pair[1]]);
-        fixture.sinks(&pair[1], &[&pair[0]]);
-    }
-    fixture.settle(&phones[0]);
-    const ROUNDS: usize = 100;
-    for _ in 0..ROUNDS {
-        phones.iter_mut().for_each(Phone::send);
-        // The last phone's packet is through before the next round begins.
-        assert!(phones[38].hear(PATIENCE).is_some());
-    }
-    let all: u64 = (0..phones.len()).map(|n| fixture.settle(&phones[n]).received).sum();
-    assert_eq!(all, 40 * ROUNDS as u64);
-    for phone in phones.iter().take(38) {
-        let mut last = None;
-        for _ in 0..ROUNDS {
-            let (_, header, _) = phone.hear(PATIENCE).unwrap();
-            assert!(last.is_none_or(|last: u16| header.sequence == last.wrapping_add(1)));
-            last = Some(header.sequence);
+    for driver in drivers() {
+        let fixture = Fixture::new(|settings| settings.driver = driver);
+        let pairs = fixture.open(0, 40);
+        let mut phones: Vec<Phone> = pairs.iter().map(|pair| fixture.phone(*pair)).collect();
+        for pair in phones.chunks(2) {
+            fixture.sinks(&pair[0], &[&pair[1]]);
+            fixture.sinks(&pair[1], &[&pair[0]]);
         }
-    }
-    let deadline = Instant::now() + PATIENCE;
-    while fixture.media.totals().sent != 40 * ROUNDS as u64 {
-        assert!(Instant::now() < deadline, "{:?}", fixture.media.totals());
-        std::thread::yield_now();
+        fixture.settle(&phones[0]);
+        const ROUNDS: usize = 100;
+        for _ in 0..ROUNDS {
+            phones.iter_mut().for_each(Phone::send);
+            // The last phone's packet is through before the next round begins.
+            assert!(phones[38].hear(PATIENCE).is_some(), "{driver:?}");
+        }
+        let all: u64 = (0..phones.len()).map(|n| fixture.settle(&phones[n]).received).sum();
+        assert_eq!(all, 40 * ROUNDS as u64);
+        for phone in phones.iter().take(38) {
+            let mut last = None;
+            for _ in 0..ROUNDS {
+                let (_, header, _) = phone.hear(PATIENCE).unwrap();
+                assert!(last.is_none_or(|last: u16| header.sequence == last.wrapping_add(1)));
+                last = Some(header.sequence);
+            }
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while fixture.media.totals().sent != 40 * ROUNDS as u64 {
+            assert!(Instant::now() < deadline, "{:?}", fixture.media.totals());
+            std::thread::yield_now();
+        }
     }
 }

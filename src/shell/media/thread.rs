@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,23 +10,25 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use super::batch::Batch;
 use super::ports::Ports;
 use super::sys::{Epoll, Ready, Waker};
-use super::{Events, MediaTotals};
+use super::uring::{Turn, Uring};
+use super::{Driver, Events, MediaTotals};
 use crate::base::{Random, Timestamp};
-use crate::media::relay::{Component, MAX_PACKET, MediaCommand, MediaEvent, Outlet, PortPair, Relay};
+use crate::media::relay::{Component, DropReason, MediaCommand, MediaEvent, Outlet, PortPair, Relay};
 use crate::shell::pace::{Collect, Pace};
 
 /// The token of the waker, which no socket has.
 const WAKER: u64 = u64::MAX;
-/// Packets that are received before the first of them is sent on.
-const BATCH: usize = 32;
 /// Packets for which a busy thread waits before it serves them.
 const GATHER: u64 = 24;
 /// Packets a second from which on it waits: 20 calls.
 const BUSY: u64 = 2_000;
 /// Sums are published this often.
 const PUBLISH: Duration = Duration::from_millis(100);
+/// Batches that are taken from the ring before other work gets its turn.
+const ROUNDS: usize = 32;
 /// What waits in a socket that is taken into use again is thrown away, at most so many packets.
 const DRAIN: usize = 256;
 
@@ -49,58 +52,58 @@ pub(super) struct MediaThread {
     pub relay: Relay,
     pub sockets: Sockets,
     pub pace: Pace,
+    driver: Driver,
+    failed: u64,
     published: Timestamp,
     unpublished: bool,
 }
 
 /// The sockets by slot, and the way of events.
 pub(super) struct Sockets {
+    // Before the sockets that it holds on to.
+    uring: Option<Uring>,
     pairs: Vec<[UdpSocket; 2]>,
     events: Arc<Events>,
 }
 
 impl Sockets {
-    fn socket(&self, slot: u32, component: Component) -> Option<&UdpSocket> {
-        let [rtp, rtcp] = self.pairs.get(slot as usize)?;
-        Some(if component == Component::Rtp { rtp } else { rtcp })
+    /// Takes packets again from sockets that the ring has let go of.
+    fn ask_again(&mut self) {
+        let Self { uring: Some(uring), pairs, .. } = self else { return };
+        while let Some(token) = uring.lapsed() {
+            let (slot, component) = from_token(token);
+            let Some(socket) = socket_of(pairs, slot, component) else { continue };
+            if let Err(error) = uring.add(socket.as_fd(), token) {
+                tracing::error!("a media port is deaf: {error}");
+            }
+        }
     }
+
+    fn socket(&self, slot: u32, component: Component) -> Option<&UdpSocket> {
+        socket_of(&self.pairs, slot, component)
+    }
+}
+
+fn socket_of(pairs: &[[UdpSocket; 2]], slot: u32, component: Component) -> Option<&UdpSocket> {
+    let [rtp, rtcp] = pairs.get(slot as usize)?;
+    Some(if component == Component::Rtp { rtp } else { rtcp })
 }
 
 /// The token of a socket: `slot * 2`, and 1 more for RTCP.
-fn from_token(token: u64) -> (u32, Component) {
+pub(super) fn from_token(token: u64) -> (u32, Component) {
     ((token >> 1) as u32, if token & 1 == 0 { Component::Rtp } else { Component::Rtcp })
-}
-
-/// Packets under way between two sockets.
-struct Batch {
-    packets: Vec<Packet>,
-    len: usize,
-}
-
-struct Packet {
-    bytes: [u8; MAX_PACKET + 1],
-    len: usize,
-    src: SocketAddr,
-    slot: u32,
-    component: Component,
-}
-
-impl Default for Batch {
-    fn default() -> Self {
-        let packet = || Packet {
-            bytes: [0; MAX_PACKET + 1],
-            len: 0,
-            src: SocketAddr::from(([0, 0, 0, 0], 0)),
-            slot: 0,
-            component: Component::Rtp,
-        };
-        Self { packets: std::iter::repeat_with(packet).take(BATCH).collect(), len: 0 }
-    }
 }
 
 impl Outlet for Sockets {
     fn send(&mut self, slot: u32, component: Component, to: SocketAddr, packet: &[u8]) -> bool {
-        self.socket(slot, component).is_some_and(|socket| socket.send_to(packet, to).is_ok())
+        let Self { uring, pairs, .. } = self;
+        let Some(socket) = socket_of(pairs, slot, component) else { return false };
+        if let Some(uring) = uring
+            && uring.send(socket.as_fd(), to, packet)
+        {
+            return true;
+        }
+        socket.send_to(packet, to).is_ok()
     }
 
     fn event(&mut self, event: MediaEvent) {
@@ -116,8 +119,6 @@ impl MediaThread {
         ports: Arc<Ports>,
         events: Arc<Events>,
     ) -> io::Result<Self> {
-        use std::os::fd::AsFd as _;
-
         let epoll = Epoll::new()?;
         epoll.add(shared.waker.as_fd(), WAKER)?;
         let mut seed = settings.seed;
@@ -132,7 +133,9 @@ impl MediaThread {
             ports,
             epoll,
             relay: Relay::new(thread, Random::from_seed(seed)),
-            sockets: Sockets { pairs: Vec::new(), events },
+            sockets: Sockets { uring: None, pairs: Vec::new(), events },
+            driver: settings.driver,
+            failed: 0,
             pace: Pace::new(Collect { longest: settings.collect, batch: GATHER, busy: BUSY }),
             published: Timestamp::ZERO,
             unpublished: false,
@@ -141,57 +144,132 @@ impl MediaThread {
 
     /// Serves until told to stop.
     pub(super) fn run(mut self) {
-        let mut ready = Ready::default();
+        if self.driver != Driver::Epoll {
+            match Uring::new(&self.shared.waker) {
+                Ok(uring) => self.sockets.uring = Some(uring),
+                Err(error) => tracing::warn!(thread = self.thread, "packets go through epoll: {error}"),
+            }
+        }
         let mut batch = Batch::default();
-        while !self.shared.stop.load(Ordering::Acquire) {
-            let now = self.now();
-            let timeout = self.timeout(now);
-            if let Err(error) = self.epoll.wait(timeout, &mut ready) {
-                tracing::error!(thread = self.thread, "media thread cannot wait for packets: {error}");
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            let now = self.now();
-            let (mut next, mut packets) = (0, 0);
-            while next < ready.len() {
-                self.receive(now, &ready, &mut next, &mut batch);
-                packets += batch.len;
-                self.forward(now, &mut batch);
-            }
-            if catch_unwind(AssertUnwindSafe(|| self.relay.handle_timeout(now, &mut self.sockets))).is_err() {
-                self.fault(None);
-            }
-            self.unpublished |= packets > 0;
-            self.publish(now);
-            if let Some(pause) = self.pace.after(now, packets) {
-                std::thread::sleep(pause);
-            }
+        if self.sockets.uring.is_some() {
+            self.run_uring(&mut batch);
+        } else {
+            self.run_epoll(&mut batch);
         }
         self.commands(self.now());
     }
 
+    fn run_epoll(&mut self, batch: &mut Batch) {
+        let mut ready = Ready::default();
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let now = self.now();
+            let timeout = self.timeout(now);
+            if let Err(error) = self.epoll.wait(timeout, &mut ready) {
+                self.cannot_wait(&error);
+            }
+            let now = self.now();
+            let (mut next, mut packets) = (0, 0);
+            while next < ready.len() {
+                self.receive(now, &ready, &mut next, batch);
+                packets += batch.len();
+                self.forward(now, batch);
+            }
+            self.finish_turn(now, packets);
+            if let Some(pause) = self.pace.after(now, packets) {
+                std::thread::sleep(pause);
+            }
+        }
+    }
+
+    /// As [`MediaThread::run_epoll`]; the pause between two batches is a wait for many packets.
+    fn run_uring(&mut self, batch: &mut Batch) {
+        let mut pause = None;
+        while !self.shared.stop.load(Ordering::Acquire) {
+            let timeout = [self.timeout(self.now()), pause].into_iter().flatten().min();
+            let wanted = if pause.is_some() { GATHER as usize } else { 1 };
+            let Some(uring) = &mut self.sockets.uring else { return };
+            if let Err(error) = uring.wait(timeout, wanted) {
+                self.cannot_wait(&error);
+            }
+            let now = self.now();
+            let packets = self.take_completions(now, batch);
+            self.sockets.ask_again();
+            self.finish_turn(now, packets);
+            // A pause in which nothing came is followed by a wait for whatever comes.
+            pause = self.pace.after(now, packets).filter(|_| packets > 0);
+        }
+    }
+
+    /// Forwards what has come, then does what was asked for. Gives how many packets there were.
+    fn take_completions(&mut self, now: Timestamp, batch: &mut Batch) -> usize {
+        let (mut packets, mut is_woken, mut is_settled) = (0, false, false);
+        for _ in 0..ROUNDS {
+            let Some(uring) = &mut self.sockets.uring else { break };
+            batch.clear();
+            let turn = uring.receive(batch);
+            packets += batch.len();
+            self.forward(now, batch);
+            is_woken |= turn == Turn::Woken;
+            if turn != Turn::Done {
+                continue;
+            }
+            if !is_woken || is_settled {
+                break;
+            }
+            // What was received before a command is forwarded before it.
+            is_settled = true;
+            if let Some(uring) = &mut self.sockets.uring
+                && let Err(error) = uring.wait(Some(Duration::ZERO), 0)
+            {
+                self.cannot_wait(&error);
+            }
+        }
+        if is_woken {
+            self.woken(now);
+        }
+        packets
+    }
+
+    fn cannot_wait(&self, error: &io::Error) {
+        tracing::error!(thread = self.thread, "media thread cannot wait for packets: {error}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+
+    fn woken(&mut self, now: Timestamp) {
+        self.shared.waker.clear();
+        self.shared.woken.store(false, Ordering::Release);
+        self.commands(now);
+    }
+
+    /// What is due besides packets.
+    fn finish_turn(&mut self, now: Timestamp, packets: usize) {
+        if catch_unwind(AssertUnwindSafe(|| self.relay.handle_timeout(now, &mut self.sockets))).is_err() {
+            self.fault(None);
+        }
+        self.unpublished |= packets > 0;
+        self.publish(now);
+    }
+
     /// Takes one packet each from the sockets that are ready, until the batch is full.
     fn receive(&mut self, now: Timestamp, ready: &Ready, next: &mut usize, batch: &mut Batch) {
-        batch.len = 0;
+        batch.clear();
         while let Some(token) = ready.token(*next) {
             if token == WAKER {
                 // What was received before the command is forwarded before it.
-                if batch.len > 0 {
+                if !batch.is_empty() {
                     return;
                 }
-                self.shared.waker.clear();
-                self.shared.woken.store(false, Ordering::Release);
-                self.commands(now);
+                self.woken(now);
                 *next += 1;
                 continue;
             }
-            let Some(packet) = batch.packets.get_mut(batch.len) else { return };
+            let Some(packet) = batch.vacant() else { return };
             *next += 1;
             let (slot, component) = from_token(token);
             let Some(socket) = self.sockets.socket(slot, component) else { continue };
-            // A longer packet is cut to one byte more than the relay takes, and refused there.
             if let Ok((len, src)) = socket.recv_from(&mut packet.bytes) {
                 (packet.len, packet.src, packet.slot, packet.component) = (len, src, slot, component);
-                batch.len += 1;
+                batch.keep();
             }
         }
     }
@@ -199,10 +277,10 @@ impl MediaThread {
     /// Sends on what was received.
     fn forward(&mut self, now: Timestamp, batch: &mut Batch) {
         let mut next = 0;
-        while next < batch.len {
+        while next < batch.len() {
             // A fault of ours while a packet is handled costs the port that it came in on, not the thread.
             let round = AssertUnwindSafe(|| {
-                while let Some(packet) = batch.packets.get_mut(next).filter(|_| next < batch.len) {
+                while let Some(packet) = batch.get_mut(next) {
                     next += 1;
                     let Some(bytes) = packet.bytes.get_mut(..packet.len) else { continue };
                     let (slot, component) = (packet.slot, packet.component);
@@ -210,7 +288,7 @@ impl MediaThread {
                 }
             });
             if catch_unwind(round).is_err() {
-                let slot = batch.packets.get(next.wrapping_sub(1)).map(|packet| packet.slot);
+                let slot = batch.get_mut(next.wrapping_sub(1)).map(|packet| packet.slot);
                 self.fault(slot);
             }
         }
@@ -240,16 +318,12 @@ impl MediaThread {
     }
 
     fn open_ports(&mut self, thread: u8, address: std::net::IpAddr, count: u16) {
-        use std::os::fd::AsFd as _;
-
         let (bound, mut error) = self.ports.bind(address, count);
         let mut pairs = Vec::with_capacity(bound.len());
         for pair in bound {
             let token = (self.sockets.pairs.len() as u64) << 1;
-            let added = self
-                .epoll
-                .add(pair.rtp.as_fd(), token)
-                .and_then(|()| self.epoll.add(pair.rtcp.as_fd(), token | 1));
+            let added =
+                self.watch(pair.rtp.as_fd(), token).and_then(|()| self.watch(pair.rtcp.as_fd(), token | 1));
             if let Err(failure) = added {
                 error = Some(format!("cannot watch port {}: {failure}", pair.port));
                 break;
@@ -265,7 +339,14 @@ impl MediaThread {
         }
     }
 
-    /// Throws away what came for the last user of a port.
+    fn watch(&mut self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        match &mut self.sockets.uring {
+            Some(uring) => uring.add(fd, token),
+            None => self.epoll.add(fd, token),
+        }
+    }
+
+    /// Throws away what came for the last user of a port. (Through a ring it came already, and the route was shut.)
     fn drain(&self, slot: u32) {
         let Some(pair) = self.sockets.pairs.get(slot as usize) else { return };
         for socket in pair {
@@ -289,7 +370,13 @@ impl MediaThread {
             return;
         }
         (self.published, self.unpublished) = (now, false);
-        let totals = self.relay.totals();
+        if let Some(uring) = &mut self.sockets.uring {
+            self.failed += uring.take_failed();
+        }
+        let mut totals = self.relay.totals().clone();
+        if let Some(count) = totals.dropped.get_mut(DropReason::SendFailed as usize) {
+            *count += self.failed;
+        }
         *self.shared.totals.lock().unwrap_or_else(PoisonError::into_inner) = MediaTotals {
             received: totals.received,
             sent: totals.sent,

@@ -19,14 +19,14 @@ use super::sys::Waker;
 use super::worker::{Clock, Mail, Worker};
 use super::{Node, Post, Progress, listen, settings};
 use crate::base::Random;
-use crate::config::Resolved;
+use crate::config::{MediaIo, Resolved};
 use crate::engine::store::{FailureCounter, Loaded};
 use crate::engine::{Engine, Input};
 use crate::media::relay::PortStats;
 use crate::registrar::accounts::{Account, Accounts};
 use crate::shell::control::{ControlSocket, EventHub, NodeHandle, link};
 use crate::shell::http::{HttpServer, Settings as HttpSettings};
-use crate::shell::media::{MediaSettings, MediaThreads, MediaTotals};
+use crate::shell::media::{Driver, MediaSettings, MediaThreads, MediaTotals};
 use crate::shell::password::{self, Passwords};
 use crate::shell::store::{self, Store};
 use crate::shell::telemetry::Metrics;
@@ -242,6 +242,11 @@ fn start_media(
     let (first, last) = resolved.media.ports;
     let mut settings = MediaSettings::new(first..=last, clock.origin, random.bytes());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    settings.driver = match resolved.media.io {
+        MediaIo::Auto => Driver::Auto,
+        MediaIo::Epoll => Driver::Epoll,
+        MediaIo::IoUring => Driver::IoUring,
+    };
     settings.threads = u8::try_from((cores / 2).clamp(1, 16)).unwrap_or(1);
     let post = post.clone();
     let threads = MediaThreads::start(&settings, move |event| post.media(event));
