@@ -330,7 +330,7 @@ pub fn contact_uri(settings: &Settings, tag: &str, flow: &Flow) -> Box<str> {
     let mut contact = String::with_capacity(16 + tag.len() + host.len());
     let _ = write!(contact, "sip:{tag}@{host}");
     if flow.transport.is_reliable() {
-        let _ = write!(contact, ";transport={}", flow.transport.uri_token());
+        let _ = write!(contact, ";transport={}", flow.transport.contact_token());
     }
     contact.into_boxed_str()
 }

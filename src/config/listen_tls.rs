@@ -97,7 +97,7 @@ fn identity(section: &mut Section<'_>, source: &Source<'_>) -> (Path, Path) {
 }
 
 /// The path of a file that can be read and holds PEM.
-fn pem(source: &Source<'_>, path: &str) -> Result<PathBuf, String> {
+pub(super) fn pem(source: &Source<'_>, path: &str) -> Result<PathBuf, String> {
     let path = source.beside(path);
     match (source.read)(&path) {
         Ok(text) if text.contains("-----BEGIN ") => Ok(path),

@@ -205,6 +205,8 @@ pub struct Trunk {
     pub host: HostPort,
     /// The transport of `uri`.
     pub transport: Transport,
+    /// PEM file of the authorities that its certificate must be from; none: those of the system.
+    pub ca: Option<PathBuf>,
     /// Who may send us its calls without credentials.
     pub from: Vec<Network>,
     /// Credentials for its challenges.

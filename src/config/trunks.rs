@@ -8,7 +8,7 @@ use super::resolved::{HostPort, Trunk, TrunkAuth};
 use super::routes::{RouteTarget, Routes};
 use super::sections::{RE_INVITE, name};
 use super::tree::{Section, Taken};
-use super::{Network, Secret, Source, users, values};
+use super::{Network, Secret, Source, listen_tls, users, values};
 use crate::registrar::accounts::Account;
 use crate::sip::Transport;
 use crate::wire::sip::{Scheme, Uri};
@@ -36,6 +36,10 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         )
     });
     let uri = section.read_needed("uri", trunk_uri).map(|taken| taken.value);
+    let ca = section.read("ca", |path| listen_tls::pem(source, path)).map(|taken| taken.value);
+    if ca.is_some() && uri.as_ref().is_some_and(|(_, _, transport)| *transport != Transport::Tls) {
+        section.fault("ca", "is for trunks with transport=tls only");
+    }
     let from = section.read_all("from", Network::parse).unwrap_or_default();
     let auth = section.section("auth").map(|section| auth(section, source));
     let register = section.flag("register").unwrap_or(false);
@@ -53,6 +57,7 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         uri,
         host,
         transport,
+        ca,
         from: from.into_iter().map(|taken| taken.value).collect(),
         auth: auth.flatten(),
         register,

@@ -3,13 +3,24 @@
 use super::event::{Event, RegistrationEvent};
 use super::store::{StoreOp, StoreTicket};
 use super::{Engine, Output};
-use crate::registrar::{Change, Register, write_contact};
+use crate::call::Leg;
+use crate::registrar::{Change, Refreshed, Register, write_contact};
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, StatusCode};
+use crate::wire::sip::{HeaderName, Message, StatusCode, Uri};
+
+/// Whether two contacts are the same user at the same host and port.
+fn is_same_place(one: &str, other: &str) -> bool {
+    let (Ok(one), Ok(other)) = (Uri::parse(one), Uri::parse(other)) else { return false };
+    (one.user(), one.host(), one.port()) == (other.user(), other.host(), other.port())
+}
 
 /// Addresses of record written to the store in one go.
 const SAVES_AT_ONCE: usize = 256;
+
+/// Seconds after which a phone that uses outbound should have been heard of (RFC 5626 5.4): below what address
+/// translators keep for a stream, and not so often that a battery minds. What is silent for longer is not ended by it.
+const FLOW_TIMER: u64 = 120;
 
 impl Engine {
     pub(super) fn on_register(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
@@ -56,9 +67,44 @@ impl Engine {
         if accepted.outbound {
             writer.header(&HeaderName::Require, "outbound");
             writer.header(&HeaderName::Supported, "outbound, path");
+            writer.header_number(&HeaderName::FlowTimer, FLOW_TIMER);
         }
         let bytes = writer.finish();
         self.core.respond(tx, StatusCode::OK, bytes);
+        self.follow(&account.name, &device.id, flow);
+    }
+
+    /// A phone that has come to another flow is there with its calls as well: those dialogs whose remote target is a
+    /// contact that it has registered there. So a browser whose connection broke, or a phone to which its address
+    /// translator gave another port, hears of the end of its call.
+    fn follow(&mut self, user: &str, device: &str, flow: Flow) {
+        let is_news = |news: &crate::registrar::Happened| {
+            matches!(news.change, Change::Added(_) | Change::Refreshed(Refreshed::Moved))
+        };
+        if !self.registrations.iter().any(is_news) {
+            return;
+        }
+        let core = &mut self.core;
+        let bindings = core.registrar.lookup_device(user, device, core.now.at);
+        // Behind a proxy the way is that of the route set.
+        let here: Vec<&str> = bindings
+            .iter()
+            .filter(|binding| binding.flow == flow && binding.path.is_empty())
+            .map(|binding| &*binding.contact)
+            .collect();
+        let has_come = |leg: &Leg| {
+            leg.dialog.flow != flow
+                && leg.dialog.routes.is_empty()
+                && leg.party.device() == Some((user, device))
+                && here.iter().any(|contact| is_same_place(contact, &leg.dialog.target))
+        };
+        let come: Vec<_> =
+            core.legs.iter().filter(|(_, leg)| has_come(leg)).map(|(handle, _)| handle).collect();
+        for handle in come {
+            let Some(leg) = core.legs.get_mut(handle) else { continue };
+            leg.dialog.flow = flow;
+            leg.dialog.sent_by = core.settings.sent_by(&flow).into();
+        }
     }
 
     fn refuse_register(&mut self, tx: ServerTx, refusal: crate::registrar::Refusal) {

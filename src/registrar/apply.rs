@@ -108,6 +108,9 @@ pub enum Refusal {
     /// 400: an equal or later CSeq of this Call-ID was seen (10.3 step 7).
     #[error("CSeq out of order")]
     OutOfOrder,
+    /// 439: reg-id, and a proxy between us that does not keep flows (RFC 5626 6).
+    #[error("first hop lacks outbound support")]
+    FirstHopLacksOutbound,
     /// 423 with Min-Expires.
     #[error("interval too brief")]
     TooBrief {
@@ -128,6 +131,7 @@ impl Refusal {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Malformed(_) | Self::OutOfOrder => StatusCode::BAD_REQUEST,
+            Self::FirstHopLacksOutbound => StatusCode::FIRST_HOP_LACKS_OUTBOUND_SUPPORT,
             Self::TooBrief { .. } => StatusCode::INTERVAL_TOO_BRIEF,
             Self::OwnAddress | Self::TooMany => StatusCode::FORBIDDEN,
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use crate::base::Timestamp;
-use crate::sip::Flow;
+use crate::sip::{Flow, Transport};
 
 /// Preference among bindings, in thousandths (RFC 3261 20.10): 0 to 1000.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -64,6 +64,16 @@ impl Binding {
     #[must_use]
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.expires > now
+    }
+
+    /// Whether nobody can be reached at it once its connection is gone.
+    #[must_use]
+    pub const fn ends_with_its_flow(&self) -> bool {
+        match self.flow.transport {
+            Transport::Udp => false,
+            Transport::Tcp => self.reg_id.is_some(),
+            Transport::Tls | Transport::Ws | Transport::Wss => true,
+        }
     }
 
     /// Whole seconds left, rounded up, so that what was just granted reads as granted.

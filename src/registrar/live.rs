@@ -123,13 +123,14 @@ impl Registrar {
         self.end(handle, now.at, Ended::Kicked, concerns, out)
     }
 
-    /// A connection is gone. A browser cannot be called back, so its binding ends; to a phone a new connection
-    /// can be made, so its binding stays with the address alone.
+    /// A connection is gone. A browser cannot be called back, nor a phone that asked for its flow to be used (RFC 5626
+    /// 5.3) or whose name we cannot prove over TLS: their bindings end. To another phone a new connection can be made, so
+    /// its binding stays with the address alone.
     pub fn flow_closed(&mut self, user: &str, flow: &Flow, now: Now, out: &mut Vec<Happened>) {
         let Some(handle) = self.by_user.get(user).copied() else { return };
-        if matches!(flow.transport, Transport::Ws | Transport::Wss) {
-            self.end(handle, now.at, Ended::FlowClosed, |binding| binding.flow == *flow, out);
-        } else if let Some(aor) = self.aors.get_mut(handle) {
+        let is_lost = |binding: &Binding| binding.flow == *flow && binding.ends_with_its_flow();
+        self.end(handle, now.at, Ended::FlowClosed, is_lost, out);
+        if let Some(aor) = self.aors.get_mut(handle) {
             for binding in aor.bindings.iter_mut().filter(|binding| binding.flow == *flow) {
                 binding.flow.connection = 0;
             }

@@ -146,6 +146,11 @@ fn kicks_and_closed_flows_end_what_they_concern() {
     let mut world = World::new();
     let ws = Flow { transport: Transport::Wss, connection: 9, ..flow(1) };
     let tcp = Flow { transport: Transport::Tcp, connection: 8, ..flow(2) };
+    let tls = Flow { transport: Transport::Tls, connection: 7, ..flow(4) };
+    world.register("alice", "d", 1, "<sip:d@h>", tls, at(0));
+    world.registrar.flow_closed("alice", &tls, at(0), &mut world.happened);
+    assert!(world.contacts("alice", at(0)).is_empty(), "a name cannot be proved to who called us");
+    world.happened.clear();
     world.register("alice", "a", 1, "<sip:a@h>", ws, at(0));
     world.register("alice", "b", 1, "<sip:b@h>", tcp, at(0));
     world.register("alice", "c", 1, "<sip:c@h>", flow(3), at(0));

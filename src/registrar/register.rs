@@ -98,7 +98,18 @@ impl<'m> Register<'m> {
             Contacts::List(list) if list.is_empty() => Asked::Query,
             Contacts::List(list) => Asked::Contacts(read_contacts(list, expires, outbound)?),
         };
+        let has_flow =
+            matches!(&request.asked, Asked::Contacts(all) if all.iter().any(|c| c.reg_id.is_some()));
+        if has_flow && message.values(HeaderName::Via).nth(1).is_some() && !request.keeps_flows() {
+            return Err(Refusal::FirstHopLacksOutbound);
+        }
         Ok(request)
+    }
+
+    /// Whether the proxy that the phone is connected to keeps its flow: it says `ob` in its Path, the last of them.
+    fn keeps_flows(&self) -> bool {
+        let first = self.path.last().and_then(|path| NameAddr::parse(path.as_bytes()).ok());
+        first.is_some_and(|first| first.parsed_uri().is_ok_and(|uri| uri.param("ob").is_some()))
     }
 }
 

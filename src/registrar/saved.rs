@@ -64,8 +64,8 @@ impl SavedBinding {
     }
 
     /// The binding in the time of this process; none where it has expired, where its transport is not
-    /// listened on any more, and for a browser, which cannot be called back. A connection does not survive the
-    /// process: its number becomes 0.
+    /// listened on any more, and where nobody can be called back. A connection does not survive the process: its number
+    /// becomes 0.
     #[must_use]
     pub fn restored(&self, listeners: &[Transport], now: Now) -> Option<Binding> {
         let left = self.expires.0.checked_sub(now.unix.0).filter(|left| *left > 0)?;
@@ -73,9 +73,6 @@ impl SavedBinding {
         let transport = [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss]
             .into_iter()
             .find(|transport| transport.uri_token() == &*self.transport)?;
-        if matches!(transport, Transport::Ws | Transport::Wss) {
-            return None;
-        }
         let same = listeners.get(usize::from(self.listener)) == Some(&transport);
         let listener = if same {
             self.listener
@@ -83,7 +80,7 @@ impl SavedBinding {
             u16::try_from(listeners.iter().position(|known| *known == transport)?).ok()?
         };
         let flow = Flow { transport, listener, connection: 0, peer: self.peer.parse().ok()? };
-        Some(Binding {
+        let restored = Binding {
             contact: Arc::clone(&self.contact),
             instance: self.instance.clone(),
             reg_id: self.reg_id,
@@ -97,6 +94,7 @@ impl SavedBinding {
             path: self.path.clone(),
             user_agent: Arc::clone(&self.user_agent),
             device: Arc::clone(&self.device),
-        })
+        };
+        Some(restored).filter(|binding| !binding.ends_with_its_flow())
     }
 }

@@ -252,6 +252,19 @@ fn reg_ids_are_flows_of_their_own_if_outbound_is_supported() {
     assert!(!plain.register(DESK, "a", 1, &contact("h", 1)).outbound);
     let applied = plain.register(DESK, "b", 1, &("Contact: <sip:a@h9>;reg-id=1\r\n".to_owned() + outbound));
     assert!(!applied.outbound && plain.bindings.iter().all(|b| b.reg_id.is_none()));
+    // Behind a proxy that does not keep flows there are none.
+    let behind = "Via: SIP/2.0/UDP far.invalid;branch=z9hG4bKfar\r\n".to_owned();
+    let through = |path: &str| behind.clone() + path + &contact("h", 1) + outbound;
+    for path in
+        ["", "Path: <sip:edge.example;lr>\r\n", "Path: <sip:edge.example;ob;lr>, <sip:near.example;lr>\r\n"]
+    {
+        assert_eq!(plain.refused(DESK, "c", 1, &through(path)), Refusal::FirstHopLacksOutbound, "{path}");
+    }
+    assert!(
+        plain
+            .register(DESK, "c", 1, &through("Path: <sip:edge.example;lr>, <sip:near.example;ob;lr>\r\n"))
+            .outbound
+    );
     let two =
         contact("h1", 1).trim_end().to_owned() + ", " + contact("h2", 2).trim_start_matches("Contact: ");
     assert_eq!(

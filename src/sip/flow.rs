@@ -39,7 +39,16 @@ impl Transport {
         }
     }
 
-    /// The value of a `transport` URI parameter, lower case.
+    /// The value of the `transport` parameter of a SIP URI: a WebSocket is `ws` with TLS and without (RFC 7118 5.2).
+    #[must_use]
+    pub const fn contact_token(self) -> &'static str {
+        match self {
+            Self::Wss => "ws",
+            other => other.uri_token(),
+        }
+    }
+
+    /// Its name in our URIs of listeners, records and metrics, lower case.
     #[must_use]
     pub const fn uri_token(self) -> &'static str {
         match self {

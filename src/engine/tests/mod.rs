@@ -3,6 +3,7 @@
 mod abilities;
 mod ask;
 mod calls;
+mod flows;
 mod moves;
 mod mutations;
 mod notice;

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod follow;
+mod place;
 mod session;
 
 use std::net::SocketAddr;
@@ -10,10 +11,10 @@ use bytes::Bytes;
 
 use crate::base::{Now, Random, Timestamp};
 use crate::registrar::accounts::Account;
+use crate::sip::Transport;
 use crate::sip::dialog::Dialog;
 use crate::sip::digest::{Challenge, Secret};
 use crate::sip::transaction::{self, ClientTx, Effect, ServerTx, Transactions};
-use crate::sip::{Flow, Transport};
 use crate::wire::sip::{HeaderName, Limits, Message, Method, StatusCode};
 
 /// What a phone does with a call that comes in.
@@ -110,6 +111,8 @@ impl Line {
 pub(crate) struct Phone {
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
+    /// Behind an address translator: its contact is not where it comes from.
+    pub(crate) is_translated: bool,
     /// Of a stream; a new one after it was closed.
     pub(crate) connection: u32,
     /// Whether the node may no longer find it in a dialog, since it went to another port.
@@ -187,6 +190,7 @@ impl Phone {
         Self {
             address,
             transport: Transport::Udp,
+            is_translated: false,
             connection: 0,
             has_strayed: false,
             name: account.name.to_string(),
@@ -225,29 +229,6 @@ impl Phone {
             now: Now::default(),
             registration,
         }
-    }
-
-    fn flow_to(&self, peer: SocketAddr) -> Flow {
-        let (transport, connection) = (self.transport, self.connection);
-        Flow { transport, listener: u16::from(transport != Transport::Udp), connection, peer }
-    }
-
-    /// The way between it and the node, as the node sees it.
-    pub(crate) fn flow(&self) -> Flow {
-        self.flow_to(self.address)
-    }
-
-    fn contact(&self) -> String {
-        let param = if self.transport == Transport::Udp { "" } else { ";transport=tcp" };
-        format!("sip:{}@{}{param}", self.auth_user, self.address)
-    }
-
-    /// It speaks from another port from here on, over a new connection if it has one.
-    pub(crate) fn stray(&mut self) {
-        self.address.set_port(self.address.port() + 1);
-        self.connection += u32::from(self.transport != Transport::Udp);
-        self.has_strayed = true;
-        self.register(3600);
     }
 
     /// A description of this phone; its port tells the line.

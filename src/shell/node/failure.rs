@@ -8,7 +8,6 @@ use crate::config::{Resolved, Srtp, StoreKind};
 use crate::shell::control::ControlError;
 use crate::shell::http::HttpError;
 use crate::shell::store;
-use crate::sip::Transport;
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +29,14 @@ pub enum StartError {
     Tls {
         /// Its place among the `[[listen]]` sections, from 0.
         index: usize,
+        /// Which file, and why it is of no use.
+        error: String,
+    },
+    /// What a trunk has to prove.
+    #[error("trunk {name}: {error}")]
+    TrunkTls {
+        /// Which.
+        name: Box<str>,
         /// Which file, and why it is of no use.
         error: String,
     },
@@ -116,12 +123,7 @@ pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError
 /// What the configuration knows and the node does not do: an error where to go on without it would be a promise
 /// broken.
 pub(super) fn supported(resolved: &Resolved) -> Result<(), StartError> {
-    let plain = |transport| matches!(transport, Transport::Udp | Transport::Tcp);
     let unsupported = |key: String, what: String, instead| StartError::Unsupported { key, what, instead };
-    if let Some((index, trunk)) = place(&resolved.trunks, |trunk| !plain(trunk.transport)) {
-        let what = format!("a trunk over {}", trunk.transport.uri_token());
-        return Err(unsupported(format!("trunk[{index}].uri"), what, "transport=udp and transport=tcp are"));
-    }
     if resolved.media.srtp == Srtp::Require {
         let what = "media under SRTP only".to_owned();
         return Err(unsupported("media.srtp".to_owned(), what, "all media is plain RTP: say `off`"));
@@ -131,10 +133,6 @@ pub(super) fn supported(resolved: &Resolved) -> Result<(), StartError> {
         return Err(unsupported("node.store".to_owned(), what, "say store = \"sqlite\""));
     }
     Ok(())
-}
-
-fn place<T>(all: &[T], is_it: impl Fn(&T) -> bool) -> Option<(usize, &T)> {
-    all.iter().enumerate().find(|(_, one)| is_it(one))
 }
 
 /// Keys that were read and have no effect, each with its reason, to be told at the start.

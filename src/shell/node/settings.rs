@@ -1,8 +1,10 @@
 //! What the configuration means on this machine: addresses found out, names resolved, threads counted.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::sync::Arc;
 
 use super::StartError;
+use super::tls::{Proof, Proofs, TlsError};
 use crate::call::settings as call;
 use crate::config::{self, HostPort, Listen, Resolved, RouteTarget};
 use crate::engine;
@@ -54,6 +56,21 @@ pub(super) fn engine(
         },
         realm: resolved.auth.realm.clone(),
     })
+}
+
+/// What the trunks under TLS have to prove, by their addresses.
+///
+/// # Errors
+/// A file of authorities that cannot be used, or a name that cannot be resolved.
+pub(super) fn proofs(resolved: &Resolved) -> Result<Arc<Proofs>, StartError> {
+    let proofs = Proofs::default();
+    for one in resolved.trunks.iter().filter(|trunk| trunk.transport == Transport::Tls) {
+        let failed =
+            |error: TlsError| StartError::TrunkTls { name: one.name.clone(), error: error.to_string() };
+        let proof = Proof::of(&one.host.host, one.ca.as_deref()).map_err(failed)?;
+        proofs.demand(trunk(one, resolved)?.peer, proof);
+    }
+    Ok(Arc::new(proofs))
 }
 
 /// How a listener is reached. One that is bound to every address is reached at the one that leads outside, and
@@ -126,7 +143,7 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
         threads,
         screen: Screen {
             own_addresses,
-            own_ports: std::sync::Arc::default(),
+            own_ports: Arc::default(),
             limits: crate::wire::sdp::Limits::default(),
         },
     }

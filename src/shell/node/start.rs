@@ -71,16 +71,13 @@ impl Node {
         let accounts = accounts(&resolved, &loaded)?;
         let mut random = Random::from_seed(seed()?);
         let media = start_media(&resolved, clock, &mut random, &post)?;
+        let proofs = settings::proofs(&resolved)?;
         let engine_settings = settings::engine(&resolved, &bound, usize::from(media.threads()))?;
         let own = Random::from_seed(random.bytes());
         let engine = Engine::new(engine_settings, accounts, &loaded, 0, own, clock.now());
 
         let wake = Arc::clone(&waker);
-        let census = Census::new(bounds);
-        let door = Door::new(bounds, Limits::default(), Arc::clone(&census), {
-            let post = post.clone();
-            move |news| post.put(Mail::Conduit(news))
-        });
+        let (door, census) = open_door(bounds, &post);
         listen::serve_conduits(&resolved.listens, &mut listeners, &door, &services)?;
         let (worker_link, requests) = link(move || wake.wake());
         let observed = metrics.clone();
@@ -108,7 +105,7 @@ impl Node {
             counters: metrics.worker(),
             bounds,
             census,
-            conduits: Conduits::new(door, services.handle().clone()),
+            conduits: Conduits::new(door, services.handle().clone(), proofs),
             at_end: close_api(Arc::clone(&closing), api_ended),
         };
         let (progressing, progress) = watch::channel(Progress::Running);
@@ -170,6 +167,13 @@ impl Node {
         }
         tracing::info!("API and metrics on http://{}", self.http);
     }
+}
+
+/// Through which the connections of the runtime come in.
+fn open_door(bounds: Bounds, post: &Post) -> (Arc<Door>, Arc<Census>) {
+    let (census, post) = (Census::new(bounds), post.clone());
+    let tell = move |news| post.put(Mail::Conduit(news));
+    (Door::new(bounds, Limits::default(), Arc::clone(&census), tell), census)
 }
 
 /// The runtime of what is no signalling and no media.

@@ -32,7 +32,7 @@ const CHUNK: usize = 16 * 1024;
 /// What one message in a queue costs beside its bytes.
 const ENTRY: usize = 64;
 /// Flows without a number that went to one connection and are told of its end.
-const GUESTS: usize = 8;
+pub(super) const GUESTS: usize = 8;
 
 /// What happened on the connections.
 #[derive(Debug, PartialEq, Eq)]

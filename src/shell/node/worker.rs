@@ -315,11 +315,13 @@ impl Worker {
     }
 
     fn take_news(&mut self, news: News, turn: &mut Turn) {
-        if let Some((happened, room)) = self.conduits.take(news) {
-            turn.received += 1;
+        let mut happened = Vec::new();
+        let room = self.conduits.take(news, &mut happened);
+        turn.received += happened.len();
+        for happened in happened {
             self.take_happened(happened, turn);
-            drop(room);
         }
+        drop(room);
     }
 
     fn take_mail(&mut self, turn: &mut Turn) {
@@ -429,15 +431,19 @@ impl Worker {
                 }
             }
             Transport::Tcp => {
-                let listener = self.listeners.get(usize::from(flow.listener));
-                let from =
-                    listener.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |listener| listener.address.ip());
+                let from = self.local_address(&flow);
                 turn.streams.send((flow, from), bytes, &turn.poll, STREAMS, &mut turn.happened);
             }
             Transport::Tls | Transport::Ws | Transport::Wss => {
-                self.conduits.send(flow, bytes, &mut turn.happened);
+                let from = self.local_address(&flow);
+                self.conduits.send((flow, from), bytes, &mut turn.happened);
             }
         }
+    }
+
+    fn local_address(&self, flow: &Flow) -> IpAddr {
+        let listener = self.listeners.get(usize::from(flow.listener));
+        listener.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |listener| listener.address.ip())
     }
 
     /// The engine's own counts, as far as they have risen, to the metrics.

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::bounds::Bounds;
 use super::super::census::Seat;
+use super::super::stream::OURS;
 use super::outbox::Outbox;
 use super::wire::{Came, Closing, Wire};
 use super::{Door, News};
@@ -18,7 +19,10 @@ const STALL: Duration = Duration::from_secs(30);
 /// Carries messages until the connection ends; its end is told by whoever called.
 pub(super) async fn carry(mut wire: impl Wire, flow: Flow, seat: &Seat, outbox: &Outbox, door: &Door) {
     let bounds = &door.bounds;
-    let mut life = Life::new(bounds.patience);
+    let mut life = Life::new();
+    if flow.connection & OURS == 0 {
+        life.must_begin_within(bounds.patience);
+    }
     let why = loop {
         let waits = life.until(bounds);
         let came = tokio::select! {
@@ -100,9 +104,13 @@ struct Life {
 }
 
 impl Life {
-    fn new(patience: Duration) -> Self {
-        let now = Instant::now();
-        Self { heard: now, first: Some(now + patience), part: None, pong: None, pinged: false }
+    fn new() -> Self {
+        Self { heard: Instant::now(), first: None, part: None, pong: None, pinged: false }
+    }
+
+    /// Who connects to us has something to say.
+    fn must_begin_within(&mut self, patience: Duration) {
+        self.first = Some(Instant::now() + patience);
     }
 
     fn hears(&mut self, came: &Came, patience: Duration) {

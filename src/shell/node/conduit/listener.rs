@@ -115,9 +115,9 @@ async fn attend(wire: impl Wire, flow: Flow, seat: &Seat, door: &Arc<Door>) {
 }
 
 /// Tells the end of a connection, however it comes: a task that is dropped, or that has a fault, tells it as well.
-struct Presence<'d> {
-    flow: Flow,
-    door: &'d Door,
+pub(super) struct Presence<'d> {
+    pub(super) flow: Flow,
+    pub(super) door: &'d Door,
 }
 
 impl Drop for Presence<'_> {

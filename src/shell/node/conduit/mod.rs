@@ -6,14 +6,18 @@
 mod carry;
 mod listener;
 mod outbox;
+mod outgoing;
 mod upgrade;
 mod wire;
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -21,8 +25,9 @@ pub(super) use self::listener::{Listening, Speech};
 use self::outbox::{Full, Outbox};
 use super::bounds::Bounds;
 use super::census::Census;
-use super::stream::Happened;
-use crate::sip::Flow;
+use super::stream::{GUESTS, Happened, OURS};
+use super::tls::Proofs;
+use crate::sip::{Flow, Transport};
 use crate::wire::sip::Limits;
 
 /// What a message occupies beside its bytes while it waits for the worker.
@@ -99,7 +104,7 @@ impl Door {
         // Half of them are for connections of our own; at a thousand a second the others last 24 days, and one that
         // is as old as that is not found again by a number that was reused, for its flow has another peer.
         loop {
-            let number = self.numbers.fetch_add(1, Ordering::Relaxed) & !super::stream::OURS;
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed) & !OURS;
             if number != 0 {
                 return number;
             }
@@ -110,48 +115,101 @@ impl Door {
 /// The connections as the worker knows them.
 pub(super) struct Conduits {
     door: Arc<Door>,
-    #[expect(dead_code, reason = "connections of our own making are begun on it")]
     runtime: Handle,
-    links: FxHashMap<u32, (Flow, Arc<Outbox>)>,
+    proofs: Arc<Proofs>,
+    links: FxHashMap<u32, Link>,
+    /// Those of our own making.
+    by_peer: BTreeMap<SocketAddr, u32>,
+}
+
+struct Link {
+    flow: Flow,
+    outbox: Arc<Outbox>,
+    /// Flows without a number that were served here and are told of the end.
+    guests: SmallVec<[Flow; 1]>,
+}
+
+impl Link {
+    const fn new(flow: Flow, outbox: Arc<Outbox>) -> Self {
+        Self { flow, outbox, guests: SmallVec::new_const() }
+    }
 }
 
 impl Conduits {
-    /// None yet.
-    pub(super) fn new(door: Arc<Door>, runtime: Handle) -> Self {
-        Self { door, runtime, links: FxHashMap::default() }
+    /// None yet. Connections of our own are made on `runtime`, to whom `proofs` knows.
+    pub(super) fn new(door: Arc<Door>, runtime: Handle, proofs: Arc<Proofs>) -> Self {
+        Self { door, runtime, proofs, links: FxHashMap::default(), by_peer: BTreeMap::new() }
     }
 
-    /// Takes news; what the engine has to know of it.
-    pub(super) fn take(&mut self, news: News) -> Option<(Happened, Option<Room>)> {
+    /// Takes news; what the engine has to know of it goes to `out`. The room is to be kept until that was served.
+    pub(super) fn take(&mut self, news: News, out: &mut Vec<Happened>) -> Option<Room> {
         match news {
             News::Opened { flow, outbox } => {
-                self.links.insert(flow.connection, (flow, outbox));
+                self.links.insert(flow.connection, Link::new(flow, outbox));
                 None
             }
-            News::Received { flow, bytes, room } => Some((Happened::Received { flow, bytes }, Some(room))),
+            News::Received { flow, bytes, room } => {
+                out.push(Happened::Received { flow, bytes });
+                Some(room)
+            }
             News::Closed(flow) => {
-                self.links.remove(&flow.connection)?;
-                Some((Happened::Closed(flow), None))
+                let link = self.links.remove(&flow.connection)?;
+                if self.by_peer.get(&flow.peer) == Some(&flow.connection) {
+                    self.by_peer.remove(&flow.peer);
+                }
+                out.push(Happened::Closed(flow));
+                out.extend(link.guests.into_iter().map(Happened::Closed));
+                None
             }
         }
     }
 
-    /// Sends on the connection of a flow. One that a peer made ends with it: nobody is called back.
-    pub(super) fn send(&mut self, flow: Flow, bytes: Bytes, out: &mut Vec<Happened>) {
-        let Some((_, outbox)) = self.links.get(&flow.connection).filter(|(known, _)| *known == flow) else {
-            return out.push(Happened::Closed(flow));
-        };
-        if outbox.put(bytes, &self.door.bounds) == Err(Full) {
+    /// Sends on the connection of a flow. One that a peer made ends with it: nobody is called back. For a flow without
+    /// a number, and for one of our own, a connection is made where there is none; `from` is the local address.
+    pub(super) fn send(&mut self, (flow, from): (Flow, IpAddr), bytes: Bytes, out: &mut Vec<Happened>) {
+        let bounds = self.door.bounds;
+        let Some(link) = self.link(flow, from) else { return out.push(Happened::Closed(flow)) };
+        if link.outbox.put(bytes, &bounds) == Err(Full) {
             tracing::debug!(%flow, "a peer does not read what it is sent");
             // Its end is told by its task.
-            outbox.cut();
+            link.outbox.cut();
         }
+    }
+
+    fn link(&mut self, flow: Flow, from: IpAddr) -> Option<&Link> {
+        if self.links.get(&flow.connection).is_some_and(|link| link.flow == flow) {
+            return self.links.get(&flow.connection);
+        }
+        if flow.transport != Transport::Tls || (flow.connection != 0 && flow.connection & OURS == 0) {
+            return None;
+        }
+        let number = match self.by_peer.get(&flow.peer) {
+            Some(number) => *number,
+            None => self.connect(flow, from)?,
+        };
+        let link = self.links.get_mut(&number)?;
+        if link.flow != flow && !link.guests.contains(&flow) && link.guests.len() < GUESTS {
+            link.guests.push(flow);
+        }
+        Some(link)
+    }
+
+    fn connect(&mut self, flow: Flow, from: IpAddr) -> Option<u32> {
+        let proof = self.proofs.of(flow.peer)?;
+        let seat = outgoing::seat(&self.door.census, flow.peer)?;
+        let number = self.door.number() | OURS;
+        let flow = Flow { connection: number, ..flow };
+        let outbox = Outbox::new(&self.door.queued);
+        self.links.insert(number, Link::new(flow, Arc::clone(&outbox)));
+        self.by_peer.insert(flow.peer, number);
+        self.runtime.spawn(outgoing::call(flow, from, proof, outbox, seat, Arc::clone(&self.door)));
+        Some(number)
     }
 
     /// No more is sent; what waits is written, and every connection is closed.
     pub(super) fn finish(&mut self) {
-        for (_, outbox) in self.links.values() {
-            outbox.finish();
+        for link in self.links.values() {
+            link.outbox.finish();
         }
     }
 }

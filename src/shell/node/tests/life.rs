@@ -62,8 +62,6 @@ fn what_is_not_there_yet_is_refused_instead_of_done_in_plain() {
     let mut resolved = resolve(dir.path(), "");
     resolved.media.srtp = crate::config::Srtp::Require;
     assert!(start_error(resolved).starts_with("media.srtp: "));
-    let trunk = "[[trunk]]\nname = \"carrier\"\nuri = \"sip:127.0.0.1:5061;transport=tls\"\n";
-    assert!(start_error(resolve(dir.path(), trunk)).starts_with("trunk[0].uri: "));
 }
 
 #[test]

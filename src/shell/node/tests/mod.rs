@@ -1,6 +1,8 @@
 //! A node with real sockets on loopback. Every wait has a deadline; nothing sleeps and hopes.
 
+mod certificates;
 mod conduit;
+mod endurance;
 mod life;
 mod secured;
 mod trunk;
@@ -55,7 +57,11 @@ fn start(dir: &Path, more: &str) -> Node {
 }
 
 fn start_within(dir: &Path, bounds: Bounds) -> Node {
-    Node::start_within(resolve(dir, ""), bounds).unwrap()
+    start_so(dir, "", bounds)
+}
+
+fn start_so(dir: &Path, more: &str, bounds: Bounds) -> Node {
+    Node::start_within(resolve(dir, more), bounds).unwrap()
 }
 
 /// What keeps a node of this configuration from starting.

@@ -19,6 +19,7 @@ use super::*;
 /// An authority and what it has signed, in a directory.
 pub(super) struct Authority {
     pub(super) certificate: CertificateDer<'static>,
+    pem: String,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
 }
 
@@ -27,8 +28,9 @@ impl Authority {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap().der().clone();
-        Self { certificate, issuer: rcgen::Issuer::new(params, key) }
+        let own = params.self_signed(&key).unwrap();
+        let (certificate, pem) = (own.der().clone(), own.pem());
+        Self { certificate, pem, issuer: rcgen::Issuer::new(params, key) }
     }
 
     /// Signs a certificate for `names`; PEM of it and of its key.
@@ -44,6 +46,11 @@ impl Authority {
         let (cert, key) = self.sign(names);
         std::fs::write(dir.join(format!("{name}.pem")), cert).unwrap();
         std::fs::write(dir.join(format!("{name}.key")), key).unwrap();
+    }
+
+    /// Its own certificate.
+    pub(super) fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// Who trusts it.

@@ -1,7 +1,8 @@
-//! TLS toward those who connect to us: certificates by name, changed on disk without a connection lost.
+//! TLS: our certificates by name, changed on disk without a connection lost; what those whom we call have to prove.
 //!
 //! A connection keeps the certificate that it was made with; what is on disk is for those that come after.
 
+mod client;
 mod der;
 mod files;
 
@@ -11,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+pub(super) use self::client::{Proof, Proofs};
 use self::files::{Identity, Stamp};
 use crate::base::UnixMillis;
 use crate::config;
