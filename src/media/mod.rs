@@ -6,3 +6,4 @@ pub mod ports;
 pub mod quality;
 pub mod relay;
 pub mod srtp;
+pub mod web;

@@ -25,6 +25,7 @@ impl Relay {
                 if let Some(timeout) = route.expected.timeout {
                     self.timers.push(now + timeout, Timer::Quiet(port.slot, route.generation));
                 }
+                self.configure_web(now, port.slot, &ingress.security);
             }
             MediaCommand::SetSinks { port, sinks } => self.set_sinks(port, sinks),
             MediaCommand::Swap { far, old, new, to_far, to_new } => {
@@ -46,7 +47,7 @@ impl Relay {
                     out.event(MediaEvent::Stats { port, stats: Box::new(route.stats()) });
                 }
             }
-            MediaCommand::Release { port } => self.release(port, out),
+            MediaCommand::Release { port } => self.release(now, port, out),
         }
     }
 
@@ -87,9 +88,10 @@ impl Relay {
         }
     }
 
-    fn release(&mut self, port: PortId, out: &mut impl Outlet) {
+    fn release(&mut self, now: Timestamp, port: PortId, out: &mut impl Outlet) {
         let Some(route) = self.routes.get_mut(port.slot as usize) else { return };
         let stats = route.release();
+        self.release_web(now, port.slot, out);
         self.totals.lost += stats.lost.max(0).cast_unsigned();
         out.event(MediaEvent::Stats { port, stats: Box::new(stats) });
     }

@@ -69,6 +69,14 @@ impl Latch {
         changed
     }
 
+    /// The other end has proved by other means where it is.
+    pub(super) fn settle(&mut self, address: SocketAddr) {
+        let here = Some(address);
+        (self.signalled, self.signalled_rtcp) = (here, here);
+        (self.source, self.rtcp_source) = (here, here);
+        (self.learning, self.held) = (Learning::Off, false);
+    }
+
     /// Whether RTP from `src` is taken. `carries_on` tells whether the packet carries on the current stream.
     pub(super) fn admit(
         &mut self,

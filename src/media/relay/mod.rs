@@ -20,6 +20,7 @@ mod rtcp;
 mod sound;
 mod stats;
 mod types;
+mod web;
 
 #[cfg(test)]
 mod tests;
@@ -37,19 +38,22 @@ pub use types::{
 };
 
 use crate::base::{Random, TimerHeap, Timestamp};
+use crate::media::web::Web;
 use crate::wire::rtcp::Writer;
 use crate::wire::rtp::HEADER;
 
 /// No packet that is longer is carried; an Ethernet frame holds less.
 pub const MAX_PACKET: usize = 1500;
 
-/// Which of the two sockets of a port.
+/// Which socket of a port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Component {
     /// The even port.
     Rtp,
     /// The odd one.
     Rtcp,
+    /// Neither: the socket that the browsers of a thread share.
+    Web,
 }
 
 /// Where packets and events of a relay go.
@@ -84,6 +88,7 @@ pub struct Relay {
     report: Writer,
     room: Box<Room>,
     totals: Totals,
+    web: Option<Box<Web>>,
 }
 
 impl Relay {
@@ -92,7 +97,7 @@ impl Relay {
     pub fn new(thread: u8, random: Random) -> Self {
         let (routes, timers) = (Vec::new(), TimerHeap::default());
         let (report, room, totals) = (Writer::default(), Box::default(), Totals::default());
-        Self { thread, routes, timers, random, report, room, totals }
+        Self { thread, routes, timers, random, report, room, totals, web: None }
     }
 
     /// Makes one more slot, for a pair of sockets that was bound.
@@ -114,7 +119,8 @@ impl Relay {
         &self.totals
     }
 
-    /// Takes a packet that arrived on a socket of `slot`, and sends it on, rewritten in place.
+    /// Takes a packet that arrived on a socket of `slot`, and sends it on, rewritten in place. (For that of the browsers
+    /// the slot says nothing; the packet tells whose it is.)
     pub fn handle_packet(
         &mut self,
         now: Timestamp,
@@ -128,6 +134,7 @@ impl Relay {
             _ if packet.len() > MAX_PACKET => Err(DropReason::TooLong),
             Component::Rtp => self.handle_rtp(now, slot, src, packet, out),
             Component::Rtcp => self.handle_rtcp(now, slot, src, packet, out),
+            Component::Web => return self.handle_web(now, src, packet, out),
         };
         match result {
             Ok(receivers) => Verdict::Forwarded(receivers),
@@ -266,7 +273,7 @@ impl Relay {
             None => packet,
             Some(guard) => guard.seal_rtp(extended, packet, &mut self.room)?,
         };
-        if !out.send(slot, Component::Rtp, target, packet) {
+        if !out.send(slot, route.socket(Component::Rtp), target, packet) {
             return Err(DropReason::SendFailed);
         }
         route.stats.sent += 1;
@@ -342,7 +349,7 @@ impl Relay {
                 None => relay.report.bytes(),
                 Some(guard) => guard.seal_rtcp(relay.report.bytes(), &mut relay.room)?,
             };
-            if !out.send(to, Component::Rtcp, target, report) {
+            if !out.send(to, route.socket(Component::Rtcp), target, report) {
                 return Err(DropReason::SendFailed);
             }
             route.stats.rtcp_sent += 1;
@@ -353,7 +360,8 @@ impl Relay {
     /// When [`Relay::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.timers.next()
+        let web = self.web.as_ref().and_then(|web| web.poll_timeout());
+        [self.timers.next(), web].into_iter().flatten().min()
     }
 
     /// Plays what is due, and tells who has been quiet for too long.
@@ -364,6 +372,7 @@ impl Relay {
                 Timer::Sound(slot, generation) => self.play(now, slot, generation, out),
             }
         }
+        self.handle_web_timeout(now, out);
     }
 
     fn check_quiet(&mut self, now: Timestamp, slot: u32, generation: u32, out: &mut impl Outlet) {
@@ -412,6 +421,9 @@ impl Relay {
     pub fn fail(&mut self, slot: u32, out: &mut impl Outlet) {
         if let Some(route) = self.routes.get_mut(slot as usize) {
             route.release();
+            if let Some(web) = &mut self.web {
+                web.forget(slot);
+            }
             out.event(MediaEvent::Failed { port: PortId { thread: self.thread, slot } });
         }
     }

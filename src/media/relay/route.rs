@@ -10,7 +10,7 @@ use super::guard::Guard;
 use super::latch::{Admission, Latch};
 use super::reception::{Place, Reception};
 use super::sound::Player;
-use super::{DropReason, Ingress, Kind, PayloadMap, PortStats, Reported};
+use super::{Component, DropReason, Ingress, Kind, PayloadMap, PortStats, Reported};
 use crate::base::{Random, Timestamp};
 use crate::media::srtp::Security;
 use crate::wire::rtcp::Packet;
@@ -61,6 +61,8 @@ pub(super) struct Route {
     pub moved: bool,
     pub quiet_told: bool,
     heard: bool,
+    /// The other end is a browser: what goes to it leaves by the socket of all browsers.
+    pub is_web: bool,
     /// Opens what arrives and seals what leaves; a plain leg has none.
     pub guard: Option<Box<Guard>>,
     pub expected: Expected,
@@ -123,10 +125,11 @@ impl Route {
 
     /// Takes the keys. A new key of ours is for another peer, or the first: its stream begins anew, with the rollover
     /// counter at 0 and an SSRC that was never sealed under another.
-    fn protect(&mut self, security: &Security, random: &mut Random) {
+    pub(super) fn protect(&mut self, security: &Security, random: &mut Random) {
         match (security, &mut self.guard) {
             // What was secured stays so until the port is released, whatever a description says later.
-            (Security::Plain, _) => {}
+            // A browser's keys come from its handshake.
+            (Security::Plain | Security::Web(_), _) => {}
             (Security::Srtp(keys), Some(guard)) if guard.has_our_key(keys) => guard.rekey(keys),
             (Security::Srtp(keys), guard) => {
                 *guard = Some(Box::new(Guard::new(keys)));
@@ -149,6 +152,17 @@ impl Route {
     /// The next packet is told as the first one was.
     pub(super) fn hear_anew(&mut self) {
         self.heard = false;
+    }
+
+    /// The other end, a browser with keys, is here now.
+    pub(super) fn settle(&mut self, address: SocketAddr) {
+        self.latch.settle(address);
+        self.aim();
+    }
+
+    /// The socket by which packets leave.
+    pub(super) fn socket(&self, component: Component) -> Component {
+        if self.is_web { Component::Web } else { component }
     }
 
     /// Works out where packets go; called when that may have changed, not for each packet.

@@ -37,6 +37,8 @@ drop_reasons! {
     WrongSource = "wrong-source",
     /// Not sealed with the key that was agreed (SRTP). Nothing is learned from it.
     BadTag = "bad-tag",
+    /// From a browser whose handshake is not done yet.
+    NoKeys = "no-keys",
     /// Under SRTP: a sequence number that came before. It is not opened twice, and never sealed twice.
     Replayed = "replayed",
     /// The other side is not there (hold, or not answered).

@@ -6,6 +6,7 @@ mod quality;
 mod reports;
 mod secure;
 mod service;
+mod web;
 
 use std::net::SocketAddr;
 use std::time::Duration;

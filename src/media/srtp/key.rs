@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::Suite;
 use crate::base::Random;
+use crate::media::web::WebEnd;
 
 /// The longest master key with its salt: AES-256 and 112 bits.
 const MAX: usize = 46;
@@ -110,4 +111,6 @@ pub enum Security {
     Plain,
     /// SRTP and SRTCP, both ways.
     Srtp(Box<Keys>),
+    /// The same with a browser: ICE finds the way, and DTLS gives the keys.
+    Web(Box<WebEnd>),
 }

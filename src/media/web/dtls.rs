@@ -1,0 +1,227 @@
+//! The handshake of one leg, until both sides have keys for SRTP (RFC 5764).
+//!
+//! What comes to us is let in only from the pair that ICE picked, and nothing that comes can end what stands:
+//! before we have answered a hello with our own, a hello begins anew; after that a bad record is passed over; once
+//! there are keys only the other side's last flight, repeated, and its `close_notify` mean anything.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
+use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
+
+use super::identity::{Fingerprint, Identity};
+use crate::media::srtp::{Keys, MasterKey, Suite};
+
+/// RFC 5764 4.2.
+const LABEL: &str = "EXTRACTOR-dtls_srtp";
+/// Handshakes that one description is good for: each costs us two signatures' worth of work.
+const ATTEMPTS: u8 = 8;
+/// The association is one for the life of the leg, whatever address it has: to the library it is always this one.
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+/// Longer records are none of a handshake's (a certificate of a browser has some 400 bytes).
+const MAX_DATAGRAM: usize = 1500;
+/// What handshakes may bring in all; the library itself would hold two megabytes.
+const MAX_BYTES: usize = 64 * 1024;
+
+/// Which end of the handshake we are (RFC 5763 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// We wait for the hello: `a=setup:passive`.
+    Passive,
+    /// We say it: `a=setup:active`.
+    Active,
+}
+
+/// What became of a datagram.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing that matters to others.
+    None,
+    /// Both sides have keys, and the other one is who the description says.
+    Secured(Box<Keys>),
+    /// The other side has said goodbye.
+    Closed,
+    /// The certificate is not the one of the description, or the two have no protection in common.
+    Refused(&'static str),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// No hello of ours went out.
+    Open,
+    /// Ours did; this one is brought to its end.
+    Committed,
+    /// There are keys.
+    Secured,
+    /// It failed; another hello may begin anew.
+    Failed,
+    /// Closed by the other side.
+    Closed,
+}
+
+/// One association.
+pub(super) struct Dtls {
+    endpoint: Endpoint,
+    state: State,
+    role: Role,
+    attempts: u8,
+    bytes: usize,
+}
+
+/// DTLS by its first byte (RFC 7983 7).
+pub(super) fn is_dtls(datagram: &[u8]) -> bool {
+    datagram.first().is_some_and(|byte| (20..=63).contains(byte))
+}
+
+/// A record of type handshake, in clear, that begins with a message of `kind`; gives its number in the sequence.
+fn plain_handshake(datagram: &[u8], kind: u8) -> Option<u16> {
+    let is_plain = datagram.first() == Some(&22) && datagram.get(3..5) == Some(&[0, 0]);
+    let sequence: [u8; 2] = datagram.get(17..19)?.try_into().ok()?;
+    (is_plain && datagram.get(13) == Some(&kind)).then(|| u16::from_be_bytes(sequence))
+}
+
+/// A record of type alert.
+const ALERT: u8 = 21;
+/// Messages of a handshake.
+const CLIENT_HELLO: u8 = 1;
+const SERVER_HELLO: u8 = 2;
+
+impl Dtls {
+    pub(super) fn new(identity: &Identity, role: Role) -> Self {
+        Self { endpoint: endpoint(identity, role), state: State::Open, role, attempts: 0, bytes: 0 }
+    }
+
+    /// Says hello, where that is our part and was not done.
+    pub(super) fn start(&mut self, now: Instant, identity: &Identity, send: &mut impl FnMut(&[u8])) {
+        if self.role == Role::Active && self.state == State::Open {
+            self.state = State::Committed;
+            // An error here is one of the system's randomness; the timeout of the call is what then ends it.
+            if self.endpoint.connect(now, PEER, Arc::clone(&identity.client), None).is_err() {
+                self.state = State::Failed;
+            }
+            self.flush(send);
+        }
+    }
+
+    /// Takes a datagram from the picked pair.
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        datagram: &[u8],
+        identity: &Identity,
+        expected: &Fingerprint,
+        send: &mut impl FnMut(&[u8]),
+    ) -> Progress {
+        self.bytes = self.bytes.saturating_add(datagram.len());
+        let is_begun = matches!(self.state, State::Open | State::Committed);
+        if datagram.len() > MAX_DATAGRAM || self.state == State::Closed || is_begun && self.bytes > MAX_BYTES
+        {
+            return Progress::None;
+        }
+        let is_first = self.role == Role::Passive && plain_handshake(datagram, CLIENT_HELLO) == Some(0);
+        if is_first && matches!(self.state, State::Open | State::Failed) {
+            if self.state == State::Failed {
+                if self.attempts >= ATTEMPTS {
+                    return Progress::None;
+                }
+                (self.attempts, self.bytes) = (self.attempts + 1, datagram.len());
+            }
+            (self.endpoint, self.state) = (endpoint(identity, self.role), State::Open);
+        }
+        if self.state == State::Failed {
+            return Progress::None;
+        }
+        let events = self.endpoint.read(now, PEER, None, BytesMut::from(datagram));
+        self.flush(send);
+        // An error is one of this datagram, unless the library gives up later; what stands goes on.
+        let mut progress = Progress::None;
+        for event in events.unwrap_or_default() {
+            match event {
+                EndpointEvent::HandshakeComplete => progress = self.completed(expected),
+                EndpointEvent::PeerClosed => {
+                    self.state = State::Closed;
+                    progress = Progress::Closed;
+                }
+                // Data channels are not offered; what comes anyway goes nowhere.
+                _ => {}
+            }
+        }
+        progress
+    }
+
+    fn completed(&mut self, expected: &Fingerprint) -> Progress {
+        self.state = State::Failed;
+        let Some(state) = self.endpoint.get_connection_state(PEER) else { return Progress::None };
+        if !state.peer_certificates.first().is_some_and(|certificate| expected.fits(certificate)) {
+            return Progress::Refused("the certificate is not that of the fingerprint");
+        }
+        let suite = match state.srtp_protection_profile() {
+            SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => Suite::AeadAes128Gcm,
+            SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => Suite::AesCm128HmacSha1Tag80,
+            _ => return Progress::Refused("no protection in common"),
+        };
+        let (key, salt) = (suite.key_len(), suite.salt_len());
+        let material = state.export_keying_material(LABEL, &[], 2 * (key + salt));
+        let Some([client, server]) = material.ok().and_then(|material| split(suite, material.as_ref()))
+        else {
+            return Progress::Refused("no keys");
+        };
+        let (ours, theirs) = if self.role == Role::Active { (client, server) } else { (server, client) };
+        self.state = State::Secured;
+        Progress::Secured(Box::new(Keys { theirs, ours }))
+    }
+
+    /// When something must be sent again.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.endpoint
+            .poll_timeout(&PEER)
+            .filter(|_| self.state == State::Committed || self.state == State::Open)
+    }
+
+    /// Sends again what was not answered.
+    pub(super) fn handle_timeout(&mut self, now: Instant, send: &mut impl FnMut(&[u8])) {
+        if self.endpoint.handle_timeout(PEER, now).is_err() {
+            self.state = State::Failed;
+        }
+        self.flush(send);
+    }
+
+    /// Says goodbye, where there is somebody to say it to.
+    pub(super) fn close(&mut self, now: Instant, send: &mut impl FnMut(&[u8])) {
+        if self.state == State::Secured {
+            self.endpoint.stop(now, PEER);
+            self.flush(send);
+        }
+    }
+
+    fn flush(&mut self, send: &mut impl FnMut(&[u8])) {
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            if self.state == State::Open && plain_handshake(&transmit.message, SERVER_HELLO).is_some() {
+                self.state = State::Committed;
+            }
+            // A complaint about a hello is in clear, and may be about somebody else's: it would end the right one.
+            if self.state != State::Open || transmit.message.first() != Some(&ALERT) {
+                send(&transmit.message);
+            }
+        }
+    }
+}
+
+/// The client's key and the server's: both keys come first, then both salts (RFC 5764 4.2).
+fn split(suite: Suite, material: &[u8]) -> Option<[MasterKey; 2]> {
+    let (key, salt) = (suite.key_len(), suite.salt_len());
+    let (keys, salts) = material.split_at_checked(2 * key)?;
+    let master = |n: usize| {
+        let (key, salt) = (keys.get(n * key..(n + 1) * key)?, salts.get(n * salt..(n + 1) * salt)?);
+        MasterKey::new(suite, &zeroize::Zeroizing::new([key, salt].concat()))
+    };
+    Some([master(0)?, master(1)?])
+}
+
+fn endpoint(identity: &Identity, role: Role) -> Endpoint {
+    let server = (role == Role::Passive).then(|| Arc::clone(&identity.server));
+    Endpoint::new(PEER, Default::default(), server)
+}

@@ -1,0 +1,181 @@
+//! What a leg goes through: checks, the handshake, restarts, other networks, silence.
+
+use super::browser::Pick;
+use super::*;
+
+#[test]
+fn a_browser_checks_shakes_hands_and_both_have_the_same_keys() {
+    for role in [Role::Passive, Role::Active] {
+        let mut house = House::new();
+        let mut browser = house.leg(3, "192.0.2.7:5000", role);
+        let told = house.connect(&mut browser);
+        assert_eq!(browser.answers, [browser.address], "its own address is told");
+        assert_eq!((told.picked, house.web.target(3)), (Some(browser.address), Some(browser.address)));
+        let (ours, theirs) = (told.keys.expect("keys"), browser.keys.take().expect("keys"));
+        assert_eq!((&ours.ours, &ours.theirs), (&theirs.theirs, &theirs.ours), "{role:?}");
+        assert_ne!(ours.ours, ours.theirs);
+        let media = house.deliver(browser.address, &[0x80, 0, 0, 1], &mut browser, &mut Told::default());
+        assert_eq!(media, Arrival::Media { slot: 3, component: crate::media::relay::Component::Rtp });
+        let report = house.deliver(browser.address, &[0x80, 200, 0, 1], &mut browser, &mut Told::default());
+        assert_eq!(report, Arrival::Media { slot: 3, component: crate::media::relay::Component::Rtcp });
+    }
+}
+
+#[test]
+fn no_handshake_before_a_pair_is_picked() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    let mut told = Told::default();
+    browser.check(Pick::No);
+    browser.start(house.now);
+    house.settle(&mut browser, &mut told);
+    assert_eq!((browser.answers.len(), browser.received.len()), (1, 0));
+    browser.check(Pick::Yes);
+    house.settle(&mut browser, &mut told);
+    house.now = house.now + Duration::from_secs(2);
+    browser.again(house.now);
+    house.settle(&mut browser, &mut told);
+    assert!(told.keys.is_some() && browser.keys.is_some(), "the hello that was sent again is answered");
+}
+
+#[test]
+fn what_is_lost_on_the_way_is_sent_again() {
+    for role in [Role::Passive, Role::Active] {
+        let mut house = House::new();
+        let mut browser = house.leg(0, "192.0.2.7:5000", role);
+        let mut told = Told::default();
+        browser.check(Pick::Yes);
+        browser.start(house.now);
+        for round in 0..40 {
+            let mut n = 0;
+            while let Some(datagram) = browser.outgoing.pop_front() {
+                n += 1;
+                // Every third datagram of ours to them and the first of each round of theirs are lost.
+                if n > 1 || round % 2 == 1 {
+                    let src = browser.address;
+                    house.deliver(src, &datagram, &mut browser, &mut told);
+                }
+            }
+            house.pass(Duration::from_millis(1100), &mut browser);
+            browser.again(house.now);
+            if round % 4 == 0 {
+                browser.check(Pick::Yes);
+            }
+        }
+        assert!(told.keys.is_some() && browser.keys.is_some(), "{role:?}");
+    }
+}
+
+#[test]
+fn another_network_takes_the_leg_along_and_the_keys_stay() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    assert!(house.connect(&mut browser).keys.is_some());
+    browser.address = "198.51.100.9:40000".parse().unwrap();
+    let mut told = Told::default();
+    browser.check(Pick::No);
+    house.settle(&mut browser, &mut told);
+    assert_eq!(told.picked, None, "a check alone moves nothing");
+    browser.check(Pick::Yes);
+    house.settle(&mut browser, &mut told);
+    assert_eq!((told.picked, told.keys), (Some(browser.address), None));
+    assert_eq!(house.web.target(0), Some(browser.address));
+}
+
+#[test]
+fn an_ice_restart_keeps_pair_and_keys_until_its_credentials_are_used() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    house.connect(&mut browser);
+    let local = Credentials::from_bytes(&house.random.bytes());
+    let end = WebEnd {
+        local: local.clone(),
+        remote: "them".into(),
+        fingerprint: browser.fingerprint(),
+        role: Role::Passive,
+    };
+    assert!(!house.web.configure(house.now, 0, &end), "the association stays");
+    assert!(!house.web.configure(house.now, 0, &end), "a refresh changes nothing");
+    let mut told = Told::default();
+    browser.check(Pick::Yes);
+    house.settle(&mut browser, &mut told);
+    assert_eq!(browser.answers.len(), 2, "the old credentials still hold");
+    let before = std::mem::replace(&mut browser.house, local);
+    browser.address = "192.0.2.7:5001".parse().unwrap();
+    browser.check(Pick::Yes);
+    house.settle(&mut browser, &mut told);
+    assert_eq!((browser.answers.len(), told.picked), (3, Some(browser.address)));
+    browser.house = before;
+    browser.check(Pick::Yes);
+    house.settle(&mut browser, &mut told);
+    assert_eq!(browser.answers.len(), 3, "and then no longer");
+    assert_eq!(house.web.names.len(), 1);
+}
+
+#[test]
+fn another_certificate_in_the_same_dialog_is_another_association() {
+    let mut house = House::new();
+    let mut first = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    let before = house.connect(&mut first).keys.unwrap();
+    let local = Credentials::from_bytes(&house.random.bytes());
+    let mut second = Browser::new(
+        "192.0.2.8:6000".parse().unwrap(),
+        local.clone(),
+        Role::Passive,
+        house.fingerprint(),
+        house.origin,
+    );
+    let end = WebEnd { local, remote: "them".into(), fingerprint: second.fingerprint(), role: Role::Passive };
+    assert!(house.web.configure(house.now, 0, &end));
+    let after = house.connect(&mut second).keys.expect("keys with the second");
+    assert_ne!(before, after);
+}
+
+#[test]
+fn a_side_that_no_longer_checks_is_told_once() {
+    let mut house = House::new();
+    let mut browser = house.leg(5, "192.0.2.7:5000", Role::Passive);
+    house.connect(&mut browser);
+    assert_eq!(house.pass(Duration::from_secs(29), &mut browser), [0u32; 0]);
+    let mut told = Told::default();
+    browser.check(Pick::Yes);
+    house.settle(&mut browser, &mut told);
+    assert_eq!(house.pass(Duration::from_secs(29), &mut browser), [0u32; 0]);
+    assert_eq!(house.pass(Duration::from_secs(120), &mut browser), [5]);
+    browser.check(Pick::Yes);
+    house.settle(&mut browser, &mut told);
+    assert_eq!(house.pass(Duration::from_secs(120), &mut browser), [5], "and again after it came back");
+}
+
+#[test]
+fn goodbyes_are_said_and_heard() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    let mut told = house.connect(&mut browser);
+    browser.close(house.now);
+    house.settle(&mut browser, &mut told);
+    assert_eq!(house.pass(Duration::from_millis(1900), &mut browser), [0u32; 0], "its BYE may be on the way");
+    assert_eq!(house.pass(Duration::from_millis(200), &mut browser), [0]);
+    let mut other = house.leg(1, "192.0.2.8:5000", Role::Passive);
+    house.connect(&mut other);
+    let before = other.received.len();
+    let mut sent = Vec::new();
+    house.web.release(house.now, 1, &mut |to, bytes| sent.push((to, bytes.to_vec())));
+    assert!(sent.iter().all(|(to, _)| *to == other.address) && sent.len() == 1 && before > 0);
+    house.web.release(house.now, 0, &mut |_, _| panic!("it is gone"));
+    assert!(house.web.is_empty() && house.web.names.is_empty() && house.web.sources.is_empty());
+}
+
+/// What a leg holds when its handshake is done, as the allocator of the process sees it.
+#[test]
+fn a_leg_is_small() {
+    let mut house = House::new();
+    let mut browsers = Vec::new();
+    for slot in 0..40u32 {
+        let mut browser = house.leg(slot, &format!("192.0.2.7:{}", 5000 + slot), Role::Passive);
+        assert!(house.connect(&mut browser).keys.is_some());
+        browsers.push(browser);
+    }
+    assert_eq!((house.web.len(), house.web.names.len(), house.web.sources.len()), (40, 40, 40));
+    assert!(size_of::<super::super::agent::Agent>() < 4096);
+}
