@@ -64,6 +64,7 @@ fn configured(anchor: Anchor) -> Settings {
         timeout: None,
         learning: Learning::Guarded,
         threads: 1,
+        web: None,
         screen: Screen {
             own_addresses: vec![address.ip()],
             own_ports: std::sync::Arc::default(),

@@ -70,6 +70,27 @@ pub struct MediaSettings {
     pub threads: usize,
     /// Which descriptions are let in.
     pub screen: crate::media::plan::Screen,
+    /// Browsers; `None`: none.
+    pub web: Option<WebMedia>,
+}
+
+impl MediaSettings {
+    /// Takes browsers, or none. Nobody else may name their port as its own.
+    pub fn meet_browsers(&mut self, web: Option<WebMedia>) {
+        for port in web.iter().flat_map(|web| &web.ports) {
+            self.screen.own_ports.insert(*port);
+        }
+        self.web = web;
+    }
+}
+
+/// Where browsers meet us.
+#[derive(Clone, Debug)]
+pub struct WebMedia {
+    /// The port of each media thread's socket.
+    pub ports: Vec<u16>,
+    /// Our certificate's fingerprint, as descriptions say it.
+    pub fingerprint: Box<str>,
 }
 
 /// A static peer, trusted by its address.

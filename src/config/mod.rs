@@ -24,7 +24,7 @@ pub use error::{ConfigError, ConfigErrors, Place};
 pub use network::Network;
 pub use resolved::{
     Anchor, Auth, Ban, HostPort, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind, Tls,
-    TlsFiles, Trunk, TrunkAuth,
+    TlsFiles, Trunk, TrunkAuth, WebPort,
 };
 pub use routes::{RouteTarget, Routes};
 

@@ -125,6 +125,8 @@ pub struct Media {
     pub advertise: Option<IpAddr>,
     /// First and last port; the first is even, the last is odd.
     pub ports: (u16, u16),
+    /// Where browsers send theirs.
+    pub web_port: WebPort,
     /// When media flows through us.
     pub anchor: Anchor,
     /// A leg without media for so long is dead; none: never.
@@ -146,6 +148,17 @@ pub enum MediaIo {
     Epoll,
     /// Or no start.
     IoUring,
+}
+
+/// `media.web_port`: the socket of the first media thread; those of the others have the ports after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebPort {
+    /// As configured; a node that cannot have it does not start.
+    Given(u16),
+    /// Not configured: just below the range. A node that cannot have it takes no browsers.
+    Beside(u16),
+    /// 0: no browsers.
+    Off,
 }
 
 /// `media.anchor`

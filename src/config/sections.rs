@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::error::Place;
 use super::resolved::{
-    Anchor, Auth, Ban, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind,
+    Anchor, Auth, Ban, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind, WebPort,
 };
 use super::tree::{Faults, Section, Taken, Tree};
 use super::{Network, Source, checks, listen_tls, trunks, users, values};
@@ -136,6 +136,9 @@ fn http(mut section: Section<'_>) -> Http {
     Http { bind: bind.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))) }
 }
 
+/// The most media threads that a node has; each takes a port for browsers.
+const MEDIA_THREADS: u16 = 16;
+
 fn media(mut section: Section<'_>) -> Media {
     let address = section.read("address", values::address).map(|taken| taken.value);
     let advertise = section.read("advertise", values::address);
@@ -145,6 +148,7 @@ fn media(mut section: Section<'_>) -> Media {
         section.faults.add(place, key.clone(), "must be an address that peers can send to");
     }
     let ports = section.read("ports", values::port_range).map(|taken| taken.value);
+    let web_port = section.number("web_port", 0..=65_535);
     let anchors = [("always", Anchor::Always), ("when-needed", Anchor::WhenNeeded), ("never", Anchor::Never)];
     let srtps = [("off", Srtp::Off), ("prefer", Srtp::Prefer), ("require", Srtp::Require)];
     let learnings = [("off", Learning::Off), ("guarded", Learning::Guarded), ("always", Learning::Always)];
@@ -154,11 +158,26 @@ fn media(mut section: Section<'_>) -> Media {
     let srtp = section.choice("srtp", &srtps);
     let learning = section.choice("learning", &learnings);
     let io = section.choice("io", &ios);
+    let ports = ports.unwrap_or((30_000, 39_999));
+    let web_port = match &web_port {
+        None => WebPort::Beside(ports.0.saturating_sub(MEDIA_THREADS)),
+        Some(Taken { value: 0, .. }) => WebPort::Off,
+        Some(Taken { value, place, key }) => {
+            // The number was checked to be one of a port.
+            let first = u16::try_from(*value).unwrap_or(u16::MAX);
+            if first <= ports.1 && first.saturating_add(MEDIA_THREADS - 1) >= ports.0 {
+                let why = format!("it and the {} after it must lie outside of ports", MEDIA_THREADS - 1);
+                section.faults.add(place, key.clone(), why);
+            }
+            WebPort::Given(first)
+        }
+    };
     section.finish();
     Media {
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
         advertise: advertise.map(|taken| taken.value),
-        ports: ports.unwrap_or((30_000, 39_999)),
+        ports,
+        web_port,
         anchor: anchor.unwrap_or(Anchor::Always),
         timeout: (timeout > 0).then(|| seconds(timeout)),
         srtp: srtp.unwrap_or(Srtp::Prefer),

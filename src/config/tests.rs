@@ -69,6 +69,7 @@ fn every_key_of_the_contract_is_taken() {
     );
     assert_eq!(all.http.bind.to_string(), "127.0.0.1:8080");
     assert_eq!((all.media.ports, all.media.anchor), ((30_000, 39_999), Anchor::Always));
+    assert_eq!(all.media.web_port, WebPort::Beside(29_984));
     assert_eq!((all.media.srtp, all.media.learning), (Srtp::Prefer, Learning::Guarded));
     assert_eq!((all.media.timeout, all.media.io), (Some(Duration::from_secs(60)), MediaIo::Auto));
     assert_eq!(all.registrar.max_bindings, 8);
@@ -153,6 +154,10 @@ fn each_fault_names_its_line_and_key() {
         (
             "[media]\nports = \"5000-5999\"\n",
             "segue.toml: media.ports: port 5060 of listen[0] lies in this range",
+        ),
+        (
+            "[media]\nweb_port = 29990\n",
+            "segue.toml:10: media.web_port: it and the 15 after it must lie outside of ports",
         ),
         (
             "[media]\nanchor = \"sometimes\"\n",

@@ -130,6 +130,7 @@ pub(crate) fn settings() -> Settings {
         timeout: None,
         learning: crate::media::relay::Learning::Guarded,
         threads: 1,
+        web: None,
         screen: Screen {
             own_addresses: vec![address.ip()],
             own_ports: std::sync::Arc::default(),

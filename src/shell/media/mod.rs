@@ -12,6 +12,7 @@ mod thread;
 mod uring;
 
 use std::io;
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use self::sys::Waker;
 use self::thread::{MediaThread, Shared};
 use self::uring::Uring;
 use crate::media::relay::{DropReason, MediaCommand, MediaEvent};
+use crate::media::web::Identity;
 
 /// How packets pass between the sockets and us.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -53,6 +55,17 @@ pub struct MediaSettings {
     pub origin: Instant,
     /// For SSRCs and CNAMEs.
     pub seed: [u8; 32],
+    /// Browsers; `None`: none.
+    pub web: Option<WebListen>,
+}
+
+/// Where browsers send their media, and whom they meet there.
+#[derive(Clone, Debug)]
+pub struct WebListen {
+    /// The socket of the first thread; those of the others have the next ports. Port 0: whatever is free.
+    pub bind: SocketAddr,
+    /// Our certificate.
+    pub identity: Arc<Identity>,
 }
 
 impl MediaSettings {
@@ -61,7 +74,15 @@ impl MediaSettings {
     /// and more.)
     #[must_use]
     pub fn new(ports: RangeInclusive<u16>, origin: Instant, seed: [u8; 32]) -> Self {
-        Self { threads: 1, ports, collect: Duration::from_millis(1), driver: Driver::Auto, origin, seed }
+        Self {
+            threads: 1,
+            ports,
+            collect: Duration::from_millis(1),
+            driver: Driver::Auto,
+            origin,
+            seed,
+            web: None,
+        }
     }
 }
 
@@ -93,6 +114,7 @@ type Events = dyn Fn(MediaEvent) + Send + Sync;
 /// The running media threads. Dropping it ends them.
 pub struct MediaThreads {
     threads: Vec<Running>,
+    web_ports: Vec<u16>,
 }
 
 struct Running {
@@ -128,8 +150,14 @@ impl MediaThreads {
         }
         let ports = Arc::new(Ports::new(settings.ports.clone()));
         let events: Arc<Events> = Arc::new(events);
+        let count = settings.threads.max(1);
+        // All of these or none, before there is a thread.
+        let bind = |thread| settings.web.as_ref().map(|web| bind_web(web, thread)).transpose();
+        let webs = (0..count).map(bind).collect::<io::Result<Vec<_>>>()?;
+        let web_ports = webs.iter().flatten().map(|(socket, _)| socket.local_addr().map(|at| at.port()));
+        let web_ports = web_ports.collect::<io::Result<Vec<_>>>()?;
         let mut threads = Vec::new();
-        for thread in 0..settings.threads.max(1) {
+        for (thread, web) in (0..count).zip(webs) {
             let (commands, queue) = crossbeam_channel::unbounded();
             let shared = Arc::new(Shared {
                 waker: Waker::new()?,
@@ -141,19 +169,25 @@ impl MediaThreads {
                 thread,
                 &settings,
                 (queue, Arc::clone(&shared)),
-                Arc::clone(&ports),
+                (Arc::clone(&ports), web),
                 Arc::clone(&events),
             )?;
             let handle = std::thread::Builder::new().name(format!("media-{thread}")).spawn(|| body.run())?;
             threads.push(Running { commands, shared, handle: Some(handle) });
         }
-        Ok(Self { threads })
+        Ok(Self { threads, web_ports })
     }
 
     /// How many threads there are; commands name them from 0.
     #[must_use]
     pub fn threads(&self) -> u8 {
         u8::try_from(self.threads.len()).unwrap_or(u8::MAX)
+    }
+
+    /// The port of the browsers' socket of each thread; empty without browsers.
+    #[must_use]
+    pub fn web_ports(&self) -> &[u16] {
+        &self.web_ports
     }
 
     /// Hands a command to its thread; never blocks. A command for a thread that is not there does nothing.
@@ -185,6 +219,18 @@ impl MediaThreads {
 
     /// Ends the threads and closes all ports. Commands that were sent before are carried out.
     pub fn shutdown(self) {}
+}
+
+/// The socket of one thread's browsers.
+fn bind_web(web: &WebListen, thread: u8) -> io::Result<(UdpSocket, Arc<Identity>)> {
+    let mut address = web.bind;
+    if address.port() != 0 {
+        let port = address.port().checked_add(thread.into());
+        address.set_port(
+            port.ok_or_else(|| io::Error::other("[media] web_port is too high for so many threads"))?,
+        );
+    }
+    Ok((ports::bind_web(address)?, Arc::clone(&web.identity)))
 }
 
 impl Drop for MediaThreads {

@@ -12,6 +12,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// the kernel's to drop, before it costs us anything.
 const RECEIVE_BUFFER: usize = 128 * 1024;
 
+/// The same for the one socket of all browsers: a thread that is late by 20 ms finds the packets of 1000 there. (The
+/// system grants less where `net.core.rmem_max` is lower.)
+const WEB_RECEIVE_BUFFER: usize = 2 * 1024 * 1024;
+
 /// Two bound sockets: RTP on the even port, RTCP on the next.
 pub(super) struct Pair {
     pub rtp: UdpSocket,
@@ -109,12 +113,24 @@ impl Pair {
 
 /// One socket; an IPv6 one takes no IPv4, so that both families can have the same number.
 fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    bind_with(address, RECEIVE_BUFFER)
+}
+
+/// The socket of all browsers of a thread; the error says what an operator can do.
+pub(super) fn bind_web(address: SocketAddr) -> io::Result<UdpSocket> {
+    bind_with(address, WEB_RECEIVE_BUFFER).map_err(|error| {
+        let why = explain(address.ip(), address.port(), &error);
+        io::Error::new(error.kind(), format!("{why}; see [media] web_port"))
+    })
+}
+
+fn bind_with(address: SocketAddr, receive_buffer: usize) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_recv_buffer_size(receive_buffer)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }

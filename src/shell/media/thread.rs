@@ -17,10 +17,15 @@ use super::uring::{Turn, Uring};
 use super::{Driver, Events, MediaTotals};
 use crate::base::{Random, Timestamp};
 use crate::media::relay::{Component, DropReason, MediaCommand, MediaEvent, Outlet, PortPair, Relay};
+use crate::media::web::{Identity, Web};
 use crate::shell::pace::{Collect, Pace};
 
 /// The token of the waker, which no socket has.
 const WAKER: u64 = u64::MAX;
+/// The token of the browsers' socket, which no slot has.
+const WEB: u64 = 1 << 40;
+/// Packets taken from it before other sockets have their turn.
+const WEB_TURN: usize = 512;
 /// Packets for which a busy thread waits before it serves them.
 const GATHER: u64 = 24;
 /// Packets a second from which on it waits: 20 calls.
@@ -63,16 +68,17 @@ pub(super) struct Sockets {
     // Before the sockets that it holds on to.
     uring: Option<Uring>,
     pairs: Vec<[UdpSocket; 2]>,
+    web: Option<UdpSocket>,
     events: Arc<Events>,
 }
 
 impl Sockets {
     /// Takes packets again from sockets that the ring has let go of.
     fn ask_again(&mut self) {
-        let Self { uring: Some(uring), pairs, .. } = self else { return };
+        let Self { uring: Some(uring), pairs, web, .. } = self else { return };
         while let Some(token) = uring.lapsed() {
             let (slot, component) = from_token(token);
-            let Some(socket) = socket_of(pairs, slot, component) else { continue };
+            let Some(socket) = socket_of(pairs, web, slot, component) else { continue };
             if let Err(error) = uring.add(socket.as_fd(), token) {
                 tracing::error!("a media port is deaf: {error}");
             }
@@ -80,24 +86,53 @@ impl Sockets {
     }
 
     fn socket(&self, slot: u32, component: Component) -> Option<&UdpSocket> {
-        socket_of(&self.pairs, slot, component)
+        socket_of(&self.pairs, &self.web, slot, component)
     }
 }
 
-fn socket_of(pairs: &[[UdpSocket; 2]], slot: u32, component: Component) -> Option<&UdpSocket> {
-    let [rtp, rtcp] = pairs.get(slot as usize)?;
-    Some(if component == Component::Rtp { rtp } else { rtcp })
+fn socket_of<'a>(
+    pairs: &'a [[UdpSocket; 2]],
+    web: &'a Option<UdpSocket>,
+    slot: u32,
+    component: Component,
+) -> Option<&'a UdpSocket> {
+    let pair = pairs.get(slot as usize);
+    match component {
+        Component::Rtp => pair.map(|[rtp, _]| rtp),
+        Component::Rtcp => pair.map(|[_, rtcp]| rtcp),
+        Component::Web => web.as_ref(),
+    }
 }
 
 /// The token of a socket: `slot * 2`, and 1 more for RTCP.
 pub(super) fn from_token(token: u64) -> (u32, Component) {
+    if token == WEB {
+        return (0, Component::Web);
+    }
     ((token >> 1) as u32, if token & 1 == 0 { Component::Rtp } else { Component::Rtcp })
+}
+
+/// How far a wake-up is worked off: the socket that is next, and packets that the browsers' one may still bring.
+struct Next {
+    at: usize,
+    of_web: usize,
+}
+
+impl Next {
+    /// Goes on after a look at a socket; that of the browsers keeps its turn as long as it has something.
+    fn pass(&mut self, component: Component, had_packet: bool) {
+        if component == Component::Web && had_packet && self.of_web > 0 {
+            self.of_web -= 1;
+        } else {
+            self.at += 1;
+        }
+    }
 }
 
 impl Outlet for Sockets {
     fn send(&mut self, slot: u32, component: Component, to: SocketAddr, packet: &[u8]) -> bool {
-        let Self { uring, pairs, .. } = self;
-        let Some(socket) = socket_of(pairs, slot, component) else { return false };
+        let Self { uring, pairs, web, .. } = self;
+        let Some(socket) = socket_of(pairs, web, slot, component) else { return false };
         if let Some(uring) = uring
             && uring.send(socket.as_fd(), to, packet)
         {
@@ -116,7 +151,7 @@ impl MediaThread {
         thread: u8,
         settings: &super::MediaSettings,
         (commands, shared): (Receiver<MediaCommand>, Arc<Shared>),
-        ports: Arc<Ports>,
+        (ports, web): (Arc<Ports>, Option<(UdpSocket, Arc<Identity>)>),
         events: Arc<Events>,
     ) -> io::Result<Self> {
         let epoll = Epoll::new()?;
@@ -125,6 +160,12 @@ impl MediaThread {
         if let Some(byte) = seed.first_mut() {
             *byte ^= thread;
         }
+        let mut relay = Relay::new(thread, Random::from_seed(seed));
+        let mut socket = None;
+        if let Some((bound, identity)) = web {
+            relay = relay.with_web(Web::new(identity, settings.origin));
+            socket = Some(bound);
+        }
         Ok(Self {
             thread,
             origin: settings.origin,
@@ -132,8 +173,8 @@ impl MediaThread {
             shared,
             ports,
             epoll,
-            relay: Relay::new(thread, Random::from_seed(seed)),
-            sockets: Sockets { uring: None, pairs: Vec::new(), events },
+            relay,
+            sockets: Sockets { uring: None, pairs: Vec::new(), web: socket, events },
             driver: settings.driver,
             failed: 0,
             pace: Pace::new(Collect { longest: settings.collect, batch: GATHER, busy: BUSY }),
@@ -149,6 +190,9 @@ impl MediaThread {
                 Ok(uring) => self.sockets.uring = Some(uring),
                 Err(error) => tracing::warn!(thread = self.thread, "packets go through epoll: {error}"),
             }
+        }
+        if let Err(error) = self.watch_web() {
+            tracing::error!(thread = self.thread, "browsers are not heard: {error}");
         }
         let mut batch = Batch::default();
         if self.sockets.uring.is_some() {
@@ -168,8 +212,8 @@ impl MediaThread {
                 self.cannot_wait(&error);
             }
             let now = self.now();
-            let (mut next, mut packets) = (0, 0);
-            while next < ready.len() {
+            let (mut next, mut packets) = (Next { at: 0, of_web: WEB_TURN }, 0);
+            while next.at < ready.len() {
                 self.receive(now, &ready, &mut next, batch);
                 packets += batch.len();
                 self.forward(now, batch);
@@ -250,24 +294,27 @@ impl MediaThread {
         self.publish(now);
     }
 
-    /// Takes one packet each from the sockets that are ready, until the batch is full.
-    fn receive(&mut self, now: Timestamp, ready: &Ready, next: &mut usize, batch: &mut Batch) {
+    /// Takes one packet each from the sockets that are ready, until the batch is full; from that of the browsers what is
+    /// there.
+    fn receive(&mut self, now: Timestamp, ready: &Ready, next: &mut Next, batch: &mut Batch) {
         batch.clear();
-        while let Some(token) = ready.token(*next) {
+        while let Some(token) = ready.token(next.at) {
             if token == WAKER {
                 // What was received before the command is forwarded before it.
                 if !batch.is_empty() {
                     return;
                 }
                 self.woken(now);
-                *next += 1;
+                next.at += 1;
                 continue;
             }
             let Some(packet) = batch.vacant() else { return };
-            *next += 1;
             let (slot, component) = from_token(token);
-            let Some(socket) = self.sockets.socket(slot, component) else { continue };
-            if let Ok((len, src)) = socket.recv_from(&mut packet.bytes) {
+            let received =
+                self.sockets.socket(slot, component).map(|socket| socket.recv_from(&mut packet.bytes));
+            let received = received.and_then(Result::ok);
+            next.pass(component, received.is_some());
+            if let Some((len, src)) = received {
                 (packet.len, packet.src, packet.slot, packet.component) = (len, src, slot, component);
                 batch.keep();
             }
@@ -288,7 +335,10 @@ impl MediaThread {
                 }
             });
             if catch_unwind(round).is_err() {
-                let slot = batch.get_mut(next.wrapping_sub(1)).map(|packet| packet.slot);
+                let culprit = batch.get_mut(next.wrapping_sub(1));
+                // Whose a datagram of the browsers was, only the relay knows.
+                let slot =
+                    culprit.filter(|packet| packet.component != Component::Web).map(|packet| packet.slot);
                 self.fault(slot);
             }
         }
@@ -336,6 +386,14 @@ impl MediaThread {
         }
         if let Some(error) = error {
             self.sockets.event(MediaEvent::PortsFailed { thread, error });
+        }
+    }
+
+    fn watch_web(&mut self) -> io::Result<()> {
+        match &mut self.sockets {
+            Sockets { web: None, .. } => Ok(()),
+            Sockets { uring: Some(uring), web: Some(web), .. } => uring.add(web.as_fd(), WEB),
+            Sockets { web: Some(web), .. } => self.epoll.add(web.as_fd(), WEB),
         }
     }
 

@@ -146,6 +146,7 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
             own_ports: Arc::default(),
             limits: crate::wire::sdp::Limits::default(),
         },
+        web: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The start of a node: what it takes of the machine, in the order in which taking it can fail.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -19,14 +20,16 @@ use super::sys::Waker;
 use super::worker::{Clock, Mail, Worker};
 use super::{Node, Post, Progress, listen, settings};
 use crate::base::Random;
-use crate::config::{MediaIo, Resolved};
+use crate::call::settings::WebMedia;
+use crate::config::{MediaIo, Resolved, WebPort};
 use crate::engine::store::{FailureCounter, Loaded};
 use crate::engine::{Engine, Input};
 use crate::media::relay::PortStats;
+use crate::media::web::Identity;
 use crate::registrar::accounts::{Account, Accounts};
 use crate::shell::control::{ControlSocket, EventHub, NodeHandle, link};
 use crate::shell::http::{HttpServer, Settings as HttpSettings};
-use crate::shell::media::{Driver, MediaSettings, MediaThreads, MediaTotals};
+use crate::shell::media::{Driver, MediaSettings, MediaThreads, MediaTotals, WebListen};
 use crate::shell::password::{self, Passwords};
 use crate::shell::store::{self, Store};
 use crate::shell::telemetry::Metrics;
@@ -70,9 +73,10 @@ impl Node {
         let (store, loaded) = open_store(&data_dir, clock, &post)?;
         let accounts = accounts(&resolved, &loaded)?;
         let mut random = Random::from_seed(seed()?);
-        let media = start_media(&resolved, clock, &mut random, &post)?;
+        let (media, web) = start_media(&resolved, clock, &mut random, &post)?;
         let proofs = settings::proofs(&resolved)?;
-        let engine_settings = settings::engine(&resolved, &bound, usize::from(media.threads()))?;
+        let mut engine_settings = settings::engine(&resolved, &bound, usize::from(media.threads()))?;
+        engine_settings.call.media.meet_browsers(web);
         let own = Random::from_seed(random.bytes());
         let engine = Engine::new(engine_settings, accounts, &loaded, 0, own, clock.now());
 
@@ -237,12 +241,13 @@ fn seed() -> Result<[u8; 32], StartError> {
     Ok(seed)
 }
 
+/// The media threads, and where browsers meet them.
 fn start_media(
     resolved: &Resolved,
     clock: Clock,
     random: &mut Random,
     post: &Post,
-) -> Result<Arc<MediaThreads>, StartError> {
+) -> Result<(Arc<MediaThreads>, Option<WebMedia>), StartError> {
     let (first, last) = resolved.media.ports;
     let mut settings = MediaSettings::new(first..=last, clock.origin, random.bytes());
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -252,9 +257,34 @@ fn start_media(
         MediaIo::IoUring => Driver::IoUring,
     };
     settings.threads = u8::try_from((cores / 2).clamp(1, 16)).unwrap_or(1);
-    let post = post.clone();
-    let threads = MediaThreads::start(&settings, move |event| post.media(event));
-    Ok(Arc::new(threads.map_err(system("media threads"))?))
+    let (port, is_given) = match resolved.media.web_port {
+        WebPort::Given(port) => (Some(port), true),
+        WebPort::Beside(port) => (Some(port), false),
+        WebPort::Off => (None, true),
+    };
+    if let Some(port) = port {
+        let identity = Identity::generate().map_err(|error| system("WebRTC")(io::Error::other(error)))?;
+        let bind = SocketAddr::new(resolved.media.address, port);
+        settings.web = Some(WebListen { bind, identity: Arc::new(identity) });
+    }
+    let start = |settings: &MediaSettings| {
+        let post = post.clone();
+        MediaThreads::start(settings, move |event| post.media(event))
+    };
+    let threads = match start(&settings) {
+        Err(error) if !is_given => {
+            tracing::warn!("no calls with browsers: {error}");
+            settings.web = None;
+            start(&settings)
+        }
+        started => started,
+    };
+    let threads = threads.map_err(system("media threads"))?;
+    let web = settings.web.map(|web| WebMedia {
+        ports: threads.web_ports().to_vec(),
+        fingerprint: web.identity.fingerprint().to_string().into(),
+    });
+    Ok((Arc::new(threads), web))
 }
 
 /// Once a second, what the media threads have counted goes to the metrics.
