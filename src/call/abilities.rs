@@ -19,26 +19,56 @@ pub struct Abilities {
     deaf: BTreeMap<Box<str>, Box<str>>,
 }
 
+#[derive(Default)]
 struct Known {
     codecs: Box<[Codec]>,
     user_agent: Box<str>,
+    /// Whether it spoke SRTP or refused an offer of it; `None` if neither was seen.
+    srtp: Option<bool>,
 }
 
 impl Abilities {
     /// Takes note of the first offer of a call. `user_agent` is the device's software, empty if it does not say.
     pub fn learn(&mut self, user: &str, device: &str, user_agent: &str, codecs: &[Codec]) {
-        let name = key(user, device);
-        if codecs.is_empty() || (self.known.len() >= MAX_DEVICES && !self.known.contains_key(&name)) {
+        if codecs.is_empty() {
             return;
         }
-        self.known.insert(name, Known { codecs: codecs.into(), user_agent: user_agent.into() });
+        let Some(known) = self.entry(user, device) else { return };
+        if *known.user_agent != *user_agent && !known.user_agent.is_empty() {
+            // Another phone, or a new release: what the old one did says nothing of it.
+            known.srtp = None;
+        }
+        (known.codecs, known.user_agent) = (codecs.into(), user_agent.into());
+    }
+
+    /// Takes note that a device spoke SRTP, or refused an offer of it. Who spoke it once is not taken for less.
+    pub fn learn_srtp(&mut self, user: &str, device: &str, speaks: bool) {
+        if let Some(known) = self.entry(user, device)
+            && known.srtp != Some(true)
+        {
+            known.srtp = Some(speaks);
+        }
+    }
+
+    /// Whether a device speaks SRTP, if it has shown either.
+    #[must_use]
+    pub fn srtp(&self, user: &str, device: &str) -> Option<bool> {
+        self.known.get(&key(user, device))?.srtp
+    }
+
+    fn entry(&mut self, user: &str, device: &str) -> Option<&mut Known> {
+        let name = key(user, device);
+        if self.known.len() >= MAX_DEVICES && !self.known.contains_key(&name) {
+            return None;
+        }
+        Some(self.known.entry(name).or_default())
     }
 
     /// What a device can speak, if that is known of the software that it runs now.
     #[must_use]
     pub fn of(&self, user: &str, device: &str, user_agent: &str) -> Option<&[Codec]> {
         let known = self.known.get(&key(user, device)).filter(|known| *known.user_agent == *user_agent)?;
-        Some(&known.codecs)
+        (!known.codecs.is_empty()).then_some(&known.codecs)
     }
 
     /// A device has no use for texts, whatever its Allow says.
@@ -62,6 +92,20 @@ fn key(user: &str, device: &str) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_spoke_srtp_is_never_taken_for_less_until_its_software_changes() {
+        let mut abilities = Abilities::default();
+        abilities.learn_srtp("alice", "desk", false);
+        assert_eq!((abilities.srtp("alice", "desk"), abilities.srtp("alice", "mobile")), (Some(false), None));
+        assert_eq!(abilities.of("alice", "desk", ""), None, "its codecs are not known");
+        abilities.learn("alice", "desk", "Phone/1", &[Codec::PCMU]);
+        abilities.learn_srtp("alice", "desk", true);
+        abilities.learn_srtp("alice", "desk", false);
+        assert_eq!(abilities.srtp("alice", "desk"), Some(true));
+        abilities.learn("alice", "desk", "Phone/2", &[Codec::PCMU]);
+        assert_eq!(abilities.srtp("alice", "desk"), None);
+    }
 
     #[test]
     fn the_last_offer_counts_for_the_software_that_made_it() {

@@ -237,14 +237,17 @@ impl Core {
         found.state = LegState::Ended;
         let (call, role) = (found.call, found.role);
         if role == Role::Mover {
+            self.note_srtp_refused(leg, status);
             self.happened.push_back(Happened::LegGone { call, leg, why: Gone::Refused(status) });
             self.remove_leg(leg);
             return;
         }
+        let is_ringing = self.calls.get(call).is_some_and(|call| call.state == CallState::Ringing);
+        let is_rung_again = is_ringing && self.ring_in_plain(leg, status);
         self.remove_leg(leg);
         let Some(found) = self.calls.get_mut(call) else { return };
         found.forks.retain(|fork| *fork != leg);
-        if found.state != CallState::Ringing {
+        if found.state != CallState::Ringing || is_rung_again {
             return;
         }
         let status = presentable(status);

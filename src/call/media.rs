@@ -3,7 +3,7 @@
 //! What two descriptions mean is decided in [`crate::media::plan`]; this file keeps the legs' part of it, lends
 //! the ports, and turns the outcome into routes. Where media does not run through us bodies pass byte for byte.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -15,7 +15,7 @@ use crate::media::codec::Codec;
 use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream};
 use crate::media::ports::Ports;
 use crate::media::relay::{self, Ingress, Law, MediaCommand, PortId, PortPair, Sending, Sink, Sound, Voice};
-use crate::sip::Refusal;
+use crate::sip::{Flow, Refusal};
 use crate::wire::sdp::Kind;
 use crate::wire::sip::{HeaderName, Message};
 
@@ -29,6 +29,7 @@ impl From<plan::Refusal> for Refusal {
             plan::Refusal::OutOfPorts => Self::Overloaded { what: "media ports", retry_after: 5 },
             plan::Refusal::OutOfTurn => Self::RequestPending,
             plan::Refusal::SecureMedia
+            | plan::Refusal::Insecure
             | plan::Refusal::NoUsableMedia
             | plan::Refusal::NoCommonCodec
             | plan::Refusal::Address { .. }
@@ -135,11 +136,16 @@ enum Step {
 }
 
 impl Core {
-    /// The media state of a leg before its first description.
+    /// The media state of a leg with `party` over `flow`, before its first description.
     #[must_use]
-    pub fn new_media(&mut self, peer: IpAddr) -> Box<LegMedia> {
-        let address = self.settings.media_address(peer);
-        Box::new(LegMedia::new(self.random.bits(), address))
+    pub fn new_media(&mut self, flow: &Flow, party: &Party) -> Box<LegMedia> {
+        let address = self.settings.media_address(flow.peer.ip());
+        // Keys are told to who is reached over an encrypted flow, unless it refused such an offer before, and to who has
+        // shown that it takes them.
+        let shown = party.device().and_then(|(user, device)| self.abilities.srtp(user, device));
+        let offers_srtp = shown.unwrap_or(flow.transport.is_encrypted());
+        let media = LegMedia::new(self.random.bits(), address);
+        Box::new(media.protected(self.settings.media.srtp, offers_srtp, self.random.bytes()))
     }
 
     /// Takes in an offer of a leg.
@@ -150,11 +156,15 @@ impl Core {
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
         let raw = kept(&offer);
         if let Some(media) = &mut found.media {
-            let codecs = (found.is_inbound && !media.is_agreed()).then(|| offer.audio_codecs());
+            let shown =
+                (found.is_inbound && !media.is_agreed()).then(|| (offer.audio_codecs(), offer.names_keys()));
             media.receive_offer(offer)?;
-            if let (Some(codecs), Some((user, device))) = (codecs, found.party.device()) {
+            if let (Some((codecs, names_keys)), Some((user, device))) = (shown, found.party.device()) {
                 let user_agent = found.user_agent.as_deref().unwrap_or_default();
                 self.abilities.learn(user, device, user_agent, &codecs);
+                if names_keys {
+                    self.abilities.learn_srtp(user, device, true);
+                }
             }
         }
         found.raw_before = Some(std::mem::replace(&mut found.raw, raw));
@@ -170,6 +180,9 @@ impl Core {
         let raw = kept(&answer);
         if let Some(media) = &mut found.media {
             media.receive_answer(answer)?;
+            if let Some((user, device)) = found.party.device().filter(|_| media.is_secured()) {
+                self.abilities.learn_srtp(user, device, true);
+            }
         }
         (found.raw, found.raw_before) = (raw, None);
         Ok(())
@@ -444,6 +457,7 @@ impl Core {
             // A side that was told not to send is allowed to be silent.
             timeout: if end.speaks() { self.settings.media.timeout } else { None },
             telephone_event: end.telephone_event,
+            security: end.security.clone(),
             ..base
         }
     }

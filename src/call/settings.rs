@@ -66,6 +66,8 @@ pub struct MediaSettings {
     pub timeout: Option<Duration>,
     /// Learning of sources.
     pub learning: crate::media::relay::Learning,
+    /// Whether media may be, or must be, protected by SRTP.
+    pub srtp: crate::media::plan::Rule,
     /// Number of media threads.
     pub threads: usize,
     /// Which descriptions are let in.

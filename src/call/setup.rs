@@ -14,7 +14,7 @@ use super::model::{
 };
 use super::record::{CallRecord, Direction};
 use super::settings::Anchor;
-use crate::media::plan::{Description, Pairing};
+use crate::media::plan::{Description, Pairing, Rule};
 use crate::registrar::accounts::Account;
 use crate::registrar::{Binding, MAX_USER_AGENT};
 use crate::sip::dialog::Dialog;
@@ -93,7 +93,7 @@ impl Leg {
 }
 
 /// What all INVITEs of one call have in common.
-struct Outgoing<'a> {
+pub(super) struct Outgoing<'a> {
     call: CallHandle,
     from: Box<str>,
     identity: Box<str>,
@@ -206,7 +206,7 @@ impl Core {
             lost: None,
             record: Box::new(record),
         });
-        let media = anchored.then(|| self.new_media(incoming.flow.peer.ip()));
+        let media = anchored.then(|| self.new_media(&incoming.flow, &incoming.party));
         if let Some(leg) = self.legs.get_mut(caller) {
             leg.call = call;
             leg.media = media;
@@ -350,22 +350,59 @@ impl Core {
 
     /// After a trunk failed: the next one, from the caller's INVITE that still waits. False when there is none.
     pub(super) fn try_next_trunk(&mut self, call: CallHandle) -> bool {
-        let Some(found) = self.calls.get(call).filter(|call| !call.next_trunks.is_empty()) else {
+        if self.calls.get(call).is_none_or(|call| call.next_trunks.is_empty()) {
             return false;
-        };
-        let (caller, number) = (found.caller, found.number.clone());
-        let Some(leg) = self.legs.get(caller) else { return false };
-        let (Some(tx), flow, party) = (leg.server_invite, leg.dialog.flow, leg.party.clone()) else {
-            return false;
-        };
-        let Some(message) = self.transactions.server(tx).and_then(|server| server.request.cloned()) else {
-            return false;
-        };
+        }
+        let rung = self.with_waiting(call, |core, outgoing| core.ring_next_trunk(outgoing));
+        rung.is_some_and(|rung| rung.is_ok())
+    }
+
+    /// Runs `ring` with what the caller's INVITE, which still waits, has all others say.
+    pub(super) fn with_waiting<T>(
+        &mut self,
+        call: CallHandle,
+        ring: impl FnOnce(&mut Self, Outgoing<'_>) -> T,
+    ) -> Option<T> {
+        let found = self.calls.get(call)?;
+        let number = found.number.clone();
+        let leg = self.legs.get(found.caller)?;
+        let (tx, flow, party) = (leg.server_invite?, leg.dialog.flow, leg.party.clone());
+        let message = self.transactions.server(tx)?.request.cloned()?;
         let hops = u32::from(message.max_forwards().ok().flatten().unwrap_or(70)).saturating_sub(1);
         let incoming = Incoming { tx, flow, message: &message, party, number };
         let has_offer = !message.body().is_empty();
         let outgoing = self.outgoing(call, &incoming, Box::from(""), hops, has_offer);
-        self.ring_next_trunk(outgoing).is_ok()
+        Some(ring(self, outgoing))
+    }
+
+    /// Takes note that a device refused an offer of SRTP. True if it may be asked for plain RTP: the policy lets it
+    /// (`prefer`), and it was never heard to speak SRTP.
+    pub(super) fn note_srtp_refused(&mut self, leg: LegHandle, status: StatusCode) -> bool {
+        let refuses_media = matches!(status.as_u16(), 415 | 488 | 606);
+        let Some(found) = self.legs.get(leg).filter(|_| refuses_media) else { return false };
+        let was_offered = found.media.as_ref().is_some_and(|media| media.offers_srtp());
+        if !was_offered || self.settings.media.srtp != Rule::Either {
+            return false;
+        }
+        let Some((user, device)) = found.party.device() else { return false };
+        self.abilities.learn_srtp(user, device, false);
+        self.abilities.srtp(user, device) == Some(false)
+    }
+
+    /// A target refused an offer of SRTP: it is rung again with plain RTP if it may be. False if it is not.
+    pub(super) fn ring_in_plain(&mut self, leg: LegHandle, status: StatusCode) -> bool {
+        if !self.note_srtp_refused(leg, status) {
+            return false;
+        }
+        let Some(found) = self.legs.get(leg) else { return false };
+        let (call, party, failed) = (found.call, found.party.clone(), found.dialog.clone());
+        tracing::info!("an offer of SRTP was refused; the device is rung with plain RTP");
+        let rung = self.with_waiting(call, |core, mut outgoing| {
+            outgoing.to = failed.remote.clone();
+            let dialog = core.dialog_to(&outgoing, &failed.target, failed.routes, failed.flow);
+            core.send_invite(&outgoing, party, dialog)
+        });
+        rung.is_some_and(|rung| rung.is_ok())
     }
 
     /// What all INVITEs of the call say.
@@ -428,8 +465,9 @@ impl Core {
         let flow = dialog.flow;
         let call = self.calls.get(outgoing.call).ok_or(Refusal::Internal)?;
         let (anchored, caller) = (call.anchored, call.caller);
+        let media = anchored.then(|| self.new_media(&flow, &party));
         let mut leg = Leg::new(outgoing.call, Role::Fork, party, dialog, false);
-        leg.media = anchored.then(|| self.new_media(flow.peer.ip()));
+        leg.media = media;
         let handle = self.add_leg(leg);
         let offer =
             if outgoing.has_offer { Some(self.offer_across(caller, handle)) } else { None }.transpose();

@@ -151,6 +151,7 @@ impl Engine {
         let Some(found) = self.core.calls.get_mut(call) else { return };
         for leg in std::iter::once(found.caller).chain(found.callee) {
             let Some(leg) = self.core.legs.get(leg) else { continue };
+            found.record.srtp |= leg.media.as_ref().is_some_and(|media| media.is_secured());
             let Some(codec) = codec_of(leg) else { continue };
             found.record.note_codec(&codec);
             let Some((user, device)) = leg.party.device() else { continue };

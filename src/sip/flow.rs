@@ -27,6 +27,12 @@ impl Transport {
         !matches!(self, Self::Udp)
     }
 
+    /// Whether what is said on it is hidden from the network: keys may be told.
+    #[must_use]
+    pub const fn is_encrypted(self) -> bool {
+        matches!(self, Self::Tls | Self::Wss)
+    }
+
     /// The token of Via (RFC 3261 20.42).
     #[must_use]
     pub const fn via_token(self) -> &'static str {

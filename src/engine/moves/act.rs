@@ -340,8 +340,12 @@ fn dialog_state(leg: &crate::call::Leg) -> DialogState {
         route_set: leg.dialog.routes.iter().map(ToString::to_string).collect(),
         local_cseq: leg.dialog.local_cseq,
         remote_cseq: leg.dialog.remote_cseq,
-        local_description: leg.media.as_ref().map(|media| text(media.ours().last())).unwrap_or_default(),
-        remote_description: text(&leg.raw),
+        local_description: leg
+            .media
+            .as_ref()
+            .map(|media| text(&plan::without_keys(media.ours().last())))
+            .unwrap_or_default(),
+        remote_description: text(&plan::without_keys(&leg.raw)),
         session_expires: leg.session.seconds(),
     }
 }

@@ -262,7 +262,7 @@ impl Engine {
         let dialog = Dialog::from_request(incoming.message, incoming.flow, &sent_by, "", "")?;
         let anchored = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.anchored;
         let mut leg = Leg::new(call, Role::Mover, incoming.party.clone(), dialog, true);
-        leg.media = anchored.then(|| self.core.new_media(incoming.flow.peer.ip()));
+        leg.media = anchored.then(|| self.core.new_media(&incoming.flow, &incoming.party));
         leg.server_invite = Some(incoming.tx);
         leg.learn(incoming.message);
         let new = self.core.add_leg(leg);

@@ -37,8 +37,10 @@ impl Engine {
         });
         let dialog = self.dialog_toward(&account, &binding, from.clone());
         let anchored = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.anchored;
-        let mut leg = Leg::new(call, Role::Mover, Party::User { account, device: index }, dialog, false);
-        leg.media = anchored.then(|| self.core.new_media(binding.flow.peer.ip()));
+        let party = Party::User { account, device: index };
+        let media = anchored.then(|| self.core.new_media(&binding.flow, &party));
+        let mut leg = Leg::new(call, Role::Mover, party, dialog, false);
+        leg.media = media;
         let new = self.core.add_leg(leg);
         let offer = match self.offer_new(far, new) {
             Ok(offer) => offer,

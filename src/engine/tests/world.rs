@@ -129,6 +129,7 @@ pub(crate) fn settings() -> Settings {
         address_v6: None,
         timeout: None,
         learning: crate::media::relay::Learning::Guarded,
+        srtp: crate::media::plan::Rule::Either,
         threads: 1,
         web: None,
         screen: Screen {

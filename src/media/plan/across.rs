@@ -7,6 +7,8 @@ use super::agreed::{Side, is_carried, read};
 use super::compose::{self, Section};
 use super::formats::{Formats, counterpart, formats};
 use super::leg::{MAX_LINES, Offer, Open};
+use super::protect::profile;
+use super::sdes::Lines;
 use super::{LegMedia, Pairing, PayloadHistory, Refusal};
 use crate::media::codec::Format;
 use crate::wire::sdp::{Direction, Kind, Media, Sdp, SdpWriter};
@@ -36,7 +38,7 @@ pub fn offer_across(
     let mut slots: Slots<'_> = SmallVec::new();
     slots.resize_with(to.lines.len(), || None);
     for (line, slot) in next.pairs(from, to) {
-        let Some(media) = source.medium(line).filter(is_carried) else { continue };
+        let Some(media) = source.medium(line).filter(|media| from.admits(media)) else { continue };
         let formats = formats(&media, from.lines.get(line).map_or(&[], PayloadHistory::used));
         set(&mut slots, slot, Slot { source: media, formats, extra: &[], direction: media.direction() });
     }
@@ -120,12 +122,13 @@ pub(super) fn write_offer(
 ) -> Result<Bytes, Refusal> {
     let last = to.ours.last_sdp();
     let before = to.lines.len();
+    let keys: SmallVec<[Lines; 4]> = (0..slots.len()).map(|line| to.offered_keys(line)).collect();
     to.lines.resize_with(slots.len().max(before), PayloadHistory::default);
     let mut writer = SdpWriter::with_capacity(source.bytes().len() + compose::SLACK);
     compose::session(&mut writer, source, to.ours.address());
     let (mut wanted, mut granted) = (0, 0);
     let mut lines = Vec::with_capacity(slots.len());
-    for (index, (slot, history)) in slots.iter().zip(&mut to.lines).enumerate() {
+    for (index, ((slot, history), crypto)) in slots.iter().zip(&mut to.lines).zip(keys).enumerate() {
         let like = last.as_ref().and_then(|last| last.medium(index));
         let Some(slot) = slot else {
             compose::disabled(&mut writer, like);
@@ -141,8 +144,8 @@ pub(super) fn write_offer(
         granted += 1;
         let (pairs, extra) = renumbered(history, slot);
         // A line of a dialog keeps its profile.
-        let protocol =
-            like.filter(|media| media.protocol().is_plain_rtp()).unwrap_or(slot.source).protocol_name();
+        let agreed = like.filter(|_| to.agreed.as_ref().is_some_and(|agreed| agreed.is_active(index)));
+        let protocol = profile(agreed, &slot.source, !crypto.is_empty());
         compose::section(
             &mut writer,
             &Section {
@@ -155,10 +158,12 @@ pub(super) fn write_offer(
                 codecs: &slot.formats,
                 extra: &extra,
                 direction: slot.direction,
+                crypto: &crypto,
             },
         );
         let formats = pairs.iter().map(|(_, here)| *here).chain(extra).collect();
-        lines.push(Side { carries: true, formats, direction: slot.direction });
+        let is_secure = !crypto.is_empty();
+        lines.push(Side { carries: true, is_secure, formats, direction: slot.direction });
     }
     if wanted > 0 && granted == 0 {
         to.lines.truncate(before);
@@ -214,6 +219,7 @@ pub(super) fn answer_content<'a>(
             continue;
         };
         granted = true;
+        let crypto = to.answered_keys(index, theirs);
         let direction = slot.direction.and(theirs.side.direction.mirrored());
         compose::section(
             &mut writer,
@@ -227,10 +233,11 @@ pub(super) fn answer_content<'a>(
                 codecs: &slot.formats,
                 extra: &[],
                 direction,
+                crypto: &crypto,
             },
         );
         let formats = pairs.iter().map(|(_, here)| *here).collect();
-        lines.push(Side { carries: true, formats, direction });
+        lines.push(Side { carries: true, is_secure: !crypto.is_empty(), formats, direction });
     }
     match why_not {
         Some(refusal) if !granted => Err(refusal),
@@ -268,7 +275,7 @@ fn pair_new_lines(
     let mut lines = to.lines.len();
     let mut last = None;
     for (line, media) in source.media().enumerate() {
-        if next.partner(from, line, to).is_some() || !is_carried(&media) {
+        if next.partner(from, line, to).is_some() || !from.admits(&media) {
             continue;
         }
         let ended = |slot: &usize| {

@@ -6,15 +6,20 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::formats::{Formats, answered_formats, codec_of, formats};
+use super::protect::{Rule, taken_by_answer};
+use super::sdes::Crypto;
 use super::{Offerer, PayloadHistory, Refusal};
 use crate::media::codec::Format;
-use crate::wire::sdp::{Direction, Kind, Limits, Media, Sdp};
+use crate::media::srtp::Security;
+use crate::wire::sdp::{Direction, Kind, Limits, Media, Protocol, Sdp};
 
 /// One side of one m-line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Side {
-    /// Whether it is plain RTP with a port.
+    /// Whether it is RTP with a port, protected as the rule of the leg allows.
     pub(super) carries: bool,
+    /// Ours: whether it names keys.
+    pub(super) is_secure: bool,
     /// In its author's order. Theirs: what they accept; ours: what they were told to send.
     pub(super) formats: Formats,
     pub(super) direction: Direction,
@@ -27,6 +32,8 @@ pub(super) struct Theirs {
     pub(super) kind: Kind,
     pub(super) rtp: Option<SocketAddr>,
     pub(super) rtcp: Option<SocketAddr>,
+    /// The key that they send with, as we took it up.
+    pub(super) crypto: Option<Box<Crypto>>,
 }
 
 /// The outcome of the last finished exchange.
@@ -37,6 +44,8 @@ pub(super) struct Agreed {
     pub(super) offerer: Offerer,
     pub(super) their_lines: Vec<Theirs>,
     pub(super) our_lines: Vec<Side>,
+    /// By m-line; plain where there is none.
+    pub(super) security: Vec<Security>,
 }
 
 /// Text that was read before, or that is ours.
@@ -44,41 +53,60 @@ pub(super) fn read(text: &Bytes) -> Result<Sdp, Refusal> {
     Ok(Sdp::parse(text.clone(), &Limits::NONE)?)
 }
 
-/// Whether we can carry a line: plain RTP that is not refused or ended.
+/// Whether we can carry a line, if the leg's rule lets us: RTP, plain or with keys that we understand, that is not
+/// refused or ended.
 pub(super) fn is_carried(media: &Media<'_>) -> bool {
-    media.port() != 0 && media.protocol().is_plain_rtp() && media.payload_numbers().next().is_some()
+    let is_spoken = match media.protocol() {
+        Protocol::RtpAvp | Protocol::RtpAvpf => true,
+        Protocol::RtpSavp | Protocol::RtpSavpf => Crypto::chosen(media).is_some(),
+        Protocol::DtlsSavp | Protocol::DtlsSavpf | Protocol::Udptl | Protocol::Other => false,
+    };
+    media.port() != 0 && is_spoken && media.payload_numbers().next().is_some()
 }
 
 impl Side {
     /// A line without media.
     pub(super) const DISABLED: Self =
-        Self { carries: false, formats: Formats::new(), direction: Direction::Inactive };
+        Self { carries: false, is_secure: false, formats: Formats::new(), direction: Direction::Inactive };
 }
 
 impl Theirs {
     /// The lines of an offer; numbers that it does not explain mean what they meant before.
-    pub(super) fn of_offer(offer: &Sdp, known: &[PayloadHistory]) -> Vec<Self> {
+    pub(super) fn of_offer(offer: &Sdp, known: &[PayloadHistory], rule: Rule) -> Vec<Self> {
         let known = |line: usize| known.get(line).map_or(&[][..], PayloadHistory::used);
-        let read =
-            |(line, media): (usize, Media<'_>)| Self::read(&media, |media| formats(media, known(line)));
+        let read = |(line, media): (usize, Media<'_>)| {
+            let carries = is_carried(&media) && rule.admits(&media);
+            Self::read(&media, carries, rule.taken(&media), |media| formats(media, known(line)))
+        };
         offer.media().enumerate().map(read).collect()
     }
 
     /// The lines of an answer to our offer.
-    pub(super) fn of_answer(answer: &Sdp, offer: &[Side]) -> Vec<Self> {
-        let offered = |line: usize| offer.get(line).map_or(&[][..], |side| &side.formats);
+    ///
+    /// # Errors
+    /// [`Refusal::Insecure`] for an answer without keys to a line that was offered with them.
+    pub(super) fn of_answer(answer: &Sdp, offer: &[Side]) -> Result<Vec<Self>, Refusal> {
         let read = |(line, media): (usize, Media<'_>)| {
-            Self::read(&media, |media| answered_formats(media, offered(line)))
+            let disabled = Side::DISABLED;
+            let ours = offer.get(line).unwrap_or(&disabled);
+            let crypto = taken_by_answer(&media, ours)?;
+            let carries = is_carried(&media) && (ours.is_secure || media.protocol().is_plain_rtp());
+            Ok(Self::read(&media, carries, crypto, |media| answered_formats(media, &ours.formats)))
         };
         answer.media().enumerate().map(read).collect()
     }
 
-    fn read(media: &Media<'_>, formats: impl FnOnce(&Media<'_>) -> Formats) -> Self {
-        let carries = is_carried(media);
+    fn read(
+        media: &Media<'_>,
+        carries: bool,
+        crypto: Option<Box<Crypto>>,
+        formats: impl FnOnce(&Media<'_>) -> Formats,
+    ) -> Self {
         let formats = if carries { formats(media) } else { Formats::new() };
-        let side = Side { carries, formats, direction: media.direction() };
+        let side = Side { carries, is_secure: crypto.is_some(), formats, direction: media.direction() };
         let place = |place: Option<SocketAddr>| place.filter(|_| carries);
-        Self { side, kind: media.kind(), rtp: place(media.rtp()), rtcp: place(media.rtcp()) }
+        let crypto = crypto.filter(|_| carries);
+        Self { side, kind: media.kind(), rtp: place(media.rtp()), rtcp: place(media.rtcp()), crypto }
     }
 }
 
@@ -100,6 +128,16 @@ impl Agreed {
     pub(super) fn is_active(&self, line: usize) -> bool {
         self.their_line(line).is_some_and(|line| line.side.carries)
             && self.our_lines.get(line).is_some_and(|line| line.carries)
+    }
+
+    /// How the packets of a line are protected.
+    pub(super) fn security(&self, line: usize) -> &Security {
+        self.security.get(line).unwrap_or(&Security::Plain)
+    }
+
+    /// Whether any line is.
+    pub(super) fn is_secured(&self) -> bool {
+        self.security.iter().any(|security| *security != Security::Plain)
     }
 
     /// Formats of their description: what they accept.

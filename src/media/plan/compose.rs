@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use super::formats::{codec_of, payload_attribute};
+use super::sdes::Crypto;
 use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Attribute, Direction, Line, Media, Sdp, SdpWriter, payload_number};
 
@@ -24,6 +25,8 @@ pub(super) struct Section<'a> {
     /// Codecs of our own after those of the source: number in our text.
     pub(super) extra: &'a [Format],
     pub(super) direction: Direction,
+    /// Our keys.
+    pub(super) crypto: &'a [Crypto],
 }
 
 /// Session lines of `source` after its `o=` line, with our address, in the order of RFC 8866 5 whatever theirs was.
@@ -108,6 +111,9 @@ pub(super) fn section(writer: &mut SdpWriter, section: &Section<'_>) {
             writer.number(u64::from(format.number));
             writer.put(b" 0-15\r\n");
         }
+    }
+    for crypto in section.crypto {
+        crypto.write(writer);
     }
     if !is_directed && section.direction != Direction::SendRecv {
         writer.direction(section.direction);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::across::{Slot, Slots, set, write_offer};
-use super::agreed::{Agreed, Theirs, is_carried, read};
+use super::agreed::{Agreed, Theirs, read};
 use super::formats::Formats;
 use super::leg::{MAX_LINES, Open};
 use super::{LegMedia, Pairing, Refusal};
@@ -128,7 +128,7 @@ pub fn reoffer(
     let mut slots = Slots::new();
     slots.resize_with(far.lines.len(), || None);
     for (partner, line) in pairing.pairs(new, far) {
-        let Some(source) = offer.medium(partner).filter(is_carried) else { continue };
+        let Some(source) = offer.medium(partner).filter(|media| new.admits(media)) else { continue };
         let direction = wanted(there, line, device.wish(partner), hold);
         set(
             &mut slots,
@@ -207,7 +207,7 @@ struct Candidate {
 impl<'a> Device<'a> {
     fn read(leg: &'a LegMedia) -> Result<Self, Refusal> {
         let lines = match &leg.open {
-            Some(Open::Received(offer)) => Theirs::of_offer(offer.sdp(), &leg.lines)
+            Some(Open::Received(offer)) => Theirs::of_offer(offer.sdp(), &leg.lines, leg.rule())
                 .into_iter()
                 .map(|Theirs { side, kind, .. }| Candidate {
                     is_active: side.carries,

@@ -8,8 +8,9 @@ use smallvec::SmallVec;
 use super::agreed::{Agreed, Side, Theirs, is_carried, read};
 use super::compose;
 use super::ours::content_of;
+use super::protect::Protection;
 use super::{Description, OurDescription, PayloadHistory, Refusal, RemoteMedia};
-use crate::wire::sdp::{Protocol, Sdp, SdpWriter};
+use crate::wire::sdp::{Sdp, SdpWriter};
 
 /// m-lines that one dialog may gather over its life.
 pub(super) const MAX_LINES: usize = 16;
@@ -34,6 +35,7 @@ pub(super) enum Open {
 #[derive(Clone, Debug)]
 pub struct LegMedia {
     pub(super) ours: OurDescription,
+    pub(super) protection: Protection,
     /// Payload numbers by m-line; as many as the dialog has m-lines.
     pub(super) lines: Vec<PayloadHistory>,
     pub(super) agreed: Option<Agreed>,
@@ -57,7 +59,13 @@ impl LegMedia {
     /// (`random.bits()`); `address` is our media address as this leg can reach it.
     #[must_use]
     pub fn new(session_id: u64, address: IpAddr) -> Self {
-        Self { ours: OurDescription::new(session_id, address), lines: Vec::new(), agreed: None, open: None }
+        Self {
+            ours: OurDescription::new(session_id, address),
+            protection: Protection::default(),
+            lines: Vec::new(),
+            agreed: None,
+            open: None,
+        }
     }
 
     /// Our side: session id, version, text last sent.
@@ -105,8 +113,8 @@ impl LegMedia {
     /// Ladder: `A ── INVITE / re-INVITE / UPDATE, offer ──► segue`, or an offer in a 2xx to our INVITE without one.
     ///
     /// # Errors
-    /// [`Refusal::OutOfTurn`] while another offer is open (491), [`Refusal::SecureMedia`] or
-    /// [`Refusal::NoUsableMedia`] if there is nothing in it that we carry (488). The leg is unchanged then.
+    /// [`Refusal::OutOfTurn`] while another offer is open (491), [`Refusal::SecureMedia`], [`Refusal::Insecure`] or
+    /// [`Refusal::NoUsableMedia`] if there is nothing in it that we carry or may carry (488). The leg is unchanged then.
     pub fn receive_offer(&mut self, offer: Description) -> Result<(), Refusal> {
         if self.open.is_some() {
             return Err(Refusal::OutOfTurn);
@@ -118,10 +126,8 @@ impl LegMedia {
         // An offer that ends every stream is one; it needs no stream that we could carry.
         let ends_all =
             self.agreed.is_some() && sdp.media().len() > 0 && sdp.media().all(|media| media.port() == 0);
-        if !ends_all && !sdp.media().any(|media| is_carried(&media)) {
-            let is_secure = |protocol| protocol == Protocol::SecureRtp;
-            let secure = sdp.media().any(|media| media.port() != 0 && is_secure(media.protocol()));
-            return Err(if secure { Refusal::SecureMedia } else { Refusal::NoUsableMedia });
+        if !ends_all {
+            self.screen_offer(&offer)?;
         }
         self.open = Some(Open::Received(offer));
         Ok(())
@@ -131,7 +137,8 @@ impl LegMedia {
     /// differ then (another branch of a fork). An answer that refuses every line is one.
     ///
     /// # Errors
-    /// [`Refusal::OutOfTurn`] if we never offered. The leg is unchanged then.
+    /// [`Refusal::OutOfTurn`] if we never offered, [`Refusal::Insecure`] if it leaves the keys out. The leg is unchanged
+    /// then.
     pub fn receive_answer(&mut self, answer: Description) -> Result<(), Refusal> {
         let (ours, lines) = match (&self.open, &self.agreed) {
             (Some(Open::Sent { text, lines }), _) => (text.clone(), lines.clone()),
@@ -140,10 +147,17 @@ impl LegMedia {
             }
             _ => return Err(Refusal::OutOfTurn),
         };
+        let their_lines = Theirs::of_answer(answer.sdp(), &lines)?;
         self.open = None;
-        let their_lines = Theirs::of_answer(answer.sdp(), &lines);
         let theirs = Bytes::copy_from_slice(answer.sdp().bytes());
-        self.agree(Agreed { theirs, ours, offerer: Offerer::Us, their_lines, our_lines: lines });
+        self.agree(Agreed {
+            theirs,
+            ours,
+            offerer: Offerer::Us,
+            their_lines,
+            our_lines: lines,
+            security: Vec::new(),
+        });
         Ok(())
     }
 
@@ -237,11 +251,16 @@ impl LegMedia {
             offerer: Offerer::Them,
             their_lines: offer.lines,
             our_lines,
+            security: Vec::new(),
         });
         text
     }
 
-    fn agree(&mut self, agreed: Agreed) {
+    fn agree(&mut self, mut agreed: Agreed) {
+        let active = |line: usize| agreed.their_line(line).filter(|_| agreed.is_active(line));
+        let security = |line: usize| active(line).map(|theirs| self.security_of(line, theirs));
+        agreed.security = (0..agreed.len()).map(|line| security(line).unwrap_or_default()).collect();
+        self.protection.is_secured |= agreed.is_secured();
         let lines = agreed.their_lines.len().clamp(self.lines.len(), MAX_LINES.max(self.lines.len()));
         self.lines.resize_with(lines, PayloadHistory::default);
         for (line, history) in agreed.their_lines.iter().zip(&mut self.lines) {
@@ -255,7 +274,7 @@ impl LegMedia {
         match (&self.open, &self.agreed) {
             (Some(Open::Received(offer)), _) => {
                 let sdp = offer.sdp().clone();
-                Ok(Offer { lines: Theirs::of_offer(&sdp, &self.lines), sdp })
+                Ok(Offer { lines: Theirs::of_offer(&sdp, &self.lines, self.rule()), sdp })
             }
             (None, Some(agreed)) if agreed.offerer == Offerer::Them => {
                 Ok(Offer { sdp: read(&agreed.theirs)?, lines: agreed.their_lines.clone() })

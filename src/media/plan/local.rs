@@ -49,8 +49,10 @@ pub fn answer_local(
         is_taken = true;
         let port = ports(line).ok_or(Refusal::OutOfPorts)?;
         let direction = theirs.side.direction.mirrored();
+        let crypto = leg.answered_keys(line, theirs);
         section(&mut writer, &media, port, &chosen, direction);
-        lines.push(Side { carries: true, formats: chosen, direction });
+        crypto.iter().for_each(|crypto| crypto.write(&mut writer));
+        lines.push(Side { carries: true, is_secure: !crypto.is_empty(), formats: chosen, direction });
     }
     if !is_taken {
         return Err(Refusal::NoCommonCodec);
@@ -84,7 +86,8 @@ pub fn offer_local(
         .collect();
     let mut writer = SdpWriter::with_capacity(256);
     compose::plain_session(&mut writer, leg.ours.address());
-    writer.media(b"audio", port, b"RTP/AVP");
+    let crypto = leg.offered_keys(0);
+    writer.media(b"audio", port, if crypto.is_empty() { b"RTP/AVP" } else { b"RTP/SAVP" });
     for format in &chosen {
         writer.number_word(format.number);
     }
@@ -96,8 +99,10 @@ pub fn offer_local(
         }
     }
     writer.put(b"a=ptime:20\r\n");
+    crypto.iter().for_each(|crypto| crypto.write(&mut writer));
     let last = leg.ours.last_sdp();
-    let mut lines = vec![Side { carries: true, formats: chosen, direction: Direction::SendRecv }];
+    let is_secure = !crypto.is_empty();
+    let mut lines = vec![Side { carries: true, is_secure, formats: chosen, direction: Direction::SendRecv }];
     while lines.len() < leg.lines.len() {
         compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(lines.len())));
         lines.push(Side::DISABLED);

@@ -8,9 +8,12 @@ pub enum Refusal {
     /// Not a session description (400).
     #[error("malformed session description: {0}")]
     Malformed(#[from] SdpError),
-    /// Only SRTP or DTLS profiles are offered, which this phase does not carry (488).
-    #[error("secure media profiles are not carried")]
+    /// Only SRTP is offered, and in a form that is not spoken, or it is switched off (488).
+    #[error("SRTP as offered is not spoken here")]
     SecureMedia,
+    /// SRTP is required here, or was agreed before and may not be taken away (488).
+    #[error("SRTP is required")]
+    Insecure,
     /// No m-line that we relay: no plain RTP, or all ports zero (488).
     #[error("no usable media line")]
     NoUsableMedia,

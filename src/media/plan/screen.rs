@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use super::Refusal;
 use super::agreed::is_carried;
 use super::formats::formats;
+use super::sdes::Crypto;
 use crate::media::codec::Codec;
 use crate::media::ports::OwnPorts;
 use crate::wire::sdp::{Kind, Limits, Media, Sdp};
@@ -42,6 +43,14 @@ impl Description {
         let audio = self.0.media().filter(|media| media.kind() == Kind::Audio && is_carried(media));
         let codecs = audio.flat_map(|media| formats(&media, &[])).map(|format| format.codec);
         codecs.filter(Codec::is_primary).collect()
+    }
+}
+
+impl Description {
+    /// Whether it offers SRTP with a key that is understood here.
+    #[must_use]
+    pub fn names_keys(&self) -> bool {
+        self.0.media().any(|media| is_carried(&media) && Crypto::chosen(&media).is_some())
     }
 }
 

@@ -8,6 +8,7 @@ use super::agreed::Agreed;
 use super::formats::counterpart;
 use super::{LegMedia, Pairing, PtMap};
 use crate::media::codec::Format;
+use crate::media::srtp::Security;
 use crate::wire::sdp::{Direction, Kind};
 
 /// One peer's end of one media line, as agreed.
@@ -30,6 +31,8 @@ pub struct RemoteMedia {
     pub sends: Vec<Format>,
     /// Number of telephone-event in what it sends, on the clock of the first codec if there are several.
     pub telephone_event: Option<u8>,
+    /// How its packets are protected, both ways.
+    pub security: Security,
 }
 
 impl RemoteMedia {
@@ -61,6 +64,7 @@ impl RemoteMedia {
             direction: agreed.direction(line),
             accepts: sends.iter().filter_map(|sent| counterpart(*sent, &end.side.formats)).collect(),
             telephone_event: event.map(|event| event.number),
+            security: agreed.security(line).clone(),
             sends,
         })
     }

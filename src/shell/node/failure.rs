@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::{Resolved, Srtp, StoreKind};
+use crate::config::{Resolved, StoreKind};
 use crate::shell::control::ControlError;
 use crate::shell::http::HttpError;
 use crate::shell::store;
@@ -124,10 +124,6 @@ pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> StartError
 /// broken.
 pub(super) fn supported(resolved: &Resolved) -> Result<(), StartError> {
     let unsupported = |key: String, what: String, instead| StartError::Unsupported { key, what, instead };
-    if resolved.media.srtp == Srtp::Require {
-        let what = "media under SRTP only".to_owned();
-        return Err(unsupported("media.srtp".to_owned(), what, "all media is plain RTP: say `off`"));
-    }
     if resolved.node.store != StoreKind::Sqlite {
         let what = "a store other than sqlite".to_owned();
         return Err(unsupported("node.store".to_owned(), what, "say store = \"sqlite\""));

@@ -8,7 +8,7 @@ use super::tls::{Proof, Proofs, TlsError};
 use crate::call::settings as call;
 use crate::config::{self, HostPort, Listen, Resolved, RouteTarget};
 use crate::engine;
-use crate::media::plan::Screen;
+use crate::media::plan::{Rule, Screen};
 use crate::moving::ReInvite;
 use crate::sip::Transport;
 
@@ -140,6 +140,11 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
         address_v6: address.is_ipv6().then_some(address),
         timeout: media.timeout,
         learning: media.learning,
+        srtp: match media.srtp {
+            config::Srtp::Off => Rule::PlainOnly,
+            config::Srtp::Prefer => Rule::Either,
+            config::Srtp::Require => Rule::SecureOnly,
+        },
         threads,
         screen: Screen {
             own_addresses,

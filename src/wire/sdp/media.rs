@@ -45,8 +45,14 @@ pub enum Protocol {
     RtpAvp,
     /// `RTP/AVPF`
     RtpAvpf,
-    /// `RTP/SAVP`, `RTP/SAVPF` (SDES) and `UDP/TLS/RTP/SAVP`, `UDP/TLS/RTP/SAVPF` (DTLS).
-    SecureRtp,
+    /// `RTP/SAVP` (RFC 3711): keys in the description.
+    RtpSavp,
+    /// `RTP/SAVPF` (RFC 5124)
+    RtpSavpf,
+    /// `UDP/TLS/RTP/SAVP` (RFC 5764): keys by a handshake beside the media.
+    DtlsSavp,
+    /// `UDP/TLS/RTP/SAVPF`
+    DtlsSavpf,
     /// `udptl` (T.38)
     Udptl,
     /// Anything else.
@@ -60,8 +66,14 @@ impl Protocol {
             Self::RtpAvp
         } else if is("RTP/AVPF") {
             Self::RtpAvpf
-        } else if is("RTP/SAVP") || is("RTP/SAVPF") || is("UDP/TLS/RTP/SAVP") || is("UDP/TLS/RTP/SAVPF") {
-            Self::SecureRtp
+        } else if is("RTP/SAVP") {
+            Self::RtpSavp
+        } else if is("RTP/SAVPF") {
+            Self::RtpSavpf
+        } else if is("UDP/TLS/RTP/SAVP") {
+            Self::DtlsSavp
+        } else if is("UDP/TLS/RTP/SAVPF") {
+            Self::DtlsSavpf
         } else if is("udptl") {
             Self::Udptl
         } else {
@@ -69,10 +81,22 @@ impl Protocol {
         }
     }
 
-    /// RTP without encryption.
+    /// RTP without encryption, or with one that may be left (RFC 8643).
     #[must_use]
     pub fn is_plain_rtp(self) -> bool {
         matches!(self, Self::RtpAvp | Self::RtpAvpf)
+    }
+
+    /// RTP with encryption.
+    #[must_use]
+    pub fn is_secure(self) -> bool {
+        matches!(self, Self::RtpSavp | Self::RtpSavpf | Self::DtlsSavp | Self::DtlsSavpf)
+    }
+
+    /// RTP of either kind.
+    #[must_use]
+    pub fn is_rtp(self) -> bool {
+        self.is_plain_rtp() || self.is_secure()
     }
 }
 

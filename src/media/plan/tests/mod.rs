@@ -4,6 +4,7 @@ mod calls;
 mod holds;
 mod moves;
 mod mutations;
+mod secure;
 mod space;
 
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use super::*;
-use crate::wire::sdp::{Limits, Sdp};
+use crate::wire::sdp::{Attribute, Limits, Media, Sdp};
 
 pub(super) const OUR_A: &str = "198.51.100.1";
 pub(super) const OUR_B: &str = "198.51.100.2";
@@ -124,6 +125,10 @@ pub(super) fn check_answer(offer: &Bytes, answer: &Bytes) {
             assert_eq!(formats::codec_of(&formats, format.number), Some(format.codec), "{}", show());
         }
         assert!(answered.payload_numbers().next().is_some(), "{}", show());
+        let taken = answered.attributes(Attribute::Crypto).count();
+        assert_eq!(taken, usize::from(sdes::Crypto::chosen(&offered).is_some()), "{}", show());
+        let tag = |media: &Media<'_>| sdes::Crypto::chosen(media).map(|crypto| crypto.tag);
+        assert_eq!(tag(&answered), tag(&offered), "{}", show());
         let allowed = offered.direction().mirrored();
         assert_eq!(answered.direction().and(allowed), answered.direction(), "direction\n{}", show());
         assert_eq!(answered.rtcp().map(|rtcp| rtcp.port()), answered.port().checked_add(1), "{}", show());

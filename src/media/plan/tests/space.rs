@@ -10,7 +10,7 @@ const LINES: [&str; 9] = [
     "m=audio 4000 RTP/AVP 96 101\na=rtpmap:96 opus/48000/2\na=rtpmap:101 telephone-event/48000",
     "m=audio 4000 RTP/AVP 101 96 0 13\na=rtpmap:101 opus/48000/2\na=rtpmap:96 telephone-event/8000\na=inactive",
     "m=audio 0 RTP/AVP 0 8",
-    "m=audio 4000 RTP/SAVP 0",
+    "m=audio 4000 RTP/SAVP 0\na=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20",
     "m=video 4000 RTP/AVP 96\na=rtpmap:96 H264/90000\na=fmtp:96 packetization-mode=1",
     "m=video 4000 RTP/AVPF 101 96\na=rtpmap:101 VP8/90000\na=rtpmap:96 H264/90000\na=sendonly",
     "m=image 4000 udptl t38",

@@ -57,11 +57,12 @@ fn a_store_that_is_damaged_is_named_and_left_alone() {
 }
 
 #[test]
-fn what_is_not_there_yet_is_refused_instead_of_done_in_plain() {
+fn what_is_not_there_yet_is_refused_instead_of_done_otherwise() {
     let dir = tempfile::tempdir().unwrap();
     let mut resolved = resolve(dir.path(), "");
-    resolved.media.srtp = crate::config::Srtp::Require;
-    assert!(start_error(resolved).starts_with("media.srtp: "));
+    let url = crate::config::Secret::new("redis://127.0.0.1");
+    resolved.node.store = crate::config::StoreKind::Redis { url };
+    assert!(start_error(resolved).starts_with("node.store: "));
 }
 
 #[test]

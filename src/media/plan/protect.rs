@@ -1,0 +1,164 @@
+//! How the media of a leg is protected: what may be agreed, what is offered, and that it never gets less.
+
+use super::agreed::{Side, Theirs};
+use super::sdes::{Crypto, Lines, Secret, suite_of, tag_of};
+use super::{Description, LegMedia, Refusal};
+use crate::media::srtp::{Keys, Security, Suite};
+use crate::wire::sdp::{Media, Protocol};
+
+/// What may be agreed with a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Rule {
+    /// Plain RTP alone.
+    PlainOnly,
+    /// SRTP where the peer has it.
+    #[default]
+    Either,
+    /// SRTP alone.
+    SecureOnly,
+}
+
+/// What a leg starts with: the policy, what the peer is offered first, and what our keys are made from.
+#[derive(Clone, Debug)]
+pub(super) struct Protection {
+    pub(super) rule: Rule,
+    pub(super) offers_srtp: bool,
+    pub(super) secret: Secret,
+    /// Whether anything was ever secured: then all is, for the life of the dialog.
+    pub(super) is_secured: bool,
+}
+
+impl Default for Protection {
+    fn default() -> Self {
+        Self { rule: Rule::Either, offers_srtp: false, secret: Secret::new([0; 32]), is_secured: false }
+    }
+}
+
+impl LegMedia {
+    /// With the rule for this peer, whether it is offered SRTP, and 32 random bytes for our keys.
+    #[must_use]
+    pub fn protected(mut self, rule: Rule, offers_srtp: bool, secret: [u8; 32]) -> Self {
+        let offers_srtp = rule == Rule::SecureOnly || offers_srtp && rule == Rule::Either;
+        self.protection = Protection { rule, offers_srtp, secret: Secret::new(secret), is_secured: false };
+        self
+    }
+
+    /// Whether media of this leg is secured, as agreed.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.protection.is_secured
+    }
+
+    /// Whether this peer is offered SRTP.
+    #[must_use]
+    pub fn offers_srtp(&self) -> bool {
+        self.protection.offers_srtp
+    }
+
+    /// The rule as it stands: what was secured once is never less (threat: a downgrade by a re-INVITE, an answer, a move).
+    pub(super) fn rule(&self) -> Rule {
+        if self.is_secured() { Rule::SecureOnly } else { self.protection.rule }
+    }
+
+    /// Whether a line of theirs would be taken.
+    pub(super) fn admits(&self, media: &Media<'_>) -> bool {
+        super::agreed::is_carried(media) && self.rule().admits(media)
+    }
+
+    /// Why an offer of which nothing can be taken, or that takes protection away, is refused.
+    pub(super) fn screen_offer(&self, offer: &Description) -> Result<(), Refusal> {
+        let sdp = offer.sdp();
+        let is_insecure = |media: &Media<'_>| {
+            super::agreed::is_carried(media) && !self.rule().admits(media) && self.rule() == Rule::SecureOnly
+        };
+        if self.is_secured() && sdp.media().any(|media| is_insecure(&media)) {
+            return Err(Refusal::Insecure);
+        }
+        if sdp.media().any(|media| self.admits(&media)) {
+            return Ok(());
+        }
+        if sdp.media().any(|media| is_insecure(&media)) {
+            return Err(Refusal::Insecure);
+        }
+        let is_secure = |media: &Media<'_>| media.port() != 0 && media.protocol().is_secure();
+        Err(if sdp.media().any(|media| is_secure(&media)) {
+            Refusal::SecureMedia
+        } else {
+            Refusal::NoUsableMedia
+        })
+    }
+
+    /// What our offer says of the keys of an m-line: what was agreed there, else every suite, else nothing.
+    pub(super) fn offered_keys(&self, line: usize) -> Lines {
+        let agreed = self.agreed.as_ref().filter(|agreed| agreed.is_active(line));
+        let ours =
+            |suite: Suite| Some(Crypto { tag: tag_of(suite), key: self.protection.secret.key(line, suite)? });
+        match agreed.map(|agreed| agreed.security(line)) {
+            Some(Security::Srtp(keys)) => ours(keys.ours.suite()).into_iter().collect(),
+            Some(Security::Plain) => Lines::new(),
+            None if self.is_secured() || self.protection.offers_srtp => {
+                Suite::ALL.into_iter().filter_map(ours).collect()
+            }
+            None => Lines::new(),
+        }
+    }
+
+    /// What our answer says to a line of their offer.
+    pub(super) fn answered_keys(&self, line: usize, theirs: &Theirs) -> Lines {
+        let answer = |crypto: &Crypto| {
+            Some(Crypto { tag: crypto.tag, key: self.protection.secret.key(line, crypto.key.suite())? })
+        };
+        theirs.crypto.as_deref().and_then(answer).into_iter().collect()
+    }
+
+    /// The keys of a line that both have described.
+    pub(super) fn security_of(&self, line: usize, theirs: &Theirs) -> Security {
+        let keys = |crypto: &Crypto| {
+            let ours = self.protection.secret.key(line, crypto.key.suite())?;
+            Some(Security::Srtp(Box::new(Keys { theirs: crypto.key.clone(), ours })))
+        };
+        theirs.crypto.as_deref().and_then(keys).unwrap_or_default()
+    }
+}
+
+impl Rule {
+    /// Whether a line that we could carry may be taken.
+    pub(super) fn admits(self, media: &Media<'_>) -> bool {
+        match self {
+            Self::PlainOnly => media.protocol().is_plain_rtp(),
+            Self::Either => true,
+            Self::SecureOnly => Crypto::chosen(media).is_some(),
+        }
+    }
+
+    /// The line of an offer that is taken up; with RTP/AVP it is one that may be left (RFC 8643).
+    pub(super) fn taken(self, media: &Media<'_>) -> Option<Box<Crypto>> {
+        if self == Self::PlainOnly { None } else { Crypto::chosen(media).map(Box::new) }
+    }
+}
+
+/// The line that an answer takes of our offer. RFC 4568 5.1.3: exactly one, by its tag; anything else leaves the stream
+/// without keys, and is no answer to an offer of SRTP.
+pub(super) fn taken_by_answer(media: &Media<'_>, ours: &Side) -> Result<Option<Box<Crypto>>, Refusal> {
+    if !ours.is_secure || media.port() == 0 {
+        return Ok(None);
+    }
+    let taken = Crypto::answered(media, suite_of).ok_or(Refusal::Insecure)?;
+    Ok(Some(Box::new(taken)))
+}
+
+/// The profile of a line of ours: that of the dialog's line as it was agreed; else by what is offered and whether the
+/// source has feedback (RFC 4585, RFC 5124).
+pub(super) fn profile<'a>(agreed: Option<Media<'a>>, source: &Media<'_>, is_secure: bool) -> &'a [u8] {
+    if let Some(agreed) = agreed.filter(|media| media.protocol().is_rtp()) {
+        return agreed.protocol_name();
+    }
+    let has_feedback =
+        matches!(source.protocol(), Protocol::RtpAvpf | Protocol::RtpSavpf | Protocol::DtlsSavpf);
+    match (is_secure, has_feedback) {
+        (false, false) => b"RTP/AVP",
+        (false, true) => b"RTP/AVPF",
+        (true, false) => b"RTP/SAVP",
+        (true, true) => b"RTP/SAVPF",
+    }
+}
