@@ -23,7 +23,7 @@ use segue::engine::store::{Loaded, StoreReply};
 use segue::engine::{Engine, Input, Output, Settings};
 use segue::media::plan::Screen;
 use segue::media::relay::{Learning, MediaCommand, MediaEvent, PortId, PortPair};
-use segue::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Trust};
+use segue::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Tenure, Trust};
 use segue::sip::digest::{Algorithm, Challenge, Ha1s, Secret};
 use segue::sip::{Flow, Transport};
 use segue::wire::sip::{HeaderName, Limits, Message, Method};
@@ -226,6 +226,7 @@ fn accounts() -> Accounts {
         trust: Trust::Personal,
         auto_answer: false,
         pull: Pull::Direct,
+        tenure: Tenure::Kept,
     };
     let account = Account {
         name: "alice".into(),

@@ -7,7 +7,7 @@ use super::sections::{algorithms, name};
 use super::tree::{Section, Taken};
 use super::{Source, values};
 use crate::registrar::accounts::{
-    Account, Accounts, Device, Origin, PhcString, Pull, Trust, check_extension,
+    Account, Accounts, Device, Origin, PhcString, Pull, Tenure, Trust, check_extension,
 };
 use crate::sip::digest::{Algorithm, Ha1s};
 
@@ -106,6 +106,7 @@ fn device(
         trust: trust.unwrap_or(Trust::Personal),
         auto_answer: auto_answer.unwrap_or(false),
         pull: pull.unwrap_or_default(),
+        tenure: Tenure::Kept,
     })
 }
 

@@ -12,7 +12,7 @@ use super::settings::Ban;
 use super::{Engine, Output};
 use crate::base::Timestamp;
 use crate::call::Party;
-use crate::registrar::accounts::Account;
+use crate::registrar::accounts::{Account, Tenure};
 use crate::sip::digest::{Algorithm, Credentials, Stale, Verdict};
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
@@ -178,7 +178,7 @@ impl Engine {
     /// Whether the account that a request claims is registered from just this source: then it is that device's
     /// business to prove itself, even where the network as a whole is a trunk's.
     fn is_registered_source(&self, flow: &Flow, message: &Message) -> bool {
-        let Some(account) = self.claimed_account(message) else { return false };
+        let Some((account, _)) = self.claimed_account(message) else { return false };
         let bindings = self.core.registrar.lookup(&account.name, self.core.now.at);
         bindings.iter().any(|binding| binding.flow.peer == flow.peer)
     }
@@ -210,7 +210,9 @@ impl Engine {
     ) {
         let claimed = self.claimed_account(message);
         let own: &[Algorithm] = match &claimed {
-            Some(account) => &account.algorithms,
+            // The libraries of browsers know no other; the password is as long as the hash and used once.
+            Some((_, Some(Tenure::Lent))) => &[Algorithm::Md5],
+            Some((account, _)) => &account.algorithms,
             None => self.core.accounts.algorithms_of_anyone(self.draw_for(message)),
         };
         let algorithms = if own.is_empty() { &self.core.settings.algorithms } else { own };
@@ -220,13 +222,17 @@ impl Engine {
         }
     }
 
-    /// The account that the request claims to be of, for the choice of algorithms only.
-    fn claimed_account(&self, message: &Message) -> Option<Arc<Account>> {
+    /// The account that the request claims to be of, and where it names a device, how long the account has that: for
+    /// the choice of algorithms only.
+    fn claimed_account(&self, message: &Message) -> Option<(Arc<Account>, Option<Tenure>)> {
         let from = message.from().ok()?;
         let uri = from.parsed_uri().ok()?;
         let user = uri.user_decoded()?;
-        let by_auth = self.core.accounts.by_auth_user(&user).map(|(account, _)| account);
-        by_auth.or_else(|| self.core.accounts.find(&user).cloned())
+        if let Some((account, device)) = self.core.accounts.by_auth_user(&user) {
+            let tenure = account.devices.get(device).map(|device| device.tenure);
+            return Some((account, tenure));
+        }
+        self.core.accounts.find(&user).map(|account| (Arc::clone(account), None))
     }
 
     /// A number for the name that a request claims: the same each time, and told by nothing that a stranger knows.

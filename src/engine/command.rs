@@ -133,6 +133,23 @@ pub enum Command {
         /// The user.
         user: Box<str>,
     },
+    /// Lends a device to a user for as long as a session lasts: it registers and calls as any device of the user, and
+    /// no store knows of it. A lent device of that id gives way to it. Only for [`Subject::Admin`], for the user whose
+    /// session it is. Answer: [`Reply::Done`].
+    LendDevice {
+        /// The user.
+        user: Box<str>,
+        /// The device.
+        device: NewDevice,
+    },
+    /// Takes a lent device back, with its bindings; its live calls go on. Only for [`Subject::Admin`]. Answer:
+    /// [`Reply::Done`], also where it is not there.
+    ReturnDevice {
+        /// The user.
+        user: Box<str>,
+        /// The device.
+        device: Box<str>,
+    },
     /// No new calls from now on (503 with Retry-After); what lives goes on. Answer: [`Reply::Done`].
     Drain,
 }
@@ -327,6 +344,8 @@ pub enum Reply {
     Login {
         /// `$argon2id$…`; `None` for a user without login, and for no user.
         hash: Option<Secret>,
+        /// Whether a session of the user may have the scope `admin`.
+        admin: bool,
     },
     /// It was not done.
     Error(CommandError),
@@ -417,6 +436,8 @@ impl Command {
                 | Self::ChangeAccount(_)
                 | Self::AccountChanged(_)
                 | Self::Login { .. }
+                | Self::LendDevice { .. }
+                | Self::ReturnDevice { .. }
                 | Self::Drain => false,
             },
         }
@@ -442,7 +463,7 @@ mod tests {
     fn a_login_and_a_hash_never_cross_the_socket_or_a_log() {
         assert!(serde_json::to_string(&Command::Login { user: "alice".into() }).is_err());
         assert!(serde_json::from_str::<Command>(r#"{"command":"login","user":"alice"}"#).is_err());
-        let login = Reply::Login { hash: Some(Secret("$argon2id$x".into())) };
+        let login = Reply::Login { hash: Some(Secret("$argon2id$x".into())), admin: false };
         assert!(!format!("{login:?}").contains("argon2id"));
         assert!(serde_json::to_string(&login).is_err());
     }

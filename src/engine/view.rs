@@ -308,6 +308,8 @@ pub struct DeviceView {
     pub registered: bool,
     /// Seconds left of a hold-off on it.
     pub hold_off_s: Option<u64>,
+    /// Whether it is lent to a session, and gone with it.
+    pub lent: bool,
 }
 
 /// How the node is.

@@ -61,6 +61,18 @@ pub struct Device {
     pub auto_answer: bool,
     /// How it gets the call that it asks for by star code.
     pub pull: Pull,
+    /// How long the account has it.
+    pub tenure: Tenure,
+}
+
+/// How long an account has a device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tenure {
+    /// Until somebody takes it away.
+    #[default]
+    Kept,
+    /// While a session at the page or the API lasts: known to memory only, wherever the account is written down.
+    Lent,
 }
 
 /// How a device that dials the pull code gets the call.
@@ -202,6 +214,29 @@ impl Accounts {
         }
     }
 
+    /// Lends a device to a user, whatever the account's origin. A lent device of that id gives way to it.
+    ///
+    /// # Errors
+    /// As [`Accounts::put`], and where there is no such user. On error nothing has changed.
+    pub fn lend(&mut self, user: &str, device: Device) -> Result<(), AccountError> {
+        let known = self.by_name.get(user).ok_or_else(|| AccountError::Unknown(user.to_owned()))?;
+        let mut account = Account::clone(known);
+        account.devices.retain(|known| known.tenure == Tenure::Kept || known.id != device.id);
+        account.devices.push(Device { tenure: Tenure::Lent, ..device });
+        self.put(account)
+    }
+
+    /// Takes a lent device back; false where there is none of that id.
+    pub fn take_back(&mut self, user: &str, device: &str) -> bool {
+        let Some(known) = self.by_name.get(user) else { return false };
+        if known.device(device).is_none_or(|device| device.tenure == Tenure::Kept) {
+            return false;
+        }
+        let mut account = Account::clone(known);
+        account.devices.retain(|known| *known.id != *device);
+        self.put(account).is_ok()
+    }
+
     /// The user of that name.
     #[must_use]
     pub fn by_name(&self, name: &str) -> Option<&Arc<Account>> {
@@ -316,6 +351,11 @@ impl Account {
     #[must_use]
     pub fn device(&self, id: &str) -> Option<&Device> {
         self.devices.iter().find(|d| *d.id == *id)
+    }
+
+    /// The devices that are lent to it, the one that was lent first in front.
+    pub fn lent(&self) -> impl Iterator<Item = &Device> {
+        self.devices.iter().filter(|device| device.tenure == Tenure::Lent)
     }
 
     /// Names that can be an address, and no device or digest identity twice.
@@ -447,6 +487,7 @@ mod tests {
             trust: Trust::Personal,
             auto_answer: false,
             pull: Pull::Direct,
+            tenure: Tenure::Kept,
         };
         Account {
             name: name.into(),

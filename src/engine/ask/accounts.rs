@@ -7,7 +7,7 @@ use crate::engine::command::{
     AccountChange, CommandError, Ha1Text, NewDevice, NewUser, Reply, Secret, TrustName,
 };
 use crate::engine::store::StoreOp;
-use crate::registrar::accounts::{Account, AccountError, Device, Origin, PhcString, Pull, Trust};
+use crate::registrar::accounts::{Account, AccountError, Device, Origin, PhcString, Pull, Tenure, Trust};
 use crate::sip::digest::{Algorithm, Ha1s};
 
 /// Devices of one account.
@@ -31,7 +31,7 @@ impl Engine {
         }
         let changed = self.build_account(change)?;
         let op = match &changed {
-            Changed::Put(account) => StoreOp::PutAccount(account.clone()),
+            Changed::Put(account) => StoreOp::PutAccount(kept(account)),
             Changed::Remove(name) => StoreOp::RemoveAccount { name: name.clone() },
         };
         Ok(Answer::Later(op, Waiting::Account(changed)))
@@ -68,7 +68,7 @@ impl Engine {
                 if account.device(&device.id).is_some() {
                     return Err(conflict(format!("the user has a device `{}` already", device.id)));
                 }
-                if account.devices.len() >= MAX_DEVICES {
+                if account.devices.len() - account.lent().count() >= MAX_DEVICES {
                     return Err(conflict(format!("a user has at most {MAX_DEVICES} devices")));
                 }
                 account.devices.push(self.new_device(device)?);
@@ -118,7 +118,7 @@ impl Engine {
         })
     }
 
-    fn new_device(&self, new: &NewDevice) -> Result<Device, CommandError> {
+    pub(super) fn new_device(&self, new: &NewDevice) -> Result<Device, CommandError> {
         Ok(Device {
             id: new.id.clone(),
             auth_user: new.auth_user.clone(),
@@ -129,6 +129,7 @@ impl Engine {
             },
             auto_answer: false,
             pull: Pull::Direct,
+            tenure: Tenure::Kept,
         })
     }
 
@@ -155,8 +156,11 @@ impl Engine {
     pub(super) fn apply_account(&mut self, changed: Changed) -> Result<(), CommandError> {
         let now = self.core.now;
         match changed {
-            Changed::Put(account) => {
+            Changed::Put(mut account) => {
                 let before = self.core.accounts.by_name(&account.name).cloned();
+                // What was lent or came back while the store was asked.
+                account.devices.retain(|device| device.tenure == Tenure::Kept);
+                account.devices.extend(before.iter().flat_map(|before| before.lent()).cloned());
                 let (name, kept) = (account.name.clone(), account.devices.clone());
                 self.core.accounts.put(*account)?;
                 let gone = before.iter().flat_map(|before| &before.devices);
@@ -173,6 +177,13 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+/// The account as the store has it: without what is lent to it.
+fn kept(account: &Account) -> Box<Account> {
+    let mut account = account.clone();
+    account.devices.retain(|device| device.tenure == Tenure::Kept);
+    Box::new(account)
 }
 
 impl From<AccountError> for CommandError {

@@ -5,6 +5,7 @@
 //! waits for the store.
 
 mod accounts;
+mod lent;
 mod moves;
 mod parked;
 mod show;
@@ -75,6 +76,8 @@ impl Engine {
             Command::ChangeAccount(change) => self.change_account(&change)?,
             Command::AccountChanged(change) => self.account_changed(&change).into(),
             Command::Login { user } => Answer::Now(self.login_of(&user)),
+            Command::LendDevice { user, device } => self.lend_device(&user, &device).into(),
+            Command::ReturnDevice { user, device } => Answer::Now(self.return_device(&user, &device)),
             Command::Drain => {
                 self.is_draining = true;
                 Answer::Now(Reply::Done)
@@ -148,7 +151,8 @@ impl Engine {
     fn login_of(&self, user: &str) -> Reply {
         let account = self.core.accounts.by_name(user);
         let login = account.and_then(|account| account.login.as_ref());
-        Reply::Login { hash: login.map(|hash| Secret(hash.as_str().into())) }
+        let admin = account.is_some_and(|account| account.admin);
+        Reply::Login { hash: login.map(|hash| Secret(hash.as_str().into())), admin }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::engine::view::{
 use crate::moving::directory::{Bar, Progress};
 use crate::moving::{DeviceKey, Refusal as MoveRefusal};
 use crate::registrar::Binding;
-use crate::registrar::accounts::{Account, Device, Origin, Trust};
+use crate::registrar::accounts::{Account, Device, Origin, Tenure, Trust};
 use crate::wire::sdp::Kind;
 
 /// Reason of the BYEs when a call is ended from outside.
@@ -296,6 +296,7 @@ impl Engine {
             },
             registered: self.core.registrar.is_registered(&account.name, &device.id, now),
             hold_off_s: self.moves.hold_offs.seconds_left(now, &key).map(u64::from),
+            lent: device.tenure == Tenure::Lent,
         }
     }
 }

@@ -343,10 +343,13 @@ fn an_account_that_is_added_can_register_at_once() {
     let names: Vec<_> = users.items.iter().map(|user| user.name.as_str()).collect();
     assert_eq!(names, ["alice", "bob", "carol"]);
     let login = Command::Login { user: "carol".into() };
-    assert_eq!(world.ask(Subject::Admin, login), Reply::Login { hash: Some(Secret(HASH.into())) });
+    assert_eq!(
+        world.ask(Subject::Admin, login),
+        Reply::Login { hash: Some(Secret(HASH.into())), admin: false }
+    );
     for name in ["alice", "nobody"] {
         let login = Command::Login { user: name.into() };
-        assert_eq!(world.ask(Subject::Admin, login), Reply::Login { hash: None });
+        assert_eq!(world.ask(Subject::Admin, login), Reply::Login { hash: None, admin: false });
     }
 }
 

@@ -4,6 +4,7 @@ mod abilities;
 mod ask;
 mod calls;
 mod flows;
+mod lent;
 mod moves;
 mod mutations;
 mod notice;

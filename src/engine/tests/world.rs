@@ -18,7 +18,7 @@ use crate::engine::view::{MoveView, Page};
 use crate::engine::{CommandId, Engine, Input, Output, Settings};
 use crate::media::plan::Screen;
 use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair, PortStats, Sink, Sound};
-use crate::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Trust};
+use crate::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Tenure, Trust};
 use crate::sip::digest::{Algorithm, Ha1s};
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::{Limits, Message};
@@ -99,6 +99,7 @@ pub(crate) fn accounts(names: &[&str]) -> Accounts {
                 trust: Trust::Personal,
                 auto_answer: true,
                 pull: Pull::Direct,
+                tenure: Tenure::Kept,
             }
         };
         let account = Account {

@@ -125,9 +125,11 @@ impl NodeHandle {
                 self.gather(by, command, |replies| merge(replies, &page, make, as_registrations)).await
             }
             Command::Status => self.gather(by, command, add_up).await,
-            Command::Drain | Command::KickRegistration { .. } | Command::AccountChanged(_) => {
-                self.gather(by, command, best).await
-            }
+            Command::Drain
+            | Command::KickRegistration { .. }
+            | Command::AccountChanged(_)
+            | Command::LendDevice { .. }
+            | Command::ReturnDevice { .. } => self.gather(by, command, best).await,
             Command::ShowCall { .. }
             | Command::HangUp { .. }
             | Command::ShowMove { .. }

@@ -153,6 +153,7 @@ pub(crate) fn user(name: &str) -> UserView {
             trust: TrustName::Personal,
             registered: true,
             hold_off_s: Some(3),
+            lent: false,
         }],
     }
 }
@@ -210,7 +211,12 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
         Command::ChangeAccount(AccountChange::Add(new)) if *new.name == *"alice" => {
             Reply::Error(CommandError::Conflict { why: "name `alice` is already used by alice".into() })
         }
-        Command::ChangeAccount(_) | Command::AccountChanged(_) | Command::Drain => Reply::Done,
+        Command::LendDevice { user, .. } if **user != *"alice" => not_found(),
+        Command::ChangeAccount(_)
+        | Command::AccountChanged(_)
+        | Command::LendDevice { .. }
+        | Command::ReturnDevice { .. }
+        | Command::Drain => Reply::Done,
         _ => not_found(),
     }
 }

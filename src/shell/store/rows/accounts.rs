@@ -7,7 +7,7 @@ use rusqlite::{Connection, Error, Row, named_params};
 use super::super::fault::Fault;
 use super::columns::{Columns as _, execute, int, json, readable, unreadable, word};
 use crate::engine::store::StoreReply;
-use crate::registrar::accounts::{Account, Device, Origin, PhcString, Pull};
+use crate::registrar::accounts::{Account, Device, Origin, PhcString, Pull, Tenure};
 use crate::sip::digest::{Algorithm, Ha1s};
 
 /// Adds an account, or replaces the one of that name. On [`Conflict`](StoreReply::Conflict) nothing has changed.
@@ -151,5 +151,6 @@ fn read_device(row: &Row<'_>) -> Result<Device, Error> {
         auto_answer: row.get("auto_answer")?,
         // Set in the configuration file only, and its accounts are not kept here.
         pull: Pull::Direct,
+        tenure: Tenure::Kept,
     })
 }

@@ -9,7 +9,7 @@ use crate::engine::view::{MoveState, MoveView, Time, Trigger};
 use crate::moving::hold_off::{Row, Scope};
 use crate::moving::snapshot::{DialogState, Hold, MediaState, Snapshot};
 use crate::moving::timeline::Timeline;
-use crate::registrar::accounts::{Account, Device, Origin, PhcString, Pull, Trust};
+use crate::registrar::accounts::{Account, Device, Origin, PhcString, Pull, Tenure, Trust};
 use crate::registrar::{SavedAor, SavedBinding};
 use crate::sip::digest::{Algorithm, Ha1s};
 
@@ -32,6 +32,7 @@ pub(super) fn device(id: &str, auth_user: &str) -> Device {
         trust: Trust::Shared,
         auto_answer: true,
         pull: Pull::Direct,
+        tenure: Tenure::Kept,
     }
 }
 
