@@ -110,10 +110,14 @@ pub struct TlsFiles {
 }
 
 /// `[http]`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Http {
     /// The address to bind.
     pub bind: SocketAddr,
+    /// How browsers reach the page, where a proxy stands before it.
+    pub origin: Option<Box<str>>,
+    /// The WebSocket of browser phones, where it is none of the listeners as the page is asked for.
+    pub phone: Option<Box<str>>,
 }
 
 /// `[media]`

@@ -132,8 +132,31 @@ fn clashes(other: &Listen, transport: Transport, bind: SocketAddr) -> bool {
 
 fn http(mut section: Section<'_>) -> Http {
     let bind = section.read("bind", values::socket).map(|taken| taken.value);
+    let origin =
+        section.read("origin", |text| address(&text.to_ascii_lowercase(), &["http://", "https://"], false));
+    let phone = section.read("phone", |text| address(text, &["ws://", "wss://"], true));
     section.finish();
-    Http { bind: bind.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))) }
+    Http {
+        bind: bind.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
+        origin: origin.map(|taken| taken.value),
+        phone: phone.map(|taken| taken.value),
+    }
+}
+
+/// An address on the web: one of `schemes`, a host, perhaps a port, and where it may be a path.
+fn address(text: &str, schemes: &[&str], may_have_path: bool) -> Result<Box<str>, String> {
+    let example = if may_have_path { "wss://pbx.example.com:5063" } else { "https://pbx.example.com" };
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    let allowed: &[u8] = if may_have_path { b".-_~:[]/" } else { b".-:[]" };
+    match rest {
+        Some(rest)
+            if rest.starts_with(|first: char| first.is_ascii_alphanumeric() || first == '[')
+                && rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || allowed.contains(&byte)) =>
+        {
+            Ok(text.into())
+        }
+        _ => Err(format!("must be like {example}")),
+    }
 }
 
 /// The most media threads that a node has; each takes a port for browsers.

@@ -271,6 +271,18 @@ fn each_fault_names_its_line_and_key() {
         ("[trunk]\nname = \"t\"\n", "segue.toml:9: trunk: must be written [[trunk]], each on its own"),
         ("[http]\nbind = 8080\n", "segue.toml:10: http.bind: must be a text in quotes, not a number"),
         ("[http]\nbind = \"0.0.0.0:5060\"\n", "segue.toml: http.bind: 0.0.0.0:5060 is taken by listen[1]"),
+        (
+            "[http]\norigin = \"pbx.example.com\"\n",
+            "segue.toml:10: http.origin: `pbx.example.com`: must be like https://pbx.example.com",
+        ),
+        (
+            "[http]\norigin = \"https://pbx/x\"\n",
+            "segue.toml:10: http.origin: `https://pbx/x`: must be like https://",
+        ),
+        (
+            "[http]\nphone = \"wss://pbx; script-src *\"\n",
+            "segue.toml:10: http.phone: `wss://pbx; script-src *`: must be like wss://",
+        ),
         ("http = 3\n", "segue.toml:9: "),
         ("x = [1\n", "segue.toml:"),
     ];

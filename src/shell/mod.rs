@@ -7,6 +7,7 @@ pub mod http;
 pub mod media;
 pub mod node;
 mod pace;
+pub mod page;
 pub mod password;
 pub mod phone;
 pub mod store;

@@ -1,13 +1,14 @@
-//! Who asks: the bearer token of a request, and the address that it comes from.
+//! Who asks: the token of a request, in its header or its cookie, and the address that it comes from.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
 use super::problem::Problem;
-use super::session::TokenHash;
+use super::session::{Carrier, Holder, TokenHash};
 use super::{Api, now};
 use crate::engine::command::Subject;
 
@@ -17,16 +18,31 @@ const TOKEN_LEN: usize = 256;
 /// Whoever holds the token of this request.
 pub(super) struct Caller {
     pub(super) subject: Subject,
+    /// Whose session it is; none for the administrator's token.
+    pub(super) user: Option<Box<str>>,
     pub(super) token: TokenHash,
+    pub(super) carrier: Carrier,
+    /// When the token ends.
+    pub(super) ends: Option<Instant>,
 }
 
 impl FromRequestParts<Api> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
-        let token = TokenHash::of(bearer(&parts.headers).ok_or_else(Problem::unauthorized)?);
-        let subject = api.sessions.subject(&token, now()).ok_or_else(Problem::unauthorized)?;
-        Ok(Self { subject, token })
+        // Who sends a header has said how to be taken; a cookie beside it is not looked at.
+        let (token, carrier) = if parts.headers.contains_key(header::AUTHORIZATION) {
+            (bearer(&parts.headers), Carrier::Header)
+        } else {
+            (api.home.token(&parts.headers), Carrier::Cookie)
+        };
+        let token = TokenHash::of(token.ok_or_else(Problem::unauthorized)?);
+        let holder = api.sessions.holder(&token, carrier, now()).ok_or_else(Problem::unauthorized)?;
+        if carrier == Carrier::Cookie {
+            api.home.check(&parts.method, &parts.headers)?;
+        }
+        let Holder { subject, user, ends } = holder;
+        Ok(Self { subject, user, token, carrier, ends })
     }
 }
 

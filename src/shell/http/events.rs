@@ -168,7 +168,7 @@ impl Reader {
 
     /// The token still holds.
     fn is_welcome(&self) -> bool {
-        self.api.sessions.subject(&self.caller.token, now()).is_some()
+        self.api.sessions.holder(&self.caller.token, self.caller.carrier, now()).is_some()
     }
 
     fn wants(&self, event: &Event) -> bool {

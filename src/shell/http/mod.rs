@@ -1,12 +1,13 @@
-//! The HTTP API: `/v1`, health and metrics.
+//! The page, the API under `/v1`, health and metrics.
 //!
 //! Who asks is found by the bearer token and handed to the engine as a [`Subject`](crate::engine::command::Subject);
-//! what that subject may see, the engine decides. No cookies and no CORS: a page of another origin can do nothing
-//! here.
+//! what that subject may see, the engine decides. No CORS, and a cookie counts only for requests of our own page: a page
+//! of another origin can do nothing here.
 //!
-//! A token comes from `POST /v1/login` (a user's, for own things) or from the file `admin.token` in the data
+//! A token comes from `POST /v1/login` or `POST /v1/session` (a user's, for own things) or from the file `admin.token` in the data
 //! directory (the operator's, for everything).
 
+mod browser;
 mod caller;
 mod events;
 mod extract;
@@ -14,6 +15,8 @@ mod health;
 mod login;
 mod moves;
 mod openapi;
+mod page;
+mod phone;
 mod problem;
 mod resources;
 mod routes;
@@ -34,6 +37,7 @@ use crate::engine::store::FailureCounter;
 use crate::shell::control::NodeHandle;
 use crate::shell::password::Passwords;
 use crate::shell::telemetry::Metrics;
+use crate::sip::Transport;
 
 pub use serve::{HttpError, HttpServer};
 
@@ -41,6 +45,12 @@ pub use serve::{HttpError, HttpServer};
 pub struct Settings {
     /// The address to bind.
     pub bind: SocketAddr,
+    /// How browsers reach the page, where it is not as they ask for it: `https://pbx.example.com`.
+    pub origin: Option<Box<str>>,
+    /// The WebSocket of browser phones, where it is none of the listeners: `wss://pbx.example.com/sip`.
+    pub phone: Option<Box<str>>,
+    /// Where the node listens for SIP.
+    pub listeners: Vec<(Transport, SocketAddr)>,
     /// Holds the administrator's token.
     pub data_dir: PathBuf,
     /// The node.
@@ -65,6 +75,8 @@ struct Shared {
     metrics: Metrics,
     sessions: session::Sessions,
     throttle: throttle::Throttle,
+    home: browser::Home,
+    reach: phone::Reach,
     streams: events::Streams,
     health: health::Health,
     openapi: bytes::Bytes,

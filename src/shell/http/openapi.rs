@@ -45,7 +45,10 @@ pub(super) fn build(version: &str) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas(),
-            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+                "cookie": { "type": "apiKey", "in": "cookie", "name": "segue" },
+            },
         },
     })
 }
@@ -67,7 +70,7 @@ fn operation(route: &Route) -> Value {
         operation.insert("requestBody".into(), json!({ "required": true, "content": content }));
     }
     if route.access != Access::Open {
-        operation.insert("security".into(), json!([{ "token": [] }]));
+        operation.insert("security".into(), json!([{ "token": [] }, { "cookie": [] }]));
     }
     operation.insert("responses".into(), responses(route));
     operation.into()

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
-use super::{Api, events, health, login, moves, openapi, resources};
+use super::{Api, events, health, login, moves, openapi, phone, resources};
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +66,61 @@ pub(super) const ROUTES: &[Route] = &[
         answer: (204, Answer::Empty),
         failures: &[],
         handler: || post(login::logout),
+    },
+    Route {
+        method: "post",
+        path: "/v1/session",
+        summary: "Sign in with a browser: a cookie, for requests of the page of this node only",
+        access: Access::Open,
+        query: &[],
+        body: Some("Credentials"),
+        answer: (200, Answer::Json("Session")),
+        failures: &[400, 401, 403, 413, 415, 429, 503],
+        handler: || post(login::sign_in),
+    },
+    Route {
+        method: "get",
+        path: "/v1/session",
+        summary: "Who the caller is, and until when",
+        access: Access::Token,
+        query: &[],
+        body: None,
+        answer: (200, Answer::Json("Session")),
+        failures: &[],
+        handler: || get(login::session),
+    },
+    Route {
+        method: "delete",
+        path: "/v1/session",
+        summary: "Sign out: neither the token nor a phone that was lent to it holds any longer",
+        access: Access::Token,
+        query: &[],
+        body: None,
+        answer: (204, Answer::Empty),
+        failures: &[],
+        handler: || delete(login::logout),
+    },
+    Route {
+        method: "post",
+        path: "/v1/session/phone",
+        summary: "Make the caller a phone: a device with credentials of its own that is gone with the session",
+        access: Access::Token,
+        query: &[],
+        body: Some("NewPhone"),
+        answer: (201, Answer::Json("Phone")),
+        failures: &[404, 409, 413, 415],
+        handler: || post(phone::lend),
+    },
+    Route {
+        method: "delete",
+        path: "/v1/session/phone/{device}",
+        summary: "Give such a device back",
+        access: Access::Token,
+        query: &[],
+        body: None,
+        answer: (204, Answer::Empty),
+        failures: &[404],
+        handler: || delete(phone::give_back),
     },
     Route {
         method: "get",

@@ -18,7 +18,14 @@ pub(super) fn schemas() -> Map<String, Value> {
 fn requests() -> Vec<(&'static str, Value)> {
     let mode = json!({ "type": "string", "enum": ["ring", "auto-answer", "refer"], "default": "ring" });
     vec![
-        ("Credentials", object(&[("user", string()), ("password", string())])),
+        (
+            "Credentials",
+            with_required(
+                object(&[("user", string()), ("password", string()), ("scopes", list(scope()))]),
+                &["user", "password"],
+            ),
+        ),
+        ("NewPhone", with_required(object(&[("device", optional("string"))]), &[])),
         (
             "NewMove",
             with_required(
@@ -30,9 +37,29 @@ fn requests() -> Vec<(&'static str, Value)> {
 }
 
 fn things() -> Vec<(&'static str, Value)> {
-    let scope = json!({ "type": "string", "enum": ["user", "admin"] });
     vec![
-        ("Token", object(&[("token", string()), ("expires", time()), ("scopes", list(scope))])),
+        ("Token", object(&[("token", string()), ("expires", time()), ("scopes", list(scope()))])),
+        (
+            "Session",
+            object(&[
+                ("user", optional("string")),
+                ("display", optional("string")),
+                ("extension", optional("string")),
+                ("scopes", list(scope())),
+                ("expires", optional_time()),
+            ]),
+        ),
+        (
+            "Phone",
+            object(&[
+                ("uri", string()),
+                ("auth_user", string()),
+                ("password", string()),
+                ("device", string()),
+                ("ws_uri", string()),
+                ("expires", time()),
+            ]),
+        ),
         ("Accepted", object(&[("id", string()), ("state", move_state())])),
         ("State", object(&[("status", string())])),
         ("Document", json!({ "type": "object" })),
@@ -147,6 +174,7 @@ fn accounts() -> Vec<(&'static str, Value)> {
                 ("trust", trust),
                 ("registered", boolean()),
                 ("hold_off_s", optional("integer")),
+                ("lent", boolean()),
             ]),
         ),
     ]
@@ -218,6 +246,10 @@ fn status() -> Value {
         ("ports_quarantined", integer()),
         ("store", string()),
     ])
+}
+
+fn scope() -> Value {
+    json!({ "type": "string", "enum": ["user", "admin"] })
 }
 
 fn move_state() -> Value {

@@ -23,7 +23,7 @@ use super::health::Health;
 use super::problem::Problem;
 use super::session::{ADMIN_FILE, Sessions};
 use super::throttle::Throttle;
-use super::{Api, Settings, Shared, events, now, openapi, routes, unix_now};
+use super::{Api, Settings, Shared, browser, events, now, openapi, page, phone, routes, unix_now};
 use crate::engine::store::FailureCounter;
 
 /// Connections at once.
@@ -94,6 +94,8 @@ impl HttpServer {
             metrics: settings.metrics,
             sessions,
             throttle: Throttle::new(now(), unix_now(), &settings.failures),
+            home: browser::Home::new(settings.origin),
+            reach: phone::Reach::new(settings.phone, &settings.listeners),
             streams: events::Streams::default(),
             health: Health::default(),
             openapi: openapi::encode(env!("CARGO_PKG_VERSION")),
@@ -126,6 +128,7 @@ impl HttpServer {
             () = accept(&listener, &front, &places) => {}
             () = end_sessions(&api) => {}
             () = remember_failures(&api, &remember) => {}
+            () = phone::take_back_all(&api) => {}
         }
         drop(listener);
         closing.send_replace(true);
@@ -139,6 +142,7 @@ impl HttpServer {
 /// The routes in their frame.
 fn app(api: Api) -> Router {
     routes::router()
+        .merge(page::router())
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async {
             let detail = "This path does not take that method.";
@@ -159,7 +163,8 @@ async fn frame(request: Request, next: Next) -> Response {
         }
     };
     let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What may be kept says so itself.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

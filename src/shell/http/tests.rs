@@ -1,5 +1,7 @@
 //! The API over real sockets, against the little world of `control::testing`.
 
+mod session;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -35,10 +37,10 @@ impl World {
     async fn start() -> Self {
         let alice = password::hash("correct horse", CHEAP).unwrap();
         Self::with_node(Node::with_workers(1, move |_, asked| match &asked.command {
-            Command::Login { user } if **user == *"alice" => {
-                Reply::Login { hash: Some(Secret::from(alice.clone())) }
+            Command::Login { user } if **user == *"alice" || **user == *"root" => {
+                Reply::Login { hash: Some(Secret::from(alice.clone())), admin: **user == *"root" }
             }
-            Command::Login { .. } => Reply::Login { hash: None },
+            Command::Login { .. } => Reply::Login { hash: None, admin: false },
             _ => answer(asked),
         }))
         .await
@@ -51,6 +53,9 @@ impl World {
         let remembered: Arc<std::sync::Mutex<Vec<FailureCounter>>> = Arc::default();
         let server = HttpServer::bind(Settings {
             bind: "127.0.0.1:0".parse().unwrap(),
+            origin: None,
+            phone: None,
+            listeners: vec![(Transport::Ws, "127.0.0.1:5066".parse().unwrap())],
             data_dir: dir.path().into(),
             node: node.handle.clone(),
             passwords: passwords.clone(),
@@ -199,10 +204,13 @@ fn check(value: &Value, schema: &Value, document: &Value, at: &str) {
 /// A request to the route that succeeds in the little world.
 fn example(route: &Route) -> (String, Value) {
     let path = route.path.replace("/moves/{id}", "/moves/02").replace("{id}", "01");
-    let path = path.replace("{name}", "alice").replace("{user}", "alice").replace("{device}", "desk");
+    let path = path.replace("{name}", "alice").replace("{user}", "alice");
+    let device = if path.starts_with("/v1/session/phone") { "web-1" } else { "desk" };
+    let path = path.replace("{device}", device);
     let body = match route.body {
         Some("Credentials") => json!({ "user": "alice", "password": "correct horse" }),
         Some("NewMove") => json!({ "to_device": "mobile", "mode": "auto-answer", "user": "alice" }),
+        Some("NewPhone") => json!({ "device": null }),
         Some(other) => panic!("no example of {other}"),
         None => Value::Null,
     };
@@ -214,7 +222,9 @@ async fn every_route_answers_as_its_document_says() {
     let world = World::start().await;
     let document = world.get("/v1/openapi.json", None).await.json();
     assert_eq!(document, openapi::build(env!("CARGO_PKG_VERSION")));
-    for route in ROUTES.iter().filter(|route| route.path != "/v1/events") {
+    // Those of sessions have tests of their own.
+    let is_plain = |route: &&Route| route.path != "/v1/events" && !route.path.starts_with("/v1/session");
+    for route in ROUTES.iter().filter(is_plain) {
         let (path, body) = example(route);
         let method = route.method.to_uppercase();
         let headers: &[_] = if body.is_null() { &[] } else { &[("content-type", "application/json")] };
@@ -420,7 +430,7 @@ async fn nonsense_gets_a_problem_and_nothing_else() {
     let long_name = format!("/v1/calls/{}", "x".repeat(100));
     for (method, path, headers, body, status) in [
         ("GET", "/v1/nothing", None, "", 404),
-        ("GET", "/", None, "", 404),
+        ("GET", "/index.html", None, "", 404),
         ("PUT", "/v1/calls", None, "", 405),
         ("OPTIONS", "/v1/calls", None, "", 405),
         ("GET", "/v1/calls?limit=0", None, "", 400),
@@ -596,6 +606,9 @@ async fn an_address_in_use_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = HttpServer::bind(Settings {
         bind: world.address,
+        origin: None,
+        phone: None,
+        listeners: Vec::new(),
         data_dir: dir.path().into(),
         node: world.node.handle.clone(),
         passwords: world.passwords.clone(),

@@ -142,6 +142,9 @@ impl Node {
         let post = self.post.clone();
         let settings = HttpSettings {
             bind: resolved.http.bind,
+            origin: resolved.http.origin.clone(),
+            phone: resolved.http.phone.clone(),
+            listeners: self.addresses.clone(),
             data_dir: resolved.node.data_dir.clone(),
             node: handle.clone(),
             passwords,
@@ -169,7 +172,7 @@ impl Node {
         for (transport, address) in &self.addresses {
             tracing::info!("listening on {}://{address}", transport.uri_token());
         }
-        tracing::info!("API and metrics on http://{}", self.http);
+        tracing::info!("page, API and metrics on http://{}", self.http);
     }
 }
 

@@ -1,0 +1,228 @@
+// Own live calls, and the devices that they can go to.
+import { useState } from "preact/hooks";
+import { ask } from "../api";
+import { live, me, type State } from "../live";
+import { phone, sendTo, takeHere, turnOff, turnOn, undo } from "../phone";
+import { useSecond, useStore } from "../store";
+import type { Call, Device } from "../types";
+import { deviceName, failure, farParty, ownLegs, reason, secondsUntil, since, sound, targets, undoable } from "../words";
+import { Act, Chip, Empty, Notice } from "./parts";
+
+const STATES: Record<Call["state"], [string, "good" | "warn" | "calm" | undefined]> = {
+  ringing: ["ringing", "warn"],
+  answered: ["talking", "good"],
+  held: ["on hold", "calm"],
+  moving: ["moving", "warn"],
+  ended: ["ended", undefined],
+};
+
+export function Calls() {
+  const state = useStore(live);
+  const own = state.calls.filter((call) => ownLegs(call, me(state)).length > 0);
+  const devices = state.devices.filter((device) => device.user === me(state));
+  const isCounting = own.length > 0 || devices.some((device) => device.hold_off_s) || state.moves.some((move) => move.hold_off_until);
+  const now = useSecond(isCounting);
+  return (
+    <div class="columns">
+      <section aria-labelledby="calls-title">
+        <h1 id="calls-title">Live calls</h1>
+        <div aria-live="polite" aria-atomic="false">
+          {own.length === 0 && <Empty>No calls. One that begins on any of your devices shows up here.</Empty>}
+          {own.map((call) => (
+            <CallCard key={call.id} call={call} state={state} now={now} />
+          ))}
+        </div>
+      </section>
+      <section aria-labelledby="devices-title">
+        <h2 id="devices-title">My devices</h2>
+        <ul class="devices">
+          <ThisBrowser />
+          {devices
+            .filter((device) => device.id !== phone.get().device)
+            .filter((device) => !device.lent || device.registered)
+            .map((device) => (
+              <DeviceRow key={device.id} device={device} state={state} now={now} />
+            ))}
+        </ul>
+      </section>
+    </div>
+  );
+}
+
+function CallCard({ call, state, now }: { call: Call; state: State; now: number }) {
+  const user = me(state);
+  const { device: here, taking, line } = useStore(phone);
+  const [why, setWhy] = useState<string | null>(null);
+  const legs = ownLegs(call, user);
+  const leg = legs[0];
+  const isHere = legs.some((own) => own.device !== null && own.device === here);
+  const who = farParty(call, user);
+  const [word, kind] = STATES[call.state];
+  const back = undoable(state.moves, call.id, now);
+  const others = targets(call, user, state.devices, here);
+  const movable = call.answered !== null && call.state !== "moving" && call.state !== "ended";
+  // That no other device is connected does not matter: this browser is about to be one.
+  const bar = legs.map((own) => own.immovable).find((word) => word !== null && word !== "not_registered") ?? null;
+  const isBusyHere = line.state !== "idle" && !isHere;
+  return (
+    <article class="card call" aria-labelledby={`who-${call.id}`}>
+      <div class="call-head">
+        <div>
+          <h3 id={`who-${call.id}`}>{who}</h3>
+          <p class="sub">
+            {leg?.role === "caller" ? "called by you" : "called you"}, on{" "}
+            <strong>{legs.map((own) => deviceName(own.device, here)).join(" and ")}</strong>
+          </p>
+        </div>
+        <div class="call-state">
+          <Chip kind={kind}>{word}</Chip>
+          <span class="time">{since(call.answered ?? call.started, now)}</span>
+        </div>
+      </div>
+      <p class="facts">
+        {call.codec && <span>{call.codec}</span>}
+        <QualityFact call={call} state={state} />
+        {call.moves > 0 && <span>moved {call.moves === 1 ? "once" : `${call.moves} times`}</span>}
+      </p>
+      {back && (
+        <div class="undo" role="status">
+          <span>
+            Moved from <strong>{deviceName(back.from_device, here)}</strong>, which has to keep off for{" "}
+            {secondsUntil(back.hold_off_until, now)} s.
+          </span>
+          <Act run={() => undo(back.id)} onFailure={setWhy}>
+            Undo
+          </Act>
+        </div>
+      )}
+      {why && (
+        <Notice kind="bad" onClose={() => setWhy(null)}>
+          {why}
+        </Notice>
+      )}
+      {bar && movable && <p class="hint">Cannot be moved: {reason(bar)}</p>}
+      <div class="actions">
+        {!isHere && (
+          <Act
+            kind="main"
+            run={() => takeHere(call.id, user)}
+            disabled={!movable || bar !== null || taking !== null || isBusyHere}
+            label={`Take the call with ${who} here`}
+          >
+            {taking === call.id ? "Taking it…" : "Take it here"}
+          </Act>
+        )}
+        {movable && bar === null && <SendTo call={call} others={others} user={user} onFailure={setWhy} />}
+        <Act kind="danger" run={() => ask("DELETE", `/calls/${call.id}`)} onFailure={setWhy} label={`Hang up the call with ${who}`}>
+          Hang up
+        </Act>
+      </div>
+    </article>
+  );
+}
+
+export function SendTo({ call, others, user, onFailure }: {
+  call: Call;
+  others: Device[];
+  user: string;
+  onFailure: (why: string | null) => void;
+}) {
+  const [going, setGoing] = useState<string | null>(null);
+  const send = async (device: string) => {
+    setGoing(device);
+    onFailure(null);
+    try {
+      await sendTo(call.id, device, user);
+    } catch (error) {
+      onFailure(failure(error));
+    } finally {
+      setGoing(null);
+    }
+  };
+  return (
+    <>
+      {others.map((device) => (
+        <button
+          key={device.id}
+          type="button"
+          disabled={going !== null || Boolean(device.hold_off_s)}
+          aria-busy={going === device.id}
+          onClick={() => void send(device.id)}
+        >
+          {going === device.id ? `Ringing ${deviceName(device.id)}…` : `Send to ${deviceName(device.id)}`}
+        </button>
+      ))}
+    </>
+  );
+}
+
+function QualityFact({ call, state }: { call: Call; state: State }) {
+  const scores = state.quality[call.id]?.streams.flatMap((stream) => (stream.mos === null ? [] : [stream.mos])) ?? [];
+  if (scores.length === 0) return null;
+  const worst = Math.min(...scores);
+  return (
+    <span title="Mean opinion score of the worse direction, 1 to 5">
+      {sound(worst)} quality ({worst.toFixed(1)})
+    </span>
+  );
+}
+
+function DeviceRow({ device, state, now }: { device: Device; state: State; now: number }) {
+  const registrations = state.registrations.filter((found) => found.user === device.user && found.device === device.id);
+  const isInCall = state.calls.some((call) =>
+    ownLegs(call, device.user).some((leg) => leg.device === device.id && leg.state !== "ended"),
+  );
+  const left = device.hold_off_s === null ? 0 : Math.ceil(device.hold_off_s - (now - state.readAt) / 1000);
+  return (
+    <li class="device">
+      <div>
+        <strong>{deviceName(device.id)}</strong>
+        <p class="sub">
+          {registrations[0]
+            ? [registrations[0].user_agent, registrations[0].transport].filter(Boolean).join(", ")
+            : "not connected"}
+        </p>
+      </div>
+      <div class="chips">
+        {left > 0 && <Chip kind="warn">keeps off for {left} s</Chip>}
+        {device.trust === "shared" && <Chip>shared</Chip>}
+        {isInCall ? <Chip kind="good">in a call</Chip> : device.registered ? <Chip kind="calm">ready</Chip> : <Chip>offline</Chip>}
+      </div>
+    </li>
+  );
+}
+
+function ThisBrowser() {
+  const { state, line, device } = useStore(phone);
+  const words = {
+    off: ["offline", undefined],
+    connecting: ["connecting", "warn"],
+    ready: ["ready", "calm"],
+    lost: ["connection lost, trying again", "bad"],
+  } as const;
+  const [word, kind] = line.state === "talking" ? (["in a call", "good"] as const) : words[state];
+  return (
+    <li class="device">
+      <div>
+        <strong>This browser</strong>
+        <p class="sub">{state === "off" ? "becomes a phone when you take a call" : device}</p>
+      </div>
+      <div class="chips">
+        <Chip kind={kind}>{word}</Chip>
+        {state === "off" ? (
+          <Act kind="quiet" run={turnOn} label="Let this browser ring">
+            Let it ring
+          </Act>
+        ) : (
+          state !== "connecting" &&
+          line.state === "idle" && (
+            <Act kind="quiet" run={turnOff} label="Disconnect this browser">
+              Disconnect
+            </Act>
+          )
+        )}
+      </div>
+    </li>
+  );
+}
+
