@@ -181,7 +181,7 @@ fn configuration(dir: &Path, sip: SocketAddr, http: SocketAddr, settings: &Setti
          [auth]\nalgorithms = [\"MD5\"]\n\n[move]\n{moving}\n\
          [test]\necho = \"*43\"\ntone = \"*44\"\n\n"
     );
-    let hash = hash();
+    let hash = login_hash();
     for (name, extension) in [("alice", "1001"), ("bob", "1002"), ("eve", "1003")] {
         let _ = write!(
             text,
@@ -205,7 +205,7 @@ fn configuration(dir: &Path, sip: SocketAddr, http: SocketAddr, settings: &Setti
 }
 
 /// `segue hash` makes the hashes; one run of each is enough, argon2 is slow by design.
-fn hash() -> &'static str {
+pub(crate) fn login_hash() -> &'static str {
     static HASH: std::sync::OnceLock<String> = std::sync::OnceLock::new();
     HASH.get_or_init(|| hashed(PASSWORD))
 }

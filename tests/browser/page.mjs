@@ -1,0 +1,169 @@
+// Hands and eyes for tests/browser/main.rs: one command a line on standard input, one answer a line on standard output.
+// {"step": "sign_in", "user": "alice"} → {"ok": {…}} or {"failed": "why"}.
+import { chromium } from "playwright-core";
+import { createInterface } from "node:readline";
+import { mkdirSync } from "node:fs";
+
+const [base, shots] = [process.env.SEGUE_URL, process.env.SEGUE_SHOTS];
+const browser = await chromium.launch({
+  executablePath: process.env.SEGUE_CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+  ],
+});
+const context = await browser.newContext({ viewport: { width: 1180, height: 860 }, permissions: ["microphone"] });
+context.setDefaultTimeout(8000);
+let page;
+/** What a page of ours must never do. */
+const faults = [];
+
+async function open() {
+  page = await context.newPage();
+  page.on("console", (message) => {
+    if (message.type() === "error" && !/status of 4\d\d/.test(message.text())) faults.push(message.text());
+  });
+  page.on("pageerror", (error) => faults.push(String(error)));
+  page.on("request", (request) => {
+    const { host } = new URL(request.url());
+    if (host && host !== new URL(base).host) faults.push(`asked ${request.url()}`);
+  });
+  await page.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
+  });
+  await page.goto(base);
+}
+
+const card = (who) => page.getByRole("article", { name: who });
+const bar = () => page.getByRole("region", { name: "This browser as a phone" });
+
+const steps = {
+  async open() {
+    await open();
+    await page.getByRole("button", { name: "Sign in" }).waitFor();
+    return { title: await page.title() };
+  },
+  async sign_in({ user, password, fails }) {
+    await page.getByLabel("User").fill(user);
+    await page.getByLabel("Password").fill(password);
+    await page.keyboard.press("Enter");
+    if (fails) return { said: await page.getByRole("alert").innerText() };
+    await page.getByRole("heading", { name: "Live calls" }).waitFor();
+    return { cookies: (await context.cookies()).map(({ name, httpOnly, sameSite }) => ({ name, httpOnly, sameSite })) };
+  },
+  /** Waits until a text stands in the card of a call. */
+  async sees({ who, text }) {
+    await card(who).getByText(text).first().waitFor();
+    return { card: await card(who).innerText() };
+  },
+  async sees_text({ text }) {
+    await page.getByText(text).first().waitFor();
+    return {};
+  },
+  async no_calls() {
+    await page.getByText("No calls.").waitFor();
+    return {};
+  },
+  async press({ name, who }) {
+    await (who ? card(who) : page).getByRole("button", { name, exact: true }).first().click();
+    return {};
+  },
+  /** The whole of it, as somebody who never touches a mouse. */
+  async take_here({ who }) {
+    const begun = Date.now();
+    await card(who).getByRole("button", { name: /^Take the call/ }).focus();
+    await page.keyboard.press("Enter");
+    const took = bar().locator(".time[data-took]");
+    await took.waitFor();
+    return { took: Number(await took.getAttribute("data-took")), waited: Date.now() - begun, shows: await bar().innerText() };
+  },
+  async take_here_fails({ who }) {
+    await card(who).getByRole("button", { name: /^Take the call/ }).click();
+    return { said: await bar().getByRole("alert").innerText() };
+  },
+  async in_bar({ name }) {
+    await bar().getByRole("button", { name, exact: true }).click();
+    return {};
+  },
+  async bar_gone() {
+    await page.locator(".phone-bar.busy").waitFor({ state: "detached" });
+    return {};
+  },
+  async view({ name }) {
+    await page.getByRole("navigation").getByRole("link", { name }).click();
+    await page.getByRole("heading", { level: 1, name }).waitFor();
+    return { text: await page.getByRole("main").innerText() };
+  },
+  async timeline() {
+    await page.locator(".move .expand").first().click();
+    await page.locator(".timeline li time").first().waitFor();
+    return { lines: await page.locator(".timeline li").allInnerTexts() };
+  },
+  /** The strongest frequency of what the browser plays, Hz. */
+  async hears() {
+    return {
+      hz: await page.evaluate(async () => {
+        const stream = document.querySelector("audio")?.srcObject;
+        if (!stream) return null;
+        const audio = new AudioContext();
+        const analyser = audio.createAnalyser();
+        analyser.fftSize = 8192;
+        audio.createMediaStreamSource(stream).connect(analyser);
+        await new Promise((resolve) => setTimeout(resolve, 400));
+        const bins = new Uint8Array(analyser.frequencyBinCount);
+        analyser.getByteFrequencyData(bins);
+        const best = bins.reduce((best, level, at) => (level > bins[best] ? at : best), 0);
+        await audio.close();
+        return bins[best] === 0 ? null : (best * audio.sampleRate) / analyser.fftSize;
+      }),
+    };
+  },
+  async sign_out() {
+    await page.getByRole("button", { name: "Sign out" }).click();
+    await page.getByText("You are signed out.").waitFor();
+    return { cookies: (await context.cookies()).length };
+  },
+  async reload() {
+    await page.reload();
+    return {};
+  },
+  async close_tab() {
+    await page.close();
+    return {};
+  },
+  /** Runs in the page: to try what our page would not. */
+  async evaluate({ script }) {
+    return { value: await page.evaluate(script) };
+  },
+  async shot({ name }) {
+    if (!shots) return {};
+    mkdirSync(shots, { recursive: true });
+    for (const scheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme: scheme });
+      await page.screenshot({ path: `${shots}/${name}-${scheme}.png` });
+    }
+    await page.setViewportSize({ width: 360, height: 740 });
+    await page.screenshot({ path: `${shots}/${name}-360.png` });
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    await page.setViewportSize({ width: 1180, height: 860 });
+    await page.emulateMedia({ colorScheme: "light" });
+    if (over > 0) throw new Error(`${name}: ${over} pixels too wide at 360`);
+    return {};
+  },
+  async faults() {
+    return { faults };
+  },
+};
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { step, ...wanted } = JSON.parse(line);
+  try {
+    if (!steps[step]) throw new Error(`no step ${step}`);
+    console.log(JSON.stringify({ ok: await steps[step](wanted) }));
+  } catch (error) {
+    const shown = page && !page.isClosed() ? await page.locator("body").innerText().catch(() => "") : "";
+    console.log(JSON.stringify({ failed: `${error.message}\n--- the page shows\n${shown}\n--- faults\n${faults.join("\n")}` }));
+  }
+}
+await browser.close();

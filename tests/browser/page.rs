@@ -1,0 +1,134 @@
+//! Signing in, seeing calls, moving them, and what the page must not do.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::house::{DESK_HZ, House, SOON};
+use crate::node::{Node, PASSWORD, Settings, login_hash};
+
+/// A step that takes longer has hung; Chromium starts within it.
+const STEP: Duration = Duration::from_secs(40);
+
+/// A browser with our page.
+struct Page {
+    child: Child,
+    hands: ChildStdin,
+    eyes: Lines<BufReader<ChildStdout>>,
+}
+
+impl Page {
+    async fn open(node: &Node) -> Self {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/browser");
+        let mut child = Command::new("node")
+            .arg("page.mjs")
+            .current_dir(dir)
+            .env("SEGUE_URL", format!("http://{}/", node.http))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("node runs");
+        let (hands, eyes) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        let mut page = Self { child, hands, eyes: BufReader::new(eyes).lines() };
+        page.does("open", json!({})).await;
+        page
+    }
+
+    async fn does(&mut self, step: &str, mut wanted: Value) -> Value {
+        wanted["step"] = step.into();
+        self.hands.write_all(format!("{wanted}\n").as_bytes()).await.expect("the browser runs");
+        let line = tokio::time::timeout(STEP, self.eyes.next_line()).await;
+        let line = line.unwrap_or_else(|_| panic!("{step} hangs")).expect("text");
+        let line = line.unwrap_or_else(|| panic!("{step}: no browser; is `npm ci` done in tests/browser?"));
+        let answer: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        if let Some(why) = answer["failed"].as_str() {
+            panic!("{wanted}: {why}");
+        }
+        answer["ok"].clone()
+    }
+
+    async fn sign_in(&mut self, user: &str) -> Value {
+        self.does("sign_in", json!({ "user": user, "password": PASSWORD })).await
+    }
+
+    async fn shot(&mut self, name: &str) {
+        self.does("shot", json!({ "name": name })).await;
+    }
+
+    /// No script, request or policy went wrong.
+    async fn ends_clean(mut self) {
+        let faults = self.does("faults", json!({})).await["faults"].clone();
+        assert_eq!(faults, json!([]), "the page's own faults");
+        drop(self.hands);
+        let _ = tokio::time::timeout(SOON, self.child.wait()).await;
+    }
+}
+
+/// The house, and an administrator.
+async fn house() -> House {
+    let more = format!(
+        "[[user]]\nname = \"root\"\ndisplay = \"Root\"\nadmin = true\nlogin = \"{}\"\n",
+        login_hash()
+    );
+    House::with(&Settings { more, moving: "hold_off_s = 30\n".into(), ..Settings::default() }).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_without_a_sip_key_sees_a_call_sends_it_and_takes_it_back() {
+    let house = house().await;
+    let mut page = Page::open(&house.node).await;
+    page.shot("sign-in").await;
+    let said = page.does("sign_in", json!({ "user": "alice", "password": "wrong", "fails": true })).await;
+    assert_eq!(said["said"], "User or password is wrong.");
+    page.shot("sign-in-wrong").await;
+    let cookies = page.sign_in("alice").await["cookies"].clone();
+    assert_eq!(cookies, json!([{ "name": "segue", "httpOnly": true, "sameSite": "Strict" }]));
+    page.does("no_calls", json!({})).await;
+    page.shot("no-calls").await;
+
+    // A call begins: the page shows it without being asked.
+    let talk = house.talk().await;
+    let card = page.does("sees", json!({ "who": "bob", "text": "talking" })).await["card"].clone();
+    let card = card.as_str().unwrap();
+    assert!(card.contains("on desk") && card.contains("PCM") && card.contains("Send to mobile"), "{card}");
+    page.shot("call").await;
+
+    // Sent to the mobile, which answers by hand.
+    page.does("press", json!({ "who": "bob", "name": "Send to mobile" })).await;
+    page.does("sees", json!({ "who": "bob", "text": "Ringing mobile" })).await;
+    page.shot("ringing").await;
+    let ringing = house.mobile.ringing(SOON).await.expect("mobile rings");
+    let mobile = ringing.answer().await.expect("answered");
+    house.settled(&talk, &mobile).await;
+    page.does("sees", json!({ "who": "bob", "text": "Moved from" })).await;
+    page.shot("moved").await;
+
+    // Taken back.
+    page.does("press", json!({ "who": "bob", "name": "Undo" })).await;
+    let ringing = house.desk.ringing(SOON).await.expect("desk rings");
+    let desk = ringing.answer().await.expect("answered");
+    talk.bob.hears(DESK_HZ, SOON).await.expect("bob hears the desk again");
+    mobile.ended(SOON).await.expect("mobile is released");
+    page.does("sees", json!({ "who": "bob", "text": "moved 2 times" })).await;
+
+    let text = page.does("view", json!({ "name": "History" })).await["text"].clone();
+    assert!(text.as_str().unwrap().contains("desk → mobile"), "{text}");
+    let lines = page.does("timeline", json!({})).await["lines"].clone();
+    assert!(
+        lines.as_array().unwrap().iter().any(|line| line.as_str().unwrap().contains("sound switched")),
+        "{lines}"
+    );
+    page.shot("history").await;
+    page.does("view", json!({ "name": "Calls" })).await;
+    page.does("press", json!({ "who": "bob", "name": "Hang up the call with bob" })).await;
+    page.does("no_calls", json!({})).await;
+    desk.ended(SOON).await.expect("hung up");
+
+    assert_eq!(page.does("sign_out", json!({})).await["cookies"], 0);
+    page.shot("signed-out").await;
+    page.ends_clean().await;
+}
