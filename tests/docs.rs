@@ -10,7 +10,7 @@ const DOCUMENTS: [&str; 3] = ["docs/COMPLIANCE.md", "docs/THREATS.md", "docs/CAL
 fn files_of(place: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let places = match place.split_once('/') {
-        Some(("interop", rest)) => vec![format!("tests/interop/{rest}.rs")],
+        Some((of @ ("interop" | "browser"), rest)) => vec![format!("tests/{of}/{rest}.rs")],
         Some(("node", rest)) => {
             vec![format!("src/shell/node/tests/{rest}.rs"), format!("src/shell/node/{rest}.rs")]
         }

@@ -60,7 +60,8 @@ struct Sample {
 
 impl Sample {
     fn new(addresses: &[IpAddr], port: u16) -> Result<Self, Failure> {
-        let mut file = head(addresses, port);
+        let api_port = free_api_port();
+        let mut file = head(addresses, port, api_port);
         let mut told = Zeroizing::new(String::from(
             "user   extension  device  username      password             (shown once)\n",
         ));
@@ -70,11 +71,12 @@ impl Sample {
             let _ = write!(
                 file,
                 "\n[[user]]\nname = \"{name}\"\ndisplay = \"{display}\"\nextension = \"{extension}\"\n\
-                 login = \"{}\"\npin = \"{}\"\n",
+                 login = \"{}\"\n{}pin = \"{}\"\n",
                 login_hash(&login)?.0,
+                if name == USERS[0].0 { "admin = true\n" } else { "" },
                 login_hash(&pin)?.0
             );
-            let _ = writeln!(logins, "{name:<6} API login {}  PIN {}", *login, *pin);
+            let _ = writeln!(logins, "{name:<6} page login {}  PIN {}", *login, *pin);
             for device in DEVICES {
                 let (username, password) = (format!("{name}-{device}"), make_password()?);
                 let ha1 = ha1(&username, DOMAIN, &password);
@@ -96,14 +98,16 @@ impl Sample {
             told,
             "{}\nSet a softphone to server {server} with username and password of one line, user name the first\n\
              column. Dial *43 to hear yourself, *44 for a tone, 1002 from alice to call bob. While alice talks on the\n\
-             desk, dial *11 on the mobile: the call comes over, and the desk is held off for 30 seconds.\n\n",
+             desk, dial *11 on the mobile: the call comes over, and the desk is held off for 30 seconds.\n\
+             The page is at http://127.0.0.1:{api_port}: sign in with a page login, and move calls from there. Alice is\n\
+             its administrator.\n\n",
             *logins
         );
         Ok(Self { file, told })
     }
 }
 
-fn head(addresses: &[IpAddr], port: u16) -> String {
+fn head(addresses: &[IpAddr], port: u16, api_port: u16) -> String {
     let mut text = String::from(
         "# Made by `segue serve` on its first start. Passwords are not in here, only their hashes:\n\
          # `segue hash` makes others.\n",
@@ -119,11 +123,7 @@ fn head(addresses: &[IpAddr], port: u16) -> String {
                 write!(text, "\n[[listen]]\nuri = \"{transport}://{}\"\n", SocketAddr::new(*address, port));
         }
     }
-    let _ = write!(
-        text,
-        "\n[http]\nbind = \"127.0.0.1:{}\"\n\n[media]\naddress = \"0.0.0.0\"\n",
-        free_api_port()
-    );
+    let _ = write!(text, "\n[http]\nbind = \"127.0.0.1:{api_port}\"\n\n[media]\naddress = \"0.0.0.0\"\n");
     if let Some(address) = addresses.iter().rfind(|address| !address.is_loopback()) {
         let _ = writeln!(text, "advertise = \"{address}\"");
     }
@@ -187,7 +187,7 @@ mod tests {
                 assert!(!sample.file.contains(password));
             }
         }
-        let line = sample.told.lines().find(|line| line.starts_with("alice  API login")).unwrap();
+        let line = sample.told.lines().find(|line| line.starts_with("alice  page login")).unwrap();
         let login = line.split_whitespace().nth(3).unwrap();
         let hash = resolved.accounts[0].login.as_ref().unwrap().as_str();
         let passwords = Passwords::start(Settings::default()).unwrap();
