@@ -411,6 +411,14 @@ impl Core {
         }
     }
 
+    /// The port that a leg's audio comes in by, and what it speaks.
+    #[must_use]
+    pub fn audio_of(&self, leg: LegHandle) -> Option<(PortId, Codec)> {
+        let found = self.legs.get(leg)?;
+        let ports = found.ports.iter().enumerate();
+        ports.filter_map(|(line, pair)| Some((pair.as_ref()?.id, spoken(found, line)?))).next()
+    }
+
     /// Joins a leg with a service of ours.
     pub fn connect_service(&mut self, leg: LegHandle, service: Service) {
         let Some(found) = self.legs.get(leg) else { return };

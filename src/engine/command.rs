@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::view::{CallView, MoveView, Page, PageQuery, RegistrationView, StatusView, Trigger, UserView};
+use super::view::{
+    CallView, MoveView, Page, PageQuery, QualityView, RegistrationView, StatusView, Trigger, UserView,
+};
 use crate::moving::Refusal;
 
 /// Longest user, device or call name that is looked at.
@@ -72,6 +74,11 @@ pub enum Command {
     ShowCall {
         /// The call.
         id: Box<str>,
+    },
+    /// How a live call sounds so far. Answer: [`Reply::Quality`].
+    ShowQuality {
+        /// The call.
+        call: Box<str>,
     },
     /// Ends a call: BYE or CANCEL to both sides. Answer: [`Reply::Done`].
     HangUp {
@@ -329,6 +336,8 @@ pub enum Reply {
     Calls(Page<CallView>),
     /// To [`Command::ShowCall`].
     Call(Box<CallView>),
+    /// To [`Command::ShowQuality`].
+    Quality(Box<QualityView>),
     /// To [`Command::ListRegistrations`].
     Registrations(Page<RegistrationView>),
     /// To [`Command::ListMoves`].
@@ -423,6 +432,7 @@ impl Command {
             Subject::User(_) => match self {
                 Self::ListCalls { .. }
                 | Self::ShowCall { .. }
+                | Self::ShowQuality { .. }
                 | Self::HangUp { .. }
                 | Self::ListRegistrations { .. }
                 | Self::KickRegistration { .. }

@@ -214,6 +214,34 @@ impl CallView {
     }
 }
 
+/// How a live call sounds so far.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QualityView {
+    /// The call.
+    pub call: String,
+    /// What each party sends us; none where its sound does not come through here.
+    pub streams: Vec<StreamView>,
+}
+
+/// What a party sends us.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StreamView {
+    /// `caller` or `callee`.
+    pub role: String,
+    /// The user.
+    pub user: Option<String>,
+    /// The device.
+    pub device: Option<String>,
+    /// Packets that should have come.
+    pub expected: u64,
+    /// The share of them that did not.
+    pub loss: Option<f64>,
+    /// Interarrival jitter, ms.
+    pub jitter_ms: Option<f64>,
+    /// Mean opinion score; none for codecs without published values, and under 250 packets.
+    pub mos: Option<f64>,
+}
+
 /// A move.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MoveView {

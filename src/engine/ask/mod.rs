@@ -8,6 +8,7 @@ mod accounts;
 mod lent;
 mod moves;
 mod parked;
+mod quality;
 mod show;
 
 pub(super) use show::codec_of;
@@ -25,6 +26,8 @@ use super::{CommandId, Engine, Output};
 enum Answer {
     Now(Reply),
     Later(StoreOp, Waiting),
+    /// The media threads were asked; the reply comes from them.
+    FromMedia,
 }
 
 impl From<Result<Reply, CommandError>> for Answer {
@@ -40,12 +43,13 @@ impl Engine {
     pub(super) fn on_command(&mut self, id: CommandId, asked: Asked) {
         let Asked { by, command } = asked;
         let answer = if command.is_open_to(&by) {
-            self.carry_out_command(&by, command).unwrap_or_else(|error| Answer::Now(Reply::Error(error)))
+            self.carry_out_command(id, &by, command).unwrap_or_else(|error| Answer::Now(Reply::Error(error)))
         } else {
             Answer::Now(Reply::Error(CommandError::Forbidden))
         };
         match answer {
             Answer::Now(reply) => self.reply(id, reply),
+            Answer::FromMedia => {}
             Answer::Later(op, waiting) => {
                 let ticket = StoreTicket(self.ticket());
                 if self.asks.park(self.core.now.at, ticket, id, by, waiting) {
@@ -57,11 +61,14 @@ impl Engine {
         }
     }
 
-    fn carry_out_command(&mut self, by: &Subject, command: Command) -> Asking {
+    fn carry_out_command(&mut self, id: CommandId, by: &Subject, command: Command) -> Asking {
         Ok(match command {
             Command::Status => Answer::Now(Reply::Status(Box::new(self.status_view()))),
             Command::ListCalls { user, page } => self.list_calls(by, user.as_deref(), &page).into(),
             Command::ShowCall { id } => self.show_call(by, &id).into(),
+            Command::ShowQuality { call } => {
+                self.show_quality(id, by, &call)?.map_or(Answer::FromMedia, Answer::Now)
+            }
             Command::HangUp { id } => self.hang_up(by, &id).into(),
             Command::ListRegistrations { user, page } => {
                 self.list_registrations(by, user.as_deref(), &page).into()
@@ -127,6 +134,7 @@ impl Engine {
 
     /// What has waited for the store too long is answered without it.
     pub(super) fn on_asks_timeout(&mut self) {
+        self.on_inquiries_timeout();
         while let Some((id, waiting)) = self.asks.expire(self.core.now.at) {
             let answer = Self::without_store(waiting, "the store does not answer");
             self.reply(id, answer.unwrap_or_else(Reply::Error));

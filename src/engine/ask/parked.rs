@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::accounts::Changed;
+use super::quality::Inquiries;
 use crate::base::Timestamp;
 use crate::engine::CommandId;
 use crate::engine::command::Subject;
@@ -47,18 +48,21 @@ pub(super) struct Entry {
     until: Timestamp,
 }
 
-/// Commands that wait for the store.
+/// Commands that wait: for the store, or for the media threads.
 #[derive(Default)]
 pub struct Parked {
     entries: BTreeMap<StoreTicket, Entry>,
     trouble: Option<(Unavailable, Timestamp)>,
+    /// Those that wait for the media threads.
+    pub(super) inquiries: Inquiries,
 }
 
 impl Parked {
     /// When a wait is over.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Timestamp> {
-        self.entries.values().map(|entry| entry.until).min()
+        let store = self.entries.values().map(|entry| entry.until).min();
+        [store, self.inquiries.poll_timeout()].into_iter().flatten().min()
     }
 
     /// False where too many wait already.

@@ -82,7 +82,7 @@ impl Engine {
     }
 
     /// A live call by its public name, if `by` may know of it.
-    fn visible_call(&self, by: &Subject, id: &str) -> Result<CallHandle, CommandError> {
+    pub(super) fn visible_call(&self, by: &Subject, id: &str) -> Result<CallHandle, CommandError> {
         let found = self.core.calls.iter().find(|(_, call)| *call.id == *id);
         found
             .filter(|(_, call)| call.state != CallState::Ended)

@@ -243,7 +243,7 @@ impl Engine {
 
     /// Counters of a port: an answer to the question whether the old device still sends.
     pub(crate) fn on_stats(&mut self, port: PortId, stats: &PortStats) {
-        if self.on_last_word(port, stats) {
+        if self.on_last_word(port, stats) || self.on_counted(port, stats) {
             return;
         }
         let Some(leg) = self.core.port_legs.get(&port).copied() else { return };

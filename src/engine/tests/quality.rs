@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{World, talking};
+use crate::engine::command::{Command, CommandError, Reply, Subject};
 use crate::engine::event::Event;
+use crate::engine::view::QualityView;
 use crate::moving::timeline::{What, When};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -97,4 +99,36 @@ fn ports_that_counted_next_to_nothing_have_no_score() {
     assert!(record.segments.iter().all(|segment| segment.mos.is_none() && segment.lost == Some(6)));
     assert_eq!(record.mos_min, None);
     assert_eq!(scores_of_moves(&world), [[]]);
+}
+
+fn sounds(world: &mut World, by: &str) -> Reply {
+    let call = world.engine.core().calls.iter().next().map(|(_, call)| call.id.clone()).unwrap();
+    let before = world.replies.len();
+    let command = Command::ShowQuality { call };
+    world.send_command(Subject::User(by.into()), command.clone());
+    world.send_command(Subject::User(by.into()), command);
+    world.run(2 * SECOND);
+    assert_eq!(world.replies.len(), before + 2, "one answer each");
+    assert_eq!(world.replies[before], world.replies[before + 1]);
+    world.replies[before].clone()
+}
+
+fn streams(reply: Reply) -> Vec<(String, Option<String>, Option<f64>)> {
+    let Reply::Quality(view) = reply else { panic!("{reply:?}") };
+    let QualityView { streams, .. } = *view;
+    streams.into_iter().map(|stream| (stream.role, stream.device, stream.mos)).collect()
+}
+
+#[test]
+fn a_live_call_tells_how_each_party_sounds_and_whose_device_is_whose_business() {
+    let (mut world, ..) = talking(95);
+    lose(&mut world, "alice*desk", 0);
+    lose(&mut world, "bob*desk", 9);
+    let desk = || Some("desk".to_owned());
+    let (caller, callee) = ("caller".to_owned(), "callee".to_owned());
+    let seen = streams(sounds(&mut world, "alice"));
+    assert_eq!(seen, [(caller.clone(), desk(), Some(4.41)), (callee.clone(), None, Some(4.13))]);
+    let seen = streams(sounds(&mut world, "bob"));
+    assert_eq!(seen, [(caller, None, Some(4.41)), (callee, desk(), Some(4.13))]);
+    assert_eq!(sounds(&mut world, "eve"), Reply::Error(CommandError::NotFound));
 }

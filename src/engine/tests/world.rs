@@ -573,7 +573,10 @@ impl World {
             MediaCommand::Report { port } => {
                 let is_silent = self.device_at(*port).is_some_and(|device| self.silent.contains(&device));
                 let packets = if is_silent { 0 } else { self.now.at.as_micros() / 20_000 };
-                let mut stats = PortStats { received: packets, ..PortStats::default() };
+                let lost = self.lost.get(port).copied().unwrap_or(6);
+                let (expected, jitter_us) = (self.expected, 1500);
+                let mut stats =
+                    PortStats { received: packets, expected, lost, jitter_us, ..PortStats::default() };
                 stats.dropped[DropReason::Moved as usize] = packets;
                 let event = MediaEvent::Stats { port: *port, stats: Box::new(stats) };
                 self.post(soon, Going::Input(Box::new(Input::Media(event))));

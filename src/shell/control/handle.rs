@@ -131,6 +131,7 @@ impl NodeHandle {
             | Command::LendDevice { .. }
             | Command::ReturnDevice { .. } => self.gather(by, command, best).await,
             Command::ShowCall { .. }
+            | Command::ShowQuality { .. }
             | Command::HangUp { .. }
             | Command::ShowMove { .. }
             | Command::UndoMove { .. } => self.gather(by, command, best).await,

@@ -97,6 +97,19 @@ pub(crate) fn call(id: &str, answered: u64) -> CallView {
     }
 }
 
+/// What is heard in it.
+fn stream() -> StreamView {
+    StreamView {
+        role: "caller".into(),
+        user: Some("alice".into()),
+        device: Some("desk".into()),
+        expected: 500,
+        loss: Some(0.01),
+        jitter_ms: Some(0.4),
+        mos: Some(4.33),
+    }
+}
+
 /// The move of the little world.
 pub(crate) fn moved(id: &str) -> MoveView {
     let now = Now { at: Timestamp::from_micros(5), unix: UnixMillis(1000) };
@@ -175,6 +188,9 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
         },
         Command::ShowCall { id } if **id == *"01" && call("01", 5).is_seen_by(by) => {
             Reply::Call(Box::new(call("01", 5).cut_for(by)))
+        }
+        Command::ShowQuality { call: id } if **id == *"01" && call("01", 5).is_seen_by(by) => {
+            Reply::Quality(Box::new(QualityView { call: "01".into(), streams: vec![stream()] }))
         }
         Command::HangUp { id } if **id == *"01" && call("01", 5).is_seen_by(by) => Reply::Done,
         Command::ListRegistrations { user, page } => match by.scope(user.as_deref()) {

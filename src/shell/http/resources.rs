@@ -9,7 +9,9 @@ use super::caller::Caller;
 use super::extract::{ListParams, Name};
 use super::problem::Problem;
 use crate::engine::command::{Command, CommandError, NAME_LEN, Reply};
-use crate::engine::view::{CallView, DeviceView, Page, PageQuery, RegistrationView, StatusView, UserView};
+use crate::engine::view::{
+    CallView, DeviceView, Page, PageQuery, QualityView, RegistrationView, StatusView, UserView,
+};
 use crate::registrar::accounts::DEVICE_SEPARATOR;
 
 /// `GET /v1/status`
@@ -43,6 +45,19 @@ pub(super) async fn call(
 ) -> Result<Json<CallView>, Problem> {
     match api.node.command(&caller.subject, Command::ShowCall { id }).await? {
         Reply::Call(view) => Ok(Json(*view)),
+        Reply::Error(error) => Err(error.into()),
+        _ => Err(Problem::misfit()),
+    }
+}
+
+/// `GET /v1/quality/{id}`
+pub(super) async fn quality(
+    State(api): State<Api>,
+    caller: Caller,
+    Name(call): Name,
+) -> Result<Json<QualityView>, Problem> {
+    match api.node.command(&caller.subject, Command::ShowQuality { call }).await? {
+        Reply::Quality(view) => Ok(Json(*view)),
         Reply::Error(error) => Err(error.into()),
         _ => Err(Problem::misfit()),
     }

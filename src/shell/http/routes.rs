@@ -167,6 +167,17 @@ pub(super) const ROUTES: &[Route] = &[
         handler: || delete(resources::hang_up),
     },
     Route {
+        method: "get",
+        path: "/v1/quality/{id}",
+        summary: "How a live call sounds so far, each party by itself",
+        access: Access::Token,
+        query: &[],
+        body: None,
+        answer: (200, Answer::Json("Quality")),
+        failures: &[404],
+        handler: || get(resources::quality),
+    },
+    Route {
         method: "post",
         path: "/v1/moves",
         summary: "Move a live call to another device of its user",

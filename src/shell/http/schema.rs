@@ -130,6 +130,19 @@ fn calls() -> Vec<(&'static str, Value)> {
                 ("immovable", optional("string")),
             ]),
         ),
+        ("Quality", object(&[("call", string()), ("streams", list(reference("Stream")))])),
+        (
+            "Stream",
+            object(&[
+                ("role", string()),
+                ("user", optional("string")),
+                ("device", optional("string")),
+                ("expected", integer()),
+                ("loss", optional("number")),
+                ("jitter_ms", optional("number")),
+                ("mos", optional("number")),
+            ]),
+        ),
         ("Move", move_view(trigger)),
         ("Status", status()),
     ]
