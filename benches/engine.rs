@@ -64,6 +64,7 @@ fn configured(anchor: Anchor) -> Settings {
         timeout: None,
         learning: Learning::Guarded,
         threads: 1,
+        transcode: 0,
         web: None,
         screen: Screen {
             own_addresses: vec![address.ip()],

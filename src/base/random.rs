@@ -9,6 +9,12 @@ use rand_chacha::rand_core::{Rng as _, SeedableRng as _};
 pub struct Random(ChaCha12Rng);
 
 impl Random {
+    /// How much has been drawn: a measure of work in tests.
+    #[cfg(test)]
+    pub(crate) fn drawn(&self) -> u128 {
+        self.0.get_word_pos()
+    }
+
     /// From 32 bytes of system entropy.
     #[must_use]
     pub fn from_seed(seed: [u8; 32]) -> Self {

@@ -26,7 +26,9 @@ impl Core {
             }
         } else if status.is_success() {
             self.on_accepted(leg, tx, response);
-        } else if status != StatusCode::SESSION_INTERVAL_TOO_SMALL || !self.extend_invite(leg, response) {
+        } else if (status != StatusCode::SESSION_INTERVAL_TOO_SMALL || !self.extend_invite(leg, response))
+            && !self.bridge_invite(leg, status)
+        {
             self.on_leg_failed(leg, status, response.reason_phrase());
         }
     }
@@ -292,7 +294,17 @@ impl Core {
         {
             leg.state = LegState::Ended;
             let tag = leg.dialog.local_tag.clone();
+            let offered =
+                leg.media.as_ref().map(|media| media.audio_names()).filter(|_| Self::is_of_media(status));
             if let Some(mut writer) = self.transactions.reply(tx, status, Some(reason), Some(&tag)) {
+                if let Some(names) = offered.filter(|names| !names.is_empty()) {
+                    let why = format!("no common codec: none of {names} is taken");
+                    super::core::write_refusal(
+                        &mut writer,
+                        &Refusal::OfferUnusable(why.into()),
+                        &self.settings,
+                    );
+                }
                 let bytes = writer.finish();
                 self.respond(tx, status, bytes);
             }

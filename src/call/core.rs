@@ -197,6 +197,8 @@ pub struct Core {
     pub happened: VecDeque<Happened>,
     /// Legs with a timer.
     pub timers: TimerHeap<LegHandle>,
+    /// Calls whose speech is converted.
+    pub transcoded: usize,
     /// Calls per trunk.
     pub trunk_calls: Vec<u32>,
     /// Our number among the workers, in every id we mint.

@@ -234,11 +234,13 @@ impl Core {
         leg: LegHandle,
         write: impl FnOnce(&Self, &mut LegMedia, &mut Lender<'_>) -> Result<Bytes, Refusal>,
     ) -> Result<Bytes, Refusal> {
+        let bridging = self.bridging(self.call_of(leg).ok_or(Refusal::DialogUnknown)?);
         let (now, found) = (self.now.at, self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?);
         let thread = self.calls.get(found.call).ok_or(Refusal::DialogUnknown)?.thread;
         let is_fork = found.role == super::model::Role::Fork;
         let call = found.call;
         let mut media = found.media.take().ok_or(Refusal::Internal)?;
+        media.set_bridging(bridging);
         // Forks share one set of ports until one of them answers.
         let mut lent = match (is_fork, self.calls.get_mut(call)) {
             (true, Some(call)) => std::mem::take(&mut call.fork_ports),
@@ -361,6 +363,7 @@ impl Core {
             return;
         }
         let streams = plan::streams(media_a, media_b, pairing);
+        let (call, is_transcoded) = (leg_a.call, streams.iter().any(Stream::is_converted));
         let ports_b = self.ports_toward(b);
         let ports_a = self.ports_toward(a);
         let mut commands: SmallVec<[MediaCommand; 8]> = SmallVec::new();
@@ -398,6 +401,7 @@ impl Core {
             commands.push(MediaCommand::SetSinks { port: pb, sinks: sinks_of(b_to_a, pa) });
         }
         self.media.extend(commands);
+        self.note_transcoding(call, is_transcoded);
     }
 
     /// Our ports toward a leg: its own, or while it is one of several forks the shared ones.
@@ -540,7 +544,11 @@ pub fn port_at(ports: &LegPorts, line: usize) -> Option<PortId> {
 /// Where packets go under a payload map; nowhere without one.
 #[must_use]
 pub fn sinks_of(map: Option<plan::PtMap>, to: PortId) -> SmallVec<[Sink; 2]> {
-    map.into_iter().map(|map| Sink { to, map: map.into_table() }).collect()
+    let sink = |map: plan::PtMap| {
+        let (map, conversion) = map.into_parts();
+        Sink { to, map, conversion }
+    };
+    map.into_iter().map(sink).collect()
 }
 
 /// How a sound goes out under an agreed format.

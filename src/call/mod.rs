@@ -1,12 +1,13 @@
 //! The B2BUA: calls, legs, forks, dial plan, call records.
 //!
 //! A call joins two legs; a leg is one dialog with one party. Everything works on one [`Core`]; each file beside
-//! this one adds one job to it: [`setup`] (INVITE out), [`answer`] (what comes back), [`modify`] (re-INVITE,
+//! this one adds one job to it: [`setup`] (INVITE out), [`answer`] (what comes back), [`bridge`] (no common codec), [`modify`] (re-INVITE,
 //! UPDATE), [`pickup`] (answered from outside), [`release`] (BYE, CANCEL), [`rescue`] (a device dies), [`pass`] (INFO, MESSAGE), [`session_timer`] (RFC 4028), [`media`] (descriptions, ports, routes).
 //! What the layers above must know is told in [`Happened`].
 
 pub mod abilities;
 pub mod answer;
+pub mod bridge;
 pub mod core;
 pub mod dial_plan;
 pub mod headers;

@@ -210,8 +210,10 @@ pub struct Leg {
     pub pairing: Pairing,
     /// Its session timer.
     pub session: SessionTimer,
-    /// Our INVITE, until its final answer: to be sent again after 422.
+    /// Our INVITE, until its final answer: to be sent again after 422, or once after 488.
     pub sent_invite: Option<Bytes>,
+    /// Whether it was offered what we would have to convert.
+    pub is_bridged: bool,
     /// Timers.
     pub timers: Timers<{ timer::COUNT }>,
     /// Their User-Agent, cut to a sane length.
@@ -293,6 +295,8 @@ pub struct Call {
     pub awaits_device: bool,
     /// Whether the number is an emergency number: never moved.
     pub emergency: bool,
+    /// Whether speech is converted between its two sides.
+    pub is_transcoded: bool,
     /// The leg whose device died while the other side is kept for it (see [`super::rescue`]).
     pub lost: Option<Box<super::rescue::Lost>>,
     /// The record, growing.

@@ -148,6 +148,7 @@ impl Core {
         by: Option<HangupBy>,
     ) {
         self.release_media(call);
+        self.note_transcoding(call, false);
         let Some(mut found) = self.calls.remove(call) else { return };
         let record = &mut found.record;
         record.end = Some(self.now.unix);
@@ -198,6 +199,7 @@ impl Core {
     /// Removes a call that never began.
     pub(super) fn discard_call(&mut self, call: CallHandle) {
         self.release_media(call);
+        self.note_transcoding(call, false);
         let Some(found) = self.calls.remove(call) else { return };
         for leg in std::iter::once(found.caller).chain(found.callee).chain(found.forks) {
             self.remove_leg(leg);

@@ -341,11 +341,14 @@ impl Core {
 
     /// A 422 to our INVITE: the same again with a longer interval (RFC 4028 7.3); false where that is of no use.
     pub(super) fn extend_invite(&mut self, leg: LegHandle, response: &Message) -> bool {
+        let found = self.legs.get_mut(leg).filter(|leg| leg.release.is_none());
+        found.is_some_and(|found| found.session.raise(response)) && self.invite_again(leg, None)
+    }
+
+    /// Our INVITE to a leg once more, with another offer or the same.
+    pub(super) fn invite_again(&mut self, leg: LegHandle, offer: Option<&Bytes>) -> bool {
         let branch = self.mint_branch();
         let Some(found) = self.legs.get_mut(leg).filter(|leg| leg.release.is_none()) else { return false };
-        if !found.session.raise(response) {
-            return false;
-        }
         let sent = found.sent_invite.take().and_then(|bytes| Message::parse(bytes, &Limits::default()).ok());
         let Some(sent) = sent else { return false };
         let hops = sent.max_forwards().ok().flatten().map_or(70, u32::from);
@@ -355,8 +358,10 @@ impl Core {
         }
         found.session.write_request(&mut writer);
         let body = sent.body();
-        if !body.is_empty() {
-            writer.body(sent.content_type().unwrap_or("application/sdp"), &body);
+        match offer {
+            Some(offer) => drop(writer.body("application/sdp", offer)),
+            None if body.is_empty() => {}
+            None => drop(writer.body(sent.content_type().unwrap_or("application/sdp"), &body)),
         }
         let (bytes, flow) = (writer.finish(), found.dialog.flow);
         let tx = self.send_request(flow, &Method::Invite, &branch, bytes.clone(), Owner::Invite(leg));

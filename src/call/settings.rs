@@ -70,6 +70,8 @@ pub struct MediaSettings {
     pub srtp: crate::media::plan::Rule,
     /// Number of media threads.
     pub threads: usize,
+    /// Calls whose speech may be converted at once.
+    pub transcode: usize,
     /// Which descriptions are let in.
     pub screen: crate::media::plan::Screen,
     /// Browsers; `None`: none.

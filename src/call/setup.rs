@@ -67,6 +67,7 @@ impl Leg {
             is_private: false,
             session: super::session_timer::SessionTimer::default(),
             sent_invite: None,
+            is_bridged: false,
             timers: crate::base::Timers::default(),
             user_agent: None,
             answered: None,
@@ -204,6 +205,7 @@ impl Core {
             awaits_device: false,
             emergency: is_emergency(&incoming.number),
             lost: None,
+            is_transcoded: false,
             record: Box::new(record),
         });
         let media = anchored.then(|| self.new_media(&incoming.flow, &incoming.party));

@@ -139,6 +139,8 @@ pub struct Media {
     pub srtp: Srtp,
     /// Whether a source other than the signalled one is learned.
     pub learning: Learning,
+    /// Calls whose speech may be converted at once.
+    pub transcode: usize,
     /// How packets pass between sockets and media threads.
     pub io: MediaIo,
 }

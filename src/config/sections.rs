@@ -12,7 +12,7 @@ use super::{Network, Source, checks, listen_tls, trunks, users, values};
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::star_code::Codes;
-use crate::moving::{self, Notice, ReInvite, ReplacesMode, SelectPolicy};
+use crate::moving::{self, Follow, Notice, ReInvite, ReplacesMode, SelectPolicy};
 use crate::registrar;
 use crate::sip::Transport;
 use crate::sip::digest::Algorithm;
@@ -195,6 +195,7 @@ fn media(mut section: Section<'_>) -> Media {
             WebPort::Given(first)
         }
     };
+    let transcode = section.number("transcode", 0..=10_000).map_or(TRANSCODED, |taken| taken.value);
     section.finish();
     Media {
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -206,8 +207,12 @@ fn media(mut section: Section<'_>) -> Media {
         srtp: srtp.unwrap_or(Srtp::Prefer),
         learning: learning.unwrap_or(Learning::Guarded),
         io: io.unwrap_or(MediaIo::Auto),
+        transcode: transcode as usize,
     }
 }
+
+/// Calls whose speech is converted at once, unless it is said otherwise: about a third of a core with Opus on one side of each.
+const TRANSCODED: u32 = 20;
 
 fn registrar(mut section: Section<'_>) -> registrar::Settings {
     let min = section.number("min_expires_s", 1..=DAY);
@@ -296,6 +301,8 @@ fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> (moving::Se
     let scope = section.choice("hold_off_scope", &[("call", Scope::Call), ("system", Scope::System)]);
     let rollback = section.number("rollback_ms", 0..=60_000);
     let rescue = section.number("rescue_s", 0..=600).map(|taken| seconds(taken.value));
+    let follows = [("off", Follow::Off), ("offer", Follow::Offer), ("move", Follow::Move)];
+    let follow = section.choice("follow", &follows);
     let notice = section.choice("notice", &[("message", Notice::Message), ("off", Notice::Off)]);
     section.finish();
     let settings = moving::Settings {
@@ -307,6 +314,7 @@ fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> (moving::Se
         hold_off_scope: scope.unwrap_or(default.hold_off_scope),
         rollback: rollback.map_or(default.rollback, |taken| Duration::from_millis(taken.value.into())),
         notice: notice.unwrap_or(default.notice),
+        follow: follow.unwrap_or(default.follow),
     };
     (settings, rescue.unwrap_or(Duration::from_secs(20)))
 }

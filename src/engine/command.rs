@@ -101,6 +101,14 @@ pub enum Command {
     },
     /// Moves a live call. Answer: [`Reply::Move`], with the state it got to at once.
     StartMove(StartMove),
+    /// A user has signed in at a device, and wants a live call there. What becomes of it is `move.follow`. Answer:
+    /// [`Reply::Move`], or [`Reply::Done`] where there is nothing to move, or nothing is to follow.
+    Follow {
+        /// The user, who has just proved to be that.
+        user: Box<str>,
+        /// The device: of the user (`mobile`), or with the user that it stands under (`rooms*lobby`).
+        device: Box<str>,
+    },
     /// One move with its timeline, of those that live or are remembered. Answer: [`Reply::Move`].
     ShowMove {
         /// The move.
@@ -437,6 +445,7 @@ impl Command {
                 | Self::ListRegistrations { .. }
                 | Self::KickRegistration { .. }
                 | Self::StartMove(_)
+                | Self::Follow { .. }
                 | Self::ShowMove { .. }
                 | Self::ListMoves { .. }
                 | Self::UndoMove { .. }

@@ -114,6 +114,7 @@ impl Engine {
             happened: std::collections::VecDeque::new(),
             timers: TimerHeap::default(),
             trunk_calls: vec![0; trunks],
+            transcoded: 0,
             worker,
         };
         let bans = auth::Bans::new(settings.ban.clone());

@@ -186,12 +186,12 @@ impl Engine {
     pub(super) fn tell_security(
         &mut self,
         what: &'static str,
-        call: CallHandle,
+        call: Option<CallHandle>,
         by: &DeviceKey,
         source: SocketAddr,
         detail: &'static str,
     ) {
-        let call = self.core.calls.get(call).map(|call| call.id.clone());
+        let call = call.and_then(|call| self.core.calls.get(call)).map(|call| call.id.clone());
         let user = Some(by.user().into());
         self.outputs.push(Output::Event(Event::Security { what, call, user, source: Some(source), detail }));
     }

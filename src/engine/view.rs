@@ -365,6 +365,8 @@ pub struct StatusView {
     pub calls_ringing: u64,
     /// Calls that are answered.
     pub calls_answered: u64,
+    /// Calls whose speech is converted, for want of a common codec.
+    pub calls_transcoded: u64,
     /// Moves under way.
     pub moves: u64,
     /// Bindings.
@@ -387,6 +389,7 @@ impl StatusView {
         self.workers += other.workers;
         self.calls_ringing += other.calls_ringing;
         self.calls_answered += other.calls_answered;
+        self.calls_transcoded += other.calls_transcoded;
         self.moves += other.moves;
         self.registrations += other.registrations;
         self.ports_free += other.ports_free;

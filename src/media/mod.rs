@@ -6,4 +6,5 @@ pub mod ports;
 pub mod quality;
 pub mod relay;
 pub mod srtp;
+pub mod transcode;
 pub mod web;

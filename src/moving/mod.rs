@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use refusal::Refusal;
-pub use settings::{Notice, ReInvite, ReplacesMode, SelectPolicy, Settings};
+pub use settings::{Follow, Notice, ReInvite, ReplacesMode, SelectPolicy, Settings};
 
 /// A call of this node: the bits of its handle in the engine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -99,6 +99,8 @@ pub enum Trigger {
     Cli,
     /// Undo of an earlier move.
     Undo,
+    /// The user signed in at the new device.
+    Follow,
     /// The device that has the call replaced its own leg after it lost its network.
     Repair,
 }
@@ -117,6 +119,7 @@ impl Trigger {
             Self::Http => "http",
             Self::Cli => "cli",
             Self::Undo => "undo",
+            Self::Follow => "follow",
             Self::Repair => "repair",
         }
     }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub rollback: Duration,
     /// Whether the old device is told where its call went.
     pub notice: Notice,
+    /// What becomes of the live call of a user who signs in at a device.
+    pub follow: Follow,
 }
 
 impl Default for Settings {
@@ -37,6 +39,7 @@ impl Default for Settings {
             hold_off_scope: Scope::Call,
             rollback: Duration::from_millis(2000),
             notice: Notice::Message,
+            follow: Follow::Off,
         }
     }
 }
@@ -59,6 +62,17 @@ pub enum ReInvite {
     WhenNeeded,
     /// At every move.
     Always,
+}
+
+/// `follow = "off" | "offer" | "move"`: the live call of a user who signs in at a device and asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// Stays where it is.
+    Off,
+    /// Rings at the device; whoever answers has it.
+    Offer,
+    /// Goes there: the device is asked to answer by itself, where its settings allow that.
+    Move,
 }
 
 /// `notice = "message" | "off"`: how a device hears that its call went on, besides what watchers are told.

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use segue::shell::phone::tone::{RATE, pitch};
 use segue::shell::phone::{Options, Phone};
 
-use crate::house::{BOB_HZ, DESK_HZ, MOBILE_HZ};
+use crate::house::{BOB_HZ, DESK_HZ, MOBILE_HZ, device, phone};
 use crate::node::{DOMAIN, Node, PASSWORD, Settings, free_port};
 
 /// baresip starts slowly on a busy machine.
@@ -30,6 +30,18 @@ struct Baresip {
     child: Child,
 }
 
+/// What it speaks, and how its files must be for that.
+#[derive(Clone, Copy)]
+struct Codec {
+    name: &'static str,
+    rate: u32,
+    channels: u8,
+}
+
+const PCMU: Codec = Codec { name: "PCMU", rate: 8000, channels: 1 };
+const G722: Codec = Codec { name: "G722", rate: 16_000, channels: 1 };
+const OPUS: Codec = Codec { name: "opus", rate: 48_000, channels: 2 };
+
 /// Its `ctrl_tcp` connection: JSON in netstrings.
 struct Control {
     stream: TcpStream,
@@ -41,7 +53,12 @@ struct Control {
 impl Baresip {
     /// Starts it and registers it.
     async fn start(node: &Node, user: &str, device: &str, hz: u32) -> Self {
-        let phone = Self::launch(node.sip, user, device, hz).await;
+        Self::speaking(PCMU, node, user, device, hz).await
+    }
+
+    /// The same with one codec and no other.
+    async fn speaking(codec: Codec, node: &Node, user: &str, device: &str, hz: u32) -> Self {
+        let phone = Self::launch(codec, node.sip, user, device, hz).await;
         // It registers as it starts, perhaps before anyone listens to what it says: the node is asked.
         let is_known = async {
             while !node.command(&["registrations", "-o", "json"]).contains(&phone.sip.port().to_string()) {
@@ -53,7 +70,7 @@ impl Baresip {
         phone
     }
 
-    async fn launch(server: SocketAddr, user: &str, device: &str, hz: u32) -> Self {
+    async fn launch(codec: Codec, server: SocketAddr, user: &str, device: &str, hz: u32) -> Self {
         let name = format!("{user}-{device}");
         let dir = TempDir::new().expect("a temporary directory");
         // baresip opens TLS on the port above its own.
@@ -61,7 +78,7 @@ impl Baresip {
         let apart = |control: &SocketAddr| control.port().abs_diff(sip.port()) > 1;
         let control =
             std::iter::once(control).chain(std::iter::repeat_with(free_port)).find(apart).expect("endless");
-        write_configuration(dir.path(), server, &name, user, hz, [sip, control]);
+        write_configuration(dir.path(), codec, server, &name, user, hz, [sip, control]);
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         let child = Command::new("baresip")
             .args(["-f", &dir.path().to_string_lossy()])
@@ -168,6 +185,7 @@ impl Control {
 
 fn write_configuration(
     dir: &Path,
+    codec: Codec,
     server: SocketAddr,
     name: &str,
     user: &str,
@@ -175,13 +193,13 @@ fn write_configuration(
     [sip, control]: [SocketAddr; 2],
 ) {
     let microphone = dir.join("microphone.wav");
-    fs::write(&microphone, wav(hz, 90)).expect("writable");
+    fs::write(&microphone, wav(codec, hz, 90)).expect("writable");
     let config = format!(
         "poll_method epoll\nsip_listen {sip}\ncall_local_timeout 60\ncall_max_calls 4\n\
          audio_path /usr/share/baresip\naudio_player aubridge,silent\naudio_source aufile,{}\n\
          audio_alert aubridge,alert\nausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\n\
          audio_buffer 20-160\nrtp_tos 184\nrtcp_mux no\njitter_buffer_delay 1-5\nrtp_stats no\nnet_interface 127.0.0.1\n\
-         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule aufile.so\nmodule aubridge.so\n\
+         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule g722.so\nmodule opus.so\nmodule aufile.so\nmodule aubridge.so\n\
          module sndfile.so\nmodule_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
          ctrl_tcp_listen {control}\nsnd_path {}\n",
         microphone.display(),
@@ -191,30 +209,34 @@ fn write_configuration(
     let answers = if user == "bob" { ";answermode=auto" } else { "" };
     let account = format!(
         "<sip:{user}@{DOMAIN};transport=udp>;auth_user={name};auth_pass={PASSWORD};\
-         outbound=\"sip:{server};transport=udp\";regint=600;audio_codecs=PCMU{answers}\n"
+         outbound=\"sip:{server};transport=udp\";regint=600;audio_codecs={}{answers}\n",
+        codec.name
     );
     fs::write(dir.join("accounts"), account).expect("writable");
     fs::write(dir.join("contacts"), "").expect("writable");
 }
 
-/// A mono 8 kHz file of 16 bit samples.
-fn wav(hz: u32, seconds: u32) -> Vec<u8> {
-    let count = 8000 * seconds;
-    let mut bytes = Vec::with_capacity(44 + count as usize * 2);
-    let bytes_of_data = count * 2;
+/// A file of 16 bit samples, as many a second and on as many channels as the codec has: it is not resampled.
+fn wav(codec: Codec, hz: u32, seconds: u32) -> Vec<u8> {
+    let Codec { rate, channels, .. } = codec;
+    let count = rate * seconds;
+    let bytes_of_data = count * 2 * u32::from(channels);
+    let mut bytes = Vec::with_capacity(44 + bytes_of_data as usize);
     bytes.extend(b"RIFF");
     bytes.extend((36 + bytes_of_data).to_le_bytes());
     bytes.extend(b"WAVEfmt ");
     bytes.extend(16u32.to_le_bytes());
-    bytes.extend([1, 0, 1, 0]);
-    bytes.extend(8000u32.to_le_bytes());
-    bytes.extend(16_000u32.to_le_bytes());
-    bytes.extend([2, 0, 16, 0]);
+    bytes.extend([1, 0, channels, 0]);
+    bytes.extend(rate.to_le_bytes());
+    bytes.extend((rate * 2 * u32::from(channels)).to_le_bytes());
+    bytes.extend([2 * channels, 0, 16, 0]);
     bytes.extend(b"data");
     bytes.extend(bytes_of_data.to_le_bytes());
     for at in 0..count {
-        let sample = f64::sin(std::f64::consts::TAU * f64::from(hz) * f64::from(at) / RATE) * 10_000.0;
-        bytes.extend((sample as i16).to_le_bytes());
+        let angle = std::f64::consts::TAU * f64::from(hz) * f64::from(at) / f64::from(rate);
+        for _ in 0..channels {
+            bytes.extend(((f64::sin(angle) * 10_000.0) as i16).to_le_bytes());
+        }
     }
     bytes
 }
@@ -229,10 +251,12 @@ fn samples(path: &Path) -> Vec<f64> {
         // Its header is not written yet.
         return Vec::new();
     }
-    assert_eq!(rate, 8000, "{}", path.display());
+    // Tones lie far below half of the lowest rate, so every sixth sample tells as much.
+    let step = (rate / RATE as u32).max(1) as usize;
+    assert_eq!(step * RATE as usize, rate as usize, "{}", path.display());
     let data = bytes.windows(4).position(|window| window == b"data").map_or(44, |at| at + 8);
     let frames = bytes.get(data..).unwrap_or_default().chunks_exact(2 * channels);
-    frames.map(|frame| f64::from(i16::from_le_bytes([frame[0], frame[1]]))).collect()
+    frames.step_by(step).map(|frame| f64::from(i16::from_le_bytes([frame[0], frame[1]]))).collect()
 }
 
 /// The tones of a recording in order, each heard for at least 200 ms.
@@ -289,10 +313,33 @@ async fn a_held_off_baresip_is_refused() {
     assert!(closed["param"].as_str().unwrap_or_default().contains("403"), "{closed:#}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn speech_is_converted_where_two_phones_share_no_codec() {
+    for codec in [G722, OPUS] {
+        let node = Node::start(&Settings::default()).await;
+        let mut bob = Baresip::speaking(codec, &node, "bob", "desk", BOB_HZ).await;
+        let desk = phone(device(&node, "alice", "desk", DESK_HZ)).await;
+        let mobile = phone(device(&node, "alice", "mobile", MOBILE_HZ)).await;
+        let call = desk.call("bob").await.unwrap_or_else(|error| panic!("{}: {error}", codec.name));
+        bob.event("CALL_ESTABLISHED").await;
+        call.hears(BOB_HZ, PATIENCE).await.unwrap();
+        bob.hears(DESK_HZ).await;
+        let report = call.media().report(0);
+        assert_eq!((report.lost, report.sequence_breaks, report.ssrc_changes), (0, 0, 0), "{report}");
+        // And it moves as any other.
+        let taken = mobile.call("*11").await.expect("a pull");
+        taken.hears(BOB_HZ, PATIENCE).await.unwrap();
+        bob.hears(MOBILE_HZ).await;
+        taken.hang_up().await.unwrap();
+        bob.event("CALL_CLOSED").await;
+        assert_eq!(tones(&bob.heard().await), [DESK_HZ, MOBILE_HZ], "{}", codec.name);
+    }
+}
+
 /// No server: the software phone that all other tests believe, beside one that others wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_phone_talks_to_a_foreign_one() {
-    let mut bob = Baresip::launch(free_port(), "bob", "desk", BOB_HZ).await;
+    let mut bob = Baresip::launch(PCMU, free_port(), "bob", "desk", BOB_HZ).await;
     let phone = Phone::start(Options::new("bob", "127.0.0.1", bob.sip).tone(DESK_HZ)).await.unwrap();
     let call = phone.call("bob").await.unwrap();
     bob.event("CALL_ESTABLISHED").await;
@@ -314,8 +361,10 @@ async fn our_own_phone_talks_to_a_foreign_one() {
 fn recordings_are_read_as_they_are_written() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("a.wav");
-    fs::write(&path, wav(600, 1)).unwrap();
-    let samples = samples(&path);
-    assert_eq!(samples.len(), 8000);
-    assert_eq!(tones(&samples), [600]);
+    for codec in [PCMU, G722, OPUS] {
+        fs::write(&path, wav(codec, 600, 1)).unwrap();
+        let samples = samples(&path);
+        assert_eq!(samples.len(), 8000);
+        assert_eq!(tones(&samples), [600]);
+    }
 }

@@ -160,7 +160,9 @@ async fn two_pulls_at_once_have_one_winner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_common_codec_leaves_the_old_call_alone() {
-    let house = House::furnished(&Settings::default(), |options| match options.name.as_str() {
+    // Nothing may be converted, so that the refusal is the last word.
+    let settings = Settings { media: "transcode = 0\n".to_owned(), ..Settings::default() };
+    let house = House::furnished(&settings, |options| match options.name.as_str() {
         "alice-mobile" => options.codecs(&[Codec::Pcma]),
         _ => options.codecs(&[Codec::Pcmu]),
     })
@@ -168,7 +170,25 @@ async fn no_common_codec_leaves_the_old_call_alone() {
     let talk = house.talk().await;
     let refused = refusal(&house.mobile, Dial::new("*11")).await;
     assert_eq!(refused.status(), Some(488), "{}", refused.summary());
+    let warning = refused.header("Warning").unwrap_or_default();
+    assert!(warning.ends_with("\"no common codec: PCMA here, PCMU there\""), "{warning}");
     house.untouched(&talk).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_far_side_will_not_speak_is_converted() {
+    let house = House::furnished(&Settings::default(), |options| match options.name.as_str() {
+        "alice-mobile" => options.codecs(&[Codec::Pcma]),
+        _ => options.codecs(&[Codec::Pcmu]),
+    })
+    .await;
+    let talk = house.talk().await;
+    let heard = talk.bob.media().mark();
+    let mobile = house.pull(&talk).await;
+    assert_eq!(mobile.media().codec(), Codec::Pcma);
+    assert_eq!(talk.bob.media().codec(), Codec::Pcmu);
+    seamless(&talk.bob.media().report(heard));
+    house.clean();
 }
 
 #[tokio::test(flavor = "multi_thread")]

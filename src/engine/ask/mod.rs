@@ -75,6 +75,7 @@ impl Engine {
             }
             Command::KickRegistration { user, device } => self.kick(by, &user, device.as_deref()).into(),
             Command::StartMove(start) => self.start_move(by, &start).into(),
+            Command::Follow { user, device } => self.follow_to(by, &user, &device).into(),
             Command::ShowMove { id } => self.show_move(by, id)?,
             Command::ListMoves { user, page } => self.list_moves(by, user.as_deref(), page)?,
             Command::UndoMove { id } => self.undo_move(by, id)?,

@@ -4,14 +4,14 @@ use super::parked::Waiting;
 use super::{Answer, Asking, check_length, conflict, invalid};
 use crate::call::CallHandle;
 use crate::engine::Engine;
-use crate::engine::command::{CommandError, Reply, StartMove, Subject};
+use crate::engine::command::{CommandError, MoveMode, Reply, StartMove, Subject};
 use crate::engine::event::Ulid;
 use crate::engine::moves::{AskedBy, MoveKey, call_key, call_of};
 use crate::engine::store::StoreOp;
 use crate::engine::view::{Listed as _, MoveState, MoveView, Page, PageQuery, Time};
 use crate::moving::directory::{Directory, LiveLeg, Lock, Movable};
 use crate::moving::grant::{self, Mover};
-use crate::moving::{DeviceKey, Refusal, SelectPolicy};
+use crate::moving::{DeviceKey, Follow, Refusal, SelectPolicy};
 use crate::registrar::accounts::{Account, DEVICE_SEPARATOR, Trust};
 
 impl Engine {
@@ -37,6 +37,41 @@ impl Engine {
         let mover = mover_of(by);
         let key = self.push(mover, &live, &to, start.trigger, start.mode, AskedBy::Nobody)?;
         self.move_view(key, call_of(live.call))
+    }
+
+    /// A user signed in at a device; the live call goes there as the settings say (contract 16).
+    pub(super) fn follow_to(
+        &mut self,
+        by: &Subject,
+        user: &str,
+        device: &str,
+    ) -> Result<Reply, CommandError> {
+        let mode = match self.settings.moving.follow {
+            Follow::Off => return Ok(Reply::Done),
+            Follow::Offer => MoveMode::Ring,
+            Follow::Move => MoveMode::AutoAnswer,
+        };
+        check_length(user)?;
+        if !by.may_see(user) {
+            return Err(CommandError::NotFound);
+        }
+        let account = self.core.accounts.by_name(user).cloned().ok_or(CommandError::NotFound)?;
+        let to = own_device(&account, device).or_else(|refusal| self.shared_device(device).ok_or(refusal))?;
+        let live = match self.leg_to_move(user, Some(&to)) {
+            Ok(live) if live.device != to => live,
+            // It is there, or there is none: whoever signs in has not asked in vain.
+            Ok(_) => return Ok(Reply::Done),
+            Err(_) => return Ok(Reply::Done),
+        };
+        let key = self.push_to_signed_in(mover_of(by), &live, &to, mode)?;
+        self.move_view(key, call_of(live.call))
+    }
+
+    /// A device that stands in a room, by its whole address.
+    fn shared_device(&self, address: &str) -> Option<DeviceKey> {
+        let (account, index) = self.core.accounts.by_address(address)?;
+        let device = account.devices.get(index?)?;
+        (device.trust == Trust::Shared).then(|| DeviceKey::new(&*account.name, &*device.id))
     }
 
     /// The leg of `user` in a named call. With both sides the user's own, the one that is not there already.

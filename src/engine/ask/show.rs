@@ -47,6 +47,7 @@ impl Engine {
             moves: self.moves.live.len() as u64,
             registrations: core.registrar.len() as u64,
             users: core.accounts.len() as u64,
+            calls_transcoded: core.transcoded as u64,
             ports_free: free as u64,
             ports_used: used as u64,
             ports_quarantined: resting as u64,

@@ -172,9 +172,12 @@ impl Engine {
     }
 
     fn refuse_new(&mut self, key: MoveKey, refusal: MoveRefusal) {
-        if let Some(new) = self.moving(key).and_then(|moving| moving.new) {
-            self.core.refuse_inbound(new, &refusal.into());
-        }
+        let Some(new) = self.moving(key).and_then(|moving| moving.new) else { return };
+        let named = match refusal {
+            MoveRefusal::FarRefused | MoveRefusal::OfferUnusable => self.codecs_that_differ(key),
+            _ => None,
+        };
+        self.core.refuse_inbound(new, &named.unwrap_or_else(|| refusal.into()));
     }
 
     fn hang_up_new(&mut self, key: MoveKey) {

@@ -21,8 +21,8 @@ use crate::moving::star_code::Select;
 use crate::moving::timeline::{Side, Timeline, What, When};
 use crate::moving::{DeviceKey, ReInvite, Refusal as MoveRefusal, Trigger};
 use crate::registrar::accounts::{Account, Trust};
-use crate::sip::Refusal;
 use crate::sip::dialog::Dialog;
+use crate::sip::{Flow, Refusal};
 
 /// What a move begins with.
 pub(super) struct Begin {
@@ -92,18 +92,23 @@ impl Engine {
                 let live = live.ok_or(MoveRefusal::DialogUnknown)?;
                 self.pull(incoming, &live, trigger)
             }
-            Redeemed::Unknown => Err(MoveRefusal::TokenRefused.into()),
+            // Both are told, so that an identifier that exists costs no more than one that does not (contract 13).
+            Redeemed::Unknown => Err(self.misused(None, &by, incoming.flow, "token unknown, used or lapsed")),
             Redeemed::Stolen { call } => {
-                self.tell_security(
-                    "token_misused",
-                    call_of(call),
-                    &by,
-                    incoming.flow.peer,
-                    "token of another device",
-                );
-                Err(MoveRefusal::TokenRefused.into())
+                Err(self.misused(Some(call_of(call)), &by, incoming.flow, "token of another device"))
             }
         }
+    }
+
+    fn misused(
+        &mut self,
+        call: Option<CallHandle>,
+        by: &DeviceKey,
+        flow: Flow,
+        detail: &'static str,
+    ) -> Refusal {
+        self.tell_security("token_misused", call, by, flow.peer, detail);
+        MoveRefusal::TokenRefused.into()
     }
 
     /// INVITE with Replaces (RFC 3891 3).

@@ -4,12 +4,14 @@ use smallvec::SmallVec;
 
 use super::{MoveKey, Moving};
 use crate::call::media::{port_at, sinks_of};
-use crate::call::{LegHandle, Role};
+use crate::call::{Core, LegHandle, Role};
 use crate::engine::Engine;
-use crate::media::plan;
+use crate::media::plan::{self, Bridging};
 use crate::media::relay::{MediaCommand, Sink};
 use crate::moving::machine::Way;
 use crate::moving::timeline::What;
+use crate::sip::Refusal;
+use crate::wire::sip::StatusCode;
 
 impl Engine {
     /// While the swap is pending, both devices hear the far side (contract: make before break).
@@ -139,6 +141,32 @@ impl Engine {
         }
     }
 
+    /// The far side has none of the new device's codecs: whether speech is to be converted between the two.
+    pub(super) fn bridge(&mut self, key: MoveKey, status: StatusCode) -> bool {
+        let Some(moving) = self.moving(key).filter(|_| Core::is_of_media(status)) else { return false };
+        let (call, far, Some(new)) = (moving.call, moving.far, moving.new) else { return false };
+        let media = |leg: LegHandle| self.core.legs.get(leg)?.media.as_deref();
+        let (Some(there), Some(here)) = (media(far), media(new)) else { return false };
+        if self.core.bridging(call) == Bridging::Never || !plan::bridges(there, here) {
+            return false;
+        }
+        let now = self.core.now.at;
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            let text = "no common codec, and the far side takes no other: speech is converted".to_owned();
+            moving.timeline.push(now, What::Note { text });
+        }
+        true
+    }
+
+    /// The refusal that names the codecs of both sides, if they have none in common.
+    pub(super) fn codecs_that_differ(&self, key: MoveKey) -> Option<Refusal> {
+        let moving = self.moving(key)?;
+        let media = |leg: LegHandle| self.core.legs.get(leg)?.media.as_deref();
+        let (there, here) = (media(moving.far)?, media(moving.new?)?);
+        let names = || format!("no common codec: {} here, {} there", here.audio_names(), there.audio_names());
+        (!plan::shares_codec(there, here)).then(|| Refusal::OfferUnusable(names().into()))
+    }
+
     /// One exchange on the media thread for each stream: `from` is silenced, `onto` talks with `far`.
     fn exchange(&mut self, far: LegHandle, from: LegHandle, onto: LegHandle, pairing: &plan::Pairing) {
         if let Some(service) = self.core.service_of(far) {
@@ -160,7 +188,9 @@ impl Engine {
         let old_ports = self.core.ports_toward(from);
         let (Some(far_media), Some(onto_media)) = (&far_leg.media, &onto_leg.media) else { return };
         let mut commands: SmallVec<[MediaCommand; 8]> = SmallVec::new();
-        for stream in plan::streams(far_media, onto_media, pairing) {
+        let streams = plan::streams(far_media, onto_media, pairing);
+        let (call, is_transcoded) = (far_leg.call, streams.iter().any(plan::Stream::is_converted));
+        for stream in streams {
             let (Some(far_port), Some(onto_port)) =
                 (port_at(&far_leg.ports, stream.a.line), port_at(&onto_leg.ports, stream.b.line))
             else {
@@ -192,6 +222,7 @@ impl Engine {
             }
         }
         self.core.media.extend(commands);
+        self.core.note_transcoding(call, is_transcoded);
     }
 }
 

@@ -269,7 +269,7 @@ impl Engine {
             None => {
                 let source = self.core.legs.get(leg).map(|leg| leg.dialog.flow.peer);
                 if let Some(source) = source {
-                    self.tell_security("pin_wrong", call, &by, source, "extension or PIN is wrong");
+                    self.tell_security("pin_wrong", Some(call), &by, source, "extension or PIN is wrong");
                 }
                 self.refuse_prompt(call, 1);
             }

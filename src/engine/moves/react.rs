@@ -213,7 +213,11 @@ impl Engine {
             self.finish_if_over(key);
             return;
         }
-        let event = if status == StatusCode::REQUEST_TIMEOUT { Event::FarSilent } else { Event::FarRefused };
+        let event = match status {
+            StatusCode::REQUEST_TIMEOUT => Event::FarSilent,
+            _ if self.bridge(key, status) => Event::FarBridged,
+            _ => Event::FarRefused,
+        };
         self.advance(key, event);
     }
 

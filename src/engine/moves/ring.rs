@@ -1,20 +1,27 @@
 //! Push: the one device that is to get the call is rung.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::MoveKey;
+use super::doors::Begin;
+use super::{AskedBy, Joins, MoveKey};
 use crate::call::headers::ANONYMOUS;
 use crate::call::{Leg, LegHandle, Owner, Party, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
 use crate::media::plan::{self, Hold};
-use crate::moving::DeviceKey;
-use crate::moving::machine::Event;
+use crate::moving::directory::LiveLeg;
+use crate::moving::grant::{Mover, Unlocked};
+use crate::moving::machine::{Event, Way};
+use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::registrar::Binding;
 use crate::registrar::accounts::Account;
 use crate::sip::Refusal;
 use crate::sip::dialog::Dialog;
 use crate::wire::sip::{HeaderName, Method};
+
+/// How long a sign-in at a shared device counts: it only has to last until the grant.
+const SIGNED_IN: Duration = Duration::from_secs(1);
 
 impl Engine {
     pub(super) fn ring_new(&mut self, key: MoveKey) {
@@ -28,6 +35,7 @@ impl Engine {
         let moving = self.moves.live.get(&key).ok_or(Refusal::Internal)?;
         let (call, far, to, mode) = (moving.call, moving.far, moving.to.clone(), moving.mode);
         let (account, index, binding) = self.reach(&to)?;
+        let owner = self.owner_of(key);
         let may_answer_itself = account.devices.get(index).is_some_and(|device| device.auto_answer);
         let domain = self.core.settings.domain.clone();
         let is_private = self.core.legs.get(far).is_some_and(|leg| leg.is_private);
@@ -41,6 +49,8 @@ impl Engine {
         let media = anchored.then(|| self.core.new_media(&binding.flow, &party));
         let mut leg = Leg::new(call, Role::Mover, party, dialog, false);
         leg.media = media;
+        // A shared device has the call of the user who signed in there.
+        leg.acts_for = owner.filter(|owner| *owner.name != *to.user());
         let new = self.core.add_leg(leg);
         let offer = match self.offer_new(far, new) {
             Ok(offer) => offer,
@@ -53,6 +63,34 @@ impl Engine {
             moving.new = Some(new);
         }
         self.send_push_invite(new, &from, mode == MoveMode::AutoAnswer && may_answer_itself, &offer)
+    }
+
+    /// A push to a device at which the call's user has just signed in: that is what a shared one is unlocked by.
+    pub(in crate::engine) fn push_to_signed_in(
+        &mut self,
+        mover: Mover<'_>,
+        live: &LiveLeg,
+        to: &DeviceKey,
+        mode: MoveMode,
+    ) -> Result<MoveKey, MoveRefusal> {
+        let until = self.core.now.at + SIGNED_IN;
+        let proof = Unlocked { device: to.clone(), user: (*live.owner).into(), until };
+        let grant = self.grant_to(mover, live, to, Trigger::Follow, Some(&proof))?;
+        Ok(self.begin(Begin {
+            grant,
+            way: Way::Push,
+            new: None,
+            joins: Joins::ByInvite,
+            pairing: plan::Pairing::default(),
+            mode,
+            asked_by: AskedBy::Nobody,
+        }))
+    }
+
+    /// The user whose call moves.
+    fn owner_of(&self, key: MoveKey) -> Option<Arc<Account>> {
+        let old = self.core.legs.get(self.moving(key)?.old)?;
+        old.acts_for.clone().or_else(|| old.party.account().cloned())
     }
 
     /// A device of an account, and its best binding.

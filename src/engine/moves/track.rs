@@ -8,6 +8,7 @@ use super::{call_key, device_of, leg_key, leg_of};
 use crate::call::{Call, CallHandle, CallState, LegHandle, Party, Service, Side};
 use crate::engine::Engine;
 use crate::media::codec::Codec;
+use crate::media::transcode::Speech;
 use crate::moving::directory::{Bar, Direction, FarParty, LiveLeg, Progress};
 use crate::moving::{DeviceKey, LegKey};
 
@@ -103,7 +104,10 @@ impl Engine {
         let far = far.and_then(|far| device_of(&far.party));
         let Some(there) = far.and_then(|far| self.abilities_of(&far)) else { return false };
         let Some(here) = self.abilities_of(device) else { return false };
-        !here.iter().any(|codec| there.contains(codec))
+        let is_known = |codec: &Codec| Speech::of(codec).is_some();
+        let is_bridged =
+            self.core.settings.media.transcode > 0 && here.iter().any(is_known) && there.iter().any(is_known);
+        !is_bridged && !here.iter().any(|codec| there.contains(codec))
     }
 
     /// What a device can speak, if every phone that is registered as it runs the software of which that is known.

@@ -52,6 +52,8 @@ pub(crate) struct Line {
     pub(crate) status: Option<u16>,
     pub(crate) retry_after: Option<u32>,
     pub(crate) phrase: String,
+    /// The Warning in the last final answer.
+    pub(crate) warning: String,
     pub(crate) is_up: bool,
     pub(crate) is_over: bool,
     /// Why the other side said that it ended.
@@ -80,6 +82,7 @@ impl Line {
             status: None,
             retry_after: None,
             phrase: String::new(),
+            warning: String::new(),
             is_up: false,
             is_over: false,
             reason: String::new(),
@@ -132,6 +135,8 @@ pub(crate) struct Phone {
     /// Lines of REFERs that came, and of the calls that they led to.
     referrals: Vec<(usize, usize)>,
     pub(crate) codecs: &'static str,
+    /// Refuses offers that have none of its codecs.
+    pub(crate) is_picky: bool,
     pub(crate) lines: Vec<Line>,
     pub(crate) registered: Option<u16>,
     /// Bodies of NOTIFYs, and their state.
@@ -204,6 +209,7 @@ impl Phone {
             refers: Refers::Follow { with_replaces: true },
             referrals: Vec::new(),
             codecs: "0 8 101",
+            is_picky: false,
             lines: Vec::new(),
             registered: None,
             notified: Vec::new(),
@@ -485,7 +491,7 @@ impl Phone {
     fn on_request(&mut self, tx: ServerTx, message: &Message) {
         self.requests.push(message.method().as_str().into());
         let line = self.line_of(message);
-        if self.refuses_session(tx, message) {
+        if self.refuses_session(tx, message) || self.refuses_media(tx, message) {
             return;
         }
         match (message.method(), line) {
@@ -618,6 +624,11 @@ impl Phone {
             .and_then(|value| value.trim().parse().ok());
         if status.is_success() && matches!(message.method(), Method::Invite | Method::Update) {
             self.note_session("200", message);
+        }
+        if let (Want::Invite(line) | Want::Reinvite(line), Some(header)) =
+            (want, message.header(HeaderName::Warning))
+        {
+            self.lines[line].warning = header.value_str().unwrap().into_owned();
         }
         if let (Want::Invite(line) | Want::Reinvite(line), true) = (want, status.is_success()) {
             self.on_accepted(line, tx, message);

@@ -67,7 +67,9 @@ fn race(seed: u64) {
     let (mut world, people) = house(seed, &mut random);
     world.finals = Some(BTreeMap::new());
     for phone in people.all() {
-        world.phones[phone].codecs = ["0 8 101", "0 101", "8 101", "8 0 101"][random.below(4) as usize];
+        world.phones[phone].codecs =
+            ["0 8 101", "0 101", "8 101", "8 0 101", "9 101"][random.below(5) as usize];
+        world.phones[phone].is_picky = random.below(2) == 0;
     }
     for phone in people.own {
         world.phones[phone].answer = if random.below(3) == 0 { Answer::Now } else { Answer::Ring };
@@ -108,6 +110,7 @@ fn house(seed: u64, random: &mut Random) -> (World, People) {
         settings.moving.re_invite = ReInvite::Always;
     }
     settings.moving.hold_off = Duration::from_secs(random.below(4));
+    settings.call.media.transcode = 5 * random.below(2) as usize;
     settings.call.limits.rescue = Duration::from_secs(20 * random.below(2));
     settings.moving.hold_off_scope = if random.below(4) == 0 { Scope::System } else { Scope::Call };
     settings.call.media.anchor = if random.below(4) == 0 { Anchor::Never } else { Anchor::Always };

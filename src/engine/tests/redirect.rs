@@ -79,7 +79,7 @@ fn another_device_or_user_cannot_follow_and_the_right_one_still_can() {
         assert_eq!(refused(&world, thief, line), expected, "a stolen one is refused like one that never was");
     }
     let misused = |event: &&Event| matches!(event, Event::Security { what: "token_misused", .. });
-    assert_eq!(world.events.iter().filter(misused).count(), 2);
+    assert_eq!(world.events.iter().filter(misused).count(), 3, "and told like one");
     assert_eq!(world.heard_by("bob*desk"), ["alice*desk"]);
     world.phones[mobile].follow(line);
     world.run(SECOND);

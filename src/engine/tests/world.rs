@@ -133,6 +133,7 @@ pub(crate) fn settings() -> Settings {
         srtp: crate::media::plan::Rule::Either,
         threads: 1,
         web: None,
+        transcode: 0,
         screen: Screen {
             own_addresses: vec![address.ip()],
             own_ports: std::sync::Arc::default(),

@@ -6,10 +6,11 @@ use smallvec::SmallVec;
 use super::agreed::{Side, is_carried, read};
 use super::compose::{self, Section};
 use super::formats::{Formats, counterpart, formats};
+use super::leg::Bridging;
 use super::leg::{MAX_LINES, Offer, Open};
 use super::protect::profile;
 use super::sdes::Lines;
-use super::{LegMedia, Pairing, PayloadHistory, Refusal};
+use super::{LegMedia, Pairing, PayloadHistory, Refusal, bridge};
 use crate::media::codec::Format;
 use crate::wire::sdp::{Direction, Kind, Media, Sdp, SdpWriter};
 
@@ -30,17 +31,38 @@ pub fn offer_across(
     pairing: &mut Pairing,
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
+    // A call whose speech is converted is changed without losing what the other side speaks.
+    offer_with(from, to, pairing, bridge::kept, ports)
+}
+
+/// The same with formats of our own: what `extras` gives for a line of `to`, beside the formats that are there.
+pub(super) fn offer_with(
+    from: &LegMedia,
+    to: &mut LegMedia,
+    pairing: &mut Pairing,
+    extras: impl Fn(&LegMedia, usize, Kind, &[Format]) -> Formats,
+    ports: impl FnMut(usize) -> Option<u16>,
+) -> Result<Bytes, Refusal> {
     let Some(Open::Received(offer)) = &from.open else { return Err(Refusal::OutOfTurn) };
     to.expect_idle()?;
     pairing.check(from, to)?;
     let source = offer.sdp();
     let next = pair_new_lines(source, from, to, pairing)?;
+    let lines: SmallVec<[(usize, usize, Formats, Formats); 2]> = next
+        .pairs(from, to)
+        .filter_map(|(line, slot)| {
+            let media = source.medium(line).filter(|media| from.admits(media))?;
+            let formats = formats(&media, from.lines.get(line).map_or(&[], PayloadHistory::used));
+            let extra = extras(to, slot, media.kind(), &formats);
+            Some((line, slot, formats, extra))
+        })
+        .collect();
     let mut slots: Slots<'_> = SmallVec::new();
     slots.resize_with(to.lines.len(), || None);
-    for (line, slot) in next.pairs(from, to) {
-        let Some(media) = source.medium(line).filter(|media| from.admits(media)) else { continue };
-        let formats = formats(&media, from.lines.get(line).map_or(&[], PayloadHistory::used));
-        set(&mut slots, slot, Slot { source: media, formats, extra: &[], direction: media.direction() });
+    for (line, slot, formats, extra) in &lines {
+        let Some(media) = source.medium(*line) else { continue };
+        let (formats, direction) = (formats.clone(), media.direction());
+        set(&mut slots, *slot, Slot { source: media, formats, extra, direction });
     }
     if slots.is_empty() {
         return Err(Refusal::NoUsableMedia);
@@ -211,9 +233,14 @@ pub(super) fn answer_content<'a>(
             continue;
         };
         let pairs = shared(&slot.formats, &theirs.side.formats, theirs.kind);
-        let port = if pairs.is_empty() { None } else { ports(index).filter(|port| *port != 0) };
+        let own = match (pairs.is_empty(), to.bridging) {
+            (true, Bridging::Allowed) => bridge::bridged(&slot.formats, &theirs.side.formats),
+            _ => Formats::new(),
+        };
+        let is_mute = pairs.is_empty() && own.is_empty();
+        let port = if is_mute { None } else { ports(index).filter(|port| *port != 0) };
         let Some(port) = port else {
-            why_not = Some(if pairs.is_empty() { Refusal::NoCommonCodec } else { Refusal::OutOfPorts });
+            why_not = Some(if is_mute { Refusal::NoCommonCodec } else { Refusal::OutOfPorts });
             compose::disabled(&mut writer, Some(offered));
             lines.push(Side::DISABLED);
             continue;
@@ -231,12 +258,12 @@ pub(super) fn answer_content<'a>(
                 port,
                 formats: &pairs,
                 codecs: &slot.formats,
-                extra: &[],
+                extra: &own,
                 direction,
                 crypto: &crypto,
             },
         );
-        let formats = pairs.iter().map(|(_, here)| *here).collect();
+        let formats = pairs.iter().map(|(_, here)| *here).chain(own).collect();
         lines.push(Side { carries: true, is_secure: !crypto.is_empty(), formats, direction });
     }
     match why_not {

@@ -10,7 +10,8 @@ use super::compose;
 use super::ours::content_of;
 use super::protect::Protection;
 use super::{Description, OurDescription, PayloadHistory, Refusal, RemoteMedia};
-use crate::wire::sdp::{Sdp, SdpWriter};
+use crate::media::codec::Format;
+use crate::wire::sdp::{Kind, Sdp, SdpWriter};
 
 /// m-lines that one dialog may gather over its life.
 pub(super) const MAX_LINES: usize = 16;
@@ -40,6 +41,18 @@ pub struct LegMedia {
     pub(super) lines: Vec<PayloadHistory>,
     pub(super) agreed: Option<Agreed>,
     pub(super) open: Option<Open>,
+    /// Whether speech may be converted for it.
+    pub(super) bridging: Bridging,
+}
+
+/// Whether two legs without a common codec may be joined all the same, by converting speech.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bridging {
+    /// No common codec is no call.
+    #[default]
+    Never,
+    /// As a last resort.
+    Allowed,
 }
 
 /// What a leg had agreed at some moment, to go back to: see [`LegMedia::restore`].
@@ -65,7 +78,13 @@ impl LegMedia {
             lines: Vec::new(),
             agreed: None,
             open: None,
+            bridging: Bridging::Never,
         }
+    }
+
+    /// Says whether speech may be converted for it, from the next description on.
+    pub fn set_bridging(&mut self, bridging: Bridging) {
+        self.bridging = bridging;
     }
 
     /// Our side: session id, version, text last sent.
@@ -222,6 +241,35 @@ impl LegMedia {
     pub fn remote_media(&self) -> SmallVec<[RemoteMedia; 2]> {
         let Ok(agreed) = self.agreed() else { return SmallVec::new() };
         (0..agreed.len()).filter_map(|line| RemoteMedia::read(agreed, line)).collect()
+    }
+
+    /// The names of the codecs in it, for people.
+    #[must_use]
+    pub fn audio_names(&self) -> String {
+        let mut names: Vec<String> = Vec::new();
+        for format in self.formats_at_hand().iter().filter(|format| format.codec.is_primary()) {
+            let name = format.codec.spelling();
+            if names.iter().all(|known| known != name) {
+                names.push(name.to_owned());
+            }
+        }
+        names.join(", ")
+    }
+
+    /// The formats of its audio: those of its open offer, or what it has agreed.
+    pub(super) fn formats_at_hand(&self) -> Vec<Format> {
+        let is_audio = |line: &&Theirs| line.kind == Kind::Audio && line.side.carries;
+        match (&self.open, &self.agreed) {
+            (Some(Open::Received(offer)), _) => {
+                let lines = Theirs::of_offer(offer.sdp(), &self.lines, self.rule());
+                lines.iter().filter(is_audio).flat_map(|line| line.side.formats.clone()).collect()
+            }
+            (_, Some(agreed)) => (0..agreed.len())
+                .filter(|line| agreed.is_active(*line) && agreed.kind(*line) == Some(Kind::Audio))
+                .flat_map(|line| agreed.acceptable(line))
+                .collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// The finished exchange.

@@ -35,6 +35,7 @@
 
 mod across;
 mod agreed;
+mod bridge;
 mod compose;
 mod formats;
 mod history;
@@ -55,9 +56,10 @@ mod tests;
 
 pub use crate::media::codec::Format;
 pub use across::{answer_across, offer_across};
+pub use bridge::{bridges, offer_bridged, shares_codec};
 pub use history::PayloadHistory;
 pub use join::{Hold, Join, Why, join, offer_far, reoffer};
-pub use leg::{LegMedia, Offerer, Snapshot};
+pub use leg::{Bridging, LegMedia, Offerer, Snapshot};
 pub use local::{Local, answer_local, offer_local};
 pub use meet::{answer_offer, meet};
 pub use ours::OurDescription;

@@ -2,17 +2,21 @@
 
 use super::formats::{codec_of, counterpart};
 use crate::media::codec::{Codec, Format};
+use crate::media::transcode::Conversion;
 
 /// Payload numbers of packets on their way from one leg to the other. Identity costs nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PtMap(Option<Box<[u8; 128]>>);
+pub struct PtMap {
+    table: Option<Box<[u8; 128]>>,
+    conversion: Option<Box<Conversion>>,
+}
 
 impl PtMap {
     /// What a table holds for a number that has no meaning on the other side: the packet is dropped.
     pub const DROP: u8 = 0xff;
 
     /// Every number stays as it is.
-    pub const IDENTITY: Self = Self(None);
+    pub const IDENTITY: Self = Self { table: None, conversion: None };
 
     /// From the numbers that one leg was told to send to the numbers that the other accepts.
     ///
@@ -42,19 +46,30 @@ impl PtMap {
                 None => *entry = Self::DROP,
             }
         }
-        Self(Some(table))
+        Self { table: Some(table), conversion: None }
+    }
+
+    /// The same, or what is to be converted where nothing could pass as it is.
+    pub(super) fn or_converted(self, sends: &[Format], accepts: &[Format]) -> Self {
+        Self { conversion: Conversion::between(sends, accepts).map(Box::new), ..self }
+    }
+
+    /// What is to be converted on the way; then no number is mapped.
+    #[must_use]
+    pub fn conversion(&self) -> Option<&Conversion> {
+        self.conversion.as_deref()
     }
 
     /// Whether every number stays as it is.
     #[must_use]
     pub fn is_identity(&self) -> bool {
-        self.0.is_none()
+        self.table.is_none() && self.conversion.is_none()
     }
 
     /// Number on the other side, `None` to drop the packet. The marker bit is not part of `number`.
     #[must_use]
     pub fn map(&self, number: u8) -> Option<u8> {
-        match &self.0 {
+        match &self.table {
             None => Some(number),
             Some(table) => table.get(usize::from(number)).copied().filter(|n| *n != Self::DROP),
         }
@@ -63,7 +78,13 @@ impl PtMap {
     /// The table for the packet path, `None` for identity. [`PtMap::DROP`] marks numbers to drop.
     #[must_use]
     pub fn into_table(self) -> Option<Box<[u8; 128]>> {
-        self.0
+        self.table
+    }
+
+    /// Table and conversion.
+    #[must_use]
+    pub fn into_parts(self) -> (Option<Box<[u8; 128]>>, Option<Box<Conversion>>) {
+        (self.table, self.conversion)
     }
 }
 

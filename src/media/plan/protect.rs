@@ -95,7 +95,7 @@ impl LegMedia {
             |suite: Suite| Some(Crypto { tag: tag_of(suite), key: self.protection.secret.key(line, suite)? });
         match agreed.map(|agreed| agreed.security(line)) {
             Some(Security::Srtp(keys)) => ours(keys.ours.suite()).into_iter().collect(),
-            Some(Security::Plain) => Lines::new(),
+            Some(Security::Plain | Security::Web(_)) => Lines::new(),
             None if self.is_secured() || self.protection.offers_srtp => {
                 Suite::ALL.into_iter().filter_map(ours).collect()
             }

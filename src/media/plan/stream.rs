@@ -83,6 +83,14 @@ pub struct Stream {
     pub b_to_a: Option<PtMap>,
 }
 
+impl Stream {
+    /// Whether speech is converted on its way.
+    #[must_use]
+    pub fn is_converted(&self) -> bool {
+        [&self.a_to_b, &self.b_to_a].into_iter().flatten().any(|map| map.conversion().is_some())
+    }
+}
+
 /// Ladder: `segue = relay`, after each finished exchange, and at the swap with the far leg and the new one.
 /// One entry per pair of lines that is active on both legs; none before both legs have agreed.
 #[must_use]
@@ -91,9 +99,11 @@ pub fn streams(a: &LegMedia, b: &LegMedia, pairing: &Pairing) -> SmallVec<[Strea
     let stream = |(line_a, line_b): (usize, usize)| {
         let (end_a, end_b) = (RemoteMedia::read(at_a, line_a)?, RemoteMedia::read(at_b, line_b)?);
         let a_to_b = (end_a.speaks() && end_b.hears())
-            .then(|| PtMap::between(at_a.our_formats(line_a), at_b.their_formats(line_b)));
+            .then(|| PtMap::between(at_a.our_formats(line_a), at_b.their_formats(line_b)))
+            .map(|map| map.or_converted(&end_a.sends, &end_b.accepts));
         let b_to_a = (end_b.speaks() && end_a.hears())
-            .then(|| PtMap::between(at_b.our_formats(line_b), at_a.their_formats(line_a)));
+            .then(|| PtMap::between(at_b.our_formats(line_b), at_a.their_formats(line_a)))
+            .map(|map| map.or_converted(&end_b.sends, &end_a.accepts));
         Some(Stream { a: end_a, b: end_b, a_to_b, b_to_a })
     };
     pairing.pairs(a, b).filter_map(stream).collect()

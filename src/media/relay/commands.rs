@@ -54,9 +54,15 @@ impl Relay {
     /// Who becomes a sink anew joins the stream anew: what it did not get before was not lost on the way.
     fn set_sinks(&mut self, port: PortId, sinks: SmallVec<[Sink; 2]>) {
         let mut outgoing = SmallVec::<[Outgoing; MAX_SINKS]>::new();
-        for Sink { to, map } in sinks.into_iter().filter(|s| s.to.thread == port.thread).take(MAX_SINKS) {
-            let Some(route) = self.routes.get(to.slot as usize) else { continue };
-            outgoing.push(Outgoing { to: to.slot, life: route.life, map });
+        for sink in sinks.into_iter().filter(|s| s.to.thread == port.thread).take(MAX_SINKS) {
+            let Some(life) = self.routes.get(sink.to.slot as usize).map(|route| route.life) else { continue };
+            let transcoder = self.transcoder_for(port, &sink, life);
+            // What is to be converted and cannot be goes nowhere.
+            let map = match (&sink.conversion, &transcoder) {
+                (Some(_), None) => Some(Box::new([u8::MAX; 128])),
+                _ => sink.map,
+            };
+            outgoing.push(Outgoing { to: sink.to.slot, life, map, transcoder });
         }
         let Some(route) = self.open(port) else { return };
         route.moved &= outgoing.is_empty();

@@ -10,6 +10,7 @@
 //! ```
 
 mod commands;
+mod convert;
 mod egress;
 pub mod g711;
 mod guard;
@@ -40,7 +41,7 @@ pub use types::{
 use crate::base::{Random, TimerHeap, Timestamp};
 use crate::media::web::Web;
 use crate::wire::rtcp::Writer;
-use crate::wire::rtp::HEADER;
+use crate::wire::rtp::{HEADER, Header};
 
 /// No packet that is longer is carried; an Ethernet frame holds less.
 pub const MAX_PACKET: usize = 1500;
@@ -221,6 +222,9 @@ impl Relay {
     ) -> Result<(), DropReason> {
         let from = self.routes.get(slot as usize).ok_or(DropReason::Unused)?;
         let sink = from.sinks.get(n).ok_or(DropReason::NoSink)?;
+        if sink.transcoder.is_some() {
+            return self.convert(now, slot, n, admitted, packet, out);
+        }
         let payload_type = match &sink.map {
             None => admitted.header.payload_type,
             Some(map) => map
@@ -235,6 +239,20 @@ impl Relay {
             ..Arrival::of(&admitted.header, admitted.feed, admitted.extended, from.expected.clock_rate)
         };
         let (to, life) = (sink.to, sink.life);
+        let header = Header { payload_type, ..admitted.header };
+        self.depart(now, (slot, to, life), &arrival, header, packet, out)
+    }
+
+    /// Places a packet in the stream of the port that it leaves from, and sends it. `slot` is the port that it came to.
+    fn depart(
+        &mut self,
+        now: Timestamp,
+        (slot, to, life): (u32, u32, u32),
+        arrival: &Arrival,
+        mut header: Header,
+        packet: &mut [u8],
+        out: &mut impl Outlet,
+    ) -> Result<(), DropReason> {
         let route = self.routes.get_mut(to as usize).filter(|r| r.open && r.life == life);
         let route = route.ok_or(DropReason::NoSink)?;
         if route.player.is_some() {
@@ -242,19 +260,17 @@ impl Relay {
         }
         let target = route.target.ok_or(DropReason::NoRemote)?;
         let before = route.egress.last_at();
-        let place = route.egress.place(now, &arrival).ok_or(DropReason::Late)?;
+        let place = route.egress.place(now, arrival).ok_or(DropReason::Late)?;
         if place.joined && route.awaited.is_some_and(|awaited| awaited.slot == slot) {
             route.awaited = None;
             let gap_us = before.map_or(0, |at| now.since(at).as_micros() as u64);
             let lost = route.egress.packets_in(gap_us);
             out.event(MediaEvent::Swapped { far: PortId { thread: self.thread, slot: to }, gap_us, lost });
         }
-        let mut header = admitted.header;
-        header.payload_type = payload_type;
         (header.sequence, header.timestamp, header.marker) =
             (place.sequence(), place.timestamp, place.marker);
         // With the marker bit these would look like RTCP (RFC 5761 4).
-        header.marker &= !(64..=95).contains(&payload_type);
+        header.marker &= !(64..=95).contains(&header.payload_type);
         header.ssrc = route.egress.ssrc();
         header.write(packet);
         let octets = usize::from(header.payload_end - header.payload_at);
@@ -328,7 +344,8 @@ impl Relay {
         self.for_each_sink(slot, |relay, n| {
             let from = relay.routes.get(slot as usize).ok_or(DropReason::Unused)?;
             let (to, route) = sink(&relay.routes, from, n)?;
-            if to == slot {
+            // What is said of one codec's packets is not true of another's.
+            if to == slot || from.sinks.get(n).is_some_and(|sink| sink.transcoder.is_some()) {
                 return Err(DropReason::NothingToSay);
             }
             let target = route.rtcp_target.ok_or(DropReason::NoRemote)?;

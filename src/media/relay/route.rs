@@ -13,6 +13,7 @@ use super::sound::Player;
 use super::{Component, DropReason, Ingress, Kind, PayloadMap, PortStats, Reported};
 use crate::base::{Random, Timestamp};
 use crate::media::srtp::Security;
+use crate::media::transcode::Transcoder;
 use crate::wire::rtcp::Packet;
 use crate::wire::rtp::{EventDecoder, Header, RtpError, TelephoneEvent};
 
@@ -29,6 +30,8 @@ pub(super) struct Outgoing {
     /// The life of that slot that is meant: after a release it is somebody else's.
     pub life: u32,
     pub map: Option<PayloadMap>,
+    /// Taken out while it works.
+    pub transcoder: Option<Box<Transcoder>>,
 }
 
 /// What the settings say of packets that arrive.

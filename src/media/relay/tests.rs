@@ -1,5 +1,6 @@
 //! Tests of the relay as a whole, in virtual time.
 
+mod convert;
 mod hostile;
 mod moves;
 mod quality;

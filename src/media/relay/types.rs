@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::PortStats;
 use crate::media::srtp::Security;
+use crate::media::transcode::Conversion;
 
 /// One RTP port (and the RTCP port after it) of ours: the thread that owns it and its place there.
 ///
@@ -128,13 +129,15 @@ pub struct Sink {
     pub to: PortId,
     /// How payload types change on the way. `None`: they do not.
     pub map: Option<PayloadMap>,
+    /// What speech is converted on the way, where the two ends share no codec; then the map says nothing.
+    pub conversion: Option<Box<Conversion>>,
 }
 
 impl Sink {
     /// To `to`, payload types as they are.
     #[must_use]
     pub fn plain(to: PortId) -> Self {
-        Self { to, map: None }
+        Self { to, map: None, conversion: None }
     }
 }
 

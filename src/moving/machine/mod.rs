@@ -230,6 +230,11 @@ impl Move {
             // The far side is asked; until it has said yes, everything is as it was.
             (Stage::Negotiating, FarAnswered) if self.new == New::Up => self.switch(out),
             (Stage::Negotiating, FarAnswered) => self.answer(out),
+            // The same, with the far side as it was before.
+            (Stage::Negotiating, FarBridged) => {
+                self.far = Far::Untouched;
+                if self.new == New::Up { self.switch(out) } else { self.answer(out) }
+            }
             (Stage::Negotiating, FarUnusable) => self.fail(Refusal::OfferUnusable, out),
             // RFC 3261 14.1: a failed re-INVITE leaves the session as it was, so there is nothing to restore.
             (Stage::Negotiating, FarRefused) => {

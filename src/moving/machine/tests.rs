@@ -28,7 +28,7 @@ const WAYS: [(Way, Granted); 13] = [
     (Way::Push, Granted::Rescue),
 ];
 
-const EVENTS: [Event; 29] = [
+const EVENTS: [Event; 30] = [
     Event::Stored,
     Event::StoreFailed,
     Event::NewRinging,
@@ -47,6 +47,7 @@ const EVENTS: [Event; 29] = [
     Event::FarAnswered,
     Event::FarUnusable,
     Event::FarRefused,
+    Event::FarBridged,
     Event::FarSilent,
     Event::FarGone,
     Event::OldGone,
@@ -198,11 +199,15 @@ impl World {
                 self.far = FarLeg::Changed;
                 true
             }
-            Event::FarRefused if self.far == FarLeg::Asked => {
+            Event::FarRefused | Event::FarBridged if self.far == FarLeg::Asked => {
                 self.far = FarLeg::AsBefore;
                 true
             }
-            Event::FarAnswered | Event::FarUnusable | Event::FarSilent | Event::FarRefused => false,
+            Event::FarAnswered
+            | Event::FarUnusable
+            | Event::FarSilent
+            | Event::FarRefused
+            | Event::FarBridged => false,
             Event::FarGone if !matches!(self.far, FarLeg::Gone | FarLeg::Ended) => {
                 self.far = FarLeg::Gone;
                 true

@@ -63,6 +63,8 @@ pub enum Event {
     BothSilent,
     /// The far side accepted the re-offer and an answer for the new device can be made.
     FarAnswered,
+    /// The far side refused the re-offer, and speech will be converted between what it has and what the new device has.
+    FarBridged,
     /// The far side accepted, but no answer for the new device can be made from what it said.
     FarUnusable,
     /// The far side refused the re-offer; its session is as it was.

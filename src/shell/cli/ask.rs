@@ -101,6 +101,7 @@ impl<'a> Asking<'a> {
             ("workers", status.workers.to_string()),
             ("calls_ringing", number(status.calls_ringing)),
             ("calls_answered", number(status.calls_answered)),
+            ("calls_transcoded", number(status.calls_transcoded)),
             ("moves", number(status.moves)),
             ("registrations", number(status.registrations)),
             ("users", number(status.users)),

@@ -134,7 +134,8 @@ impl NodeHandle {
             | Command::ShowQuality { .. }
             | Command::HangUp { .. }
             | Command::ShowMove { .. }
-            | Command::UndoMove { .. } => self.gather(by, command, best).await,
+            | Command::UndoMove { .. }
+            | Command::Follow { .. } => self.gather(by, command, best).await,
             Command::StartMove(start) => self.start_move(by, start).await,
             Command::ChangeAccount(change) => self.change_account(by, change).await,
             Command::ListUsers { .. } | Command::ShowUser { .. } | Command::Login { .. } => {

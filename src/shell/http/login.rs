@@ -21,7 +21,7 @@ use super::{Api, now, phone, unix_now};
 use crate::base::UnixMillis;
 use crate::engine::command::{Command, NAME_LEN, Reply, Subject};
 use crate::engine::event::Event;
-use crate::engine::view::Time;
+use crate::engine::view::{MoveView, Time};
 use crate::shell::password::Outcome;
 
 /// What is posted.
@@ -33,6 +33,12 @@ pub(super) struct Credentials {
     /// What the session shall be good for; a user who is no administrator gets `user` alone.
     #[serde(default)]
     scopes: Vec<Scope>,
+    /// Where its user is now: a device of its own, or a shared one with the user that it stands under.
+    #[serde(default)]
+    device: Option<Box<str>>,
+    /// Whether a live call is wanted there.
+    #[serde(default)]
+    follow: bool,
 }
 
 /// What a session is good for.
@@ -55,11 +61,27 @@ pub(super) async fn login(
     source: Source,
     Body(credentials): Body<Credentials>,
 ) -> Result<Json<Value>, Problem> {
+    let device = credentials.device.clone().filter(|_| credentials.follow);
     let grant = authenticate(&api, source, credentials).await?;
-    let scopes = scopes(grant.admin);
+    let (scopes, user) = (scopes(grant.admin), grant.user.clone());
     let token = begin(&api, grant, Carrier::Header)?;
     let expires = Time(UnixMillis(unix_now().0 + LIFETIME.as_millis() as u64));
-    Ok(Json(json!({ "token": token, "expires": expires, "scopes": scopes })))
+    let mut answer = json!({ "token": token, "expires": expires, "scopes": scopes });
+    if let (Some(device), Some(object)) = (device, answer.as_object_mut()) {
+        object.insert("move".to_owned(), follow_to(&api, user, device).await);
+    }
+    Ok(Json(answer))
+}
+
+/// Has a live call of the user follow to a device: the move, or null. Whoever signs in is signed in, whatever becomes of it.
+async fn follow_to(api: &Api, user: Box<str>, device: Box<str>) -> Value {
+    let command = Command::Follow { user: user.clone(), device };
+    match api.node.command(&Subject::User(user), command).await {
+        Ok(Reply::Move(view)) => {
+            serde_json::to_value(MoveView { timeline: None, ..*view }).unwrap_or_default()
+        }
+        _ => Value::Null,
+    }
 }
 
 /// `POST /v1/session`: a cookie for a browser. The token is new each time, whatever cookie the request brings; the
@@ -142,7 +164,7 @@ fn begin(api: &Api, grant: Grant, carrier: Carrier) -> Result<String, Problem> {
 
 /// Who it is, and what they may of what they ask for.
 async fn authenticate(api: &Api, source: Source, credentials: Credentials) -> Result<Grant, Problem> {
-    let (Source(source), Credentials { user, password, scopes }) = (source, credentials);
+    let (Source(source), Credentials { user, password, scopes, .. }) = (source, credentials);
     api.throttle.admit(&user, source, now()).map_err(|wait| {
         let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
         let detail = "Too many tries to sign in; wait before the next.";

@@ -18,13 +18,7 @@ pub(super) fn schemas() -> Map<String, Value> {
 fn requests() -> Vec<(&'static str, Value)> {
     let mode = json!({ "type": "string", "enum": ["ring", "auto-answer", "refer"], "default": "ring" });
     vec![
-        (
-            "Credentials",
-            with_required(
-                object(&[("user", string()), ("password", string()), ("scopes", list(scope()))]),
-                &["user", "password"],
-            ),
-        ),
+        ("Credentials", credentials()),
         ("NewPhone", with_required(object(&[("device", optional("string"))]), &[])),
         (
             "NewMove",
@@ -38,7 +32,7 @@ fn requests() -> Vec<(&'static str, Value)> {
 
 fn things() -> Vec<(&'static str, Value)> {
     vec![
-        ("Token", object(&[("token", string()), ("expires", time()), ("scopes", list(scope()))])),
+        ("Token", token()),
         (
             "Session",
             object(&[
@@ -94,7 +88,7 @@ fn things() -> Vec<(&'static str, Value)> {
 fn calls() -> Vec<(&'static str, Value)> {
     let call_state = json!({ "type": "string", "enum": ["ringing", "answered", "held", "moving", "ended"] });
     let trigger = json!({ "type": "string", "enum": [
-        "star_code", "replaces", "token", "refer", "push_code", "pickup", "http", "cli", "undo",
+        "star_code", "replaces", "token", "refer", "push_code", "pickup", "http", "cli", "undo", "repair", "follow",
     ] });
     vec![
         (
@@ -238,6 +232,25 @@ fn move_view(trigger: Value) -> Value {
     )
 }
 
+/// `follow` and `device` are for whoever wants a live call at the device.
+fn credentials() -> Value {
+    let all = [
+        ("user", string()),
+        ("password", string()),
+        ("scopes", list(scope())),
+        ("device", string()),
+        ("follow", boolean()),
+    ];
+    with_required(object(&all), &["user", "password"])
+}
+
+/// `move` is there where a live call was to follow, and null where none does.
+fn token() -> Value {
+    let moved = json!({ "oneOf": [reference("Move"), { "type": "null" }] });
+    let all = [("token", string()), ("expires", time()), ("scopes", list(scope())), ("move", moved)];
+    with_required(object(&all), &["token", "expires", "scopes"])
+}
+
 fn status() -> Value {
     object(&[
         ("node", string()),
@@ -251,6 +264,7 @@ fn status() -> Value {
         ("workers", integer()),
         ("calls_ringing", integer()),
         ("calls_answered", integer()),
+        ("calls_transcoded", integer()),
         ("moves", integer()),
         ("registrations", integer()),
         ("users", integer()),

@@ -139,6 +139,7 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
         loopback,
         address_v6: address.is_ipv6().then_some(address),
         timeout: media.timeout,
+        transcode: media.transcode,
         learning: media.learning,
         srtp: match media.srtp {
             config::Srtp::Off => Rule::PlainOnly,

@@ -70,6 +70,7 @@ struct Gauges {
     registrations: u64,
     ringing: u64,
     answered: u64,
+    transcoded: u64,
     ports: [(&'static str, u64); 3],
 }
 
@@ -181,6 +182,7 @@ impl Metrics {
             registrations: status.registrations,
             ringing: status.calls_ringing,
             answered: status.calls_answered,
+            transcoded: status.calls_transcoded,
             ports: [
                 ("free", status.ports_free),
                 ("used", status.ports_used),
@@ -311,6 +313,8 @@ impl Families {
         for (state, count) in [("ringing", gauges.ringing), ("answered", gauges.answered)] {
             int(count).encode(calls.encode_family(&[("state", state)])?)?;
         }
+        let help = "Calls whose speech is converted, for want of a common codec";
+        int(gauges.transcoded).encode(out.gauge("segue_transcoded_calls", help)?)?;
         let mut ports = out.gauge("segue_media_ports", "RTP port pairs")?;
         for (state, count) in gauges.ports {
             int(count).encode(ports.encode_family(&[("state", state)])?)?;

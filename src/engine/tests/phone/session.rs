@@ -5,6 +5,21 @@ use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
 impl Phone {
+    /// 488 to an offer without a codec of this phone, if it minds.
+    pub(super) fn refuses_media(&mut self, tx: ServerTx, message: &Message) -> bool {
+        let body = String::from_utf8_lossy(&message.body()).into_owned();
+        let offered = body.lines().find_map(|line| line.strip_prefix("m=audio "));
+        let Some(offered) = offered.filter(|_| self.is_picky && *message.method() == Method::Invite) else {
+            return false;
+        };
+        let own = |number: &str| number != "101" && self.codecs.split(' ').any(|known| known == number);
+        let is_none = !offered.split(' ').skip(2).any(own);
+        if is_none {
+            self.reply(tx, StatusCode::NOT_ACCEPTABLE_HERE, "m");
+        }
+        is_none
+    }
+
     pub(super) fn note_session(&mut self, what: &str, message: &Message) {
         let value = message.header(HeaderName::SessionExpires);
         let value = value.and_then(|value| value.value_str().ok().map(|value| value.into_owned()));

@@ -230,7 +230,7 @@ fn payload_types_are_those_of_each_leg_and_what_was_not_agreed_is_dropped() {
     (map[0], map[101]) = (0, 96);
     world.command(MediaCommand::SetSinks {
         port: far.port,
-        sinks: [Sink { to: desk.port, map: Some(map) }].into_iter().collect(),
+        sinks: [Sink { to: desk.port, map: Some(map), conversion: None }].into_iter().collect(),
     });
     world.heard_by(&desk);
     world.send(&mut far);

@@ -48,7 +48,7 @@ fn block(ssrc: u32, highest: u32) -> ReportBlock {
     ReportBlock { ssrc, fraction_lost: 26, lost: 3, highest, jitter: 80, last_sr: 0x1234, delay: 99 }
 }
 
-fn sender_report(phone: &Phone, blocks: &[ReportBlock]) -> Writer {
+pub(super) fn sender_report(phone: &Phone, blocks: &[ReportBlock]) -> Writer {
     let mut writer = Writer::default();
     writer.packet(rtcp::SR, |body| {
         body.sender_report(&SenderReport {
