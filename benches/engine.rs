@@ -18,6 +18,7 @@ use bytes::Bytes;
 use divan::Bencher;
 use segue::base::{Now, Random, Timestamp, UnixMillis};
 use segue::call::settings::{self, Anchor, Listener, Route, Source, Trunk};
+use segue::call::targets::Target;
 use segue::engine::settings::Ban;
 use segue::engine::store::{Loaded, StoreReply};
 use segue::engine::{Engine, Input, Output, Settings};
@@ -45,8 +46,7 @@ fn trunk(name: &str, peer: &str) -> Trunk {
     Trunk {
         name: name.into(),
         host: peer.to_string().into(),
-        peer,
-        transport: Transport::Udp,
+        targets: vec![Target { transport: Transport::Udp, peer }],
         from: vec![Source { network: peer.ip(), prefix: 32, port: None }],
         max_calls: None,
         re_invite_always: false,

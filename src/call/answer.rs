@@ -1,5 +1,7 @@
 //! What the targets say to our INVITE: ringing, answering, refusing; and what the caller is told of it.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use smallvec::SmallVec;
 
@@ -143,7 +145,7 @@ impl Core {
         let losers: SmallVec<[LegHandle; 2]> =
             found.forks.iter().copied().filter(|fork| *fork != leg).collect();
         found.forks.clear();
-        found.next_trunks.clear();
+        found.next_ways.clear();
         if let Ok(id) = response.call_id() {
             found.record.sip_call_id.push(id.into());
         }
@@ -238,6 +240,13 @@ impl Core {
         found.client_invite = None;
         found.state = LegState::Ended;
         let (call, role) = (found.call, found.role);
+        let way = match &found.party {
+            Party::Trunk { index, .. } => Some((*index, found.dialog.flow.peer)),
+            Party::User { .. } | Party::Service(_) => None,
+        };
+        if let Some((trunk, peer)) = way {
+            self.on_target_failed(call, trunk, peer, status);
+        }
         if role == Role::Mover {
             self.note_srtp_refused(leg, status);
             self.happened.push_back(Happened::LegGone { call, leg, why: Gone::Refused(status) });
@@ -260,7 +269,7 @@ impl Core {
         if status.as_u16() >= 600 {
             // RFC 3261 16.7 step 5: a 6xx is for all.
             let forks = found.forks.clone();
-            found.next_trunks.clear();
+            found.next_ways.clear();
             for fork in forks {
                 self.release_leg(fork, ANSWERED_ELSEWHERE);
             }
@@ -271,6 +280,16 @@ impl Core {
             return;
         }
         self.settle_forks(call);
+    }
+
+    /// RFC 3263 4.3: silence, a broken connection and 503 are of the target, and the next one of its trunk is tried.
+    /// Any other answer is the trunk's own, and none of its other targets would give another.
+    fn on_target_failed(&mut self, call: CallHandle, trunk: usize, peer: SocketAddr, status: StatusCode) {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT) {
+            self.targets.failed(trunk, peer, self.now.at);
+        } else if let Some(found) = self.calls.get_mut(call) {
+            found.next_ways.retain(|way| way.trunk != trunk);
+        }
     }
 
     /// Where nothing rings any more the next trunk is tried, or the caller hears the best answer.
@@ -344,7 +363,7 @@ impl Core {
         }
         let reason = reason.unwrap_or("SIP;cause=487;text=\"Request terminated\"").to_owned();
         let Some(found) = self.calls.get_mut(call) else { return };
-        found.next_trunks.clear();
+        found.next_ways.clear();
         let forks = std::mem::take(&mut found.forks);
         for fork in forks {
             self.release_leg(fork, &reason);

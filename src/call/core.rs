@@ -201,6 +201,8 @@ pub struct Core {
     pub transcoded: usize,
     /// Calls per trunk.
     pub trunk_calls: Vec<u32>,
+    /// Where the trunks are.
+    pub targets: super::targets::Targets,
     /// Our number among the workers, in every id we mint.
     pub worker: u8,
 }

@@ -23,6 +23,7 @@ pub mod rescue;
 pub mod session_timer;
 pub mod settings;
 pub mod setup;
+pub mod targets;
 
 pub use self::core::{Core, Gone, Happened, Owner};
 pub use self::model::{

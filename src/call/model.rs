@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::record::CallRecord;
 use super::session_timer::SessionTimer;
+use super::targets::Way;
 use crate::base::{Handle, Timers, Timestamp};
 use crate::media::plan::{LegMedia, Pairing};
 use crate::media::relay::PortPair;
@@ -269,8 +270,8 @@ pub struct Call {
     pub callee: Option<LegHandle>,
     /// Devices being rung.
     pub forks: SmallVec<[LegHandle; 2]>,
-    /// Targets that come after those being rung (trunks by their place in the settings).
-    pub next_trunks: SmallVec<[usize; 2]>,
+    /// Targets of trunks that come after those being rung.
+    pub next_ways: SmallVec<[Way; 2]>,
     /// The number that the trunk targets are called by.
     pub number: Box<str>,
     /// Our ports toward the callee while it is not known which device answers.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::targets::Target;
 use crate::sip::digest::Algorithm;
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::Host;
@@ -104,10 +105,8 @@ pub struct Trunk {
     pub name: Box<str>,
     /// The Request-URI pattern's host part and parameters: where calls to it go.
     pub host: Box<str>,
-    /// Its resolved address.
-    pub peer: SocketAddr,
-    /// How.
-    pub transport: Transport,
+    /// Where it is, as far as its URI tells; what is looked up comes to the engine by and by.
+    pub targets: Vec<Target>,
     /// Who may send us calls without credentials: networks (address, prefix length) with an optional port.
     pub from: Vec<Source>,
     /// Most calls at once; `None` without limit.

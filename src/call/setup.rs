@@ -14,6 +14,7 @@ use super::model::{
 };
 use super::record::{CallRecord, Direction};
 use super::settings::Anchor;
+use super::targets::Way;
 use crate::media::plan::{Description, Pairing, Rule};
 use crate::registrar::accounts::Account;
 use crate::registrar::{Binding, MAX_USER_AGENT};
@@ -191,7 +192,7 @@ impl Core {
             caller,
             callee: None,
             forks: SmallVec::new(),
-            next_trunks: SmallVec::new(),
+            next_ways: SmallVec::new(),
             number: incoming.number.clone(),
             fork_ports: SmallVec::new(),
             pairing: Pairing::default(),
@@ -307,7 +308,7 @@ impl Core {
         if none { Err(refused) } else { Ok(()) }
     }
 
-    /// Calls the first trunk that has room; the others follow when it fails.
+    /// Calls the first target of the first trunk that has room; the others follow when it fails.
     fn ring_trunks(
         &mut self,
         call: CallHandle,
@@ -316,8 +317,13 @@ impl Core {
         hops: u32,
         has_offer: bool,
     ) -> Result<(), Refusal> {
+        let now = self.now.at;
+        let ways = trunks.into_iter().flat_map(|trunk| {
+            self.targets.of(trunk, now).into_iter().map(move |target| Way { trunk, target })
+        });
+        let ways = ways.collect();
         if let Some(found) = self.calls.get_mut(call) {
-            found.next_trunks = trunks;
+            found.next_ways = ways;
             if found.record.direction == Direction::Internal {
                 found.record.direction = Direction::Outbound;
             }
@@ -330,19 +336,19 @@ impl Core {
         let settings = self.settings.clone();
         loop {
             let Some(found) = self.calls.get_mut(outgoing.call) else { return Err(Refusal::Internal) };
-            if found.next_trunks.is_empty() {
+            if found.next_ways.is_empty() {
                 return Err(Refusal::Overloaded { what: "trunk", retry_after: 5 });
             }
-            let index = found.next_trunks.remove(0);
+            let Way { trunk: index, target: at } = found.next_ways.remove(0);
             let Some(trunk) = settings.trunks.get(index) else { continue };
             let used = self.trunk_calls.get(index).copied().unwrap_or(0);
             if trunk.max_calls.is_some_and(|most| used >= most) {
                 continue;
             }
-            let Some(listener) = settings.listener_for(trunk.transport, trunk.peer) else { continue };
+            let Some(listener) = settings.listener_for(at.transport, at.peer) else { continue };
             found.record.trunk = Some(trunk.name.to_string());
             let target = format!("sip:{}@{}", found.number, trunk.host);
-            let flow = Flow { transport: trunk.transport, listener, connection: 0, peer: trunk.peer };
+            let flow = Flow { transport: at.transport, listener, connection: 0, peer: at.peer };
             outgoing.to = format!("<{target}>").into_boxed_str();
             let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
             let dialog = self.dialog_to(&outgoing, &target, Vec::new(), flow);
@@ -350,9 +356,9 @@ impl Core {
         }
     }
 
-    /// After a trunk failed: the next one, from the caller's INVITE that still waits. False when there is none.
+    /// After a target failed: the next one, from the caller's INVITE that still waits. False when there is none.
     pub(super) fn try_next_trunk(&mut self, call: CallHandle) -> bool {
-        if self.calls.get(call).is_none_or(|call| call.next_trunks.is_empty()) {
+        if self.calls.get(call).is_none_or(|call| call.next_ways.is_empty()) {
             return false;
         }
         let rung = self.with_waiting(call, |core, outgoing| core.ring_next_trunk(outgoing));

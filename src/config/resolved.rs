@@ -38,6 +38,8 @@ pub struct Resolved {
     pub trunks: Vec<Trunk>,
     /// `[[route]]`
     pub routes: Routes,
+    /// `[dns]`: name servers; empty: those of the system.
+    pub dns: Vec<SocketAddr>,
 }
 
 /// `[node]`

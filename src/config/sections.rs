@@ -36,6 +36,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let accounts = users::read(&mut root, source, &auth);
     let trunks = trunks::read(&mut root, source);
     let routes = trunks::routes(&mut root, &trunks, &accounts);
+    let dns = dns(root.section_or_empty("dns"));
     root.finish();
     let mut resolved = Resolved {
         node: node?,
@@ -49,10 +50,21 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         accounts: accounts.into_iter().map(|taken| taken.value).collect(),
         trunks: trunks.into_iter().map(|taken| taken.value).collect(),
         routes,
+        dns,
     };
     checks::whole(&resolved, source, faults);
     resolved.registrar.own = own(&resolved);
     Some(resolved)
+}
+
+fn dns(mut section: Section<'_>) -> Vec<SocketAddr> {
+    let server = |text: &str| {
+        let alone = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+        alone.or_else(|_| text.parse()).map_err(|_| "must be an address, with a port if it is not 53")
+    };
+    let servers = section.read_all("servers", server).unwrap_or_default();
+    section.finish();
+    servers.into_iter().map(|taken| taken.value).collect()
 }
 
 fn node(root: &mut Section<'_>, source: &Source<'_>) -> Option<Node> {

@@ -277,10 +277,8 @@ impl Engine {
         match &found.party {
             // A trunk may answer from any of its addresses.
             Party::Trunk { index, .. } => {
-                self.core.settings.trunk_from(flow.peer) == Some(*index) || {
-                    let trunk = self.core.settings.trunks.get(*index);
-                    trunk.is_some_and(|trunk| trunk.peer.ip() == flow.peer.ip())
-                }
+                self.core.settings.trunk_from(flow.peer) == Some(*index)
+                    || self.core.targets.has(*index, flow.peer.ip())
             }
             // A phone that sends from another port of its host than it receives at is of the same host; its
             // BYE can do no more than the host could. Anything else has to prove itself.

@@ -8,6 +8,7 @@ use super::command::{Asked, Reply, Secret};
 use super::event::Event;
 use super::store::{FailureCounter, StoreOp, StoreReply, StoreTicket};
 use crate::call::record::CallRecord;
+use crate::call::targets::Target;
 use crate::media::relay::{MediaCommand, MediaEvent};
 use crate::sip::Flow;
 
@@ -45,6 +46,13 @@ pub enum Input {
         ticket: VerifyTicket,
         /// Whether it was right. An overloaded pool says no.
         right: bool,
+    },
+    /// A trunk was looked up (RFC 3263): where it is from now on, best first.
+    Resolved {
+        /// Which, by its place in the settings.
+        trunk: usize,
+        /// Its targets.
+        targets: Vec<Target>,
     },
     /// Failed attempts that the API has counted: to be kept.
     Remember(Vec<FailureCounter>),

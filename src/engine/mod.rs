@@ -32,6 +32,7 @@ pub use settings::Settings;
 use crate::base::{Now, Random, Slab, TimerHeap, Timestamp};
 use crate::call::abilities::Abilities;
 use crate::call::core::Core;
+use crate::call::targets::Targets;
 use crate::media::ports::Ports;
 use crate::registrar::Registrar;
 use crate::registrar::accounts::Accounts;
@@ -115,6 +116,7 @@ impl Engine {
             timers: TimerHeap::default(),
             trunk_calls: vec![0; trunks],
             transcoded: 0,
+            targets: Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..])),
             worker,
         };
         let bans = auth::Bans::new(settings.ban.clone());
@@ -166,6 +168,7 @@ impl Engine {
                 let ticket = store::StoreTicket(self.ticket());
                 self.outputs.push(Output::Store { ticket, op: store::StoreOp::SaveFailures(failures) });
             }
+            Input::Resolved { trunk, targets } => self.core.targets.set(trunk, &targets),
             Input::Command { id, asked } => self.on_command(id, asked),
         }
         self.settle();

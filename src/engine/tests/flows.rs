@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use super::world::{accounts, settings, trunk_to};
 use super::{Answer, World};
+use crate::call::targets::Target;
+use crate::engine::Input;
+use crate::engine::store::Loaded;
 use crate::sip::Transport;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -80,4 +84,72 @@ fn a_browser_is_called_by_what_it_said_of_itself() {
     assert!(invite.contains("Via: SIP/2.0/WSS "), "{invite}");
     let contact = invite.lines().find(|line| line.starts_with("Contact: ")).unwrap();
     assert!(contact.ends_with(";transport=ws>") && !contact.contains("sips:"), "{contact}");
+}
+
+/// A trunk with two targets, the phones at them, and who calls.
+fn two_targets(seed: u64) -> (World, usize, [usize; 2]) {
+    let peers = ["203.0.113.1:5060", "203.0.113.2:5060"].map(|peer| peer.parse().unwrap());
+    let mut settings = settings();
+    trunk_to(&mut settings, peers[0]).targets.push(Target { transport: Transport::Udp, peer: peers[1] });
+    let mut world = World::with(seed, settings, accounts(&["alice", "bob"]), &Loaded::default());
+    let alice = world.phone("alice", "desk");
+    let targets = peers.map(|peer| world.outsider("bob", peer));
+    (world, alice, targets)
+}
+
+fn invites(world: &World, phone: usize) -> usize {
+    world.phones[phone].requests.iter().filter(|method| *method == "INVITE").count()
+}
+
+#[test]
+fn a_target_that_says_503_is_followed_by_the_next_and_comes_last_for_a_while() {
+    let (mut world, alice, [first, second]) = two_targets(45);
+    world.phones[first].answer = Answer::Ring;
+    let line = world.phones[alice].dial("0049");
+    world.run(SECOND);
+    world.phones[first].refuse(0, 503);
+    world.run(2 * SECOND);
+    assert!(world.phones[alice].lines[line].is_up, "{}", world.tail());
+    assert_eq!((invites(&world, first), invites(&world, second)), (1, 1));
+    world.phones[alice].bye(line);
+    world.run(SECOND);
+    let line = world.phones[alice].dial("0049");
+    world.run(2 * SECOND);
+    assert!(world.phones[alice].lines[line].is_up);
+    assert_eq!((invites(&world, first), invites(&world, second)), (1, 2), "not asked again at once");
+}
+
+#[test]
+fn a_target_that_is_silent_is_followed_by_the_next_and_one_that_says_no_is_not() {
+    let (mut world, alice, [first, second]) = two_targets(46);
+    let udp = |peer| Target { transport: Transport::Udp, peer };
+    let (one, two) = (udp(world.phones[first].address), udp(world.phones[second].address));
+    // Nobody is there.
+    let nobody = udp("203.0.113.9:5060".parse().unwrap());
+    world.input(Input::Resolved { trunk: 0, targets: vec![nobody, two] });
+    let line = world.phones[alice].dial("0049");
+    world.run(40 * SECOND);
+    assert!(world.phones[alice].lines[line].is_up, "{}", world.tail());
+    world.phones[alice].bye(line);
+    world.run(SECOND);
+    world.input(Input::Resolved { trunk: 0, targets: vec![one, two] });
+    world.phones[first].answer = Answer::Busy;
+    let line = world.phones[alice].dial("0049");
+    world.run(2 * SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(486));
+    assert_eq!(invites(&world, second), 1);
+}
+
+#[test]
+fn what_is_looked_up_is_where_calls_go_from_then_on() {
+    let (mut world, alice, [first, second]) = two_targets(47);
+    let peer = world.phones[second].address;
+    world.input(Input::Resolved { trunk: 0, targets: vec![Target { transport: Transport::Udp, peer }] });
+    world.phones[alice].dial("0049");
+    world.run(2 * SECOND);
+    assert_eq!((invites(&world, first), invites(&world, second)), (0, 1));
+    world.input(Input::Resolved { trunk: 0, targets: Vec::new() });
+    let line = world.phones[alice].dial("0049");
+    world.run(2 * SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(503), "a trunk that is nowhere");
 }

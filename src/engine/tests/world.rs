@@ -11,6 +11,7 @@ use super::phone::{ENGINE, Phone};
 use crate::base::{Now, Random, Timestamp, UnixMillis};
 use crate::call::record::CallRecord;
 use crate::call::settings::{self, Listener};
+use crate::call::targets::Target;
 use crate::engine::command::{Asked, Command, Reply, Subject};
 use crate::engine::event::Event;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
@@ -190,8 +191,7 @@ pub(crate) fn trunk_to(settings: &mut Settings, peer: SocketAddr) -> &mut settin
     settings.call.trunks = vec![settings::Trunk {
         name: "outside".into(),
         host: "outside.example".into(),
-        peer,
-        transport: Transport::Udp,
+        targets: vec![Target { transport: Transport::Udp, peer }],
         from: vec![settings::Source { network: peer.ip(), prefix: 32, port: None }],
         max_calls: None,
         re_invite_always: false,

@@ -50,16 +50,9 @@ pub enum StartError {
         /// What can be done.
         instead: &'static str,
     },
-    /// A trunk's name.
-    #[error("trunk {name}: cannot resolve {host}: {why}")]
-    Trunk {
-        /// Which.
-        name: Box<str>,
-        /// What was looked up.
-        host: Box<str>,
-        /// Why not.
-        why: String,
-    },
+    /// Name servers.
+    #[error("names of trunks cannot be looked up ([dns] servers, /etc/resolv.conf): {0}")]
+    Dns(String),
     /// The data directory.
     #[error("cannot use the data directory {} (node.data_dir): {}", path.display(), explain_directory(source))]
     DataDir {

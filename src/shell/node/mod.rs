@@ -8,6 +8,7 @@ mod listen;
 mod outward;
 mod program;
 mod records;
+mod resolve;
 mod settings;
 mod start;
 mod stream;
@@ -15,6 +16,7 @@ mod sys;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod trunks;
 mod worker;
 
 use std::net::SocketAddr;

@@ -1,10 +1,9 @@
 //! What the configuration means on this machine: addresses found out, names resolved, threads counted.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use super::StartError;
-use super::tls::{Proof, Proofs, TlsError};
+use super::trunks;
 use crate::call::settings as call;
 use crate::config::{self, HostPort, Listen, Resolved, RouteTarget};
 use crate::engine;
@@ -13,14 +12,7 @@ use crate::moving::ReInvite;
 use crate::sip::Transport;
 
 /// The engine's settings for listeners that are bound to `bound`, in the order of the configuration.
-///
-/// # Errors
-/// A trunk whose name cannot be resolved.
-pub(super) fn engine(
-    resolved: &Resolved,
-    bound: &[SocketAddr],
-    media_threads: usize,
-) -> Result<engine::Settings, StartError> {
+pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: usize) -> engine::Settings {
     let listeners: Vec<_> =
         resolved.listens.iter().zip(bound).map(|(listen, bound)| listener(listen, *bound)).collect();
     let media = media(&resolved.media, &listeners, media_threads);
@@ -35,14 +27,14 @@ pub(super) fn engine(
         listeners,
         media,
         algorithms: resolved.auth.algorithms.clone(),
-        trunks: resolved.trunks.iter().map(|one| trunk(one, resolved)).collect::<Result<_, _>>()?,
+        trunks: resolved.trunks.iter().map(|one| trunk(one, resolved)).collect(),
         routes: resolved.routes.iter().map(|(pattern, to)| route(pattern, to, resolved)).collect(),
         echo: resolved.moving.codes.echo.clone(),
         tone: resolved.moving.codes.tone.clone(),
         limits: call::Limits { rescue: resolved.rescue, ..call::Limits::default() },
     };
     let ban = &resolved.auth.ban;
-    Ok(engine::Settings {
+    engine::Settings {
         limits: crate::wire::sip::Limits::default(),
         transactions: crate::sip::transaction::Settings::default(),
         registrar,
@@ -55,22 +47,7 @@ pub(super) fn engine(
             allow: ban.allow.iter().map(|network| (network.address(), network.prefix())).collect(),
         },
         realm: resolved.auth.realm.clone(),
-    })
-}
-
-/// What the trunks under TLS have to prove, by their addresses.
-///
-/// # Errors
-/// A file of authorities that cannot be used, or a name that cannot be resolved.
-pub(super) fn proofs(resolved: &Resolved) -> Result<Arc<Proofs>, StartError> {
-    let proofs = Proofs::default();
-    for one in resolved.trunks.iter().filter(|trunk| trunk.transport == Transport::Tls) {
-        let failed =
-            |error: TlsError| StartError::TrunkTls { name: one.name.clone(), error: error.to_string() };
-        let proof = Proof::of(&one.host.host, one.ca.as_deref()).map_err(failed)?;
-        proofs.demand(trunk(one, resolved)?.peer, proof);
     }
-    Ok(Arc::new(proofs))
 }
 
 /// How a listener is reached. One that is bound to every address is reached at the one that leads outside, and
@@ -156,17 +133,7 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
     }
 }
 
-fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> Result<call::Trunk, StartError> {
-    let port = trunk.host.port.unwrap_or(if trunk.transport == Transport::Tls { 5061 } else { 5060 });
-    let unresolved =
-        |why: String| StartError::Trunk { name: trunk.name.clone(), host: trunk.host.host.clone(), why };
-    let wants_v4 =
-        resolved.listens.iter().any(|listen| listen.transport == trunk.transport && listen.bind.is_ipv4());
-    let addresses =
-        (&*trunk.host.host, port).to_socket_addrs().map_err(|error| unresolved(error.to_string()))?;
-    let mut addresses: Vec<_> = addresses.collect();
-    addresses.sort_by_key(|address| address.is_ipv4() != wants_v4);
-    let peer = addresses.first().copied().ok_or_else(|| unresolved("the name has no address".into()))?;
+fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
     let re_invite = trunk.re_invite.unwrap_or(resolved.moving.re_invite);
     let transport = if trunk.transport == Transport::Udp { "" } else { trunk.transport.uri_token() };
     let mut host = trunk.host.host.to_string();
@@ -176,11 +143,10 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> Result<call::Trunk, Star
     if !transport.is_empty() {
         host += &format!(";transport={transport}");
     }
-    Ok(call::Trunk {
+    call::Trunk {
         name: trunk.name.clone(),
         host: host.into(),
-        peer,
-        transport: trunk.transport,
+        targets: trunks::stated(trunk).into_iter().collect(),
         from: trunk
             .from
             .iter()
@@ -192,7 +158,7 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> Result<call::Trunk, Star
             .collect(),
         max_calls: trunk.max_calls,
         re_invite_always: re_invite == ReInvite::Always,
-    })
+    }
 }
 
 fn route(pattern: &regex::Regex, to: &[RouteTarget], resolved: &Resolved) -> call::Route {
@@ -213,6 +179,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::call::targets::Target;
     use crate::config::Source;
     use crate::media::relay::Learning;
 
@@ -230,7 +197,7 @@ mod tests {
     fn settings(text: &str) -> engine::Settings {
         let resolved = resolve(text);
         let bound: Vec<_> = resolved.listens.iter().map(|listen| listen.bind).collect();
-        engine(&resolved, &bound, 2).unwrap()
+        engine(&resolved, &bound, 2)
     }
 
     const WHOLE: &str = r#"
@@ -345,9 +312,15 @@ tone = "*44"
         let call = settings(WHOLE).call;
         let [carrier, backup] = &call.trunks[..] else { panic!("two trunks") };
         assert_eq!(&*carrier.host, "127.0.0.1:5080;transport=tcp");
-        assert_eq!((carrier.peer.to_string(), carrier.transport), ("127.0.0.1:5080".into(), Transport::Tcp));
+        assert_eq!(
+            carrier.targets,
+            [Target { transport: Transport::Tcp, peer: "127.0.0.1:5080".parse().unwrap() }]
+        );
         assert_eq!((carrier.max_calls, carrier.re_invite_always), (Some(100), true));
-        assert_eq!((backup.peer.to_string(), backup.re_invite_always), ("127.0.0.2:5060".into(), false));
+        assert_eq!(
+            (backup.targets[0].peer.to_string(), backup.re_invite_always),
+            ("127.0.0.2:5060".into(), false)
+        );
         assert_eq!(call.trunk_from("198.51.100.9:1234".parse().unwrap()), Some(0));
         assert_eq!(call.trunk_from("203.0.113.7:5062".parse().unwrap()), Some(0));
         assert_eq!(call.trunk_from("203.0.113.7:5060".parse().unwrap()), None);

@@ -26,6 +26,7 @@ use crate::shell::pace::{Collect, Pace};
 use crate::shell::telemetry::{AuthFailure, Direction, WorkerCounters};
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::{Limits, Method, StatusCode};
+use crate::wire::stun;
 
 /// Tokens of the poll: the waker, then listeners, then connections.
 const WAKER: u64 = 0;
@@ -272,10 +273,19 @@ impl Worker {
                 return Ok(());
             }
             let now = self.clock.now();
-            let (engine, counters, faults) = (&mut self.engine, &self.counters, &mut turn.faults);
-            let received = turn.batch.receive(socket, |peer, bytes| {
-                // Keep-alives of phones behind address translation: CRLF, a zero byte, STUN (RFC 5626 5.4).
-                if bytes.len() < 16 || bytes.first().is_some_and(|byte| *byte < 4) {
+            let (engine, counters) = (&mut self.engine, &self.counters);
+            let Turn { batch, datagrams, faults, .. } = turn;
+            let mut answers = datagrams.get_mut(index);
+            let received = batch.receive(socket, |peer, bytes| {
+                // Keep-alives of phones behind address translation (RFC 5626 5.4): STUN is answered, CRLF and a zero
+                // byte are not.
+                if stun::is_stun(bytes) {
+                    if let (Some(answers), Some(answer)) = (&mut answers, kept_alive(bytes, peer)) {
+                        answers.push((peer, answer));
+                    }
+                    return;
+                }
+                if bytes.len() < 16 {
                     return;
                 }
                 note_received(counters, bytes, Transport::Udp);
@@ -457,6 +467,16 @@ impl Worker {
         }
         turn.seen = now;
     }
+}
+
+/// The answer to a STUN Binding Request without credentials (RFC 5626 4.4.2, RFC 8489 6.3.1): where it came from.
+fn kept_alive(bytes: &[u8], peer: SocketAddr) -> Option<Bytes> {
+    let request = stun::Message::parse(bytes).ok()?;
+    if request.class() != stun::Class::Request || request.username().is_some() {
+        return None;
+    }
+    let answer = stun::Writer::new(stun::Class::Success, request.transaction());
+    Some(Bytes::copy_from_slice(answer.mapped_address(peer).fingerprinted().bytes()))
 }
 
 /// Hands one input to the engine.

@@ -34,6 +34,30 @@ fn every_transport_answers_on_its_own_way() {
 }
 
 #[test]
+fn every_transport_is_there_over_ipv6() {
+    if UdpSocket::bind("[::1]:0").is_err() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    authority.write(dir.path(), "own", &["pbx.test"]);
+    let mut resolved = resolve(dir.path(), &listens(""));
+    for listen in &mut resolved.listens {
+        listen.bind = "[::1]:0".parse().unwrap();
+    }
+    let node = Node::start(resolved).unwrap();
+    runtime().block_on(async {
+        let mut stream = tls(&node, Transport::Tls, authority.client(), "pbx.test").await.unwrap();
+        assert!(ask_stream(&mut stream, "TLS", "a").await.contains(";received=::1"));
+        let answer = ask(&mut ws(&node).await, browser_options("WS", "b")).await;
+        assert!(answer.starts_with("SIP/2.0 200 ") && answer.contains(";received=::1"), "{answer}");
+        let stream = tls(&node, Transport::Wss, authority.client(), "pbx.test").await.unwrap();
+        let mut secure = open(stream, opening("pbx.test", |_| ())).await.unwrap();
+        assert!(ask(&mut secure, browser_options("WSS", "c")).await.starts_with("SIP/2.0 200 "));
+    });
+}
+
+#[test]
 fn a_websocket_is_opened_for_sip_and_for_pages_of_the_house_only() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path(), "[[listen]]\nuri = \"ws://127.0.0.1:5080\"\n");

@@ -56,11 +56,29 @@ fn keep_alives_and_noise_on_datagrams_are_not_answered() {
     let dir = tempfile::tempdir().unwrap();
     let node = start(dir.path(), "");
     let socket = Datagrams::to(&node);
-    // CRLF, double CRLF, a zero byte, a STUN binding request, nothing at all, noise.
-    let stun = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    // CRLF, double CRLF, a zero byte, a STUN binding request of another cookie, nothing at all, noise.
+    let stun = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x43, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
     for noise in [&b"\r\n"[..], b"\r\n\r\n", b"\0", &stun, b"", &[0xFF; 200], &[b'A'; 5000]] {
         socket.0.send(noise).unwrap();
     }
+    socket.ask("after");
+    assert!(socket.answer().contains("Call-ID: after"));
+}
+
+#[test]
+fn a_phone_learns_by_stun_where_its_datagrams_come_from() {
+    use crate::wire::stun;
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path(), "");
+    let socket = Datagrams::to(&node);
+    let request = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    socket.0.send(&request).unwrap();
+    let mut bytes = [0; 512];
+    let length = socket.0.recv(&mut bytes).unwrap();
+    let answer = stun::Message::parse(&bytes[..length]).unwrap();
+    assert_eq!((answer.class(), answer.transaction()), (stun::Class::Success, &request[8..]));
+    assert_eq!(answer.mapped_address(), Some(socket.0.local_addr().unwrap()));
+    assert!(length <= 2 * request.len() + 12, "{length} bytes are no amplifier");
     socket.ask("after");
     assert!(socket.answer().contains("Call-ID: after"));
 }

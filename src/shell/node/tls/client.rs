@@ -49,18 +49,20 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Whom we call, by address. Who is not in it is not called over TLS: there is nothing that could be proved.
+/// Whom we call, by trunk. Who is not in it is not called over TLS: there is nothing that could be proved.
 #[derive(Default)]
-pub(in crate::shell::node) struct Proofs(RwLock<BTreeMap<SocketAddr, Proof>>);
+pub(in crate::shell::node) struct Proofs(RwLock<BTreeMap<usize, (Vec<SocketAddr>, Proof)>>);
 
 impl Proofs {
-    /// A peer at `address` has to prove this from now on.
-    pub(in crate::shell::node) fn demand(&self, address: SocketAddr, proof: Proof) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(address, proof);
+    /// The peers of a trunk, which are these from now on, have to prove this.
+    pub(in crate::shell::node) fn demand(&self, trunk: usize, addresses: Vec<SocketAddr>, proof: Proof) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(trunk, (addresses, proof));
     }
 
     /// What the peer at `address` has to prove.
     pub(in crate::shell::node) fn of(&self, address: SocketAddr) -> Option<Proof> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&address).cloned()
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = all.values().find(|(addresses, _)| addresses.contains(&address));
+        found.map(|(_, proof)| proof.clone())
     }
 }

@@ -1,0 +1,294 @@
+//! Where the hosts of trunks are (RFC 3263 4): NAPTR, SRV, A and AAAA, looked up again before they grow old.
+//!
+//! Looking up is done here, beside the calls: what was found last is what the engine tries, in order.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::rr::rdata::{NAPTR, SRV};
+use hickory_resolver::proto::rr::{RData, RecordType};
+
+use tokio::sync::oneshot;
+
+use crate::base::Random;
+use crate::call::targets::{MAX_TARGETS, Target};
+use crate::sip::Transport;
+
+/// What was found is looked up again after its time to live, within these bounds.
+const FRESH: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3600));
+/// What could not be looked up is tried again after this; what was found before stays.
+const AGAIN: Duration = Duration::from_secs(15);
+/// Hosts of one answer that are looked up in their turn.
+const MAX_HOSTS: usize = 8;
+
+/// What is looked up.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    /// A name.
+    pub(super) host: Box<str>,
+    /// A port in the URI: then there are no service records (4.2).
+    pub(super) port: Option<u16>,
+    /// A transport in the URI: then it is not DNS that chooses (4.1).
+    pub(super) transport: Option<Transport>,
+    /// Listeners: a target is reached from one of its transport and address family.
+    pub(super) listeners: Vec<(Transport, IpAddr)>,
+}
+
+impl Wanted {
+    pub(super) fn can_use(&self, transport: Transport) -> bool {
+        self.listeners.iter().any(|(own, _)| *own == transport)
+    }
+
+    fn leads_to(&self, target: &Target) -> bool {
+        let fits = |ip: &IpAddr| ip.is_ipv4() == target.peer.is_ipv4();
+        self.listeners.iter().any(|(own, ip)| *own == target.transport && fits(ip))
+    }
+}
+
+/// Asks the name servers of the system, or those that are told.
+pub(super) fn resolver(servers: &[SocketAddr]) -> Result<TokioResolver, NetError> {
+    let mut builder = if servers.is_empty() {
+        TokioResolver::builder_tokio()?
+    } else {
+        let config = ResolverConfig::from_name_servers(servers.iter().map(name_server).collect());
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    };
+    builder.options_mut().ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    builder.build()
+}
+
+fn name_server(at: &SocketAddr) -> NameServerConfig {
+    let ways = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut way| {
+        way.port = at.port();
+        way
+    });
+    NameServerConfig::new(at.ip(), true, ways.into())
+}
+
+/// Looks up one trunk for ever and tells what it finds; `first` when it has tried once.
+pub(super) async fn keep_located(
+    resolver: Arc<TokioResolver>,
+    wanted: Wanted,
+    mut random: Random,
+    first: oneshot::Sender<()>,
+    tell: impl Fn(Vec<Target>) + Send,
+) {
+    let (mut failed, mut first) = (false, Some(first));
+    loop {
+        let rest = match locate(&resolver, &wanted, &mut random).await {
+            Ok((targets, until)) => {
+                if targets.is_empty() && !failed {
+                    tracing::warn!(host = %wanted.host, "the name has no address that a listener leads to");
+                }
+                failed = targets.is_empty();
+                tell(targets);
+                until.saturating_duration_since(Instant::now()).clamp(FRESH.0, FRESH.1)
+            }
+            Err(error) => {
+                if !failed {
+                    tracing::warn!(host = %wanted.host, %error, "the name cannot be looked up");
+                }
+                failed = true;
+                AGAIN
+            }
+        };
+        if let Some(first) = first.take() {
+            // Whoever waited may have given up.
+            let _ = first.send(());
+        }
+        tokio::time::sleep(if failed { AGAIN } else { rest }).await;
+    }
+}
+
+/// Targets in the order in which they are to be tried, and until when that holds.
+///
+/// # Errors
+/// Name servers that do not answer. A name that has nothing is no error.
+pub(super) async fn locate(
+    resolver: &TokioResolver,
+    wanted: &Wanted,
+    random: &mut Random,
+) -> Result<(Vec<Target>, Instant), NetError> {
+    let mut found = Found { targets: Vec::new(), until: Instant::now() + FRESH.1 };
+    if let Some(port) = wanted.port {
+        let transport = wanted.transport.unwrap_or(Transport::Udp);
+        found.addresses(resolver, &wanted.host, (transport, port)).await?;
+        return Ok(found.fitting(wanted));
+    }
+    let services = match wanted.transport {
+        Some(transport) => vec![(transport, service(transport, &wanted.host))],
+        None => {
+            let naptr = found.naptr(resolver, wanted).await?;
+            if naptr.is_empty() { guesses(wanted) } else { naptr }
+        }
+    };
+    for (transport, name) in services {
+        for srv in found.srv(resolver, &name, random).await? {
+            let host = srv.target.to_utf8();
+            found.addresses(resolver, &host, (transport, srv.port)).await?;
+        }
+    }
+    if found.targets.is_empty() {
+        let transport = wanted.transport.unwrap_or(Transport::Udp);
+        found.addresses(resolver, &wanted.host, (transport, default_port(transport))).await?;
+    }
+    Ok(found.fitting(wanted))
+}
+
+/// What was found so far.
+struct Found {
+    targets: Vec<Target>,
+    until: Instant,
+}
+
+impl Found {
+    fn fitting(mut self, wanted: &Wanted) -> (Vec<Target>, Instant) {
+        self.targets.retain(|target| wanted.leads_to(target));
+        self.targets.truncate(MAX_TARGETS);
+        (self.targets, self.until)
+    }
+
+    /// Names of service records by NAPTR (4.1).
+    async fn naptr(
+        &mut self,
+        resolver: &TokioResolver,
+        wanted: &Wanted,
+    ) -> Result<Vec<(Transport, String)>, NetError> {
+        let records = self.records(resolver.lookup(absolute(&wanted.host), RecordType::NAPTR).await)?;
+        let mut usable: Vec<(&NAPTR, Transport)> = records
+            .iter()
+            .filter_map(|record| match record {
+                RData::NAPTR(naptr) => Some((naptr, transport_of(naptr)?)),
+                _ => None,
+            })
+            .filter(|(_, transport)| wanted.can_use(*transport))
+            .collect();
+        usable.sort_by_key(|(naptr, _)| (naptr.order, naptr.preference));
+        let name = |(naptr, transport): (&NAPTR, Transport)| (transport, naptr.replacement.to_utf8());
+        Ok(usable.into_iter().map(name).take(MAX_HOSTS).collect())
+    }
+
+    /// Service records in the order in which they are to be tried.
+    async fn srv(
+        &mut self,
+        resolver: &TokioResolver,
+        name: &str,
+        random: &mut Random,
+    ) -> Result<Vec<SRV>, NetError> {
+        let records = self.records(resolver.srv_lookup(absolute(name)).await)?;
+        let records = records.into_iter().filter_map(|record| match record {
+            // "A Target of "." means that the service is decidedly not available" (RFC 2782).
+            RData::SRV(srv) if !srv.target.is_root() => Some(srv),
+            _ => None,
+        });
+        Ok(in_order(records.collect(), random))
+    }
+
+    /// Addresses of a host, of both families.
+    async fn addresses(
+        &mut self,
+        resolver: &TokioResolver,
+        host: &str,
+        (transport, port): (Transport, u16),
+    ) -> Result<(), NetError> {
+        let addresses: Vec<IpAddr> = match resolver.lookup_ip(absolute(host)).await {
+            Ok(lookup) => {
+                self.until = self.until.min(lookup.valid_until());
+                lookup.iter().collect()
+            }
+            Err(error) if is_nothing(&error) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        for ip in addresses {
+            let target = Target { transport, peer: SocketAddr::new(ip, port) };
+            if !self.targets.contains(&target) {
+                self.targets.push(target);
+            }
+        }
+        Ok(())
+    }
+
+    fn records(
+        &mut self,
+        looked_up: Result<hickory_resolver::lookup::Lookup, NetError>,
+    ) -> Result<Vec<RData>, NetError> {
+        match looked_up {
+            Ok(lookup) => {
+                self.until = self.until.min(lookup.valid_until());
+                Ok(lookup.answers().iter().map(|record| record.data.clone()).collect())
+            }
+            Err(error) if is_nothing(&error) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The name is there, or not, and has no such record: an answer.
+fn is_nothing(error: &NetError) -> bool {
+    matches!(error, NetError::Dns(DnsError::NoRecordsFound(_)))
+}
+
+/// The name as it is, without the search list of the system.
+fn absolute(name: &str) -> String {
+    if name.ends_with('.') { name.to_owned() } else { format!("{name}.") }
+}
+
+fn transport_of(naptr: &NAPTR) -> Option<Transport> {
+    if !naptr.flags.eq_ignore_ascii_case(b"s") {
+        return None;
+    }
+    match naptr.services.to_ascii_uppercase().as_slice() {
+        b"SIP+D2U" => Some(Transport::Udp),
+        b"SIP+D2T" => Some(Transport::Tcp),
+        b"SIPS+D2T" => Some(Transport::Tls),
+        _ => None,
+    }
+}
+
+/// Without NAPTR "the client constructs an SRV query for each transport protocol it supports".
+fn guesses(wanted: &Wanted) -> Vec<(Transport, String)> {
+    let known = [Transport::Udp, Transport::Tcp, Transport::Tls];
+    let usable = known.into_iter().filter(|transport| wanted.can_use(*transport));
+    usable.map(|transport| (transport, service(transport, &wanted.host))).collect()
+}
+
+fn service(transport: Transport, host: &str) -> String {
+    match transport {
+        Transport::Udp => format!("_sip._udp.{host}"),
+        Transport::Tls | Transport::Wss => format!("_sips._tcp.{host}"),
+        Transport::Tcp | Transport::Ws => format!("_sip._tcp.{host}"),
+    }
+}
+
+const fn default_port(transport: Transport) -> u16 {
+    if matches!(transport, Transport::Tls) { 5061 } else { 5060 }
+}
+
+/// By priority; among equals by lot, in proportion to weight (RFC 2782).
+fn in_order(mut records: Vec<SRV>, random: &mut Random) -> Vec<SRV> {
+    // Those without weight come first, so that they have "a very small chance of being selected".
+    records.sort_by_key(|srv| (srv.priority, srv.weight));
+    let mut ordered = Vec::with_capacity(records.len());
+    while let Some(priority) = records.first().map(|srv| srv.priority) {
+        let of_it = records.partition_point(|srv| srv.priority == priority);
+        let total: u64 = records.iter().take(of_it).map(|srv| u64::from(srv.weight)).sum();
+        let lot = random.below(total + 1);
+        let mut sum = 0;
+        let is_it = |srv: &SRV| {
+            sum += u64::from(srv.weight);
+            sum >= lot
+        };
+        let chosen = records.iter().take(of_it).position(is_it).unwrap_or(0);
+        ordered.push(records.remove(chosen));
+    }
+    ordered.truncate(MAX_HOSTS);
+    ordered
+}
+
+#[cfg(test)]
+mod tests;

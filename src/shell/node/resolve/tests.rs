@@ -1,0 +1,157 @@
+//! Names looked up at a name server of our own, on loopback.
+
+use std::net::UdpSocket;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hickory_resolver::proto::op::{Message, ResponseCode};
+use hickory_resolver::proto::rr::rdata::{A, AAAA};
+use hickory_resolver::proto::rr::{Name, Record};
+
+use super::*;
+
+/// A name server that knows these records, and what it was asked.
+struct NameServer {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+    is_down: Arc<AtomicBool>,
+}
+
+fn name(text: &str) -> Name {
+    Name::from_utf8(absolute(text)).unwrap()
+}
+
+fn srv(priority: u16, weight: u16, port: u16, target: &str) -> RData {
+    RData::SRV(SRV::new(priority, weight, port, name(target)))
+}
+
+fn naptr(order: u16, services: &str, replacement: &str) -> RData {
+    let bytes = |text: &str| text.as_bytes().to_vec().into_boxed_slice();
+    RData::NAPTR(NAPTR::new(order, 0, bytes("s"), bytes(services), bytes(""), name(replacement)))
+}
+
+impl NameServer {
+    fn new(records: Vec<(&str, RData)>) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let records: Vec<Record> =
+            records.into_iter().map(|(owner, data)| Record::from_rdata(name(owner), 300, data)).collect();
+        let (asked, is_down) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let server =
+            Self { address: socket.local_addr().unwrap(), asked: asked.clone(), is_down: is_down.clone() };
+        std::thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while let Ok((length, from)) = socket.recv_from(&mut bytes) {
+                let Ok(query) = Message::from_vec(&bytes[..length]) else { continue };
+                let question = query.queries[0].clone();
+                asked.lock().unwrap().push(format!("{} {}", question.query_type(), question.name()));
+                if is_down.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let of_name: Vec<&Record> =
+                    records.iter().filter(|record| record.name == *question.name()).collect();
+                let answers = of_name.iter().filter(|record| record.record_type() == question.query_type());
+                let mut reply = Message::response(query.metadata.id, query.metadata.op_code);
+                reply.add_query(question.clone());
+                reply.add_answers(answers.map(|record| (*record).clone()));
+                if of_name.is_empty() {
+                    reply.metadata.response_code = ResponseCode::NXDomain;
+                }
+                let _ = socket.send_to(&reply.to_vec().unwrap(), from);
+            }
+        });
+        server
+    }
+
+    async fn located(&self, wanted: &Wanted) -> Vec<String> {
+        let resolver = resolver(&[self.address]).unwrap();
+        let (targets, _) = locate(&resolver, wanted, &mut Random::from_number(1)).await.unwrap();
+        targets.iter().map(|target| format!("{}:{}", target.transport.uri_token(), target.peer)).collect()
+    }
+}
+
+/// Both families for TLS, one for the others.
+fn wanted(host: &str) -> Wanted {
+    let (v4, v6) = ("192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap());
+    let listeners =
+        vec![(Transport::Udp, v4), (Transport::Tcp, v4), (Transport::Tls, v4), (Transport::Tls, v6)];
+    Wanted { host: host.into(), port: None, transport: None, listeners }
+}
+
+fn house() -> NameServer {
+    let v4 = |last| RData::A(A::new(192, 0, 2, last));
+    NameServer::new(vec![
+        ("carrier.test", naptr(20, "SIP+D2U", "_sip._udp.carrier.test")),
+        ("carrier.test", naptr(10, "SIPS+D2T", "_sips._tcp.carrier.test")),
+        ("carrier.test", naptr(5, "E2U+sip", "_other.carrier.test")),
+        ("_sips._tcp.carrier.test", srv(1, 0, 5071, "a.carrier.test")),
+        ("_sip._udp.carrier.test", srv(2, 0, 5080, "b.carrier.test")),
+        ("_sip._udp.carrier.test", srv(1, 0, 5070, "a.carrier.test")),
+        ("a.carrier.test", v4(1)),
+        ("a.carrier.test", RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))),
+        ("b.carrier.test", v4(2)),
+        ("plain.test", v4(3)),
+        ("_sip._tcp.gone.test", srv(0, 0, 0, ".")),
+        ("gone.test", v4(4)),
+    ])
+}
+
+#[tokio::test]
+async fn names_lead_to_targets_as_rfc_3263_says() {
+    let server = house();
+    // NAPTR chooses the transport, SRV the hosts; a host may have several addresses.
+    let mut all = server.located(&wanted("carrier.test")).await;
+    let first: Vec<String> = all.drain(..2).collect();
+    assert!(
+        first.contains(&"tls:192.0.2.1:5071".into()) && first.contains(&"tls:[2001:db8::1]:5071".into()),
+        "{first:?}"
+    );
+    assert_eq!(all, ["udp:192.0.2.1:5070", "udp:192.0.2.2:5080"]);
+    // Without a listener for TLS that is none of the ways.
+    let listeners = vec![wanted("").listeners[0]];
+    let udp = server.located(&Wanted { listeners, ..wanted("carrier.test") }).await;
+    assert_eq!(udp, ["udp:192.0.2.1:5070", "udp:192.0.2.2:5080"], "and none that no listener leads to");
+    // A transport in the URI asks no NAPTR; a port asks no SRV.
+    server.asked.lock().unwrap().clear();
+    let udp = server.located(&Wanted { transport: Some(Transport::Udp), ..wanted("carrier.test") }).await;
+    assert_eq!(udp.last().unwrap(), "udp:192.0.2.2:5080");
+    let port = server.located(&Wanted { port: Some(5099), ..wanted("plain.test") }).await;
+    assert_eq!(port, ["udp:192.0.2.3:5099"]);
+    let asked = server.asked.lock().unwrap().join("\n");
+    assert!(!asked.contains("NAPTR") && !asked.contains("SRV _sip._udp.plain"), "{asked}");
+    // Neither NAPTR nor SRV: the address and the port that is usual.
+    assert_eq!(server.located(&wanted("plain.test")).await, ["udp:192.0.2.3:5060"]);
+    assert_eq!(
+        server.located(&Wanted { transport: Some(Transport::Tls), ..wanted("plain.test") }).await,
+        ["tls:192.0.2.3:5061"]
+    );
+    assert!(server.located(&wanted("nowhere.test")).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_name_server_that_is_silent_is_an_error_and_no_answer() {
+    let server = NameServer::new(Vec::new());
+    server.is_down.store(true, Ordering::Relaxed);
+    let mut builder = TokioResolver::builder_with_config(
+        ResolverConfig::from_name_servers(vec![name_server(&server.address)]),
+        TokioRuntimeProvider::default(),
+    );
+    builder.options_mut().timeout = Duration::from_millis(100);
+    builder.options_mut().attempts = 1;
+    let resolver = builder.build().unwrap();
+    assert!(locate(&resolver, &wanted("carrier.test"), &mut Random::from_number(1)).await.is_err());
+}
+
+#[test]
+fn priority_comes_before_weight_and_weight_is_a_lot() {
+    let record = |priority, weight, port| SRV::new(priority, weight, port, name("a.test"));
+    let all = vec![record(2, 0, 5), record(1, 0, 1), record(1, 90, 2), record(1, 10, 3)];
+    let mut random = Random::from_number(3);
+    let mut first = [0; 6];
+    for _ in 0..2000 {
+        let ordered = in_order(all.clone(), &mut random);
+        assert_eq!(ordered.len(), 4);
+        assert_eq!(ordered[3].port, 5, "the lower priority is last");
+        first[usize::from(ordered[0].port)] += 1;
+    }
+    assert!(first[2] > 1600 && first[3] > 100 && (1..100).contains(&first[1]), "{first:?}");
+}
