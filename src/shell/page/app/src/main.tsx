@@ -2,7 +2,7 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { begin, isAdmin, live, signOut } from "./live";
-import { forget, phone, turnOn, wasOn } from "./phone";
+import { forget, hangUp, phone, turnOn, wasOn } from "./phone";
 import { useStore } from "./store";
 import { Calls } from "./views/calls";
 import { History } from "./views/history";
@@ -53,7 +53,7 @@ function App() {
         <div class="who">
           <span class={state.isLive ? "dot on" : "dot"} title={state.isLive ? "Live" : "Connecting"} aria-hidden="true" />
           <span class="name">{state.session.display ?? state.session.user}</span>
-          <button type="button" class="quiet" onClick={() => void signOut()}>
+          <button type="button" class="quiet" onClick={() => (hangUp(), void signOut())}>
             Sign out
           </button>
         </div>

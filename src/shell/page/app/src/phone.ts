@@ -92,11 +92,19 @@ export function forget(): void {
   phone.set({ state: "off", device: null, line: { state: "idle" }, taking: null, failure: null, took: null });
 }
 
-/** Takes a live call of the user's from the device that has it. */
-export async function takeHere(call: string, user: string): Promise<void> {
+/**
+ * Takes a live call of the user's from the device that has it. Where that is the device of this tab before it was loaded
+ * anew, the tab becomes another one: a call does not move to where it is.
+ */
+export async function takeHere(call: string, user: string, isOnOurDevice: boolean): Promise<void> {
   const begun = performance.now();
   phone.set({ taking: call, failure: null, took: null });
   try {
+    if (isOnOurDevice) {
+      stop();
+      sessionStorage.removeItem(REMEMBERED);
+      phone.set({ state: "off", device: null });
+    }
     // Asked for at once: the person's answer, the WebSocket and the registration take their time side by side.
     const listening = openMicrophone();
     listening.catch(() => {});

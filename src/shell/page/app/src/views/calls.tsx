@@ -18,6 +18,7 @@ const STATES: Record<Call["state"], [string, "good" | "warn" | "calm" | undefine
 
 export function Calls() {
   const state = useStore(live);
+  const { device: here } = useStore(phone);
   const own = state.calls.filter((call) => ownLegs(call, me(state)).length > 0);
   const devices = state.devices.filter((device) => device.user === me(state));
   const isCounting = own.length > 0 || devices.some((device) => device.hold_off_s) || state.moves.some((move) => move.hold_off_until);
@@ -26,7 +27,10 @@ export function Calls() {
     <div class="columns">
       <section aria-labelledby="calls-title">
         <h1 id="calls-title">Live calls</h1>
-        <div aria-live="polite" aria-atomic="false">
+        <p class="hidden" role="status">
+          {own.map((call) => `Call with ${farParty(call, me(state))}: ${STATES[call.state][0]}, ${whereabouts(call, me(state), here)}.`).join(" ")}
+        </p>
+        <div>
           {own.length === 0 && <Empty>No calls. One that begins on any of your devices shows up here.</Empty>}
           {own.map((call) => (
             <CallCard key={call.id} call={call} state={state} now={now} />
@@ -38,7 +42,7 @@ export function Calls() {
         <ul class="devices">
           <ThisBrowser />
           {devices
-            .filter((device) => device.id !== phone.get().device)
+            .filter((device) => device.id !== here)
             .filter((device) => !device.lent || device.registered)
             .map((device) => (
               <DeviceRow key={device.id} device={device} state={state} now={now} />
@@ -49,13 +53,20 @@ export function Calls() {
   );
 }
 
+/** Which of the user's devices have a call. */
+function whereabouts(call: Call, user: string, here: string | null): string {
+  return `on ${ownLegs(call, user).map((own) => deviceName(own.device, here)).join(" and ")}`;
+}
+
 function CallCard({ call, state, now }: { call: Call; state: State; now: number }) {
   const user = me(state);
   const { device: here, taking, line } = useStore(phone);
   const [why, setWhy] = useState<string | null>(null);
   const legs = ownLegs(call, user);
   const leg = legs[0];
-  const isHere = legs.some((own) => own.device !== null && own.device === here);
+  // A page that was loaded anew in mid-call has the device, but not the call any more.
+  const isOnDevice = legs.some((own) => own.device !== null && own.device === here);
+  const isHere = isOnDevice && line.state !== "idle";
   const who = farParty(call, user);
   const [word, kind] = STATES[call.state];
   const back = undoable(state.moves, call.id, now);
@@ -85,7 +96,7 @@ function CallCard({ call, state, now }: { call: Call; state: State; now: number 
         {call.moves > 0 && <span>moved {call.moves === 1 ? "once" : `${call.moves} times`}</span>}
       </p>
       {back && (
-        <div class="undo" role="status">
+        <div class="undo">
           <span>
             Moved from <strong>{deviceName(back.from_device, here)}</strong>, which has to keep off for{" "}
             {secondsUntil(back.hold_off_until, now)} s.
@@ -105,7 +116,7 @@ function CallCard({ call, state, now }: { call: Call; state: State; now: number 
         {!isHere && (
           <Act
             kind="main"
-            run={() => takeHere(call.id, user)}
+            run={() => takeHere(call.id, user, isOnDevice)}
             disabled={!movable || bar !== null || taking !== null || isBusyHere}
             label={`Take the call with ${who} here`}
           >

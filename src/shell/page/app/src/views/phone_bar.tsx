@@ -1,9 +1,9 @@
 // The call that this browser has, at the foot of every view.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { live, me } from "../live";
-import { answer, dial, digit, hangUp, hold, mute, phone } from "../phone";
+import { answer, dial, digit, hangUp, hold, mute, phone, undo } from "../phone";
 import { useSecond, useStore } from "../store";
-import { duration, ownLegs, targets } from "../words";
+import { deviceName, duration, ownLegs, secondsUntil, targets, undoable } from "../words";
 import { SendTo } from "./calls";
 import { Act, Notice } from "./parts";
 
@@ -57,6 +57,7 @@ function InCall() {
   const user = me(state);
   const call = state.calls.find((found) => ownLegs(found, user).some((leg) => leg.device === device));
   const others = call ? targets(call, user, state.devices, device) : [];
+  const back = call ? undoable(state.moves, call.id, now) : undefined;
   const words = { incoming: "is calling", calling: "is being called…", connecting: "connecting…", talking: "" };
   return (
     <>
@@ -93,6 +94,11 @@ function InCall() {
             <button type="button" aria-expanded={isKeypad} aria-controls="keypad" onClick={() => setKeypad(!isKeypad)}>
               Keypad
             </button>
+            {call && back && (
+              <Act run={() => undo(back.id)} onFailure={setWhy} label={`Undo the move from ${deviceName(back.from_device)}`}>
+                Undo ({secondsUntil(back.hold_off_until, now)} s)
+              </Act>
+            )}
             {call && call.state !== "moving" && <SendTo call={call} others={others} user={user} onFailure={setWhy} />}
           </>
         )}
