@@ -25,6 +25,8 @@ struct Known {
     user_agent: Box<str>,
     /// Whether it spoke SRTP or refused an offer of it; `None` if neither was seen.
     srtp: Option<bool>,
+    /// Whether its last offer was a browser's.
+    web: Option<bool>,
 }
 
 impl Abilities {
@@ -54,6 +56,19 @@ impl Abilities {
     #[must_use]
     pub fn srtp(&self, user: &str, device: &str) -> Option<bool> {
         self.known.get(&key(user, device))?.srtp
+    }
+
+    /// Takes note whether a device's offer was a browser's.
+    pub fn learn_web(&mut self, user: &str, device: &str, is_browser: bool) {
+        if let Some(known) = self.entry(user, device) {
+            known.web = Some(is_browser);
+        }
+    }
+
+    /// Whether a device is a browser, if it ever made an offer.
+    #[must_use]
+    pub fn web(&self, user: &str, device: &str) -> Option<bool> {
+        self.known.get(&key(user, device))?.web
     }
 
     fn entry(&mut self, user: &str, device: &str) -> Option<&mut Known> {

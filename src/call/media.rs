@@ -12,10 +12,11 @@ use super::core::{Core, Happened, LeftPort};
 use super::model::{CallHandle, Leg, LegHandle, LegPorts, Party, Service};
 use crate::base::Timestamp;
 use crate::media::codec::Codec;
-use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream};
+use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream, WebSide};
 use crate::media::ports::Ports;
 use crate::media::relay::{self, Ingress, Law, MediaCommand, PortId, PortPair, Sending, Sink, Sound, Voice};
-use crate::sip::{Flow, Refusal};
+use crate::media::srtp::Security;
+use crate::sip::{Flow, Refusal, Transport};
 use crate::wire::sdp::Kind;
 use crate::wire::sip::{HeaderName, Message};
 
@@ -99,7 +100,8 @@ pub fn admit(body: &Bytes, screen: &Screen) -> Result<Description, Refusal> {
 /// Whether the media address of `message` is not the address that it came from: a side behind translation.
 #[must_use]
 pub fn is_translated(offer: &Description, peer: SocketAddr) -> bool {
-    offer.sdp().media().filter_map(|line| line.rtp()).any(|address| address.ip() != peer.ip())
+    let is_elsewhere = |address: SocketAddr| address.ip() != peer.ip();
+    offer.is_of_browser() || offer.sdp().media().filter_map(|line| line.rtp()).any(is_elsewhere)
 }
 
 /// Ports of one leg while its description is written: the same line gets the same port again.
@@ -145,7 +147,18 @@ impl Core {
         let shown = party.device().and_then(|(user, device)| self.abilities.srtp(user, device));
         let offers_srtp = shown.unwrap_or(flow.transport.is_encrypted());
         let media = LegMedia::new(self.random.bits(), address);
-        Box::new(media.protected(self.settings.media.srtp, offers_srtp, self.random.bytes()))
+        let media = media.protected(self.settings.media.srtp, offers_srtp, self.random.bytes());
+        let Some(web) = &self.settings.media.web else { return Box::new(media) };
+        let mut addresses = SmallVec::from_elem(address, 1);
+        if address != self.settings.media.address {
+            // A browser on this machine may well have no socket that reaches the loopback.
+            addresses.push(self.settings.media.address);
+        }
+        let media = media.with_web(WebSide { port: 0, addresses, fingerprint: web.fingerprint.clone() });
+        // Who comes by WebSocket is a browser, unless it offered something else.
+        let shown = party.device().and_then(|(user, device)| self.abilities.web(user, device));
+        let is_browser = shown.unwrap_or(matches!(flow.transport, Transport::Ws | Transport::Wss));
+        Box::new(if is_browser { media.offering_web() } else { media })
     }
 
     /// Takes in an offer of a leg.
@@ -156,12 +169,15 @@ impl Core {
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
         let raw = kept(&offer);
         if let Some(media) = &mut found.media {
-            let shown =
-                (found.is_inbound && !media.is_agreed()).then(|| (offer.audio_codecs(), offer.names_keys()));
+            let shown = (found.is_inbound && !media.is_agreed())
+                .then(|| (offer.audio_codecs(), offer.names_keys(), offer.is_of_browser()));
             media.receive_offer(offer)?;
-            if let (Some((codecs, names_keys)), Some((user, device))) = (shown, found.party.device()) {
+            if let (Some((codecs, names_keys, is_of_browser)), Some((user, device))) =
+                (shown, found.party.device())
+            {
                 let user_agent = found.user_agent.as_deref().unwrap_or_default();
                 self.abilities.learn(user, device, user_agent, &codecs);
+                self.abilities.learn_web(user, device, is_of_browser);
                 if names_keys {
                     self.abilities.learn_srtp(user, device, true);
                 }
@@ -180,7 +196,8 @@ impl Core {
         let raw = kept(&answer);
         if let Some(media) = &mut found.media {
             media.receive_answer(answer)?;
-            if let Some((user, device)) = found.party.device().filter(|_| media.is_secured()) {
+            let has_keys = media.is_secured() && !media.is_of_browser();
+            if let Some((user, device)) = found.party.device().filter(|_| has_keys) {
                 self.abilities.learn_srtp(user, device, true);
             }
         }
@@ -241,6 +258,10 @@ impl Core {
         let call = found.call;
         let mut media = found.media.take().ok_or(Refusal::Internal)?;
         media.set_bridging(bridging);
+        let web = self.settings.media.web.as_ref();
+        if let Some(port) = web.and_then(|web| web.ports.get(usize::from(thread))) {
+            media.meet_browsers_at(*port);
+        }
         // Forks share one set of ports until one of them answers.
         let mut lent = match (is_fork, self.calls.get_mut(call)) {
             (true, Some(call)) => std::mem::take(&mut call.fork_ports),
@@ -451,9 +472,13 @@ impl Core {
     #[must_use]
     pub fn ingress(&self, signalling: SocketAddr, end: &RemoteMedia) -> Ingress {
         let clock_rate = end.sends.first().map_or(8000, |format| format.codec.clock_rate());
-        let base = Ingress::audio(end.rtp, Some(signalling.ip()));
+        let mut base = Ingress::audio(end.rtp, Some(signalling.ip()));
+        if let Security::Web(_) = end.security {
+            // ICE finds it, and nobody else is listened to.
+            base.remote = None;
+        }
         Ingress {
-            remote_rtcp: end.rtcp,
+            remote_rtcp: base.remote.and(end.rtcp),
             learning: self.settings.media.learning,
             sending: if self.settings.trunk_from(signalling).is_some() {
                 Sending::AtOnce

@@ -6,6 +6,7 @@ mod calls;
 mod flows;
 mod follow;
 mod lent;
+mod matrix;
 mod moves;
 mod mutations;
 mod notice;
@@ -28,5 +29,5 @@ mod world;
 
 use scenes::{refer, refer_to, talking, three_phones};
 
-pub(super) use phone::{Answer, Refers};
+pub(super) use phone::{Answer, Kind, Refers};
 pub(super) use world::World;

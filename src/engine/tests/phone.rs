@@ -2,12 +2,14 @@
 
 mod credentials;
 mod follow;
+mod kind;
 mod place;
 mod session;
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+pub(crate) use kind::Kind;
 
 use crate::base::{Now, Random, Timestamp};
 use crate::registrar::accounts::Account;
@@ -137,6 +139,8 @@ pub(crate) struct Phone {
     pub(crate) codecs: &'static str,
     /// Refuses offers that have none of its codecs.
     pub(crate) is_picky: bool,
+    /// How its media is protected.
+    pub(crate) kind: Kind,
     pub(crate) lines: Vec<Line>,
     pub(crate) registered: Option<u16>,
     /// Bodies of NOTIFYs, and their state.
@@ -210,6 +214,7 @@ impl Phone {
             referrals: Vec::new(),
             codecs: "0 8 101",
             is_picky: false,
+            kind: Kind::Plain,
             lines: Vec::new(),
             registered: None,
             notified: Vec::new(),
@@ -241,9 +246,11 @@ impl Phone {
     pub(crate) fn sdp(&self, line: usize, direction: &str) -> String {
         let (ip, port) = (self.address.ip(), 4000 + 2 * line);
         let mut sdp = format!(
-            "v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} RTP/AVP {}\r\n",
+            "v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {} {}\r\n",
+            self.kind.profile(),
             self.codecs
         );
+        sdp += &self.kind.lines(port);
         for number in self.codecs.split(' ') {
             sdp += match number {
                 "0" => "a=rtpmap:0 PCMU/8000\r\n",

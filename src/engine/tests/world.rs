@@ -133,7 +133,7 @@ pub(crate) fn settings() -> Settings {
         learning: crate::media::relay::Learning::Guarded,
         srtp: crate::media::plan::Rule::Either,
         threads: 1,
-        web: None,
+        web: Some(settings::WebMedia { ports: vec![29_984], fingerprint: "sha-256 00:11".into() }),
         transcode: 0,
         screen: Screen {
             own_addresses: vec![address.ip()],

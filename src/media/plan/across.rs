@@ -8,9 +8,8 @@ use super::compose::{self, Section};
 use super::formats::{Formats, counterpart, formats};
 use super::leg::Bridging;
 use super::leg::{MAX_LINES, Offer, Open};
-use super::protect::profile;
-use super::sdes::Lines;
-use super::{LegMedia, Pairing, PayloadHistory, Refusal, bridge};
+use super::protect::{Keying, profile};
+use super::{LegMedia, Pairing, PayloadHistory, Refusal, bridge, web};
 use crate::media::codec::Format;
 use crate::wire::sdp::{Direction, Kind, Media, Sdp, SdpWriter};
 
@@ -144,13 +143,18 @@ pub(super) fn write_offer(
 ) -> Result<Bytes, Refusal> {
     let last = to.ours.last_sdp();
     let before = to.lines.len();
-    let keys: SmallVec<[Lines; 4]> = (0..slots.len()).map(|line| to.offered_keys(line)).collect();
+    let keys: SmallVec<[Keying; 2]> = (0..slots.len()).map(|line| to.offered_keys(line)).collect();
     to.lines.resize_with(slots.len().max(before), PayloadHistory::default);
     let mut writer = SdpWriter::with_capacity(source.bytes().len() + compose::SLACK);
     compose::session(&mut writer, source, to.ours.address());
+    let of_web =
+        slots.iter().zip(&keys).find_map(|(slot, keying)| web::carried(slot.as_ref()?.source, keying));
+    if let Some(web) = of_web {
+        web.session(&mut writer, None);
+    }
     let (mut wanted, mut granted) = (0, 0);
     let mut lines = Vec::with_capacity(slots.len());
-    for (index, ((slot, history), crypto)) in slots.iter().zip(&mut to.lines).zip(keys).enumerate() {
+    for (index, ((slot, history), keying)) in slots.iter().zip(&mut to.lines).zip(&keys).enumerate() {
         let like = last.as_ref().and_then(|last| last.medium(index));
         let Some(slot) = slot else {
             compose::disabled(&mut writer, like);
@@ -158,7 +162,10 @@ pub(super) fn write_offer(
             continue;
         };
         wanted += 1;
-        let Some(port) = ports(index) else {
+        // A browser's leg has one line with media.
+        let is_one = !keying.is_web() || granted == 0 && web::carried(slot.source, keying).is_some();
+        let port = if is_one { ports(index) } else { None };
+        let Some(port) = port.map(|port| keying.port(port)) else {
             compose::disabled(&mut writer, like.or(Some(slot.source)));
             lines.push(Side::DISABLED);
             continue;
@@ -167,7 +174,7 @@ pub(super) fn write_offer(
         let (pairs, extra) = renumbered(history, slot);
         // A line of a dialog keeps its profile.
         let agreed = like.filter(|_| to.agreed.as_ref().is_some_and(|agreed| agreed.is_active(index)));
-        let protocol = profile(agreed, &slot.source, !crypto.is_empty());
+        let protocol = profile(agreed, &slot.source, keying);
         compose::section(
             &mut writer,
             &Section {
@@ -180,12 +187,12 @@ pub(super) fn write_offer(
                 codecs: &slot.formats,
                 extra: &extra,
                 direction: slot.direction,
-                crypto: &crypto,
+                keying,
             },
         );
         let formats = pairs.iter().map(|(_, here)| *here).chain(extra).collect();
-        let is_secure = !crypto.is_empty();
-        lines.push(Side { carries: true, is_secure, formats, direction: slot.direction });
+        let (is_secure, is_web) = (keying.is_secure(), keying.is_web());
+        lines.push(Side { carries: true, is_secure, is_web, formats, direction: slot.direction });
     }
     if wanted > 0 && granted == 0 {
         to.lines.truncate(before);
@@ -223,6 +230,7 @@ pub(super) fn answer_content<'a>(
 ) -> Result<(Bytes, Vec<Side>), Refusal> {
     let mut writer = SdpWriter::with_capacity(source.bytes().len() + compose::SLACK);
     compose::session(&mut writer, source, to.ours.address());
+    web_session(&mut writer, to, offer);
     let mut lines = Vec::with_capacity(offer.lines.len());
     let (mut granted, mut why_not) = (false, None);
     for (index, (offered, theirs)) in offer.sdp.media().zip(&offer.lines).enumerate() {
@@ -246,7 +254,7 @@ pub(super) fn answer_content<'a>(
             continue;
         };
         granted = true;
-        let crypto = to.answered_keys(index, theirs);
+        let keying = to.answered_keys(index, theirs, &offered);
         let direction = slot.direction.and(theirs.side.direction.mirrored());
         compose::section(
             &mut writer,
@@ -255,20 +263,30 @@ pub(super) fn answer_content<'a>(
                 source: slot.source,
                 kind: offered.kind_name(),
                 protocol: offered.protocol_name(),
-                port,
+                port: keying.port(port),
                 formats: &pairs,
                 codecs: &slot.formats,
                 extra: &own,
                 direction,
-                crypto: &crypto,
+                keying: &keying,
             },
         );
         let formats = pairs.iter().map(|(_, here)| *here).chain(own).collect();
-        lines.push(Side { carries: true, is_secure: !crypto.is_empty(), formats, direction });
+        let (is_secure, is_web) = (keying.is_secure(), keying.is_web());
+        lines.push(Side { carries: true, is_secure, is_web, formats, direction });
     }
     match why_not {
         Some(refusal) if !granted => Err(refusal),
         _ => Ok((writer.finish(), lines)),
+    }
+}
+
+/// What an answer to a browser says for the session.
+pub(super) fn web_session(writer: &mut SdpWriter, to: &LegMedia, offer: &Offer) {
+    let lines = offer.sdp.media().zip(&offer.lines).enumerate();
+    let of_web = |(line, (media, theirs)): (usize, (Media<'_>, &_))| to.answered_web(line, theirs, &media);
+    if let Some(web) = lines.into_iter().find_map(of_web) {
+        web.session(writer, Some(&offer.sdp));
     }
 }
 

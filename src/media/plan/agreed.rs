@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::formats::{Formats, answered_formats, codec_of, formats};
-use super::protect::{Rule, taken_by_answer};
+use super::protect::taken_by_answer;
 use super::sdes::Crypto;
-use super::{Offerer, PayloadHistory, Refusal};
+use super::web::{self, Remote};
+use super::{LegMedia, Offerer, PayloadHistory, Refusal};
 use crate::media::codec::Format;
 use crate::media::srtp::Security;
 use crate::wire::sdp::{Direction, Kind, Limits, Media, Protocol, Sdp};
@@ -18,8 +19,10 @@ use crate::wire::sdp::{Direction, Kind, Limits, Media, Protocol, Sdp};
 pub(super) struct Side {
     /// Whether it is RTP with a port, protected as the rule of the leg allows.
     pub(super) carries: bool,
-    /// Ours: whether it names keys.
+    /// Ours: whether it names keys, or a certificate.
     pub(super) is_secure: bool,
+    /// Whether it is a browser's line.
+    pub(super) is_web: bool,
     /// In its author's order. Theirs: what they accept; ours: what they were told to send.
     pub(super) formats: Formats,
     pub(super) direction: Direction,
@@ -34,6 +37,8 @@ pub(super) struct Theirs {
     pub(super) rtcp: Option<SocketAddr>,
     /// The key that they send with, as we took it up.
     pub(super) crypto: Option<Box<Crypto>>,
+    /// A browser's transport.
+    pub(super) web: Option<Box<Remote>>,
 }
 
 /// The outcome of the last finished exchange.
@@ -59,26 +64,34 @@ pub(super) fn is_carried(media: &Media<'_>) -> bool {
     let is_spoken = match media.protocol() {
         Protocol::RtpAvp | Protocol::RtpAvpf => true,
         Protocol::RtpSavp | Protocol::RtpSavpf => Crypto::chosen(media).is_some(),
-        Protocol::DtlsSavp | Protocol::DtlsSavpf | Protocol::Udptl | Protocol::Other => false,
+        Protocol::DtlsSavp | Protocol::DtlsSavpf => Remote::read(media).is_some(),
+        Protocol::Udptl | Protocol::Other => false,
     };
     media.port() != 0 && is_spoken && media.payload_numbers().next().is_some()
 }
 
 impl Side {
     /// A line without media.
-    pub(super) const DISABLED: Self =
-        Self { carries: false, is_secure: false, formats: Formats::new(), direction: Direction::Inactive };
+    pub(super) const DISABLED: Self = Self {
+        carries: false,
+        is_secure: false,
+        is_web: false,
+        formats: Formats::new(),
+        direction: Direction::Inactive,
+    };
 }
 
 impl Theirs {
     /// The lines of an offer; numbers that it does not explain mean what they meant before.
-    pub(super) fn of_offer(offer: &Sdp, known: &[PayloadHistory], rule: Rule) -> Vec<Self> {
-        let known = |line: usize| known.get(line).map_or(&[][..], PayloadHistory::used);
+    pub(super) fn of_offer(offer: &Sdp, leg: &LegMedia) -> Vec<Self> {
+        let known = |line: usize| leg.lines.get(line).map_or(&[][..], PayloadHistory::used);
         let read = |(line, media): (usize, Media<'_>)| {
-            let carries = is_carried(&media) && rule.admits(&media);
-            Self::read(&media, carries, rule.taken(&media), |media| formats(media, known(line)))
+            let carries = leg.admits(&media);
+            Self::read(&media, carries, leg.rule().taken(&media), |media| formats(media, known(line)))
         };
-        offer.media().enumerate().map(read).collect()
+        let mut lines: Vec<Self> = offer.media().enumerate().map(read).collect();
+        web::only_one(&mut lines);
+        lines
     }
 
     /// The lines of an answer to our offer.
@@ -90,7 +103,12 @@ impl Theirs {
             let disabled = Side::DISABLED;
             let ours = offer.get(line).unwrap_or(&disabled);
             let crypto = taken_by_answer(&media, ours)?;
-            let carries = is_carried(&media) && (ours.is_secure || media.protocol().is_plain_rtp());
+            let protocol = media.protocol();
+            let fits = match ours.is_web {
+                true => protocol.is_dtls(),
+                false => protocol.is_plain_rtp() || ours.is_secure && !protocol.is_dtls(),
+            };
+            let carries = is_carried(&media) && fits;
             Ok(Self::read(&media, carries, crypto, |media| answered_formats(media, &ours.formats)))
         };
         answer.media().enumerate().map(read).collect()
@@ -103,10 +121,15 @@ impl Theirs {
         formats: impl FnOnce(&Media<'_>) -> Formats,
     ) -> Self {
         let formats = if carries { formats(media) } else { Formats::new() };
-        let side = Side { carries, is_secure: crypto.is_some(), formats, direction: media.direction() };
-        let place = |place: Option<SocketAddr>| place.filter(|_| carries);
-        let crypto = crypto.filter(|_| carries);
-        Self { side, kind: media.kind(), rtp: place(media.rtp()), rtcp: place(media.rtcp()), crypto }
+        let web = Remote::read(media).filter(|_| carries).map(Box::new);
+        let (is_secure, is_web) = (crypto.is_some() || web.is_some(), web.is_some());
+        let side = Side { carries, is_secure, is_web, formats, direction: media.direction() };
+        let place = |place: Option<SocketAddr>| match &web {
+            Some(_) => Some(web::NOWHERE),
+            None => place.filter(|_| carries),
+        };
+        let (rtp, rtcp) = (place(media.rtp()), place(media.rtcp()));
+        Self { side, kind: media.kind(), rtp, rtcp, crypto: crypto.filter(|_| carries), web }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use super::formats::{codec_of, payload_attribute};
-use super::sdes::Crypto;
+use super::protect::Keying;
 use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Attribute, Direction, Line, Media, Sdp, SdpWriter, payload_number};
 
@@ -25,8 +25,7 @@ pub(super) struct Section<'a> {
     /// Codecs of our own after those of the source: number in our text.
     pub(super) extra: &'a [Format],
     pub(super) direction: Direction,
-    /// Our keys.
-    pub(super) crypto: &'a [Crypto],
+    pub(super) keying: &'a Keying,
 }
 
 /// Session lines of `source` after its `o=` line, with our address, in the order of RFC 8866 5 whatever theirs was.
@@ -112,9 +111,7 @@ pub(super) fn section(writer: &mut SdpWriter, section: &Section<'_>) {
             writer.put(b" 0-15\r\n");
         }
     }
-    for crypto in section.crypto {
-        crypto.write(writer);
-    }
+    section.keying.section(writer);
     if !is_directed && section.direction != Direction::SendRecv {
         writer.direction(section.direction);
     }
@@ -152,6 +149,11 @@ pub(super) fn disabled(writer: &mut SdpWriter, like: Option<Media<'_>>) {
 
 /// A line whose value starts with a payload number, under its new number; gone with its format. Gives the new number.
 fn payload_line(writer: &mut SdpWriter, section: &Section<'_>, line: &Line) -> Option<u8> {
+    // What a browser tells of its congestion needs header extensions, which do not cross.
+    let is_web = section.keying.is_web() || section.source.protocol().is_dtls();
+    if is_web && line.attribute() == Attribute::RtcpFb {
+        return None;
+    }
     let text = section.sdp.value(line);
     let colon = memchr::memchr(b':', text)?;
     let (name, value) = (text.get(..colon)?, text.get(colon + 1..)?);

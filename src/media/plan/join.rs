@@ -207,7 +207,7 @@ struct Candidate {
 impl<'a> Device<'a> {
     fn read(leg: &'a LegMedia) -> Result<Self, Refusal> {
         let lines = match &leg.open {
-            Some(Open::Received(offer)) => Theirs::of_offer(offer.sdp(), &leg.lines, leg.rule())
+            Some(Open::Received(offer)) => Theirs::of_offer(offer.sdp(), leg)
                 .into_iter()
                 .map(|Theirs { side, kind, .. }| Candidate {
                     is_active: side.carries,

@@ -9,6 +9,7 @@ use super::agreed::{Agreed, Side, Theirs, is_carried, read};
 use super::compose;
 use super::ours::content_of;
 use super::protect::Protection;
+use super::web::WebLeg;
 use super::{Description, OurDescription, PayloadHistory, Refusal, RemoteMedia};
 use crate::media::codec::Format;
 use crate::wire::sdp::{Kind, Sdp, SdpWriter};
@@ -37,6 +38,8 @@ pub(super) enum Open {
 pub struct LegMedia {
     pub(super) ours: OurDescription,
     pub(super) protection: Protection,
+    /// Where browsers are taken.
+    pub(super) web: Option<Box<WebLeg>>,
     /// Payload numbers by m-line; as many as the dialog has m-lines.
     pub(super) lines: Vec<PayloadHistory>,
     pub(super) agreed: Option<Agreed>,
@@ -75,6 +78,7 @@ impl LegMedia {
         Self {
             ours: OurDescription::new(session_id, address),
             protection: Protection::default(),
+            web: None,
             lines: Vec::new(),
             agreed: None,
             open: None,
@@ -261,7 +265,7 @@ impl LegMedia {
         let is_audio = |line: &&Theirs| line.kind == Kind::Audio && line.side.carries;
         match (&self.open, &self.agreed) {
             (Some(Open::Received(offer)), _) => {
-                let lines = Theirs::of_offer(offer.sdp(), &self.lines, self.rule());
+                let lines = Theirs::of_offer(offer.sdp(), self);
                 lines.iter().filter(is_audio).flat_map(|line| line.side.formats.clone()).collect()
             }
             (_, Some(agreed)) => (0..agreed.len())
@@ -293,6 +297,7 @@ impl LegMedia {
         let text = self.ours.render(content);
         self.open = None;
         let theirs = Bytes::copy_from_slice(offer.sdp.bytes());
+        self.note_restart(&offer.lines);
         self.agree(Agreed {
             theirs,
             ours: text.clone(),
@@ -322,7 +327,7 @@ impl LegMedia {
         match (&self.open, &self.agreed) {
             (Some(Open::Received(offer)), _) => {
                 let sdp = offer.sdp().clone();
-                Ok(Offer { lines: Theirs::of_offer(&sdp, &self.lines, self.rule()), sdp })
+                Ok(Offer { lines: Theirs::of_offer(&sdp, self), sdp })
             }
             (None, Some(agreed)) if agreed.offerer == Offerer::Them => {
                 Ok(Offer { sdp: read(&agreed.theirs)?, lines: agreed.their_lines.clone() })

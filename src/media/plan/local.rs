@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 
+use super::across::web_session;
 use super::agreed::Side;
 use super::compose;
 use super::formats::{Formats, payload_attribute};
+use super::protect::Keying;
 use super::{LegMedia, Offerer, PayloadHistory, Refusal};
 use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Attribute, Direction, Kind, Media, SdpWriter};
@@ -35,6 +37,7 @@ pub fn answer_local(
     let offer = leg.offer_to_answer()?;
     let mut writer = SdpWriter::with_capacity(offer.sdp.bytes().len() + compose::SLACK);
     compose::plain_session(&mut writer, leg.ours.address());
+    web_session(&mut writer, leg, &offer);
     let (mut is_taken, mut lines) = (false, Vec::new());
     for (line, (media, theirs)) in offer.sdp.media().zip(&offer.lines).enumerate() {
         let chosen = match is_taken || theirs.kind != Kind::Audio || !theirs.side.carries {
@@ -49,10 +52,11 @@ pub fn answer_local(
         is_taken = true;
         let port = ports(line).ok_or(Refusal::OutOfPorts)?;
         let direction = theirs.side.direction.mirrored();
-        let crypto = leg.answered_keys(line, theirs);
-        section(&mut writer, &media, port, &chosen, direction);
-        crypto.iter().for_each(|crypto| crypto.write(&mut writer));
-        lines.push(Side { carries: true, is_secure: !crypto.is_empty(), formats: chosen, direction });
+        let keying = leg.answered_keys(line, theirs, &media);
+        section(&mut writer, &media, keying.port(port), &chosen, direction);
+        keying.section(&mut writer);
+        let (is_secure, is_web) = (keying.is_secure(), keying.is_web());
+        lines.push(Side { carries: true, is_secure, is_web, formats: chosen, direction });
     }
     if !is_taken {
         return Err(Refusal::NoCommonCodec);
@@ -86,8 +90,16 @@ pub fn offer_local(
         .collect();
     let mut writer = SdpWriter::with_capacity(256);
     compose::plain_session(&mut writer, leg.ours.address());
-    let crypto = leg.offered_keys(0);
-    writer.media(b"audio", port, if crypto.is_empty() { b"RTP/AVP" } else { b"RTP/SAVP" });
+    let keying = leg.offered_keys(0);
+    let protocol: &[u8] = match &keying {
+        Keying::Plain => b"RTP/AVP",
+        Keying::Sdes(_) => b"RTP/SAVP",
+        Keying::Web(web) => {
+            web.session(&mut writer, None);
+            super::web::PROFILE
+        }
+    };
+    writer.media(b"audio", keying.port(port), protocol);
     for format in &chosen {
         writer.number_word(format.number);
     }
@@ -99,10 +111,11 @@ pub fn offer_local(
         }
     }
     writer.put(b"a=ptime:20\r\n");
-    crypto.iter().for_each(|crypto| crypto.write(&mut writer));
+    keying.section(&mut writer);
     let last = leg.ours.last_sdp();
-    let is_secure = !crypto.is_empty();
-    let mut lines = vec![Side { carries: true, is_secure, formats: chosen, direction: Direction::SendRecv }];
+    let (is_secure, is_web) = (keying.is_secure(), keying.is_web());
+    let first = Side { carries: true, is_secure, is_web, formats: chosen, direction: Direction::SendRecv };
+    let mut lines = vec![first];
     while lines.len() < leg.lines.len() {
         compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(lines.len())));
         lines.push(Side::DISABLED);

@@ -53,6 +53,7 @@ mod sdes;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod web;
 
 pub use crate::media::codec::Format;
 pub use across::{answer_across, offer_across};
@@ -70,3 +71,4 @@ pub use refusal::Refusal;
 pub use screen::{Description, Screen};
 pub use sdes::without_keys;
 pub use stream::{RemoteMedia, Stream, streams};
+pub use web::WebSide;

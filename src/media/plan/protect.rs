@@ -2,9 +2,10 @@
 
 use super::agreed::{Side, Theirs};
 use super::sdes::{Crypto, Lines, Secret, suite_of, tag_of};
+use super::web::{self, Remote, WebLines};
 use super::{Description, LegMedia, Refusal};
 use crate::media::srtp::{Keys, Security, Suite};
-use crate::wire::sdp::{Media, Protocol};
+use crate::wire::sdp::{Media, Protocol, SdpWriter};
 
 /// What may be agreed with a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,44 @@ pub(super) struct Protection {
 impl Default for Protection {
     fn default() -> Self {
         Self { rule: Rule::Either, offers_srtp: false, secret: Secret::new([0; 32]), is_secured: false }
+    }
+}
+
+/// What a line of ours says of its protection.
+pub(super) enum Keying {
+    /// Nothing.
+    Plain,
+    /// Keys, in the line.
+    Sdes(Lines),
+    /// A certificate, and where ICE and DTLS meet us.
+    Web(WebLines),
+}
+
+impl Keying {
+    fn of(lines: Lines) -> Self {
+        if lines.is_empty() { Self::Plain } else { Self::Sdes(lines) }
+    }
+
+    pub(super) fn is_secure(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
+    pub(super) fn is_web(&self) -> bool {
+        matches!(self, Self::Web(_))
+    }
+
+    /// The port of the line, where a port of the call would be `port`.
+    pub(super) fn port(&self, port: u16) -> u16 {
+        if let Self::Web(web) = self { web.port() } else { port }
+    }
+
+    /// Lines below the `m=` line.
+    pub(super) fn section(&self, writer: &mut SdpWriter) {
+        match self {
+            Self::Plain => {}
+            Self::Sdes(lines) => lines.iter().for_each(|crypto| crypto.write(writer)),
+            Self::Web(web) => web.section(writer),
+        }
     }
 }
 
@@ -62,7 +101,8 @@ impl LegMedia {
 
     /// Whether a line of theirs would be taken.
     pub(super) fn admits(&self, media: &Media<'_>) -> bool {
-        super::agreed::is_carried(media) && self.rule().admits(media)
+        let is_taken = !media.protocol().is_dtls() || self.web.is_some();
+        is_taken && super::agreed::is_carried(media) && self.rule().admits(media)
     }
 
     /// Why an offer of which nothing can be taken, or that takes protection away, is refused.
@@ -89,30 +129,39 @@ impl LegMedia {
     }
 
     /// What our offer says of the keys of an m-line: what was agreed there, else every suite, else nothing.
-    pub(super) fn offered_keys(&self, line: usize) -> Lines {
+    pub(super) fn offered_keys(&self, line: usize) -> Keying {
+        if let Some(web) = self.offered_web(line) {
+            return Keying::Web(web);
+        }
         let agreed = self.agreed.as_ref().filter(|agreed| agreed.is_active(line));
         let ours =
             |suite: Suite| Some(Crypto { tag: tag_of(suite), key: self.protection.secret.key(line, suite)? });
         match agreed.map(|agreed| agreed.security(line)) {
-            Some(Security::Srtp(keys)) => ours(keys.ours.suite()).into_iter().collect(),
-            Some(Security::Plain | Security::Web(_)) => Lines::new(),
+            Some(Security::Srtp(keys)) => Keying::of(ours(keys.ours.suite()).into_iter().collect()),
+            Some(Security::Plain | Security::Web(_)) => Keying::Plain,
             None if self.is_secured() || self.protection.offers_srtp => {
-                Suite::ALL.into_iter().filter_map(ours).collect()
+                Keying::of(Suite::ALL.into_iter().filter_map(ours).collect())
             }
-            None => Lines::new(),
+            None => Keying::Plain,
         }
     }
 
     /// What our answer says to a line of their offer.
-    pub(super) fn answered_keys(&self, line: usize, theirs: &Theirs) -> Lines {
+    pub(super) fn answered_keys(&self, line: usize, theirs: &Theirs, offer: &Media<'_>) -> Keying {
+        if let Some(web) = self.answered_web(line, theirs, offer) {
+            return Keying::Web(web);
+        }
         let answer = |crypto: &Crypto| {
             Some(Crypto { tag: crypto.tag, key: self.protection.secret.key(line, crypto.key.suite())? })
         };
-        theirs.crypto.as_deref().and_then(answer).into_iter().collect()
+        Keying::of(theirs.crypto.as_deref().and_then(answer).into_iter().collect())
     }
 
     /// The keys of a line that both have described.
     pub(super) fn security_of(&self, line: usize, theirs: &Theirs) -> Security {
+        if let Some(web) = theirs.web.as_deref().and_then(|remote| self.web_security(line, remote)) {
+            return web;
+        }
         let keys = |crypto: &Crypto| {
             let ours = self.protection.secret.key(line, crypto.key.suite())?;
             Some(Security::Srtp(Box::new(Keys { theirs: crypto.key.clone(), ours })))
@@ -125,6 +174,8 @@ impl Rule {
     /// Whether a line that we could carry may be taken.
     pub(super) fn admits(self, media: &Media<'_>) -> bool {
         match self {
+            // Browsers have nothing else, and are taken by a setting of their own.
+            _ if media.protocol().is_dtls() => true,
             Self::PlainOnly => media.protocol().is_plain_rtp(),
             Self::Either => true,
             Self::SecureOnly => Crypto::chosen(media).is_some(),
@@ -133,7 +184,11 @@ impl Rule {
 
     /// The line of an offer that is taken up; with RTP/AVP it is one that may be left (RFC 8643).
     pub(super) fn taken(self, media: &Media<'_>) -> Option<Box<Crypto>> {
-        if self == Self::PlainOnly { None } else { Crypto::chosen(media).map(Box::new) }
+        if self == Self::PlainOnly || media.protocol().is_dtls() {
+            None
+        } else {
+            Crypto::chosen(media).map(Box::new)
+        }
     }
 }
 
@@ -143,19 +198,24 @@ pub(super) fn taken_by_answer(media: &Media<'_>, ours: &Side) -> Result<Option<B
     if !ours.is_secure || media.port() == 0 {
         return Ok(None);
     }
+    if ours.is_web {
+        return if Remote::read(media).is_some() { Ok(None) } else { Err(Refusal::Insecure) };
+    }
     let taken = Crypto::answered(media, suite_of).ok_or(Refusal::Insecure)?;
     Ok(Some(Box::new(taken)))
 }
 
 /// The profile of a line of ours: that of the dialog's line as it was agreed; else by what is offered and whether the
 /// source has feedback (RFC 4585, RFC 5124).
-pub(super) fn profile<'a>(agreed: Option<Media<'a>>, source: &Media<'_>, is_secure: bool) -> &'a [u8] {
+pub(super) fn profile<'a>(agreed: Option<Media<'a>>, source: &Media<'_>, keying: &Keying) -> &'a [u8] {
+    if keying.is_web() {
+        return web::PROFILE;
+    }
     if let Some(agreed) = agreed.filter(|media| media.protocol().is_rtp()) {
         return agreed.protocol_name();
     }
-    let has_feedback =
-        matches!(source.protocol(), Protocol::RtpAvpf | Protocol::RtpSavpf | Protocol::DtlsSavpf);
-    match (is_secure, has_feedback) {
+    let has_feedback = matches!(source.protocol(), Protocol::RtpAvpf | Protocol::RtpSavpf);
+    match (keying.is_secure(), has_feedback) {
         (false, false) => b"RTP/AVP",
         (false, true) => b"RTP/AVPF",
         (true, false) => b"RTP/SAVP",

@@ -54,6 +54,14 @@ impl Description {
     }
 }
 
+impl Description {
+    /// Whether it is one of a browser: audio by ICE and DTLS.
+    #[must_use]
+    pub fn is_of_browser(&self) -> bool {
+        self.0.media().any(|media| media.protocol().is_dtls() && is_carried(&media))
+    }
+}
+
 impl Screen {
     /// Parses and screens the body of a request or response. Lines that carry no media through us are not screened.
     ///
@@ -70,6 +78,9 @@ impl Screen {
     }
 
     fn is_acceptable(&self, media: &Media<'_>) -> bool {
+        if media.protocol().is_dtls() {
+            return true; // Nothing is sent anywhere but to who signed a check from there.
+        }
         let Some(address) = media.address() else { return false };
         if address.is_unspecified() {
             return true; // Hold of RFC 2543: nothing is sent there.

@@ -113,6 +113,17 @@ impl Secret {
         Self(Zeroizing::new(bytes))
     }
 
+    /// 32 bytes for another purpose of this dialog.
+    pub(super) fn bytes(&self, purpose: &[u8], number: u32) -> Zeroizing<[u8; 32]> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        if let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.0.as_slice()) {
+            mac.update(purpose);
+            mac.update(&number.to_be_bytes());
+            bytes.copy_from_slice(&mac.finalize().into_bytes());
+        }
+        bytes
+    }
+
     /// Our key for an m-line.
     pub(super) fn key(&self, line: usize, suite: Suite) -> Option<MasterKey> {
         let mut bytes = Zeroizing::new([0u8; 64]);

@@ -76,11 +76,17 @@ pub(super) fn is_dtls(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|byte| (20..=63).contains(byte))
 }
 
-/// A record of type handshake, in clear, that begins with a message of `kind`; gives its number in the sequence.
-fn plain_handshake(datagram: &[u8], kind: u8) -> Option<u16> {
+/// A record of type handshake, in clear, that begins with the (first part of the) message number 0 of `kind`: a browser's
+/// hello is larger than a datagram.
+fn begins(datagram: &[u8], kind: u8) -> bool {
     let is_plain = datagram.first() == Some(&22) && datagram.get(3..5) == Some(&[0, 0]);
-    let sequence: [u8; 2] = datagram.get(17..19)?.try_into().ok()?;
-    (is_plain && datagram.get(13) == Some(&kind)).then(|| u16::from_be_bytes(sequence))
+    let (sequence, offset) = (datagram.get(17..19), datagram.get(19..22));
+    is_plain && datagram.get(13) == Some(&kind) && sequence == Some(&[0; 2]) && offset == Some(&[0; 3])
+}
+
+/// Whether a datagram of ours begins with a message of `kind`.
+fn says(datagram: &[u8], kind: u8) -> bool {
+    datagram.first() == Some(&22) && datagram.get(13) == Some(&kind)
 }
 
 /// A record of type alert.
@@ -121,7 +127,7 @@ impl Dtls {
         {
             return Progress::None;
         }
-        let is_first = self.role == Role::Passive && plain_handshake(datagram, CLIENT_HELLO) == Some(0);
+        let is_first = self.role == Role::Passive && begins(datagram, CLIENT_HELLO);
         if is_first && matches!(self.state, State::Open | State::Failed) {
             if self.state == State::Failed {
                 if self.attempts >= ATTEMPTS {
@@ -199,7 +205,7 @@ impl Dtls {
 
     fn flush(&mut self, send: &mut impl FnMut(&[u8])) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            if self.state == State::Open && plain_handshake(&transmit.message, SERVER_HELLO).is_some() {
+            if self.state == State::Open && says(&transmit.message, SERVER_HELLO) {
                 self.state = State::Committed;
             }
             // A complaint about a hello is in clear, and may be about somebody else's: it would end the right one.

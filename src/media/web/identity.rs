@@ -22,6 +22,9 @@ const SUITES: [CipherSuiteId; 2] = [
 const PROFILES: [SrtpProtectionProfile; 2] =
     [SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm, SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80];
 
+/// Longest datagram of a handshake: what passes through every tunnel.
+const MTU: usize = 1200;
+
 /// The certificate of this process, with which it meets every browser. It is made anew with each start: who it belongs
 /// to is said by its fingerprint in the description, which came through signalling.
 pub struct Identity {
@@ -36,6 +39,11 @@ impl Identity {
     /// # Errors
     /// The system gives no randomness.
     pub fn generate() -> Result<Self, IdentityError> {
+        Self::with_mtu(MTU)
+    }
+
+    /// The same; messages of a handshake that are longer go out in several datagrams.
+    pub(super) fn with_mtu(mtu: usize) -> Result<Self, IdentityError> {
         let told = |error: &dyn fmt::Display| IdentityError(error.to_string().into());
         let provider = default_provider().map_err(|error| told(&error))?;
         let certificate = Certificate::generate_self_signed(vec!["segue".to_owned()], provider.crypto())
@@ -51,6 +59,8 @@ impl Identity {
                 // No authority vouches for either side; whose certificate it is, the fingerprint says.
                 .with_client_auth(ClientAuthType::RequireAnyClientCert)
                 .with_insecure_skip_verify(true)
+                .with_server_name("segue".to_owned())
+                .with_mtu(mtu)
                 .build(is_client, None)
                 .map(Arc::new)
         };

@@ -40,7 +40,9 @@ pub enum LogError {
 /// # Errors
 /// [`LogError`] for a filter that cannot be read.
 pub fn start(format: Format, filter: &str) -> Result<(), LogError> {
-    let filter = EnvFilter::try_new(filter)
+    // What the library warns of in a browser's hello is no concern of an operator, unless he asks for it.
+    let quiet = if filter.contains("rtc_dtls") { "" } else { ",rtc_dtls=error" };
+    let filter = EnvFilter::try_new(format!("{filter}{quiet}"))
         .map_err(|error| LogError::Filter { filter: filter.into(), why: error.to_string() })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter);
     match format {

@@ -63,7 +63,8 @@ pub enum Attribute {
     /// `ice-ufrag`, `ice-pwd`, `ice-options`, `ice-lite`, `ice-mismatch`, `ice-pacing`.
     Ice,
     /// `group`, `mid`, `bundle-only`, `msid`, `msid-semantic`, `ssrc`, `ssrc-group`, `rid`, `simulcast`: they tie
-    /// streams together by identifiers that a relay which rewrites streams does not keep.
+    /// streams together by identifiers that a relay which rewrites streams does not keep. `extmap` (RFC 8285), whose
+    /// numbers are of one path, and `rtcp-rsize` (RFC 5506), which the relay does not read.
     Identifier,
     /// Capability negotiation (RFC 5939): `tcap`, `acap`, `pcfg`, `acfg`, `csup`, `creq`. Would negotiate past us.
     Capability,
@@ -97,8 +98,18 @@ impl Attribute {
             b"ice-ufrag" | b"ice-pwd" | b"ice-options" | b"ice-lite" | b"ice-mismatch" | b"ice-pacing" => {
                 Self::Ice
             }
-            b"group" | b"mid" | b"bundle-only" | b"msid" | b"msid-semantic" | b"ssrc" | b"ssrc-group"
-            | b"rid" | b"simulcast" => Self::Identifier,
+            b"group"
+            | b"mid"
+            | b"bundle-only"
+            | b"msid"
+            | b"msid-semantic"
+            | b"ssrc"
+            | b"ssrc-group"
+            | b"rid"
+            | b"simulcast"
+            | b"extmap"
+            | b"extmap-allow-mixed"
+            | b"rtcp-rsize" => Self::Identifier,
             b"tcap" | b"acap" | b"pcfg" | b"acfg" | b"csup" | b"creq" => Self::Capability,
             b"source-filter" => Self::SourceFilter,
             _ => Self::Other,

@@ -93,6 +93,12 @@ impl Protocol {
         matches!(self, Self::RtpSavp | Self::RtpSavpf | Self::DtlsSavp | Self::DtlsSavpf)
     }
 
+    /// RTP whose keys come from DTLS, as browsers have it.
+    #[must_use]
+    pub fn is_dtls(self) -> bool {
+        matches!(self, Self::DtlsSavp | Self::DtlsSavpf)
+    }
+
     /// RTP of either kind.
     #[must_use]
     pub fn is_rtp(self) -> bool {
@@ -207,7 +213,10 @@ impl<'a> Media<'a> {
     pub fn direction(&self) -> Direction {
         let declared = self.declared_direction();
         match self.address() {
-            Some(address) if address.is_unspecified() => declared.and(Direction::SendOnly),
+            // With ICE the address is a placeholder (RFC 8839 4.2.1.2).
+            Some(address) if address.is_unspecified() && !self.protocol().is_dtls() => {
+                declared.and(Direction::SendOnly)
+            }
             _ => declared,
         }
     }
@@ -238,6 +247,20 @@ impl<'a> Media<'a> {
     #[must_use]
     pub fn attribute(&self, attribute: Attribute) -> Option<&'a [u8]> {
         self.attributes(attribute).next()
+    }
+
+    /// The values of the attributes of a name, its own or, without any, the session's.
+    pub fn inherited(&self, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let sdp = self.sdp;
+        let value = move |line: &'a Line| {
+            let text = sdp.value(line);
+            let rest = text.strip_prefix(name).filter(|_| line.letter() == b'a')?;
+            if rest.is_empty() { Some(rest) } else { rest.strip_prefix(b":") }
+        };
+        let own = self.lines().iter().filter_map(value);
+        let has_own = self.lines().iter().any(|line| value(line).is_some());
+        let of_session = sdp.session_lines().iter().take(if has_own { 0 } else { usize::MAX });
+        own.chain(of_session.filter_map(value))
     }
 
     /// The values of all such attributes.

@@ -6,6 +6,7 @@ mod moves;
 mod mutations;
 mod secure;
 mod space;
+mod web;
 
 use std::net::IpAddr;
 

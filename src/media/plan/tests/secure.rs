@@ -49,7 +49,7 @@ fn answer_with(offer: &Bytes, tag: u32) -> String {
 
 fn keys(media: &LegMedia) -> Option<(Suite, Vec<u8>, Vec<u8>)> {
     match media.remote_media().first()?.security.clone() {
-        Security::Plain => None,
+        Security::Plain | Security::Web(_) => None,
         Security::Srtp(keys) => {
             Some((keys.ours.suite(), keys.theirs.expose().to_vec(), keys.ours.expose().to_vec()))
         }

@@ -42,7 +42,19 @@ impl Browser {
         expected: Fingerprint,
         origin: Instant,
     ) -> Self {
-        let identity = Arc::new(Identity::generate().unwrap());
+        let identity = Identity::generate().unwrap();
+        Self::with(identity, address, house, house_role, expected, origin)
+    }
+
+    pub(in crate::media) fn with(
+        identity: Identity,
+        address: SocketAddr,
+        house: Credentials,
+        house_role: Role,
+        expected: Fingerprint,
+        origin: Instant,
+    ) -> Self {
+        let identity = Arc::new(identity);
         let role = if house_role == Role::Active { Role::Passive } else { Role::Active };
         Self {
             address,
