@@ -429,3 +429,26 @@ fn damaged_files_are_faults_not_panics() {
     }
     assert!(wrong > 250);
 }
+
+#[test]
+fn every_key_of_the_contract_is_explained() {
+    fn keys(value: &toml::Value, all: &mut std::collections::BTreeSet<String>) {
+        match value {
+            toml::Value::Table(table) => {
+                for (key, value) in table {
+                    all.insert(key.clone());
+                    keys(value, all);
+                }
+            }
+            toml::Value::Array(list) => list.iter().for_each(|value| keys(value, all)),
+            _ => {}
+        }
+    }
+    let mut all = std::collections::BTreeSet::new();
+    keys(&toml::from_str(WHOLE).unwrap(), &mut all);
+    let explained = include_str!("../../docs/CONFIGURATION.md");
+    let is_missing =
+        |key: &&String| !explained.contains(&format!("`{key}`")) && !explained.contains(&format!("{key}]"));
+    let missing: Vec<_> = all.iter().filter(is_missing).collect();
+    assert!(all.len() > 40 && missing.is_empty(), "{missing:?}");
+}
