@@ -63,6 +63,7 @@ fn configured(anchor: Anchor) -> Settings {
         address_v6: None,
         timeout: None,
         learning: Learning::Guarded,
+        srtp: segue::media::plan::Rule::PlainOnly,
         threads: 1,
         transcode: 0,
         web: None,

@@ -36,11 +36,15 @@ struct Codec {
     name: &'static str,
     rate: u32,
     channels: u8,
+    /// A parameter of the account.
+    encryption: &'static str,
 }
 
-const PCMU: Codec = Codec { name: "PCMU", rate: 8000, channels: 1 };
-const G722: Codec = Codec { name: "G722", rate: 16_000, channels: 1 };
-const OPUS: Codec = Codec { name: "opus", rate: 48_000, channels: 2 };
+const PCMU: Codec = Codec { name: "PCMU", rate: 8000, channels: 1, encryption: "" };
+/// With SRTP and nothing less.
+const SECURED: Codec = Codec { encryption: ";mediaenc=srtp-mand", ..PCMU };
+const G722: Codec = Codec { name: "G722", rate: 16_000, channels: 1, encryption: "" };
+const OPUS: Codec = Codec { name: "opus", rate: 48_000, channels: 2, encryption: "" };
 
 /// Its `ctrl_tcp` connection: JSON in netstrings.
 struct Control {
@@ -122,6 +126,17 @@ impl Baresip {
         assert!(heard.is_ok(), "{} does not hear {hz} Hz:\n{}", self.name, self.log());
     }
 
+    /// Waits until it has recorded so many samples: a call moves once a second at most.
+    async fn talks(&self, count: usize) {
+        let recorded = async {
+            while self.recorded().len() < count {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        let recorded = tokio::time::timeout(PATIENCE, recorded).await;
+        assert!(recorded.is_ok(), "{} records nothing:\n{}", self.name, self.log());
+    }
+
     /// What it has recorded so far, in samples of 8 kHz.
     fn recorded(&self) -> Vec<f64> {
         let entries =
@@ -199,7 +214,7 @@ fn write_configuration(
          audio_path /usr/share/baresip\naudio_player aubridge,silent\naudio_source aufile,{}\n\
          audio_alert aubridge,alert\nausrc_format s16\nauplay_format s16\nauenc_format s16\naudec_format s16\n\
          audio_buffer 20-160\nrtp_tos 184\nrtcp_mux no\njitter_buffer_delay 1-5\nrtp_stats no\nnet_interface 127.0.0.1\n\
-         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule g722.so\nmodule opus.so\nmodule aufile.so\nmodule aubridge.so\n\
+         module_path /usr/lib/baresip/modules\nmodule g711.so\nmodule srtp.so\nmodule g722.so\nmodule opus.so\nmodule aufile.so\nmodule aubridge.so\n\
          module sndfile.so\nmodule_tmp uuid.so\nmodule_tmp account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so\n\
          ctrl_tcp_listen {control}\nsnd_path {}\n",
         microphone.display(),
@@ -209,8 +224,8 @@ fn write_configuration(
     let answers = if user == "bob" { ";answermode=auto" } else { "" };
     let account = format!(
         "<sip:{user}@{DOMAIN};transport=udp>;auth_user={name};auth_pass={PASSWORD};\
-         outbound=\"sip:{server};transport=udp\";regint=600;audio_codecs={}{answers}\n",
-        codec.name
+         outbound=\"sip:{server};transport=udp\";regint=600;audio_codecs={}{answers}{}\n",
+        codec.name, codec.encryption
     );
     fs::write(dir.join("accounts"), account).expect("writable");
     fs::write(dir.join("contacts"), "").expect("writable");
@@ -294,6 +309,39 @@ async fn real_audio_moves_between_two_baresips() {
     assert_eq!(tones(&bob.heard().await), [DESK_HZ, MOBILE_HZ], "bob hears the desk, then the mobile");
     assert_eq!(tones(&mobile.heard().await), [BOB_HZ]);
     assert_eq!(tones(&desk.heard().await), [BOB_HZ]);
+}
+
+/// The far side has SRTP and goes on with it, from a handset without to one with and back to one without.
+#[tokio::test(flavor = "multi_thread")]
+async fn real_audio_moves_between_plain_and_secured_baresips() {
+    let node = Node::start(&Settings::moving("hold_off_s = 0\n")).await;
+    let mut bob = Baresip::speaking(SECURED, &node, "bob", "desk", BOB_HZ).await;
+    let mut desk = Baresip::start(&node, "alice", "desk", DESK_HZ).await;
+    let mut mobile = Baresip::speaking(SECURED, &node, "alice", "mobile", MOBILE_HZ).await;
+    // A device over UDP is offered SRTP once it has spoken it.
+    bob.command("dial", &format!("sip:*43@{DOMAIN}")).await;
+    bob.event("CALL_ESTABLISHED").await;
+    bob.hears(BOB_HZ).await;
+    bob.command("hangup", "").await;
+    desk.command("dial", &format!("sip:bob@{DOMAIN}")).await;
+    desk.event("CALL_ESTABLISHED").await;
+    bob.hears(DESK_HZ).await;
+    desk.hears(BOB_HZ).await;
+    mobile.command("dial", &format!("sip:*11@{DOMAIN}")).await;
+    mobile.event("CALL_ESTABLISHED").await;
+    desk.event("CALL_CLOSED").await;
+    bob.hears(MOBILE_HZ).await;
+    mobile.hears(BOB_HZ).await;
+    mobile.talks(12_000).await;
+    desk.command("dial", &format!("sip:*11@{DOMAIN}")).await;
+    desk.event("CALL_ESTABLISHED").await;
+    mobile.event("CALL_CLOSED").await;
+    bob.hears(DESK_HZ).await;
+    desk.command("hangup", "").await;
+    bob.event("CALL_CLOSED").await;
+    let heard = tones(&bob.heard().await);
+    assert!(heard.ends_with(&[DESK_HZ, MOBILE_HZ, DESK_HZ]), "{heard:?}");
+    assert_eq!(tones(&mobile.heard().await), [BOB_HZ]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -22,3 +22,4 @@ mod moves;
 mod node;
 mod rescue;
 mod sipp;
+mod srtp;

@@ -19,6 +19,7 @@ mod redirect;
 mod referral;
 mod rescue;
 mod scenes;
+mod secure;
 mod strangers;
 mod threats;
 mod timers;

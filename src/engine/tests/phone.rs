@@ -141,6 +141,8 @@ pub(crate) struct Phone {
     pub(crate) is_picky: bool,
     /// How its media is protected.
     pub(crate) kind: Kind,
+    /// Whether it speaks SRTP, and then nothing else.
+    pub(crate) is_secure: bool,
     pub(crate) lines: Vec<Line>,
     pub(crate) registered: Option<u16>,
     /// Bodies of NOTIFYs, and their state.
@@ -215,6 +217,7 @@ impl Phone {
             codecs: "0 8 101",
             is_picky: false,
             kind: Kind::Plain,
+            is_secure: false,
             lines: Vec::new(),
             registered: None,
             notified: Vec::new(),
@@ -247,10 +250,14 @@ impl Phone {
         let (ip, port) = (self.address.ip(), 4000 + 2 * line);
         let mut sdp = format!(
             "v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {} {}\r\n",
-            self.kind.profile(),
+            if self.is_secure { "RTP/SAVP" } else { self.kind.profile() },
             self.codecs
         );
         sdp += &self.kind.lines(port);
+        if self.is_secure {
+            sdp +=
+                "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20\r\n";
+        }
         for number in self.codecs.split(' ') {
             sdp += match number {
                 "0" => "a=rtpmap:0 PCMU/8000\r\n",
@@ -587,6 +594,11 @@ impl Phone {
         self.note_identity(line, message);
         if self.answer == Answer::Busy {
             self.refuse(line, 486);
+            return;
+        }
+        let is_secure = message.body().windows(9).any(|window| window == b"a=crypto:");
+        if !message.body().is_empty() && is_secure != self.is_secure {
+            self.refuse(line, 488);
             return;
         }
         self.reply(tx, StatusCode::RINGING, &tag);

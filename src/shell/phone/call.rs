@@ -316,7 +316,7 @@ impl CallState {
     pub(super) fn describe(&self, direction: Direction) -> String {
         let mut terms = self.terms();
         terms.version += 1;
-        self.line.describe(self.media.local(), (terms.session, terms.version), direction).to_text()
+        self.line.describe(&self.media, (terms.session, terms.version), direction).to_text()
     }
 
     /// Takes the other side's description into force.

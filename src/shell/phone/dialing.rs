@@ -210,7 +210,7 @@ impl Attempt {
         match self.dial.offer {
             Offer::InAnswer => request,
             Offer::InInvite => {
-                let offer = self.line.describe(self.media.local(), (session, 1), self.dial.direction);
+                let offer = self.line.describe(&self.media, (session, 1), self.dial.direction);
                 request.with_body("application/sdp", offer.to_text())
             }
         }

@@ -58,8 +58,7 @@ impl Ringing {
             return Err(PhoneError::Ended { phone: line.endpoint.phone.clone(), what: "the ringing call" });
         }
         let remote = if request.body.is_empty() { None } else { Some(line.remote(&request.body_text())?) };
-        let common = |codecs: &[super::Codec]| codecs.iter().any(|codec| line.options.codecs.contains(codec));
-        if remote.as_ref().is_some_and(|remote| !common(&remote.codecs)) {
+        if remote.as_ref().is_some_and(|remote| !line.accepts(remote)) {
             let refusal = self.invitation.reply(488);
             line.endpoint.respond(request, refusal.clone()).await?;
             let phone = line.endpoint.phone.clone();
@@ -78,10 +77,10 @@ impl Ringing {
         let direction = remote.as_ref().map_or(Direction::SendRecv, |remote| remote.direction);
         let direction = direction.answer(Direction::SendRecv);
         let response = self.invitation.reply(200).with("Contact", contact).with("Allow", ALLOW);
-        let response = response.with_body("application/sdp", call.0.describe(direction));
         if let Some(remote) = remote {
             call.0.agree(remote, direction);
         }
+        let response = response.with_body("application/sdp", call.0.describe(direction));
         line.endpoint.respond(request, response).await?;
         Ok(call)
     }

@@ -139,20 +139,26 @@ impl Line {
     /// Opens the audio of a new call.
     pub(super) async fn open_media(&self) -> Result<Media> {
         let mut random = self.endpoint.draw(|random| crate::base::Random::from_seed(random.bytes()));
-        let Options { ip, tone, .. } = self.options;
-        Media::open(&self.endpoint.phone, ip, tone, &mut random, self.endpoint.log.clone()).await
+        Media::open(&self.endpoint.phone, &self.options, &mut random, self.endpoint.log.clone()).await
     }
 
     /// This phone's description with the given number and version.
-    pub(super) fn describe(&self, address: SocketAddr, origin: (u64, u64), direction: Direction) -> Local {
+    pub(super) fn describe(&self, media: &Media, origin: (u64, u64), direction: Direction) -> Local {
         Local {
             session: origin.0,
             version: origin.1,
-            address,
+            address: media.local(),
             codecs: self.options.codecs.clone(),
             telephone_event: self.options.telephone_event,
             direction,
+            crypto: media.crypto(),
         }
+    }
+
+    /// Whether an offer has a codec that this phone knows, and is secured as its own would be.
+    pub(super) fn accepts(&self, offer: &Remote) -> bool {
+        let has_codec = offer.codecs.iter().any(|codec| self.options.codecs.contains(codec));
+        has_codec && offer.is_secure == self.options.srtp && offer.crypto.is_some() == self.options.srtp
     }
 
     /// Reads the other side's description.

@@ -40,7 +40,9 @@ pub use self::events::{Entry, Event, EventLog};
 use self::incoming::Reception;
 pub use self::incoming::Ringing;
 use self::line::Line;
-pub use self::media::{Heard, Media, MediaReport, PACKET_TIME, STEP_TOLERANCE, Stretch, TimestampStep, tone};
+pub use self::media::{
+    Crypto, Heard, Media, MediaReport, PACKET_TIME, STEP_TOLERANCE, Stretch, TimestampStep, tone,
+};
 pub use self::message::{Message, StartLine, parameter, uri_of};
 pub use self::options::{Answering, Options};
 pub use self::sdp::{Codec, Direction, Remote};

@@ -50,6 +50,10 @@ pub struct Options {
     pub follows: bool,
     /// The User-Agent header.
     pub user_agent: String,
+    /// Whether its audio is SRTP, with keys in the description; then it takes nothing less.
+    pub srtp: bool,
+    /// The RTP sequence number before its first; drawn without.
+    pub first_sequence: Option<u16>,
 }
 
 impl Options {
@@ -72,6 +76,8 @@ impl Options {
             answering: Answering::After(Duration::ZERO),
             follows: true,
             user_agent: "segue-phone".to_owned(),
+            srtp: false,
+            first_sequence: None,
         }
     }
 
@@ -108,6 +114,20 @@ impl Options {
     #[must_use]
     pub fn codecs(mut self, codecs: &[Codec]) -> Self {
         self.codecs = codecs.to_vec();
+        self
+    }
+
+    /// Makes it a phone with SRTP.
+    #[must_use]
+    pub fn secured(mut self) -> Self {
+        self.srtp = true;
+        self
+    }
+
+    /// Sets the RTP sequence number before its first, to be near a rollover.
+    #[must_use]
+    pub fn first_sequence(mut self, sequence: u16) -> Self {
+        self.first_sequence = Some(sequence);
         self
     }
 

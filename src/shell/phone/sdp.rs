@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use super::media::Crypto;
+
 /// A G.711 law.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
@@ -108,6 +110,8 @@ pub(super) struct Local {
     pub(super) telephone_event: Option<u8>,
     /// The direction.
     pub(super) direction: Direction,
+    /// The key, of a phone with SRTP.
+    pub(super) crypto: Option<Crypto>,
 }
 
 impl Local {
@@ -122,9 +126,11 @@ impl Local {
         let list: Vec<String> = formats.iter().map(u8::to_string).collect();
         let mut text = format!(
             "v=0\r\no=phone {session} {version} IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
-             m=audio {port} RTP/AVP {}\r\n",
+             m=audio {port} {} {}\r\n",
+            if self.crypto.is_some() { "RTP/SAVP" } else { "RTP/AVP" },
             list.join(" ")
         );
+        text.extend(self.crypto.as_ref().map(Crypto::to_line));
         for codec in &self.codecs {
             text.push_str(match codec {
                 Codec::Pcmu => "a=rtpmap:0 PCMU/8000\r\n",
@@ -156,6 +162,10 @@ pub struct Remote {
     pub direction: Direction,
     /// How many m= lines there are.
     pub lines: usize,
+    /// Whether its profile asks for SRTP.
+    pub is_secure: bool,
+    /// Its key, under the suite that this phone knows.
+    pub crypto: Option<Crypto>,
 }
 
 impl Remote {
@@ -205,6 +215,8 @@ impl Remote {
             telephone_event: audio.telephone_event,
             direction: audio.direction.unwrap_or(session_direction),
             lines,
+            is_secure: audio.is_secure,
+            crypto: audio.crypto,
         })
     }
 }
@@ -215,20 +227,25 @@ struct Audio {
     address: Option<IpAddr>,
     direction: Option<Direction>,
     telephone_event: Option<u8>,
+    is_secure: bool,
+    crypto: Option<Crypto>,
 }
 
 impl Audio {
     fn read(value: &str) -> Option<Self> {
         let mut words = value.split_whitespace().skip(1);
         let port = words.next()?.parse().ok()?;
-        let _protocol = words.next()?;
+        let is_secure = words.next()?.contains("SAVP");
         let formats = words.map(str::parse).collect::<Result<Vec<u8>, _>>().ok()?;
-        Some(Self { port, formats, address: None, direction: None, telephone_event: None })
+        let (address, direction, telephone_event, crypto) = (None, None, None, None);
+        Some(Self { port, formats, address, direction, telephone_event, is_secure, crypto })
     }
 
     fn attribute(&mut self, value: &str) {
         if let Ok(direction) = value.parse() {
             self.direction = Some(direction);
+        } else if let Some(crypto) = value.strip_prefix("crypto:") {
+            self.crypto = self.crypto.take().or_else(|| Crypto::parse(crypto));
         } else if let Some(map) = value.strip_prefix("rtpmap:") {
             let event = map
                 .split_once(' ')
@@ -260,6 +277,7 @@ mod tests {
             codecs: vec![Codec::Pcma, Codec::Pcmu],
             telephone_event: Some(96),
             direction: Direction::SendOnly,
+            crypto: Some(Crypto { tag: 3, key: [7; 30] }),
         };
         let remote = Remote::parse(&local.to_text()).unwrap();
         assert_eq!(remote.origin, (5, 2));
@@ -267,6 +285,9 @@ mod tests {
         assert_eq!(remote.codecs, local.codecs);
         assert_eq!((remote.formats, remote.telephone_event, remote.lines), (vec![8, 0, 96], Some(96), 1));
         assert_eq!(remote.direction, Direction::SendOnly);
+        assert_eq!((remote.is_secure, remote.crypto), (true, local.crypto.clone()));
+        let plain = Local { crypto: None, ..local };
+        assert!(!Remote::parse(&plain.to_text()).unwrap().is_secure);
     }
 
     #[test]

@@ -155,7 +155,7 @@ fn offered(call: &CallState, request: &Message) -> Option<Message> {
     let Ok(remote) = call.line.remote(&request.body_text()) else {
         return Some(Message::reply(request, 488));
     };
-    if !remote.codecs.iter().any(|codec| call.line.options.codecs.contains(codec)) {
+    if !call.line.accepts(&remote) {
         return Some(Message::reply(request, 488));
     }
     let direction = remote.direction.answer(own);

@@ -91,3 +91,205 @@ fn plain_and_secured_convert_either_way() {
     assert!(world.opened_by(&mut soft).iter().all(|sent| sent.bytes[12..] == [0xd5; 160]));
     assert!(world.heard_by(&desk).iter().all(|sent| sent.bytes[12..] == [7; 160]));
 }
+
+#[test]
+fn the_far_side_hears_one_sealed_stream_over_moves_and_past_wraps() {
+    for suite in Suite::ALL {
+        let mut world = World::new();
+        let mut far = world.secured("192.0.2.1:4000", suite);
+        let mut plain = world.phone("192.0.2.2:4000");
+        let mut soft = world.secured("192.0.2.3:4000", Suite::AesCm128HmacSha1Tag80);
+        let mut other = world.secured("192.0.2.4:4000", Suite::AeadAes256Gcm);
+        world.call(&far.phone, &plain);
+        let mut heard = Vec::new();
+        // Each device has it for 30,000 packets, so that the stream wraps in the middle of a talk and around a move.
+        for round in 0..3 {
+            for _ in 0..30_000 {
+                let verdict = match round {
+                    0 => world.send_as(&mut plain, 0, &[0; 8]),
+                    1 => world.send_sealed(&mut soft, &[1; 8]),
+                    _ => world.send_sealed(&mut other, &[2; 8]),
+                };
+                assert_eq!(verdict, Verdict::Forwarded(1));
+                world.pass(ms(20));
+                heard.extend(world.opened_by(&mut far));
+            }
+            match round {
+                0 => world.swap(&far.phone, &plain, &soft.phone),
+                1 => world.swap(&far.phone, &soft.phone, &other.phone),
+                _ => {}
+            }
+        }
+        assert_eq!(heard.len(), 90_000);
+        assert_continuous(&heard);
+        let wraps =
+            heard.windows(2).filter(|pair| pair[1].header().sequence < pair[0].header().sequence).count();
+        assert_eq!(wraps, 1, "{suite:?}");
+        assert!(heard.iter().zip(0..).all(|(sent, n)| sent.bytes[12] == (n / 30_000) as u8));
+        assert_eq!(world.send_sealed(&mut far, &[9; 8]), Verdict::Forwarded(1));
+        assert_eq!(world.opened_by(&mut other)[0].bytes[12..], [9; 8]);
+    }
+}
+
+#[test]
+fn while_a_move_is_pending_both_devices_hear_each_under_its_own_key() {
+    let mut world = World::new();
+    let mut far = world.secured("192.0.2.1:4000", Suite::AeadAes128Gcm);
+    let mut old = world.secured("192.0.2.2:4000", Suite::AesCm128HmacSha1Tag80);
+    let new = world.phone("192.0.2.3:4000");
+    world.call(&far.phone, &old.phone);
+    world.sinks(&far.phone, &[&old.phone, &new]);
+    for n in 0..10u8 {
+        assert_eq!(world.send_sealed(&mut far, &[n; 160]), Verdict::Forwarded(2));
+        world.pass(ms(20));
+    }
+    let (at_old, at_new) = (world.opened_by(&mut old), world.heard_by(&new));
+    assert!(
+        (0..10).all(|n| at_old[n].bytes[12..] == [n as u8; 160] && at_new[n].bytes[12..] == [n as u8; 160])
+    );
+}
+
+#[test]
+fn nothing_is_learned_from_what_is_not_sealed_and_each_refusal_has_its_name() {
+    let mut world = World::new();
+    let mut soft = world.secured("192.0.2.1:4000", Suite::AesCm128HmacSha1Tag80);
+    let desk = world.phone("192.0.2.2:4000");
+    world.call(&soft.phone, &desk);
+    let (port, at) = (soft.phone.port, soft.phone.addr);
+    let first = soft.seal(&[1; 160]);
+    let plain = soft.phone.clone().packet(0, 0, &[1; 160]);
+    let stranger = addr("192.0.2.1:9999");
+    for (src, packet, reason) in [
+        (at, plain.clone(), DropReason::BadTag),
+        (stranger, plain, DropReason::BadTag),
+        (at, first[..first.len() - 1].to_vec(), DropReason::BadTag),
+        (at, first[..20].to_vec(), DropReason::BadTag),
+        (at, first[..11].to_vec(), DropReason::NotRtp),
+    ] {
+        assert_eq!(world.receive(port, Component::Rtp, src, &packet), Verdict::Dropped(reason));
+    }
+    assert!(world.heard_by(&desk).is_empty() && world.events().is_empty(), "not even that it was heard");
+    assert_eq!(world.receive(port, Component::Rtp, at, &first), Verdict::Forwarded(1));
+    assert_eq!(world.receive(port, Component::Rtp, at, &first), Verdict::Dropped(DropReason::Replayed));
+    assert_eq!(world.receive(port, Component::Rtp, stranger, &first), Verdict::Dropped(DropReason::Replayed));
+    let second = soft.seal(&[2; 160]);
+    let elsewhere = addr("198.51.100.1:4000");
+    assert_eq!(
+        world.receive(port, Component::Rtp, elsewhere, &second),
+        Verdict::Forwarded(1),
+        "the peer itself"
+    );
+    let stats = world.stats(port);
+    assert_eq!((stats.dropped(DropReason::BadTag), stats.dropped(DropReason::Replayed)), (4, 2));
+    assert_eq!(stats.received, 2);
+}
+
+#[test]
+fn a_number_that_a_source_repeats_is_not_sealed_twice() {
+    let mut world = World::new();
+    let mut desk = world.phone("192.0.2.1:4000");
+    let mut soft = world.secured("192.0.2.2:4000", Suite::AeadAes128Gcm);
+    world.call(&desk, &soft.phone);
+    world.send(&mut desk);
+    desk.sequence = desk.sequence.wrapping_sub(1);
+    assert_eq!(world.send_as(&mut desk, 0, &[1; 160]), Verdict::Dropped(DropReason::Replayed));
+    assert_eq!(world.opened_by(&mut soft).len(), 1);
+}
+
+#[test]
+fn what_was_secured_stays_so_and_a_key_that_stays_goes_on_counting() {
+    let mut world = World::new();
+    let desk = world.phone("192.0.2.1:4000");
+    let mut soft = world.secured("192.0.2.2:4000", Suite::AesCm128HmacSha1Tag80);
+    world.call(&soft.phone, &desk);
+    assert_eq!(world.send_sealed(&mut soft, &[1; 160]), Verdict::Forwarded(1));
+    let (port, at) = (soft.phone.port, soft.phone.addr);
+    let plain = Ingress::audio(Some(at), Some(at.ip()));
+    world.command(MediaCommand::Configure { port, ingress: plain.clone() });
+    let bytes = soft.phone.clone().packet(0, 0, &[1; 160]);
+    assert_eq!(world.receive(port, Component::Rtp, at, &bytes), Verdict::Dropped(DropReason::BadTag));
+    // The same keys again, as after each exchange: what was there is a replay still.
+    let keys =
+        Keys { theirs: key(Suite::AesCm128HmacSha1Tag80, 101), ours: key(Suite::AesCm128HmacSha1Tag80, 201) };
+    let security = Security::Srtp(Box::new(keys.clone()));
+    world.command(MediaCommand::Configure { port, ingress: Ingress { security, ..plain.clone() } });
+    assert_eq!(world.send_sealed(&mut soft, &[2; 160]), Verdict::Forwarded(1));
+    // A new key of theirs.
+    let theirs = key(Suite::AesCm128HmacSha1Tag80, 999);
+    soft.sealer = Sealer::new(&theirs);
+    let security = Security::Srtp(Box::new(Keys { theirs, ..keys }));
+    world.command(MediaCommand::Configure { port, ingress: Ingress { security, ..plain } });
+    assert_eq!(world.send_sealed(&mut soft, &[3; 160]), Verdict::Forwarded(1));
+    assert!(world.heard_by(&desk).len() == 3);
+}
+
+#[test]
+fn sounds_and_reports_are_sealed() {
+    let mut world = World::new();
+    let mut soft = world.secured("192.0.2.1:4000", Suite::AeadAes256Gcm);
+    let voice = Voice { law: Law::Mu, payload: 0 };
+    world.command(MediaCommand::Play { port: soft.phone.port, sound: Sound::Tone(440), voice });
+    for _ in 0..50 {
+        world.pass(ms(20));
+    }
+    let heard = world.opened_by(&mut soft);
+    assert!(heard.len() >= 49);
+    assert_continuous(&heard);
+    world.command(MediaCommand::Stop { port: soft.phone.port });
+
+    let mut desk = world.phone("192.0.2.2:4000");
+    world.call(&desk, &soft.phone);
+    world.send(&mut desk);
+    world.send_sealed(&mut soft, &[1; 160]);
+    // A sender report of the secured side, sealed; in plain it is refused.
+    let ssrc = soft.phone.ssrc.to_be_bytes();
+    let mut report = vec![0x80, 200, 0, 6];
+    report.extend(ssrc);
+    report.extend([0; 20]);
+    let rtcp = SocketAddr::new(soft.phone.addr.ip(), soft.phone.addr.port() + 1);
+    let refused = world.receive(soft.phone.port, Component::Rtcp, rtcp, &report);
+    assert_eq!(refused, Verdict::Dropped(DropReason::BadTag));
+    let mut sealed = [0; 100];
+    let len = soft.sealer.seal_rtcp(&report, &mut sealed).unwrap();
+    assert_eq!(world.receive(soft.phone.port, Component::Rtcp, rtcp, &sealed[..len]), Verdict::Forwarded(1));
+    // And one of the plain side reaches it sealed.
+    report[4..8].copy_from_slice(&desk.ssrc.to_be_bytes());
+    let rtcp = SocketAddr::new(desk.addr.ip(), desk.addr.port() + 1);
+    assert_eq!(world.receive(desk.port, Component::Rtcp, rtcp, &report), Verdict::Forwarded(1));
+    let sent =
+        world.log.sent.iter().rfind(|s| s.component == Component::Rtcp && s.slot == soft.phone.port.slot);
+    let mut bytes = sent.unwrap().bytes.clone();
+    let len = soft.opener.open_rtcp(&mut bytes).unwrap();
+    assert!(crate::wire::rtcp::parse(&bytes[..len]).is_ok());
+}
+
+#[test]
+fn mutated_packets_do_no_harm() {
+    let mut random = Random::from_number(77);
+    for suite in Suite::ALL {
+        let mut world = World::new();
+        let mut a = world.secured("192.0.2.1:4000", suite);
+        let mut b = world.secured("192.0.2.2:4000", Suite::AesCm128HmacSha1Tag32);
+        world.call(&a.phone, &b.phone);
+        let mut good = 0;
+        for n in 0..5000u32 {
+            let mut packet = a.seal(&[n as u8; 40]);
+            let original = packet.clone();
+            match random.below(4) {
+                0 => {}
+                1 => packet.truncate(random.below(packet.len() as u64 + 1) as usize),
+                2 => packet.extend((0..random.below(1600)).map(|_| 7)),
+                _ => {
+                    let at = random.below(packet.len() as u64) as usize;
+                    packet[at] ^= 1 + random.below(255) as u8;
+                }
+            }
+            let component = if random.below(8) == 0 { Component::Rtcp } else { Component::Rtp };
+            let verdict = world.receive(a.phone.port, component, a.phone.addr, &packet);
+            let is_good = packet == original && component == Component::Rtp;
+            assert_eq!(matches!(verdict, Verdict::Forwarded(_)), is_good, "{suite:?} {n}: {verdict:?}");
+            good += usize::from(is_good);
+        }
+        assert_eq!(world.opened_by(&mut b).len(), good);
+    }
+}

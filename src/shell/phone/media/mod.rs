@@ -2,6 +2,7 @@
 
 mod report;
 mod rtp;
+mod sdes;
 pub mod tone;
 
 use std::collections::VecDeque;
@@ -17,8 +18,11 @@ use tokio::time::MissedTickBehavior;
 
 pub use self::report::{Heard, MediaReport, STEP_TOLERANCE, Stretch, TimestampStep};
 use self::rtp::{Edge, Packet};
+pub use self::sdes::Crypto;
+use self::sdes::Guard;
 use super::error::{PhoneError, Result};
 use super::events::{Event, EventLog};
+use super::options::Options;
 use super::sdp::{Codec, Remote};
 use crate::base::Random;
 
@@ -44,6 +48,10 @@ struct Line {
     rtp: UdpSocket,
     local: SocketAddr,
     plan: Mutex<Plan>,
+    /// SRTP; nothing for a phone without.
+    guard: Option<Mutex<Guard>>,
+    /// Packets that could not be opened.
+    unopened: AtomicU32,
     sending: watch::Sender<bool>,
     heard: Mutex<Vec<Heard>>,
     heard_count: watch::Sender<usize>,
@@ -77,12 +85,11 @@ impl Media {
     /// Opens an RTP port and the RTCP port above it on `ip`.
     pub(super) async fn open(
         phone: &str,
-        ip: IpAddr,
-        tone: u32,
+        options: &Options,
         random: &mut Random,
         log: EventLog,
     ) -> Result<Self> {
-        let (rtp, rtcp) = bind_pair(ip).await.map_err(|source| PhoneError::Io {
+        let (rtp, rtcp) = bind_pair(options.ip).await.map_err(|source| PhoneError::Io {
             phone: phone.to_owned(),
             what: "no pair of media ports",
             source,
@@ -95,21 +102,24 @@ impl Media {
         let plan = Plan {
             remote: None,
             codec: Codec::Pcmu,
-            tone: Some(tone),
+            tone: Some(options.tone),
             telephone_event: None,
             received_event: None,
             digits: VecDeque::new(),
             pressed: None,
             ssrc: random.bits() as u32,
-            sequence: random.bits() as u16,
+            sequence: options.first_sequence.unwrap_or(random.bits() as u16),
             timestamp: random.bits() as u32,
             marker: true,
         };
+        let guard = if options.srtp { Guard::new(random.bytes()).map(Mutex::new) } else { None };
         let line = Arc::new(Line {
             log,
             rtp,
             local,
             plan: Mutex::new(plan),
+            guard,
+            unopened: AtomicU32::new(0),
             sending: watch::Sender::new(false),
             heard: Mutex::default(),
             heard_count: watch::Sender::new(0),
@@ -141,7 +151,22 @@ impl Media {
         plan.telephone_event = remote.telephone_event;
         plan.received_event = own_event;
         drop(plan);
+        if let (Some(mut guard), Some(theirs)) = (self.line.guard(), &remote.crypto) {
+            guard.meet(theirs);
+        }
         self.line.sending.send_replace(sends == Sends::Yes && remote.address.is_some());
+    }
+
+    /// Our line of keys, of a phone with SRTP.
+    #[must_use]
+    pub fn crypto(&self) -> Option<Crypto> {
+        self.line.guard().map(|guard| guard.crypto().clone())
+    }
+
+    /// Packets that were not sealed as agreed.
+    #[must_use]
+    pub fn unopened(&self) -> u32 {
+        self.line.unopened.load(Ordering::Relaxed)
     }
 
     /// Stops sending, for good or until the next description.
@@ -302,6 +327,10 @@ impl Line {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn guard(&self) -> Option<MutexGuard<'_, Guard>> {
+        self.guard.as_ref().map(|guard| guard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     async fn send(self: Arc<Self>) {
         let mut sending = self.sending.subscribe();
         if sending.wait_for(|on| *on).await.is_err() {
@@ -319,6 +348,10 @@ impl Line {
             };
             let Some(remote) = remote else { continue };
             for packet in packets {
+                let packet = match self.guard() {
+                    None => packet,
+                    Some(mut guard) => guard.seal(&packet).unwrap_or_default(),
+                };
                 let sent = self.rtp.send_to(&packet, remote).await.is_ok();
                 let mut log = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
                 if sent && log.len() < MAX_RECORDED {
@@ -335,7 +368,16 @@ impl Line {
             // An ICMP error of an earlier packet comes back here; it is not the end of the socket.
             let Ok((length, from)) = self.rtp.recv_from(&mut buffer).await else { continue };
             let at = Instant::now();
-            let Some(packet) = buffer.get(..length).and_then(Packet::parse) else { continue };
+            let arrived = buffer.get(..length).unwrap_or_default();
+            let opened = match self.guard() {
+                None => Some(arrived.to_vec()),
+                Some(mut guard) => guard.open(arrived),
+            };
+            let Some(opened) = opened else {
+                self.unopened.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let Some(packet) = Packet::parse(&opened) else { continue };
             if self.plan().received_event == Some(packet.payload_type) {
                 let event = packet.payload.first().copied().and_then(rtp::digit_of);
                 if last_digit != Some(packet.timestamp) {

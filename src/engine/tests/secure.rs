@@ -1,0 +1,175 @@
+//! SRTP by policy: who is offered it, who must have it, and that nobody is talked out of it.
+
+use std::time::Duration;
+
+use super::world::{accounts, settings};
+use super::{Answer, World};
+use crate::engine::store::Loaded;
+use crate::media::plan::Rule;
+use crate::media::relay::MediaCommand;
+use crate::media::srtp::Security;
+use crate::sip::Transport;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn world(seed: u64, rule: Rule) -> World {
+    let mut settings = settings();
+    settings.call.media.srtp = rule;
+    World::with(seed, settings, accounts(&["alice", "bob"]), &Loaded::default())
+}
+
+/// What a phone was last told about its media.
+fn told(world: &World, phone: usize) -> String {
+    let line = world.phones[phone].lines.last().expect("a call");
+    String::from_utf8_lossy(line.heard.last().expect("a description")).into_owned()
+}
+
+/// How the media threads were last told to protect the leg of a device.
+fn security_of(world: &World, device: &str) -> Security {
+    let port_of = world.port_of(device).expect("a port");
+    let set = world.media.iter().rev().find_map(|command| match command {
+        MediaCommand::Configure { port, ingress } if *port == port_of => Some(ingress.security.clone()),
+        _ => None,
+    });
+    set.expect("configured")
+}
+
+#[test]
+fn a_device_on_an_encrypted_flow_is_offered_srtp_and_the_other_stays_plain() {
+    let mut world = world(1, Rule::Either);
+    let alice = world.phone("alice", "desk");
+    let bob = world.phone_over(Transport::Tls, "bob", "desk");
+    world.phones[bob].is_secure = true;
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert!(
+        told(&world, bob).contains("RTP/SAVP") && told(&world, bob).contains("a=crypto:1 "),
+        "{}",
+        world.tail()
+    );
+    assert!(told(&world, alice).contains("RTP/AVP") && !told(&world, alice).contains("crypto"));
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    assert_eq!(security_of(&world, "alice*desk"), Security::Plain);
+    assert_ne!(security_of(&world, "bob*desk"), Security::Plain);
+    world.phones[alice].bye(0);
+    world.run(SECOND);
+    assert!(world.records[0].srtp);
+}
+
+#[test]
+fn a_device_that_refuses_srtp_is_rung_again_with_plain_rtp_and_remembered() {
+    let mut world = world(2, Rule::Either);
+    let alice = world.phone("alice", "desk");
+    let bob = world.phone_over(Transport::Tls, "bob", "desk");
+    let line = world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(200), "{}", world.tail());
+    assert_eq!(world.phones[bob].lines.len(), 2, "asked twice");
+    assert!(told(&world, bob).contains("RTP/AVP"));
+    world.phones[alice].bye(line);
+    world.run(SECOND);
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.phones[bob].lines.len(), 3, "asked once");
+    world.phones[alice].bye(1);
+    world.run(70 * SECOND);
+    world.check_idle();
+}
+
+#[test]
+fn who_spoke_srtp_before_is_not_rung_in_plain() {
+    let mut world = world(3, Rule::Either);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[bob].is_secure = true;
+    let line = world.phones[bob].dial("*43");
+    world.run(SECOND);
+    world.phones[bob].bye(line);
+    world.run(SECOND);
+    world.phones[bob].is_secure = false;
+    let line = world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(488), "{}", world.tail());
+}
+
+#[test]
+fn where_srtp_is_required_plain_is_488_and_where_it_is_off_srtp_is() {
+    for (rule, is_secure) in [(Rule::SecureOnly, false), (Rule::PlainOnly, true)] {
+        let mut world = world(4, rule);
+        let (alice, _) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+        world.phones[alice].is_secure = is_secure;
+        let line = world.phones[alice].dial("bob");
+        world.run(SECOND);
+        assert_eq!(world.phones[alice].lines[line].status, Some(488), "{}", world.tail());
+        world.phones[alice].is_secure = !is_secure;
+        let bob = world.phones.len() - 1;
+        world.phones[bob].is_secure = !is_secure;
+        let line = world.phones[alice].dial("bob");
+        world.run(SECOND);
+        assert_eq!(world.phones[alice].lines[line].status, Some(200), "{}", world.tail());
+    }
+}
+
+#[test]
+fn a_re_invite_that_takes_srtp_away_fails_and_the_call_goes_on_as_it_was() {
+    let mut world = world(5, Rule::Either);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[alice].is_secure = true;
+    let line = world.phones[alice].dial("bob");
+    world.run(SECOND);
+    let before = security_of(&world, "alice*desk");
+    assert_ne!(before, Security::Plain, "{}", world.tail());
+    world.phones[alice].is_secure = false;
+    world.phones[alice].reinvite(line, "sendrecv");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(488), "{}", world.tail());
+    assert_eq!(security_of(&world, "alice*desk"), before);
+    world.phones[alice].is_secure = true;
+    world.phones[alice].reinvite(line, "sendrecv");
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].lines[line].status, Some(200));
+    // The far side puts it on hold: what segue offers on that behalf has keys, and an answer without them is none.
+    world.phones[alice].is_secure = false;
+    world.phones[bob].reinvite(0, "sendonly");
+    world.run(SECOND);
+    assert_eq!(world.phones[bob].lines[0].status, Some(488), "{}", world.tail());
+    assert_eq!(security_of(&world, "alice*desk"), before);
+    world.phones[alice].is_secure = true;
+    world.run(SECOND);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
+}
+
+#[test]
+fn a_move_between_plain_and_secure_devices_keeps_the_far_keys() {
+    for (seed, far, old, new) in [
+        (6, true, false, true),
+        (7, true, true, false),
+        (8, true, true, true),
+        (9, false, false, true),
+        (10, false, true, false),
+    ] {
+        let mut world = world(seed, Rule::Either);
+        let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
+        let bob = world.phone_over(if far { Transport::Tls } else { Transport::Udp }, "bob", "desk");
+        world.phones[mobile].answer = Answer::Ring;
+        for (phone, is_secure) in [(bob, far), (desk, old), (mobile, new)] {
+            world.phones[phone].is_secure = is_secure;
+        }
+        world.phones[desk].dial("bob");
+        world.run(SECOND);
+        let before = security_of(&world, "bob*desk");
+        assert_eq!(before != Security::Plain, far, "{}", world.tail());
+        let line = world.phones[mobile].dial("*11");
+        world.run(SECOND);
+        assert_eq!(world.phones[mobile].lines[line].status, Some(200), "{}", world.tail());
+        assert_eq!(told(&world, mobile).contains("a=crypto:"), new);
+        assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"]);
+        assert_eq!(security_of(&world, "bob*desk"), before, "the far leg's keys go on");
+        assert_eq!(security_of(&world, "alice*mobile") != Security::Plain, new);
+        world.check();
+        let kept = format!("{:?}{:?}", world.stored, world.events);
+        assert!(!kept.contains("inline:W") && !kept.contains("cGhvbmU"), "no key is kept");
+        world.hang_up_all();
+        world.run(70 * SECOND);
+        world.check_idle();
+    }
+}
