@@ -49,6 +49,8 @@ fn trunk(name: &str, peer: &str) -> Trunk {
         targets: vec![Target { transport: Transport::Udp, peer }],
         from: vec![Source { network: peer.ip(), prefix: 32, port: None }],
         max_calls: None,
+        may_refer: false,
+        may_notify: true,
         re_invite_always: false,
     }
 }
@@ -83,6 +85,7 @@ fn configured(anchor: Anchor) -> Settings {
         algorithms: vec![Algorithm::Md5],
         trunks: vec![trunk("in", CALLER), trunk("out", CALLEE)],
         routes: vec![Route { pattern: regex::Regex::new("^[0-9]+$").unwrap(), user: None, trunks: vec![1] }],
+        quirks: segue::call::quirks::QuirkTable::default(),
         echo: None,
         tone: None,
         limits: settings::Limits::default(),

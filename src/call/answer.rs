@@ -9,21 +9,25 @@ use super::core::{Core, Gone, Happened, Owner};
 use super::media::{description_in, sdp_in};
 use super::model::{AnswerDue, Best, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer};
 use super::record::{Disposition, HangupBy};
+use super::transfer::{TransferKey, TransferNews};
 use crate::sip::Refusal;
 use crate::sip::transaction::ClientTx;
-use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
+use crate::wire::sip::{Header, HeaderName, Message, Method, StatusCode};
 
 /// Reason of a CANCEL to devices that lost the race to answer (RFC 3326): phones log no missed call.
 pub(super) const ANSWERED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+
+/// Reason of a CANCEL to devices whose caller gave up and did not say why.
+const CANCELLED: &str = "SIP;cause=487;text=\"Request terminated\"";
 
 impl Core {
     /// A response to the initial INVITE of a leg.
     pub fn on_invite_response(&mut self, leg: LegHandle, tx: ClientTx, response: &Message) {
         let Some(status) = response.status() else { return };
         let Some(found) = self.legs.get_mut(leg) else { return };
-        found.learn(response);
+        found.learn(response, &self.settings.quirks);
         if status.is_provisional() {
-            if status != StatusCode::TRYING {
+            if status != StatusCode::TRYING && self.acknowledge_provisional(leg, response) {
                 self.on_ringing(leg, status, response);
             }
         } else if status.is_success() {
@@ -31,7 +35,7 @@ impl Core {
         } else if (status != StatusCode::SESSION_INTERVAL_TOO_SMALL || !self.extend_invite(leg, response))
             && !self.bridge_invite(leg, status)
         {
-            self.on_leg_failed(leg, status, response.reason_phrase());
+            self.on_leg_failed(leg, status, Some(response));
         }
     }
 
@@ -40,6 +44,12 @@ impl Core {
         let Some(found) = self.legs.get_mut(leg) else { return };
         found.dialog.on_response(response);
         let (call, role) = (found.call, found.role);
+        if role == Role::Mover || self.is_rung_in_transfer(call).is_some() {
+            // Nobody hears it, but a reliable answer need not be repeated in the 2xx (RFC 6337 2.1).
+            if let Ok(Some(description)) = description_in(response, &self.settings.media.screen) {
+                let _ = self.receive_answer(leg, description);
+            }
+        }
         if role == Role::Mover {
             self.happened.push_back(Happened::MoverRinging(leg));
             return;
@@ -52,18 +62,11 @@ impl Core {
             found.record.ring = Some(self.now.unix);
             self.happened.push_back(Happened::Ringing(call));
         }
-        let body = self.early_media(call, leg, response);
-        let Some(found) = self.legs.get(caller) else { return };
-        let Some(tx) = found.server_invite else { return };
-        let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
-        let Some(mut writer) = self.reply(tx, status, &tag) else { return };
-        writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
-        writer.header(&HeaderName::Allow, super::core::ALLOW);
-        if let Some(body) = &body {
-            writer.body("application/sdp", body);
+        if let Some(key) = self.is_rung_in_transfer(call) {
+            return self.tell_transfer(key, TransferNews::Progress(status));
         }
-        let bytes = writer.finish();
-        self.respond(tx, status, bytes);
+        let body = self.early_media(call, leg, response);
+        self.tell_progress(caller, status, body);
     }
 
     /// The first fork that sends a description plays to the caller; the others stay mute until they answer.
@@ -100,14 +103,15 @@ impl Core {
         found.sent_invite = None;
         found.dialog.on_response(response);
         found.answered = Some(self.now.at);
-        let (call, role, cseq, dying) =
-            (found.call, found.role, found.dialog.local_cseq, found.release.is_some());
+        let cseq = response.cseq().map_or(0, |cseq| cseq.number);
+        let (call, role, dying) = (found.call, found.role, found.release.is_some());
         found.state = LegState::Confirmed;
         if !dying {
             self.note_session(leg, response);
         }
         if role == Role::Mover && !dying {
-            let body = sdp_in(response).ok().flatten().unwrap_or_default();
+            let said = self.legs.get(leg).map(|leg| leg.raw.clone());
+            let body = sdp_in(response).ok().flatten().or(said).unwrap_or_default();
             self.acknowledge(leg, tx, cseq, None);
             self.happened.push_back(Happened::MoverAnswered(leg, body));
             return;
@@ -156,6 +160,9 @@ impl Core {
         if let Some(found) = self.legs.get_mut(leg) {
             found.role = Role::Talking(Side::Callee);
         }
+        if let Some(key) = self.is_rung_in_transfer(call) {
+            return self.give_to_transfer(call, key, leg, (tx, cseq), response);
+        }
         let offered = self.legs.get(caller).is_some_and(|leg| !leg.raw.is_empty());
         let body = match self.join_answer(caller, leg, offered, response) {
             Ok(body) => body,
@@ -179,6 +186,30 @@ impl Core {
         self.answer_inbound(caller, StatusCode::OK, Some(&body), identity.as_deref());
         self.note_answered(call);
         self.connect(call);
+    }
+
+    /// The target of a transfer answered: what it says goes to who is transferred.
+    fn give_to_transfer(
+        &mut self,
+        call: CallHandle,
+        key: TransferKey,
+        leg: LegHandle,
+        (tx, cseq): (ClientTx, u32),
+        response: &Message,
+    ) {
+        self.acknowledge(leg, tx, cseq, None);
+        let description = description_in(response, &self.settings.media.screen);
+        let answered = match description {
+            Ok(Some(description)) => self.receive_answer(leg, description),
+            // It came in a reliable 183 and is not repeated.
+            Ok(None) if self.legs.get(leg).is_some_and(|leg| !leg.raw.is_empty()) => Ok(()),
+            Ok(None) => Err(Refusal::OfferUnusable("the answer has no description".into())),
+            Err(refusal) => Err(refusal),
+        };
+        match answered {
+            Ok(()) => self.tell_transfer(key, TransferNews::Taken(leg)),
+            Err(refusal) => self.fail_call(call, refusal.status(), &refusal),
+        }
     }
 
     /// The description in a 2xx, as the caller gets it: the answer to its offer, or the offer it asked for.
@@ -235,7 +266,7 @@ impl Core {
     }
 
     /// A target said no, or nothing. The best answer goes to the caller when it was the last.
-    pub fn on_leg_failed(&mut self, leg: LegHandle, status: StatusCode, reason: &str) {
+    pub fn on_leg_failed(&mut self, leg: LegHandle, status: StatusCode, answer: Option<&Message>) {
         let Some(found) = self.legs.get_mut(leg) else { return };
         found.client_invite = None;
         found.state = LegState::Ended;
@@ -264,14 +295,16 @@ impl Core {
         let status = presentable(status);
         let better = found.best.as_ref().is_none_or(|best| rank(status) < rank(best.status));
         if better {
-            found.best = Some(Best { status, reason: reason.into() });
+            let reason = answer.map_or(status.reason(), Message::reason_phrase).into();
+            found.best = Some(Best { status, reason, answer: answer.cloned() });
         }
         if status.as_u16() >= 600 {
             // RFC 3261 16.7 step 5: a 6xx is for all.
             let forks = found.forks.clone();
             found.next_ways.clear();
+            let reason = format!("SIP;cause={}", status.as_u16());
             for fork in forks {
-                self.release_leg(fork, ANSWERED_ELSEWHERE);
+                self.release_leg(fork, &reason);
             }
         }
         if self.calls.get(call).is_some_and(|call| call.moving) {
@@ -301,11 +334,12 @@ impl Core {
             return;
         }
         let Some(best) = self.calls.get_mut(call).and_then(|call| call.best.take()) else { return };
-        self.refuse_caller(call, best.status, &best.reason);
+        self.refuse_caller(call, &best);
     }
 
     /// The caller's final answer is a refusal; the call is over.
-    fn refuse_caller(&mut self, call: CallHandle, status: StatusCode, reason: &str) {
+    fn refuse_caller(&mut self, call: CallHandle, best: &Best) {
+        let status = best.status;
         let Some(found) = self.calls.get(call) else { return };
         let caller = found.caller;
         if let Some(leg) = self.legs.get_mut(caller)
@@ -315,8 +349,12 @@ impl Core {
             let tag = leg.dialog.local_tag.clone();
             let offered =
                 leg.media.as_ref().map(|media| media.audio_names()).filter(|_| Self::is_of_media(status));
-            if let Some(mut writer) = self.transactions.reply(tx, status, Some(reason), Some(&tag)) {
-                if let Some(names) = offered.filter(|names| !names.is_empty()) {
+            if let Some(mut writer) = self.transactions.reply(tx, status, Some(&best.reason), Some(&tag)) {
+                for header in best.answer.iter().flat_map(explanations) {
+                    writer.copy(&header);
+                }
+                let is_explained = best.answer.as_ref().is_some_and(|answer| answer.has(HeaderName::Warning));
+                if let Some(names) = offered.filter(|_| !is_explained).filter(|names| !names.is_empty()) {
                     let why = format!("no common codec: none of {names} is taken");
                     super::core::write_refusal(
                         &mut writer,
@@ -327,6 +365,11 @@ impl Core {
                 let bytes = writer.finish();
                 self.respond(tx, status, bytes);
             }
+        }
+        if let Some(key) = self.is_rung_in_transfer(call) {
+            // Who is transferred has another call, and the place that was held for it is empty.
+            self.tell_transfer(key, TransferNews::Failed(status));
+            self.remove_leg(caller);
         }
         let disposition = match status.as_u16() {
             486 | 600 => Disposition::Busy,
@@ -344,7 +387,7 @@ impl Core {
         for leg in legs {
             self.release_leg(leg, "SIP;cause=487");
         }
-        self.refuse_caller(call, status, &refusal.to_string());
+        self.refuse_caller(call, &Best { status, reason: refusal.to_string().into(), answer: None });
     }
 
     /// The caller's CANCEL, answered by its transaction (RFC 3261 9.2).
@@ -352,7 +395,9 @@ impl Core {
         let Some(found) = self.legs.get_mut(leg) else { return };
         if found.state != LegState::Early {
             // A re-INVITE is cancelled: what it was passed on as is cancelled in turn.
-            self.cancel_relayed(leg);
+            if !self.drop_held_answer(leg, reason.unwrap_or(CANCELLED)) {
+                self.cancel_relayed(leg);
+            }
             return;
         }
         let (call, role) = (found.call, found.role);
@@ -361,7 +406,7 @@ impl Core {
             self.happened.push_back(Happened::LegGone { call, leg, why: Gone::ByParty });
             return;
         }
-        let reason = reason.unwrap_or("SIP;cause=487;text=\"Request terminated\"").to_owned();
+        let reason = reason.unwrap_or(CANCELLED).to_owned();
         let Some(found) = self.calls.get_mut(call) else { return };
         found.next_ways.clear();
         let forks = std::mem::take(&mut found.forks);
@@ -405,6 +450,12 @@ impl Core {
     }
 }
 
+/// What a refusal says of its reason.
+fn explanations(answer: &Message) -> impl Iterator<Item = Header<'_>> {
+    let names = [HeaderName::Reason, HeaderName::Warning, HeaderName::RetryAfter, HeaderName::ErrorInfo];
+    names.into_iter().filter_map(|name| answer.header(name))
+}
+
 /// What of a target's refusal the caller may see: a challenge of a target is not for the caller, and we never
 /// answer one (a caller could be tricked into answering it with its own credentials).
 fn presentable(status: StatusCode) -> StatusCode {
@@ -418,7 +469,7 @@ fn presentable(status: StatusCode) -> StatusCode {
 
 /// RFC 3261 16.7 step 6: 6xx first, then the lowest class; within 4xx those that tell the caller what to change
 /// come before busy, busy before "not here".
-fn rank(status: StatusCode) -> (u8, u16) {
+pub(super) fn rank(status: StatusCode) -> (u8, u16) {
     let code = status.as_u16();
     match code {
         600..=699 => (0, code),

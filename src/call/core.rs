@@ -10,22 +10,28 @@ use super::abilities::Abilities;
 use super::model::{Call, CallHandle, Leg, LegHandle, Purpose, Side};
 use super::record::CallRecord;
 use super::settings::Settings;
+use super::spread::Spread;
+use super::transfer::{TransferKey, TransferNews};
 use crate::base::{Handle, Now, Random, Slab, TimerHeap};
 use crate::media::codec::Codec;
 use crate::media::ports::Ports;
 use crate::media::relay::{MediaCommand, PortId};
 use crate::registrar::Registrar;
 use crate::registrar::accounts::Accounts;
+use crate::sip::subscription::Event;
 use crate::sip::transaction::{ClientTx, Effect, ServerTx, Transactions};
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 
 /// Methods that we serve (RFC 3261 20.5).
 pub const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER";
+    "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER";
 
 /// Extensions that we support toward everyone (RFC 3261 20.37).
 pub const SUPPORTED: &str = "replaces, norefersub, path, timer";
+
+/// The same where reliable provisional responses may follow (RFC 3262 4).
+pub const SUPPORTED_IN_INVITE: &str = "replaces, norefersub, path, timer, 100rel";
 
 /// Whose a transaction is, and why it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,11 +51,8 @@ pub enum Owner {
         /// Where the answer goes.
         server: ServerTx,
     },
-    /// A request outside dialogs passed on (MESSAGE) on behalf of `server`.
-    Pass {
-        /// Where the answer goes.
-        server: ServerTx,
-    },
+    /// A request outside dialogs that went to several devices.
+    Spread(Handle<Spread>),
     /// A NOTIFY of a subscription: its key.
     Notify(u64),
     /// Our REFER: the move for which a device is asked to call.
@@ -137,6 +140,8 @@ pub enum Happened {
         /// The leg.
         leg: LegHandle,
     },
+    /// Something happened to a transfer.
+    Transfer(TransferKey, TransferNews),
     /// A leg went on hold (true) or off it.
     Held {
         /// The call.
@@ -195,6 +200,8 @@ pub struct Core {
     pub media: Vec<MediaCommand>,
     /// News for the layers above.
     pub happened: VecDeque<Happened>,
+    /// Requests outside dialogs that wait for the answers of devices.
+    pub spreads: Slab<Spread>,
     /// Legs with a timer.
     pub timers: TimerHeap<LegHandle>,
     /// Calls whose speech is converted.
@@ -355,7 +362,7 @@ pub fn write_refusal(writer: &mut MessageWriter<'_>, refusal: &Refusal, settings
             writer.header(&HeaderName::Accept, "application/sdp");
         }
         Refusal::BadEvent => {
-            writer.header(&HeaderName::AllowEvents, "dialog");
+            writer.header(&HeaderName::AllowEvents, Event::ALLOWED);
         }
         Refusal::SessionTooShort { min } => {
             writer.header_number(&HeaderName::MinSe, (*min).into());

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::core::{Core, Happened, LeftPort};
 use super::model::{CallHandle, Leg, LegHandle, LegPorts, Party, Service};
+use super::quirks::Dtmf;
 use crate::base::Timestamp;
 use crate::media::codec::Codec;
 use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream, WebSide};
@@ -168,7 +169,11 @@ impl Core {
     pub fn receive_offer(&mut self, leg: LegHandle, offer: Description) -> Result<(), Refusal> {
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
         let raw = kept(&offer);
+        let hears_keys = found.allows_info || found.quirks.dtmf == Dtmf::Info;
         if let Some(media) = &mut found.media {
+            if hears_keys {
+                media.set_hears_keys();
+            }
             let shown = (found.is_inbound && !media.is_agreed())
                 .then(|| (offer.audio_codecs(), offer.names_keys(), offer.is_of_browser()));
             media.receive_offer(offer)?;
@@ -336,7 +341,7 @@ impl Core {
     ) -> Result<Bytes, Refusal> {
         let local = match service {
             Service::Echo => Local::Echo,
-            Service::Tone | Service::Prompt => Local::Play,
+            Service::Tone | Service::Prompt | Service::Transfer => Local::Play,
         };
         self.with_media(leg, |_, media, lender| {
             Ok(if has_offer {
@@ -350,8 +355,12 @@ impl Core {
     /// Sets the routes of a call to what its two legs have agreed.
     pub fn connect(&mut self, call: CallHandle) {
         let Some(found) = self.calls.get(call) else { return };
-        let (caller, Some(callee)) = (found.caller, found.callee) else { return };
-        let pairing = found.pairing.clone();
+        let early = || found.early_media.filter(|_| found.state == super::model::CallState::Ringing);
+        let (caller, Some(callee)) = (found.caller, found.callee.or_else(early)) else { return };
+        let pairing = match found.callee {
+            Some(_) => found.pairing.clone(),
+            None => self.legs.get(callee).map(|leg| leg.pairing.clone()).unwrap_or_default(),
+        };
         if let Some(service) = self.service_of(callee) {
             self.connect_service(caller, service);
         } else if let Some(service) = self.service_of(caller) {
@@ -385,6 +394,7 @@ impl Core {
         }
         let streams = plan::streams(media_a, media_b, pairing);
         let (call, is_transcoded) = (leg_a.call, streams.iter().any(Stream::is_converted));
+        let (tells_a, tells_b) = (self.takes_keys_by_info(b), self.takes_keys_by_info(a));
         let ports_b = self.ports_toward(b);
         let ports_a = self.ports_toward(a);
         let mut commands: SmallVec<[MediaCommand; 8]> = SmallVec::new();
@@ -404,14 +414,11 @@ impl Core {
                 continue;
             };
             let Stream { a: end_a, b: end_b, a_to_b, b_to_a } = stream;
-            commands.push(MediaCommand::Configure {
-                port: pa,
-                ingress: self.ingress(leg_a.dialog.flow.peer, &end_a),
-            });
-            commands.push(MediaCommand::Configure {
-                port: pb,
-                ingress: self.ingress(leg_b.dialog.flow.peer, &end_b),
-            });
+            let mut of_a = self.ingress(leg_a.dialog.flow.peer, &end_a);
+            let mut of_b = self.ingress(leg_b.dialog.flow.peer, &end_b);
+            (of_a.report_dtmf, of_b.report_dtmf) = (tells_a, tells_b);
+            commands.push(MediaCommand::Configure { port: pa, ingress: of_a });
+            commands.push(MediaCommand::Configure { port: pb, ingress: of_b });
             let mut sinks = sinks_of(a_to_b, pb);
             if let Some(also) = also
                 && let Some(port) = port_at(&self.ports_toward(also), end_a.line)
@@ -529,6 +536,11 @@ impl Core {
         for leg in legs.into_iter().flatten() {
             self.release_leg_media(leg);
         }
+    }
+
+    /// Ports that a leg had on behalf of a call, and has no more.
+    pub fn give_back_ports(&mut self, ports: &LegPorts, call: CallHandle) {
+        self.give_back(ports, call, None);
     }
 
     /// Ports that nobody is told any more.

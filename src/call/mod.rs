@@ -1,8 +1,8 @@
 //! The B2BUA: calls, legs, forks, dial plan, call records.
 //!
 //! A call joins two legs; a leg is one dialog with one party. Everything works on one [`Core`]; each file beside
-//! this one adds one job to it: [`setup`] (INVITE out), [`answer`] (what comes back), [`bridge`] (no common codec), [`modify`] (re-INVITE,
-//! UPDATE), [`pickup`] (answered from outside), [`release`] (BYE, CANCEL), [`rescue`] (a device dies), [`pass`] (INFO, MESSAGE), [`session_timer`] (RFC 4028), [`media`] (descriptions, ports, routes).
+//! this one adds one job to it: [`setup`] (INVITE in), `ring` (INVITE out), [`answer`] (what comes back), [`bridge`] (no common codec), [`modify`] (re-INVITE,
+//! UPDATE), [`pickup`] (answered from outside), [`reliable`] (PRACK), [`release`] (BYE, CANCEL), [`rescue`] (a device dies), [`pass`] (INFO, MESSAGE in a dialog), [`keys`] (INFO and RFC 4733), [`spread`] (MESSAGE outside), [`transfer`] (what REFER needs), [`session_timer`] (RFC 4028), [`media`] (descriptions, ports, routes).
 //! What the layers above must know is told in [`Happened`].
 
 pub mod abilities;
@@ -10,20 +10,27 @@ pub mod answer;
 pub mod bridge;
 pub mod core;
 pub mod dial_plan;
+mod early;
 pub mod headers;
+pub mod keys;
 pub mod media;
 pub mod model;
 pub mod modify;
 mod multipart;
 pub mod pass;
 pub mod pickup;
+pub mod quirks;
 pub mod record;
 pub mod release;
+pub mod reliable;
 pub mod rescue;
+mod ring;
 pub mod session_timer;
 pub mod settings;
 pub mod setup;
+pub mod spread;
 pub mod targets;
+pub mod transfer;
 
 pub use self::core::{Core, Gone, Happened, Owner};
 pub use self::model::{

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::quirks::Quirks;
 use super::record::CallRecord;
+use super::reliable::Reliable;
 use super::session_timer::SessionTimer;
 use super::targets::Way;
+use super::transfer::InTransfer;
 use crate::base::{Handle, Timers, Timestamp};
 use crate::media::plan::{LegMedia, Pairing};
 use crate::media::relay::PortPair;
 use crate::registrar::accounts::Account;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::{ClientTx, ServerTx};
-use crate::wire::sip::StatusCode;
+use crate::wire::sip::{Message, StatusCode};
 
 /// Our key of a call.
 pub type CallHandle = Handle<Call>;
@@ -72,6 +75,8 @@ pub enum Service {
     Tone,
     /// Asks by beeps who stands before a shared device, and listens to its keypad.
     Prompt,
+    /// Holds the caller's place in a call that is rung in a transfer.
+    Transfer,
 }
 
 impl Party {
@@ -140,6 +145,8 @@ pub enum Purpose {
     Identity,
     /// The session is refreshed (RFC 4028).
     Refresh,
+    /// A transfer joins it with another leg.
+    Transfer,
 }
 
 /// Our ports toward one leg, by m-line; `None` for a line without media.
@@ -157,8 +164,10 @@ pub mod timer {
     pub const REFRESH: usize = 3;
     /// The other side of a device that died has been kept for long enough.
     pub const RESCUE: usize = 4;
+    /// A reliable provisional response of ours waits for its PRACK (RFC 3262 3).
+    pub const RELIABLE: usize = 5;
     /// Number of letters.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 6;
 }
 
 /// One dialog of ours with one party.
@@ -199,6 +208,8 @@ pub struct Leg {
     pub allows_update: bool,
     /// Whether it says that it accepts MESSAGE (RFC 3428).
     pub takes_messages: bool,
+    /// Whether it accepts INFO (RFC 6086).
+    pub allows_info: bool,
     /// What it and we have said about media; `None` only while it is being worked on.
     pub media: Option<Box<LegMedia>>,
     /// The last description of it, byte for byte: all there is of media that does not run through us.
@@ -217,8 +228,14 @@ pub struct Leg {
     pub is_bridged: bool,
     /// Timers.
     pub timers: Timers<{ timer::COUNT }>,
+    /// Reliable provisional responses (RFC 3262), where there are any.
+    pub reliable: Option<Box<Reliable>>,
+    /// Who it is told that it speaks with, in the next re-INVITE of a transfer.
+    pub introduction: Option<Box<str>>,
     /// Their User-Agent, cut to a sane length.
     pub user_agent: Option<Box<str>>,
+    /// What is done otherwise for it.
+    pub quirks: Quirks,
     /// Whether the party does not want to be named to the other side (RFC 3323).
     pub is_private: bool,
     /// When it was answered.
@@ -256,6 +273,8 @@ pub struct Best {
     pub status: StatusCode,
     /// Its reason phrase.
     pub reason: Box<str>,
+    /// What explains it (RFC 3326, RFC 3261 20.43): the whole answer, of which little crosses.
+    pub answer: Option<Message>,
 }
 
 /// One conversation, whatever devices it moves between.
@@ -294,6 +313,8 @@ pub struct Call {
     pub moving: bool,
     /// Whether that move waits for a device to answer or to call, and has touched no leg.
     pub awaits_device: bool,
+    /// What part it has in a transfer that is under way.
+    pub transfer: Option<InTransfer>,
     /// Whether the number is an emergency number: never moved.
     pub emergency: bool,
     /// Whether speech is converted between its two sides.

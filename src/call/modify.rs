@@ -8,7 +8,9 @@ use super::core::{Core, Happened, Owner};
 use super::headers::{Trust, cross};
 use super::media::{description_in, sdp_in};
 use super::model::{AnswerDue, LegHandle, LegState, Party, Purpose, Role, Service, timer};
+use super::quirks::{Shown, write_identity};
 use super::rescue::Death;
+use super::transfer::TransferNews;
 use crate::media::plan::{Description, Snapshot};
 use crate::sip::Refusal;
 use crate::sip::transaction::{ClientTx, ServerTx};
@@ -32,7 +34,7 @@ impl Core {
             // RFC 3261 14.2: a second INVITE before the first is answered.
             return Err(Refusal::InviteOpen { retry_after: self.random.below(11) as u32 });
         }
-        found.session_refresh(message)?;
+        found.session_refresh(message, &self.settings.quirks)?;
         if self.answer_repetition(leg, tx, message)? {
             return Ok(());
         }
@@ -70,16 +72,19 @@ impl Core {
         let offer = description_in(message, &self.settings.media.screen)?;
         let Some(offer) = offer else {
             let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
-            found.session_refresh(message)?;
+            found.session_refresh(message, &self.settings.quirks)?;
             self.confirm_update(leg, tx, None);
             return Ok(());
         };
+        if self.legs.get(leg).is_some_and(|leg| leg.state == LegState::Early) {
+            return self.on_early_offer(leg, tx, message);
+        }
         let peer = self.may_modify(leg)?;
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
         if found.server_invite.is_some() {
             return Err(Refusal::InviteOpen { retry_after: self.random.below(11) as u32 });
         }
-        found.session_refresh(message)?;
+        found.session_refresh(message, &self.settings.quirks)?;
         if self.answer_repetition(leg, tx, message)? {
             return Ok(());
         }
@@ -103,7 +108,12 @@ impl Core {
     }
 
     /// Takes in an offer of `leg` and writes it for `peer`; on refusal both are as they were.
-    fn propose(&mut self, leg: LegHandle, peer: LegHandle, offer: Description) -> Result<Bytes, Refusal> {
+    pub(super) fn propose(
+        &mut self,
+        leg: LegHandle,
+        peer: LegHandle,
+        offer: Description,
+    ) -> Result<Bytes, Refusal> {
         self.receive_offer(leg, offer)?;
         let body = self.offer_across(leg, peer);
         if body.is_err() {
@@ -150,6 +160,8 @@ impl Core {
         match self.legs.get(peer) {
             Some(other) if matches!(other.party, Party::Service(_)) || !other.is_busy() => Ok(peer),
             Some(_) => Err(Refusal::RequestPending),
+            // Who transferred it has hung up already.
+            None if call.transfer.is_some() => Err(Refusal::RequestPending),
             None => Err(Refusal::DialogUnknown),
         }
     }
@@ -164,10 +176,13 @@ impl Core {
     ) {
         let branch = self.mint_branch();
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let flow = found.dialog.flow;
+        let (flow, introduction, quirks) = (found.dialog.flow, found.introduction.clone(), found.quirks);
         let mut writer = found.dialog.request(&Method::Invite, &branch);
         super::setup::write_capabilities(&mut writer, &self.settings.software);
         self.offer_session(leg, &mut writer);
+        if let Some(identity) = introduction.filter(|_| purpose == Purpose::Transfer) {
+            write_identity(&mut writer, &identity, quirks, Shown::Called);
+        }
         if let Some(message) = of {
             cross(message, Trust::Untrusted, &mut writer);
         }
@@ -194,14 +209,14 @@ impl Core {
         let branch = self.mint_branch();
         let identity = if purpose == Purpose::Identity { self.peer_identity(leg) } else { None };
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let flow = found.dialog.flow;
+        let (flow, quirks) = (found.dialog.flow, found.quirks);
         // RFC 3311 5.1: without an offer it stands in nobody's way.
         found.open_update |= offer.is_some();
         let mut writer = found.dialog.request(&Method::Update, &branch);
         super::setup::write_capabilities(&mut writer, &self.settings.software);
         self.offer_session(leg, &mut writer);
         if let Some(identity) = &identity {
-            writer.header(&HeaderName::PAssertedIdentity, identity);
+            write_identity(&mut writer, identity, quirks, Shown::Called);
         }
         if let Some(message) = of {
             cross(message, Trust::Untrusted, &mut writer);
@@ -261,7 +276,13 @@ impl Core {
             return;
         }
         let is_invite = *response.method() == Method::Invite;
-        let Some(found) = self.legs.get_mut(leg) else { return };
+        let Some(found) = self.legs.get_mut(leg) else {
+            // A device that rang no longer does; whoever offered it something hears of it.
+            if let Purpose::Relay { server, from, .. } = purpose {
+                self.refuse_modify(from, server, &Refusal::Terminated);
+            }
+            return;
+        };
         if is_invite && found.client_invite != Some(tx) && found.state != LegState::Ended {
             // A further answer under another tag, which in a dialog can only be a fault or a forgery.
             return;
@@ -312,6 +333,11 @@ impl Core {
                     leg,
                     sdp_in(response).ok().flatten().unwrap_or_default(),
                 ));
+            }
+            Purpose::Transfer => {
+                self.acknowledge(leg, tx, cseq, None);
+                let body = sdp_in(response).ok().flatten().unwrap_or_default();
+                self.tell_transfer_of(leg, TransferNews::Agreed(leg, body));
             }
             Purpose::Restore => {
                 self.acknowledge(leg, tx, cseq, None);
@@ -408,7 +434,11 @@ impl Core {
         let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
         if let Some(mut writer) = self.reply(tx, StatusCode::OK, &tag) {
             writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
-            self.answer_session(leg, &mut writer);
+            // Only an UPDATE says anything of the session timer.
+            let asked = self.transactions.server(tx).and_then(|server| server.request);
+            if asked.is_some_and(|request| *request.method() == Method::Update) {
+                self.answer_session(leg, &mut writer);
+            }
             if let Some(body) = body {
                 writer.body("application/sdp", body);
             }
@@ -450,7 +480,7 @@ impl Core {
             }
             Purpose::Identity => {}
             Purpose::Refresh => self.on_refresh_refused(leg, response),
-            Purpose::Move | Purpose::Restore
+            Purpose::Move | Purpose::Restore | Purpose::Transfer
                 if status == StatusCode::REQUEST_PENDING && self.retry_later(leg, purpose) =>
             {
                 return;
@@ -459,7 +489,15 @@ impl Core {
                 self.abandon_exchange(leg);
                 self.happened.push_back(Happened::FarRefused(leg, status));
             }
-            Purpose::Restore => self.happened.push_back(Happened::FarRestored(leg)),
+            Purpose::Transfer => {
+                self.abandon_exchange(leg);
+                self.tell_transfer_of(leg, TransferNews::Refused(leg, status));
+            }
+            Purpose::Restore => {
+                // What it was offered again is not agreed, and bars no other offer.
+                self.abandon_exchange(leg);
+                self.happened.push_back(Happened::FarRestored(leg));
+            }
         }
         // RFC 3261 12.2.1.2: these two mean that the other end has no such dialog any more.
         if matches!(status, StatusCode::CALL_DOES_NOT_EXIST | StatusCode::REQUEST_TIMEOUT) {
@@ -532,6 +570,10 @@ impl Core {
             // RFC 4028 10: a refresh without an answer ends the session.
             Purpose::Refresh => {}
             Purpose::Move => self.happened.push_back(Happened::FarRefused(leg, StatusCode::REQUEST_TIMEOUT)),
+            Purpose::Transfer => {
+                self.abandon_exchange(leg);
+                self.tell_transfer_of(leg, TransferNews::Refused(leg, StatusCode::REQUEST_TIMEOUT));
+            }
             Purpose::Restore => self.happened.push_back(Happened::FarRestored(leg)),
         }
         self.on_leg_lost(leg, Death::Unanswering, "SIP;cause=408");

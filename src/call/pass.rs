@@ -1,4 +1,4 @@
-//! Requests that change no session are passed on: INFO, MESSAGE and unknown methods in a dialog, MESSAGE outside.
+//! Requests in a dialog that change no session are passed on: INFO, MESSAGE and unknown methods. And texts of ours.
 
 use super::core::{Core, Owner};
 use super::headers::{Trust, cross};
@@ -10,7 +10,7 @@ use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 
 /// What a REFER, and a NOTIFY of where it led, say beside their body (RFC 3515 2.1, RFC 4488, RFC 6665 8.2).
-const EVENT_HEADERS: [HeaderName; 4] =
+pub(super) const EVENT_HEADERS: [HeaderName; 4] =
     [HeaderName::ReferTo, HeaderName::ReferSub, HeaderName::Event, HeaderName::SubscriptionState];
 
 impl Core {
@@ -68,10 +68,7 @@ impl Core {
             return;
         };
         let Some(status) = response.status().filter(|status| status.is_final()) else { return };
-        let status = match status.as_u16() {
-            401 | 407 => StatusCode::FORBIDDEN,
-            _ => status,
-        };
+        let status = presentable(status);
         let tag = tag.unwrap_or_else(|| self.random.tag().into_boxed_str());
         let Some(mut writer) = self.reply(server, status, &tag) else { return };
         cross(response, Trust::Untrusted, &mut writer);
@@ -81,40 +78,26 @@ impl Core {
         self.respond(server, status, bytes);
     }
 
-    /// Sends a MESSAGE of a user to one device of another.
-    pub fn pass_message(&mut self, tx: ServerTx, message: &Message, from: &str, to: &str, binding: &Binding) {
-        let branch = self.mint_branch();
-        let hops = message.max_forwards().ok().flatten().map_or(MAX_FORWARDS, u32::from).saturating_sub(1);
-        let mut writer = self.begin_message(&branch, hops, from, to, binding);
-        cross(message, Trust::Untrusted, &mut writer);
-        let body = message.body();
-        write_body(message, &body, &mut writer);
-        let bytes = writer.finish();
-        let owner = Owner::Pass { server: tx };
-        let flow = binding.flow;
-        self.send_request(flow, &Method::Message, &branch, bytes, owner);
-    }
-
     /// Sends a text of ours to a device (RFC 3428).
     pub fn send_text(&mut self, from: &str, to: &str, binding: &Binding, text: &str, owner: Owner) {
         let branch = self.mint_branch();
-        let mut writer = self.begin_message(&branch, MAX_FORWARDS, from, to, binding);
+        let mut writer = self.begin_outside(&Method::Message, &branch, MAX_FORWARDS, (from, to), binding);
         writer.body("text/plain", text.as_bytes());
         let bytes = writer.finish();
         self.send_request(binding.flow, &Method::Message, &branch, bytes, owner);
     }
 
-    /// A MESSAGE outside dialogs up to its CSeq.
-    fn begin_message(
+    /// A request outside dialogs up to its CSeq.
+    pub(super) fn begin_outside(
         &mut self,
+        method: &Method,
         branch: &str,
         hops: u32,
-        from: &str,
-        to: &str,
+        (from, to): (&str, &str),
         binding: &Binding,
     ) -> MessageWriter<'static> {
         let (call_id, tag) = (self.mint_call_id(), self.random.tag());
-        let mut writer = MessageWriter::request(&Method::Message, &binding.contact);
+        let mut writer = MessageWriter::request(method, &binding.contact);
         write_via(&mut writer, &binding.flow, self.settings.sent_by(&binding.flow), branch);
         for route in &binding.path {
             writer.header(&HeaderName::Route, route);
@@ -123,7 +106,7 @@ impl Core {
         writer.header_parts(&HeaderName::From, &[from, ";tag=", &tag]);
         writer.header(&HeaderName::To, to);
         writer.header(&HeaderName::CallId, &call_id);
-        writer.cseq(1, &Method::Message);
+        writer.cseq(1, method);
         writer
     }
 }
@@ -137,7 +120,15 @@ pub const fn trust_of(party: &Party) -> Trust {
     }
 }
 
-fn write_body<'b>(message: &Message, body: &'b [u8], writer: &mut MessageWriter<'b>) {
+/// A challenge of one side is not for the other.
+pub(super) const fn presentable(status: StatusCode) -> StatusCode {
+    match status.as_u16() {
+        401 | 407 => StatusCode::FORBIDDEN,
+        _ => status,
+    }
+}
+
+pub(super) fn write_body<'b>(message: &Message, body: &'b [u8], writer: &mut MessageWriter<'b>) {
     if !body.is_empty() {
         writer.body(message.content_type().unwrap_or("application/octet-stream"), body);
     }

@@ -108,7 +108,7 @@ impl Core {
         reason: Option<&str>,
     ) {
         let Some(found) = self.calls.get(call) else { return };
-        if role == Role::Mover || role == Role::Released || found.moving {
+        if role == Role::Mover || role == Role::Released || found.moving || found.transfer.is_some() {
             self.happened.push_back(Happened::LegGone { call, leg, why });
             return;
         }
@@ -210,6 +210,9 @@ impl Core {
     pub fn remove_leg(&mut self, leg: LegHandle) {
         self.release_leg_media(leg);
         let Some(found) = self.legs.remove(leg) else { return };
+        if let Some(tx) = found.server_update {
+            self.refuse(tx, &Refusal::Terminated, Some(&found.dialog.local_tag));
+        }
         if let Party::Trunk { index, .. } = found.party
             && !found.is_inbound
             && let Some(used) = self.trunk_calls.get_mut(index)
@@ -263,6 +266,7 @@ impl Core {
                     timer::RETRY => self.run_queue(leg),
                     timer::RINGING => self.on_ringing_timeout(leg),
                     timer::REFRESH => self.on_refresh_due(leg),
+                    timer::RELIABLE => self.on_reliable_due(leg),
                     timer::SESSION => self.on_session_expired(leg),
                     timer::RESCUE => self.on_rescue_over(leg),
                     _ => {}

@@ -81,7 +81,7 @@ impl Core {
             !matches!(far.party, Party::Service(_))
                 && matches!(far.state, LegState::Answered | LegState::Confirmed)
         });
-        let is_first = call.lost.is_none() && call.state == CallState::Talking;
+        let is_first = call.lost.is_none() && call.transfer.is_none() && call.state == CallState::Talking;
         if rescue.is_zero() || !is_of_user || !is_far_there || !is_first {
             return false;
         }
@@ -114,7 +114,7 @@ impl Core {
     }
 
     /// The far side hears that the line stands.
-    fn comfort(&mut self, call: CallHandle, leg: LegHandle) {
+    pub fn comfort(&mut self, call: CallHandle, leg: LegHandle) {
         let far = self.calls.get(call).and_then(|call| call.peer(leg)).and_then(|far| self.legs.get(far));
         let Some((far, media)) = far.and_then(|far| far.media.as_ref().map(|media| (far, media))) else {
             return;

@@ -167,10 +167,14 @@ impl Leg {
     ///
     /// # Errors
     /// `SessionTooShort` (422).
-    pub(super) fn session_refresh(&mut self, message: &Message) -> Result<(), Refusal> {
+    pub(super) fn session_refresh(
+        &mut self,
+        message: &Message,
+        table: &super::quirks::QuirkTable,
+    ) -> Result<(), Refusal> {
         self.session.read_request(message)?;
         self.dialog.refresh_target(message);
-        self.learn(message);
+        self.learn(message, table);
         Ok(())
     }
 }

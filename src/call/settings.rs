@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use super::quirks::QuirkTable;
 use super::targets::Target;
 use crate::sip::digest::Algorithm;
 use crate::sip::{Flow, Transport};
@@ -111,6 +112,10 @@ pub struct Trunk {
     pub from: Vec<Source>,
     /// Most calls at once; `None` without limit.
     pub max_calls: Option<u32>,
+    /// Whether it may transfer our users' calls (RFC 3515).
+    pub may_refer: bool,
+    /// Whether it may tell users of waiting messages (RFC 3842).
+    pub may_notify: bool,
     /// Whether each move is shown to it by a re-INVITE, wanted or not.
     pub re_invite_always: bool,
 }
@@ -201,6 +206,8 @@ pub struct Settings {
     pub trunks: Vec<Trunk>,
     /// Routes.
     pub routes: Vec<Route>,
+    /// What user agents do in their own way.
+    pub quirks: QuirkTable,
     /// The number that echoes.
     pub echo: Option<Box<str>>,
     /// The number that plays a tone.

@@ -8,6 +8,7 @@ mod checks;
 mod error;
 mod listen_tls;
 mod network;
+mod quirks;
 mod resolved;
 mod routes;
 mod sections;

@@ -40,6 +40,8 @@ pub struct Resolved {
     pub routes: Routes,
     /// `[dns]`: name servers; empty: those of the system.
     pub dns: Vec<SocketAddr>,
+    /// What user agents do in their own way.
+    pub quirks: crate::call::quirks::QuirkTable,
 }
 
 /// `[node]`
@@ -242,6 +244,10 @@ pub struct Trunk {
     pub ping: Option<Duration>,
     /// When its leg is re-INVITEd at a move; none: as `[move]` says.
     pub re_invite: Option<ReInvite>,
+    /// Whether it may transfer our users' calls.
+    pub may_refer: bool,
+    /// Whether it may tell users of waiting messages.
+    pub may_notify: bool,
 }
 
 /// `trunk.auth`

@@ -8,7 +8,7 @@ use super::resolved::{
     Anchor, Auth, Ban, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind, WebPort,
 };
 use super::tree::{Faults, Section, Taken, Tree};
-use super::{Network, Source, checks, listen_tls, trunks, users, values};
+use super::{Network, Source, checks, listen_tls, quirks, trunks, users, values};
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::star_code::Codes;
@@ -35,6 +35,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let (moving, rescue) = moving(root.section_or_empty("move"), tests);
     let accounts = users::read(&mut root, source, &auth);
     let trunks = trunks::read(&mut root, source);
+    let quirks = quirks::read(&mut root);
     let routes = trunks::routes(&mut root, &trunks, &accounts);
     let dns = dns(root.section_or_empty("dns"));
     root.finish();
@@ -51,6 +52,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         trunks: trunks.into_iter().map(|taken| taken.value).collect(),
         routes,
         dns,
+        quirks,
     };
     checks::whole(&resolved, source, faults);
     resolved.registrar.own = own(&resolved);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::*;
+use crate::call::quirks::{Dtmf, Hint, Quirks};
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::{ReInvite, ReplacesMode, SelectPolicy};
@@ -172,6 +173,12 @@ fn each_fault_names_its_line_and_key() {
             "segue.toml:11: auth.algorithms[1]: `SHA-1`: must be MD5, SHA-256 or SHA-512-256",
         ),
         ("[auth]\nalgorithms = []\n", "segue.toml:9: auth.algorithms: names none"),
+        ("[[quirk]]\nupdate = false\n", "segue.toml:9: quirk[0].user_agent: is needed"),
+        ("[[quirk]]\nuser_agent = \"(\"\n", "segue.toml:10: quirk[0].user_agent: `(`: is no pattern"),
+        (
+            "[[quirk]]\nuser_agent = \"x\"\ndtmf = \"inband\"\n",
+            "segue.toml:11: quirk[0].dtmf: `inband`: must be auto or info",
+        ),
         (
             "[auth]\nban = { failures = 10, allow = [\"10.0.0.1/8\"] }\n",
             "segue.toml:10: auth.ban.allow[0]: `10.0.0.1/8`: address bits are set",
@@ -451,4 +458,20 @@ fn every_key_of_the_contract_is_explained() {
         |key: &&String| !explained.contains(&format!("`{key}`")) && !explained.contains(&format!("{key}]"));
     let missing: Vec<_> = all.iter().filter(is_missing).collect();
     assert!(all.len() > 40 && missing.is_empty(), "{missing:?}");
+}
+
+#[test]
+fn a_quirk_is_for_the_user_agents_that_it_names() {
+    let table = "[[quirk]]\nuser_agent = \"^Acme/[12]\"\nauto_answer = \"answer-mode\"\ndtmf = \"info\"\nrpid = true\n\
+         message = false\nmwi = false\nupdate = false\nprack = false\nreplaces_strict = true\nalgorithms = [\"MD5\"]\n\
+         [[trunk]]\nname = \"pbx\"\nuri = \"sip:192.0.2.9\"\nrefer = true\nmwi = false\n";
+    let resolved = resolve(&small(table));
+    let quirks = resolved.quirks.of("Acme/1.7");
+    assert_eq!((quirks.auto_answer, quirks.dtmf), (Hint::AnswerMode, Dtmf::Info));
+    assert!(quirks.rpid && quirks.strict_replaces);
+    assert!(!quirks.message && !quirks.mwi && !quirks.update && !quirks.prack);
+    assert_eq!(resolved.quirks.of("Acme/3"), Quirks::default());
+    let offered = [Algorithm::Sha256, Algorithm::Md5];
+    assert_eq!(resolved.quirks.algorithms("Acme/2", &offered)[..], [Algorithm::Md5]);
+    assert!(resolved.trunks[0].may_refer && !resolved.trunks[0].may_notify);
 }

@@ -50,6 +50,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
     let max_cps = section.number("max_cps", 1..=100_000).map(|taken| taken.value);
     let ping = section.number("ping_s", 0..=86_400).map_or(0, |taken| taken.value);
     let re_invite = section.choice("re_invite", &RE_INVITE);
+    let may_refer = section.flag("refer").unwrap_or(false);
+    let may_notify = section.flag("mwi").unwrap_or(true);
     section.finish();
     let (uri, host, transport) = uri?;
     Some(Trunk {
@@ -65,6 +67,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         max_cps,
         ping: (ping > 0).then(|| Duration::from_secs(ping.into())),
         re_invite,
+        may_refer,
+        may_notify,
     })
 }
 

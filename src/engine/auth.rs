@@ -215,9 +215,11 @@ impl Engine {
             Some((account, _)) => &account.algorithms,
             None => self.core.accounts.algorithms_of_anyone(self.draw_for(message)),
         };
-        let algorithms = if own.is_empty() { &self.core.settings.algorithms } else { own };
+        let offered = if own.is_empty() { &self.core.settings.algorithms } else { own };
+        let agent = message.header(HeaderName::UserAgent).and_then(|agent| agent.value_str().ok());
+        let algorithms = self.core.settings.quirks.algorithms(agent.as_deref().unwrap_or_default(), offered);
         let now = self.core.now.at;
-        for value in self.verifier.challenge(now, &flow, algorithms, stale, &mut self.core.random) {
+        for value in self.verifier.challenge(now, &flow, &algorithms, stale, &mut self.core.random) {
             writer.header(&HeaderName::WwwAuthenticate, &value);
         }
     }

@@ -1,16 +1,21 @@
 //! Whose a message is: read, matched to a transaction, a dialog, or a service of ours.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{Engine, Output};
-use crate::call::core::{ALLOW, Owner, SUPPORTED, write_refusal};
+use crate::call::core::{ALLOW, Owner, SUPPORTED_IN_INVITE, write_refusal};
 use crate::call::{LegHandle, Party};
+use crate::registrar::Binding;
+use crate::registrar::accounts::Account;
+use crate::sip::subscription::Event;
 use crate::sip::transaction::{Answered, ClientTx, Effect, ServerTx, Transactions};
 use crate::sip::{Flow, Refusal, Transport};
 use crate::wire::sip::{HeaderName, Message, Method, ParseError, Scheme, StatusCode, Uri};
 
 /// Extensions that a request may require of us (RFC 3261 8.2.2.3).
-const REQUIRABLE: [&str; 5] = ["replaces", "norefersub", "path", "outbound", "timer"];
+const REQUIRABLE: [&str; 6] = ["replaces", "norefersub", "path", "outbound", "timer", "100rel"];
 
 impl Engine {
     /// One message from the network.
@@ -112,9 +117,8 @@ impl Engine {
                 self.core.on_modify_response(leg, tx, purpose, message);
             }
             Owner::Bye(leg) if is_final => self.core.on_bye_done(leg),
-            Owner::Relay { server, .. } | Owner::Pass { server } if is_final => {
-                self.core.on_pass_response(server, Some(message));
-            }
+            Owner::Relay { server, .. } if is_final => self.core.on_pass_response(server, Some(message)),
+            Owner::Spread(key) if is_final => self.core.on_spread_response(key, Some(message)),
             Owner::Notify(key) if is_final => self.on_notify_response(key, Some(message)),
             Owner::Refer(key) if is_final => self.on_refer_response(key, Some(message)),
             Owner::Notice(leg) if is_final => self.on_notice_response(leg, message),
@@ -123,7 +127,7 @@ impl Engine {
             | Owner::Refer(_)
             | Owner::Bye(_)
             | Owner::Relay { .. }
-            | Owner::Pass { .. }
+            | Owner::Spread(_)
             | Owner::Notify(_)
             | Owner::Served(_)
             | Owner::Nobody => {}
@@ -133,12 +137,13 @@ impl Engine {
     /// A request of ours got no response.
     fn on_no_response(&mut self, owner: Owner, status: StatusCode) {
         match owner {
-            Owner::Invite(leg) => self.core.on_leg_failed(leg, status, status.reason()),
+            Owner::Invite(leg) => self.core.on_leg_failed(leg, status, None),
             Owner::Reinvite(leg, purpose) | Owner::Update(leg, purpose) => {
                 self.core.on_modify_timeout(leg, purpose);
             }
             Owner::Bye(leg) => self.core.on_bye_done(leg),
-            Owner::Relay { server, .. } | Owner::Pass { server } => self.core.on_pass_response(server, None),
+            Owner::Relay { server, .. } => self.core.on_pass_response(server, None),
+            Owner::Spread(key) => self.core.on_spread_response(key, None),
             Owner::Notify(key) => self.on_notify_response(key, None),
             Owner::Refer(key) => self.on_refer_response(key, None),
             Owner::ReferNotify(_) | Owner::Notice(_) | Owner::Served(_) | Owner::Nobody => {}
@@ -161,6 +166,7 @@ impl Engine {
             Method::Options => self.on_options(tx),
             Method::Subscribe => self.on_subscribe(tx, flow, message),
             Method::Message => self.on_message(tx, flow, message),
+            Method::Notify if self.tells_of_messages(flow, message) => self.on_waiting(tx, message),
             // RFC 3261 12.2.2: these live in dialogs only.
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
                 self.core.refuse(tx, &Refusal::DialogUnknown, None);
@@ -218,9 +224,9 @@ impl Engine {
             write_refusal(&mut writer, &Refusal::Draining, &self.core.settings);
         }
         writer.header(&HeaderName::Allow, ALLOW);
-        writer.header(&HeaderName::Supported, SUPPORTED);
+        writer.header(&HeaderName::Supported, SUPPORTED_IN_INVITE);
         writer.header(&HeaderName::Accept, "application/sdp");
-        writer.header(&HeaderName::AllowEvents, "dialog");
+        writer.header(&HeaderName::AllowEvents, Event::ALLOWED);
         let bytes = writer.finish();
         self.core.respond(tx, status, bytes);
     }
@@ -309,8 +315,7 @@ impl Engine {
             }
             Method::Message | Method::Notify | Method::Other(_) => self.core.on_pass(leg, tx, message),
             Method::Subscribe => self.on_subscribe_in_dialog(leg, tx, message),
-            // No 1xx of ours is reliable, so there is nothing to acknowledge (RFC 3262 3).
-            Method::Prack => Err(Refusal::DialogUnknown),
+            Method::Prack => self.core.on_prack(leg, tx, message),
             Method::Register | Method::Publish | Method::Ack | Method::Cancel | Method::Bye => {
                 Err(Refusal::MethodNotAllowed)
             }
@@ -333,31 +338,82 @@ impl Engine {
         }
     }
 
+    /// Whether a NOTIFY is a word of waiting messages (RFC 3842) from a trunk, which sends it without a subscription.
+    fn tells_of_messages(&self, flow: Flow, message: &Message) -> bool {
+        let trunk = self.core.settings.trunk_from(flow.peer);
+        let trunk = trunk.and_then(|index| self.core.settings.trunks.get(index));
+        let event = message.header(HeaderName::Event).and_then(|header| header.value_str().ok());
+        let package = event.as_deref().and_then(|event| event.split(';').next()).unwrap_or_default();
+        trunk.is_some_and(|trunk| trunk.may_notify) && package.trim().eq_ignore_ascii_case("message-summary")
+    }
+
+    fn on_waiting(&mut self, tx: ServerTx, message: &Message) {
+        if let Err(refusal) = self.tell_waiting(tx, message) {
+            self.core.refuse(tx, &refusal, None);
+        }
+    }
+
+    /// Who has subscribed is told in that subscription, every other device by a NOTIFY like the one that came.
+    fn tell_waiting(&mut self, tx: ServerTx, message: &Message) -> Result<(), Refusal> {
+        let (to, mut bindings) = self.recipients(message)?;
+        let told = self.on_messages_waiting(&Arc::from(&*to.name), &message.body());
+        bindings.retain(|binding| !told.iter().any(|device| **device == *binding.device));
+        if bindings.is_empty() && !told.is_empty() {
+            let tag = self.core.random.tag();
+            self.core.respond_plain(tx, StatusCode::OK, &tag);
+            return Ok(());
+        }
+        let from = format!("<sip:{}>", self.core.settings.domain);
+        self.spread(tx, message, &from, &to, &bindings)
+    }
+
     fn pass_message(&mut self, tx: ServerTx, message: &Message, party: &Party) -> Result<(), Refusal> {
+        let domain = &self.core.settings.domain;
+        let from = match party {
+            Party::User { account, .. } => {
+                crate::call::setup::user_value(account.shown(), account.number(), domain)
+            }
+            Party::Trunk { .. } | Party::Service(_) => crate::call::media::caller_value(message, domain),
+        };
+        let (to, bindings) = self.recipients(message)?;
+        self.spread(tx, message, &from, &to, &bindings)
+    }
+
+    /// The user whom a request outside dialogs is for, and the devices that take it: all, or the one that is named.
+    fn recipients(&self, message: &Message) -> Result<(Arc<Account>, Vec<Binding>), Refusal> {
         use crate::call::dial_plan::{Destination, dialled};
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
         let number = dialled(&uri)?;
         let Destination::User { account, device } = self.core.route(&uri, &number)? else {
             return Err(Refusal::DestinationUnknown);
         };
-        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| device.id.clone());
-        let now = self.core.now.at;
-        let binding = match &wanted {
-            Some(id) => {
-                self.core.registrar.lookup_device(&account.name, id, now).first().map(|b| (*b).clone())
-            }
-            None => self.core.registrar.lookup(&account.name, now).first().map(|b| (*b).clone()),
+        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| &device.id);
+        let is_notify = *message.method() == Method::Notify;
+        let takes_it = |binding: &&Binding| {
+            let quirks = self.core.settings.quirks.of(&binding.user_agent);
+            let is_meant = wanted.is_none_or(|id| **id == *binding.device);
+            is_meant && if is_notify { quirks.mwi } else { quirks.message }
         };
-        let binding = binding.ok_or(Refusal::Unreachable)?;
-        let domain = self.core.settings.domain.clone();
-        let from = match party {
-            Party::User { account, .. } => {
-                crate::call::setup::user_value(account.shown(), account.number(), &domain)
-            }
-            Party::Trunk { .. } | Party::Service(_) => crate::call::media::caller_value(message, &domain),
-        };
-        let to = crate::call::setup::user_value(account.shown(), account.number(), &domain);
-        self.core.pass_message(tx, message, &from, &to, &binding);
+        let found = self.core.registrar.lookup(&account.name, self.core.now.at).into_iter();
+        let bindings = found.filter(takes_it).take(self.core.settings.limits.forks).cloned().collect();
+        Ok((account, bindings))
+    }
+
+    /// Sends a request outside dialogs to these devices of a user.
+    fn spread(
+        &mut self,
+        tx: ServerTx,
+        message: &Message,
+        from: &str,
+        to: &Account,
+        bindings: &[Binding],
+    ) -> Result<(), Refusal> {
+        if bindings.is_empty() {
+            return Err(Refusal::Unreachable);
+        }
+        let domain = &self.core.settings.domain;
+        let to = crate::call::setup::user_value(to.shown(), to.number(), domain);
+        self.core.spread(tx, message, from, &to, bindings);
         Ok(())
     }
 
@@ -367,7 +423,7 @@ impl Engine {
         self.probe_flow(flow);
         let core = &mut self.core;
         core.transactions.flow_closed(core.now.at, flow, &mut core.effects);
-        let users: Vec<std::sync::Arc<str>> = core
+        let users: Vec<Arc<str>> = core
             .registrar
             .iter()
             .filter(|(_, bindings)| bindings.iter().any(|binding| binding.flow == flow))

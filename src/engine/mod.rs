@@ -3,7 +3,7 @@
 //! One [`Engine`] is one signalling worker. It reads no clock, draws no entropy of its own and touches nothing:
 //! a failed side effect comes back as an [`Input`], an ordinary arm. Each file beside this one is one job:
 //! [`dispatch`] finds out whose a message is, [`auth`] who sent it, [`register`], [`invite`] and [`watch`] serve it,
-//! [`moves`] carries out moves, [`ask`] answers commands.
+//! [`moves`] carries out moves, `transfer` transfers, [`ask`] answers commands.
 
 pub mod ask;
 pub mod auth;
@@ -21,6 +21,7 @@ mod tally;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod transfer;
 pub mod view;
 pub mod watch;
 
@@ -64,6 +65,7 @@ pub struct Engine {
     lookalike: [u8; 32],
     pub(crate) moves: moves::Moves,
     pub(crate) watch: watch::Watchers,
+    pub(crate) transfers: transfer::Transfers,
     tallies: tally::Tallies,
     pub(crate) asks: ask::Parked,
     pub(crate) registrations: Vec<crate::registrar::Happened>,
@@ -113,6 +115,7 @@ impl Engine {
             left: Vec::new(),
             media: Vec::new(),
             happened: std::collections::VecDeque::new(),
+            spreads: Slab::default(),
             timers: TimerHeap::default(),
             trunk_calls: vec![0; trunks],
             transcoded: 0,
@@ -128,6 +131,7 @@ impl Engine {
             lookalike,
             moves,
             watch,
+            transfers: transfer::Transfers::default(),
             tallies: tally::Tallies::default(),
             asks: ask::Parked::default(),
             registrations: Vec::new(),

@@ -44,6 +44,17 @@ const MAX_RETRY: u32 = 300;
 pub enum Package {
     /// `dialog` (RFC 4235): a user, a device, or a star code's lamp.
     Dialog,
+    /// `message-summary` (RFC 3842): whether messages wait for the subscriber.
+    MessageSummary,
+}
+
+impl Package {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dialog => "dialog",
+            Self::MessageSummary => "message-summary",
+        }
+    }
 }
 
 /// A read Event header. The `id` parameter tells apart subscriptions in one dialog (RFC 6665 section 4.5.2).
@@ -67,29 +78,27 @@ impl Event {
     pub fn read(value: &str) -> Option<Self> {
         let mut parts = value.split(';').map(str::trim);
         // RFC 6665 section 8.2.1: event types are compared byte by byte.
-        if parts.next() != Some("dialog") {
-            return None;
-        }
+        let name = parts.next()?;
+        let package =
+            [Package::Dialog, Package::MessageSummary].into_iter().find(|known| known.as_str() == name)?;
         let id = parts.find_map(|param| {
             let (name, content) = param.split_once('=')?;
             let token =
                 content.len() <= 64 && content.bytes().all(|b| b.is_ascii_graphic() && !b"\",;".contains(&b));
             (name.trim().eq_ignore_ascii_case("id") && token && !content.is_empty()).then(|| content.into())
         });
-        Some(Self { package: Package::Dialog, id })
+        Some(Self { package, id })
     }
 
     /// The Allow-Events header.
-    pub const ALLOWED: &'static str = "dialog";
+    pub const ALLOWED: &'static str = "dialog, message-summary";
 }
 
 impl fmt::Display for Event {
     /// As the NOTIFY must repeat it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.package, &self.id) {
-            (Package::Dialog, None) => f.write_str("dialog"),
-            (Package::Dialog, Some(id)) => write!(f, "dialog;id={id}"),
-        }
+        f.write_str(self.package.as_str())?;
+        self.id.iter().try_for_each(|id| write!(f, ";id={id}"))
     }
 }
 
@@ -580,7 +589,7 @@ mod tests {
         ] {
             assert_eq!(Event::read(value).map(|event| event.to_string()).as_deref(), shown);
         }
-        for other in ["", "Dialog", "dialog.winfo", "presence", "message-summary"] {
+        for other in ["", "Dialog", "dialog.winfo", "presence", "Message-Summary"] {
             assert_eq!(Event::read(other), None);
         }
         assert_eq!(Event::read(&format!("dialog;id={}", "x".repeat(65))).unwrap().id, None);

@@ -23,3 +23,4 @@ mod node;
 mod rescue;
 mod sipp;
 mod srtp;
+mod transfers;

@@ -35,7 +35,7 @@ macro_rules! cases {
     };
 }
 
-cases! { register register_refused call audio hold refused cancel fork star_pull replaces push hold_off race }
+cases! { register register_refused call audio hold reliable refused cancel fork star_pull replaces push hold_off race }
 
 #[tokio::test]
 async fn register_over_tcp() {

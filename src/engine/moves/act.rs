@@ -285,13 +285,23 @@ impl Engine {
         if watch == Watch::NewAfter && moving.heard {
             return self.advance(key, Event::NewHeard);
         }
-        let is_service = self.core.service_of(far).is_some();
+        // Whom the far side holds is not heard there, however much it says.
+        let is_unheard = self.core.service_of(far).is_some() || self.is_muted(key);
         let port = self.core.ports_toward(old).iter().flatten().next().map(|pair| pair.id);
-        let Some(port) = port.filter(|_| !is_service) else { return self.advance(key, Event::BothSilent) };
+        let Some(port) = port.filter(|_| !is_unheard) else { return self.advance(key, Event::BothSilent) };
         if let Some(moving) = self.moves.live.get_mut(&key) {
             moving.watch = Some(watch);
         }
         self.core.media.push(MediaCommand::Report { port });
+    }
+
+    /// Whether nothing that the new device says goes to the far side.
+    fn is_muted(&self, key: MoveKey) -> bool {
+        let Some(moving) = self.moving(key) else { return false };
+        let media = |leg: LegHandle| self.core.legs.get(leg).and_then(|leg| leg.media.as_deref());
+        let (Some(far), Some(new)) = (media(moving.far), moving.new.and_then(media)) else { return false };
+        let streams = plan::streams(far, new, &moving.pairing);
+        !streams.is_empty() && streams.iter().all(|stream| stream.b_to_a.is_none())
     }
 
     fn release_old(&mut self, key: MoveKey) {

@@ -19,10 +19,11 @@ use crate::moving::machine::{Actions, Limits, Move, Need, Way};
 use crate::moving::replaces::{Candidate, Found, Phase, Replaces, find};
 use crate::moving::star_code::Select;
 use crate::moving::timeline::{Side, Timeline, What, When};
-use crate::moving::{DeviceKey, ReInvite, Refusal as MoveRefusal, Trigger};
+use crate::moving::{DeviceKey, ReInvite, Refusal as MoveRefusal, ReplacesMode, Trigger};
 use crate::registrar::accounts::{Account, Trust};
 use crate::sip::dialog::Dialog;
 use crate::sip::{Flow, Refusal};
+use crate::wire::sip::HeaderName;
 
 /// What a move begins with.
 pub(super) struct Begin {
@@ -121,7 +122,12 @@ impl Engine {
             return self.pull_by_token(incoming, &token, Trigger::Token);
         }
         let by = device_of(&incoming.party).ok_or(Refusal::from(MoveRefusal::DialogUnknown))?;
-        let mode = self.settings.moving.replaces;
+        let agent = incoming.message.header(HeaderName::UserAgent).and_then(|agent| agent.value_str().ok());
+        let quirks = self.core.settings.quirks.of(agent.as_deref().unwrap_or_default());
+        let mode = match self.settings.moving.replaces {
+            ReplacesMode::Lenient if quirks.strict_replaces => ReplacesMode::Strict,
+            mode => mode,
+        };
         let found = {
             let owners: Vec<(LegHandle, Option<DeviceKey>)> = self
                 .moves
@@ -269,7 +275,7 @@ impl Engine {
         let mut leg = Leg::new(call, Role::Mover, incoming.party.clone(), dialog, true);
         leg.media = anchored.then(|| self.core.new_media(&incoming.flow, &incoming.party));
         leg.server_invite = Some(incoming.tx);
-        leg.learn(incoming.message);
+        leg.learn(incoming.message, &self.core.settings.quirks);
         let new = self.core.add_leg(leg);
         self.core.transactions.set_owner(incoming.tx, Owner::Served(new));
         let read = self.core.read_session(new, incoming.message);
@@ -285,7 +291,11 @@ impl Engine {
     }
 
     /// What joining two legs takes.
-    pub(super) fn plan_join(&self, far: LegHandle, new: LegHandle) -> Result<(Need, plan::Pairing), Refusal> {
+    pub(in crate::engine) fn plan_join(
+        &self,
+        far: LegHandle,
+        new: LegHandle,
+    ) -> Result<(Need, plan::Pairing), Refusal> {
         let far_leg = self.core.legs.get(far).ok_or(Refusal::DialogUnknown)?;
         let new_leg = self.core.legs.get(new).ok_or(Refusal::DialogUnknown)?;
         if matches!(far_leg.party, Party::Service(_)) {

@@ -196,9 +196,11 @@ impl Engine {
             else {
                 continue;
             };
-            let ingress = self.core.ingress(onto_leg.dialog.flow.peer, &stream.b);
+            let mut ingress = self.core.ingress(onto_leg.dialog.flow.peer, &stream.b);
+            ingress.report_dtmf = self.core.takes_keys_by_info(far);
             commands.push(MediaCommand::Configure { port: onto_port, ingress });
-            let ingress = self.core.ingress(far_leg.dialog.flow.peer, &stream.a);
+            let mut ingress = self.core.ingress(far_leg.dialog.flow.peer, &stream.a);
+            ingress.report_dtmf = self.core.takes_keys_by_info(onto);
             commands.push(MediaCommand::Configure { port: far_port, ingress });
             // The audio line comes first on every leg; what the old device had on that line is silenced with it.
             let old_port = port_at(&old_ports, stream.b.line).or_else(|| port_at(&old_ports, 0));

@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// While a move held the call, a hang-up was not the end of it; now it is, unless both sides stand.
-    fn end_if_alone(&mut self, call: CallHandle) {
+    pub(in crate::engine) fn end_if_alone(&mut self, call: CallHandle) {
         let Some(found) = self.core.calls.get(call).filter(|call| call.state == CallState::Talking) else {
             return;
         };
@@ -130,7 +130,7 @@ impl Engine {
     }
 
     /// A NOTIFY of the implicit subscription that a REFER makes (RFC 3515 2.4.4, 2.4.5).
-    pub(super) fn notify_refer(&mut self, leg: LegHandle, status: StatusCode) {
+    pub(in crate::engine) fn notify_refer(&mut self, leg: LegHandle, status: StatusCode) {
         let branch = self.core.mint_branch();
         let Some(found) = self.core.legs.get_mut(leg).filter(|leg| leg.state != LegState::Ended) else {
             return;

@@ -158,13 +158,16 @@ impl Engine {
         }
     }
 
-    /// INFO in the dialog of a leg: a digit for the prompt, or something that goes across.
+    /// INFO in the dialog of a leg: a digit for the prompt, a key for the other end, or something that goes across as it is.
     pub(crate) fn on_info(&mut self, leg: LegHandle, tx: ServerTx, message: &Message) -> Result<(), Refusal> {
         let prompt = self.core.call_of(leg).filter(|call| self.moves.prompts.contains_key(call));
-        let Some(call) = prompt else { return self.core.on_pass(leg, tx, message) };
+        let digit = digit_in(message);
+        if prompt.is_none() && !digit.is_some_and(|digit| self.core.press_across(leg, digit)) {
+            return self.core.on_pass(leg, tx, message);
+        }
         let tag = self.core.legs.get(leg).map(|leg| leg.dialog.local_tag.clone()).unwrap_or_default();
         self.core.respond_plain(tx, StatusCode::OK, &tag);
-        if let Some(digit) = digit_in(message) {
+        if let (Some(call), Some(digit)) = (prompt, digit) {
             self.type_digit(call, Keypad::Info, digit);
         }
         Ok(())
@@ -173,8 +176,10 @@ impl Engine {
     /// A digit was pressed.
     pub(crate) fn on_digit(&mut self, port: PortId, digit: char) {
         let Some(leg) = self.core.port_legs.get(&port).copied() else { return };
-        if let Some(call) = self.core.call_of(leg) {
-            self.type_digit(call, Keypad::Rtp, digit);
+        let prompt = self.core.call_of(leg).filter(|call| self.moves.prompts.contains_key(call));
+        match prompt {
+            Some(call) => self.type_digit(call, Keypad::Rtp, digit),
+            None => self.core.tell_key(leg, digit),
         }
     }
 

@@ -8,6 +8,7 @@ use crate::call::setup::Incoming;
 use crate::call::{LegHandle, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
+use crate::engine::transfer::is_silent;
 use crate::engine::view::MoveView;
 use crate::moving::grant::{MOVE_INTERVAL, Mover};
 use crate::moving::hold_off::Access;
@@ -15,10 +16,10 @@ use crate::moving::machine::State;
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
-use crate::wire::sip::{HeaderName, Message, Scheme, StatusCode, Uri};
+use crate::wire::sip::{HeaderName, Message, StatusCode, Uri};
 
 impl Engine {
-    /// REFER in the dialog of a device: to another device of the same user it is a push, else it is passed on.
+    /// REFER in the dialog of a device: to another device of the same user it is a push, else a transfer.
     pub(crate) fn on_refer(
         &mut self,
         leg: LegHandle,
@@ -36,40 +37,14 @@ impl Engine {
         if !matches!(found.role, Role::Talking(_)) {
             return Err(Refusal::DialogUnknown);
         }
-        let by = device_of(&found.party).ok_or(Refusal::NotAuthorised)?;
-        let Some(to) = self.own_device(&by, &uri) else {
-            // The far side is made to dial nothing that its user could not dial here.
-            let is_ours = uri.scheme() == Scheme::Tel || self.core.settings.is_ours(uri.host());
-            return if is_ours { self.core.on_pass(leg, tx, message) } else { Err(Refusal::NotAuthorised) };
-        };
+        let own = device_of(&found.party).and_then(|by| Some((self.own_device(&by, &uri)?, by)));
+        let Some((to, by)) = own else { return self.transfer(leg, tx, message, &uri) };
         let live = self.moves.directory.leg(leg_key(leg)).cloned().ok_or(Refusal::DialogUnknown)?;
-        // RFC 4488: no implicit subscription where it is not wanted.
-        let is_silent = message
-            .header(HeaderName::ReferSub)
-            .and_then(|header| header.value_str().ok())
-            .is_some_and(|value| value.trim().eq_ignore_ascii_case("false"));
-        let asked_by = if is_silent { AskedBy::Nobody } else { AskedBy::Refer(leg) };
-        let tag = self.core.legs.get(leg).map(|leg| leg.dialog.local_tag.clone()).unwrap_or_default();
-        let accepted = |engine: &mut Self| {
-            if let Some(mut writer) = engine.core.reply(tx, StatusCode::ACCEPTED, &tag) {
-                if is_silent {
-                    writer.header(&HeaderName::ReferSub, "false");
-                }
-                let bytes = writer.finish();
-                engine.core.respond(tx, StatusCode::ACCEPTED, bytes);
-            }
-        };
-        match self.push(Mover::Device(&by), &live, &to, Trigger::Refer, MoveMode::AutoAnswer, asked_by) {
-            Ok(_) => {
-                accepted(self);
-                if !is_silent {
-                    // RFC 3515 2.4.4: an immediate NOTIFY.
-                    self.notify_refer(leg, StatusCode::TRYING);
-                }
-                Ok(())
-            }
-            Err(refusal) => Err(refusal.into()),
-        }
+        let tells = !is_silent(message);
+        let asked_by = if tells { AskedBy::Refer(leg) } else { AskedBy::Nobody };
+        self.push(Mover::Device(&by), &live, &to, Trigger::Refer, MoveMode::AutoAnswer, asked_by)?;
+        self.accept_refer(leg, tx, tells);
+        Ok(())
     }
 
     /// The device of the same user that a URI names: `alice*desk`, or `alice` for any other one that is registered.

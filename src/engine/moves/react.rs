@@ -48,6 +48,7 @@ impl Engine {
                 self.tell_ended(&record);
                 self.end_tally(call, record);
             }
+            Happened::Transfer(key, news) => self.on_transfer(key, news),
             Happened::LegGone { call, leg, why } => self.on_leg_gone(call, leg, why),
             Happened::Dying { leg, death, reason } => self.on_device_dying(leg, death, &reason),
             Happened::Lost { call, leg } => self.on_device_lost(call, leg),
@@ -83,6 +84,9 @@ impl Engine {
     }
 
     fn on_leg_gone(&mut self, call: CallHandle, leg: LegHandle, why: Gone) {
+        if self.on_transfer_leg_gone(call, leg) {
+            return;
+        }
         let Some(key) = self.moves.of_leg(call) else {
             // The move that held the call was over before this was told: who talked there is gone all the same.
             if let Some(side) = self.core.calls.get(call).and_then(|call| call.side_of(leg)) {
@@ -343,6 +347,7 @@ impl Engine {
 
     /// Nothing of a call is left.
     fn on_call_over(&mut self, call: CallHandle) {
+        self.on_transfer_call_over(call);
         self.moves.last.remove(&call);
         if let Some(key) = self.moves.by_call.get(&call).copied() {
             // The call was ended under the move, by an operator or a shutdown.

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::doors::Begin;
 use super::{AskedBy, Joins, MoveKey};
 use crate::call::headers::ANONYMOUS;
+use crate::call::quirks::{Shown, write_identity};
 use crate::call::{Leg, LegHandle, Owner, Party, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
-use crate::media::plan::{self, Hold};
+use crate::media::plan;
 use crate::moving::directory::LiveLeg;
 use crate::moving::grant::{Mover, Unlocked};
 use crate::moving::machine::{Event, Way};
@@ -18,7 +19,7 @@ use crate::registrar::Binding;
 use crate::registrar::accounts::Account;
 use crate::sip::Refusal;
 use crate::sip::dialog::Dialog;
-use crate::wire::sip::{HeaderName, Method};
+use crate::wire::sip::Method;
 
 /// How long a sign-in at a shared device counts: it only has to last until the grant.
 const SIGNED_IN: Duration = Duration::from_secs(1);
@@ -48,6 +49,7 @@ impl Engine {
         let party = Party::User { account, device: index };
         let media = anchored.then(|| self.core.new_media(&binding.flow, &party));
         let mut leg = Leg::new(call, Role::Mover, party, dialog, false);
+        leg.is_run_by(&binding.user_agent, &self.core.settings.quirks);
         leg.media = media;
         // A shared device has the call of the user who signed in there.
         leg.acts_for = owner.filter(|owner| *owner.name != *to.user());
@@ -129,13 +131,7 @@ impl Engine {
         if let Some(service) = self.core.service_of(far) {
             return self.core.describe_service(new, service, false);
         }
-        if self.core.legs.get(new).is_some_and(|leg| leg.media.is_none()) {
-            return Ok(self.core.legs.get(far).map(|leg| leg.raw.clone()).unwrap_or_default());
-        }
-        self.core.with_media(new, |core, media, lender| {
-            let far = core.legs.get(far).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
-            Ok(plan::offer_far(far, media, None, Hold::Lift, |line| lender.port(line))?)
-        })
+        self.core.offer_standing(far, new)
     }
 
     fn send_push_invite(
@@ -148,18 +144,12 @@ impl Engine {
         let branch = self.core.mint_branch();
         let (software, domain) = (self.core.settings.software.clone(), self.core.settings.domain.clone());
         let leg = self.core.legs.get_mut(new).ok_or(Refusal::Internal)?;
-        let flow = leg.dialog.flow;
+        let (flow, quirks) = (leg.dialog.flow, leg.quirks);
         let mut writer = leg.dialog.request(&Method::Invite, &branch);
-        crate::call::setup::write_capabilities(&mut writer, &software);
-        writer.header(&HeaderName::PAssertedIdentity, identity);
+        crate::call::setup::write_invite_capabilities(&mut writer, &software, quirks.prack);
+        write_identity(&mut writer, identity, quirks, Shown::Calling);
         if answers_itself {
-            // Phones agree on no one hint; each ignores those of the others (RFC 5373 for the last).
-            writer.header_parts(&HeaderName::CallInfo, &["<sip:", &domain, ">;answer-after=0"]);
-            writer.header_parts(
-                &HeaderName::AlertInfo,
-                &["<http://", &domain, ">;info=alert-autoanswer;delay=0"],
-            );
-            writer.header(&HeaderName::AnswerMode, "Auto");
+            quirks.auto_answer.write(&mut writer, &domain);
         }
         self.core.offer_session(new, &mut writer);
         writer.body("application/sdp", offer);

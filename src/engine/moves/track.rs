@@ -73,7 +73,8 @@ impl Engine {
             _ => Progress::Ringing { since },
         };
         // The side that is kept for a device that died is not moved meanwhile.
-        let is_busy = call.moving || call.lost.as_ref().is_some_and(|lost| lost.leg != leg);
+        let is_busy =
+            call.moving || call.transfer.is_some() || call.lost.as_ref().is_some_and(|lost| lost.leg != leg);
         let bar = match (is_busy, call.emergency) {
             (_, true) => Some(Bar::Emergency),
             (true, _) => Some(Bar::Busy),
@@ -131,7 +132,7 @@ impl Engine {
             }
             Some(Party::Service(Service::Echo)) => FarParty { display: "Echo".into(), number: number.into() },
             Some(Party::Service(Service::Tone)) => FarParty { display: "Tone".into(), number: number.into() },
-            Some(Party::Trunk { .. } | Party::Service(Service::Prompt)) | None => {
+            Some(Party::Trunk { .. } | Party::Service(Service::Prompt | Service::Transfer)) | None => {
                 FarParty { display: "".into(), number: number.into() }
             }
         }

@@ -220,20 +220,6 @@ fn an_ack_of_nothing_leaves_the_invite_to_be_answered() {
 }
 
 #[test]
-fn reliable_provisional_responses_are_not_promised() {
-    let mut world = World::new(9);
-    let (alice, _) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
-    let line = world.phones[alice].dial_with("bob", &[("Require", "100rel")], true);
-    world.run(SECOND);
-    assert_eq!(world.phones[alice].lines[line].status, Some(420), "{}", world.tail());
-    let line = world.phones[alice].dial("bob");
-    world.run(SECOND);
-    world.phones[alice].request(line, &Method::Prack, &[("RAck", "1 1 INVITE")], b"");
-    world.run(SECOND);
-    assert_eq!(world.phones[alice].finals.last().map(|found| found.1), Some(481), "{}", world.tail());
-}
-
-#[test]
 fn who_wants_privacy_is_not_named_to_the_other_device() {
     let mut world = World::new(10);
     let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
@@ -255,4 +241,30 @@ fn who_wants_privacy_is_not_named_to_the_other_device() {
     world.phones[alice].dial_with("bob", &[("Privacy", "none")], true);
     world.run(SECOND);
     assert!(heard(&world).contains("<sip:1001@example.org>"), "{}", heard(&world));
+}
+
+#[test]
+fn a_refusal_says_why_and_a_refusal_for_all_is_no_answer_elsewhere() {
+    let mut world = World::new(14);
+    let alice = world.phone("alice", "desk");
+    let (desk, mobile) = (world.phone("bob", "desk"), world.phone("bob", "mobile"));
+    for phone in [desk, mobile] {
+        world.phones[phone].answer = Answer::Ring;
+    }
+    world.captured = Some(std::collections::VecDeque::new());
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    let reason = [("Reason", "Q.850;cause=21"), ("Warning", "399 pbx \"not now\""), ("X-Secret", "1")];
+    world.phones[desk].refuse_with(0, 603, &reason);
+    world.run(SECOND);
+    let found = world.heard_by_phones.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    let refusal = found.into_iter().find(|text| text.starts_with("SIP/2.0 603")).unwrap();
+    assert!(
+        refusal.contains("Reason: Q.850;cause=21\r\n") && refusal.contains("Warning: 399 pbx"),
+        "{refusal}"
+    );
+    assert!(!refusal.contains("X-Secret"), "{refusal}");
+    assert_eq!(world.phones[mobile].lines[0].reason, "SIP;cause=603", "{}", world.tail());
+    world.run(A_MINUTE);
+    world.check_idle();
 }

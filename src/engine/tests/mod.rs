@@ -3,10 +3,13 @@
 mod abilities;
 mod ask;
 mod calls;
+mod directions;
 mod flows;
 mod follow;
+mod keys;
 mod lent;
 mod matrix;
+mod messages;
 mod moves;
 mod mutations;
 mod notice;
@@ -14,9 +17,11 @@ mod phone;
 mod pickup;
 mod prompt;
 mod quality;
+mod quirks;
 mod races;
 mod redirect;
 mod referral;
+mod reliable;
 mod rescue;
 mod scenes;
 mod secure;
@@ -25,10 +30,11 @@ mod threats;
 mod timers;
 mod torture;
 mod transcoding;
+mod transfer;
 mod watch;
 mod world;
 
 use scenes::{refer, refer_to, talking, three_phones};
 
-pub(super) use phone::{Answer, Kind, Refers};
+pub(super) use phone::{Answer, Early, Kind, Refers};
 pub(super) use world::World;

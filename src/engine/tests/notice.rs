@@ -111,7 +111,7 @@ fn who_does_not_take_texts_gets_none() {
 fn who_answers_405_is_asked_once_and_not_again() {
     let (mut world, phones) = house(305, Notice::Message, Duration::ZERO);
     let [desk, mobile, _] = phones;
-    world.phones[desk].text_answer = StatusCode::METHOD_NOT_ALLOWED;
+    world.phones[desk].text_answer = Some(StatusCode::METHOD_NOT_ALLOWED);
     let mut world = moved(world, phones);
     for _ in 0..2 {
         world.phones[desk].dial("*11");

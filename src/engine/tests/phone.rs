@@ -4,7 +4,10 @@ mod credentials;
 mod follow;
 mod kind;
 mod place;
+mod reliable;
 mod session;
+
+pub(crate) use reliable::{Early, Progress};
 
 use std::net::SocketAddr;
 
@@ -141,8 +144,6 @@ pub(crate) struct Phone {
     pub(crate) is_picky: bool,
     /// How its media is protected.
     pub(crate) kind: Kind,
-    /// Whether it speaks SRTP, and then nothing else.
-    pub(crate) is_secure: bool,
     pub(crate) lines: Vec<Line>,
     pub(crate) registered: Option<u16>,
     /// Bodies of NOTIFYs, and their state.
@@ -157,6 +158,16 @@ pub(crate) struct Phone {
     pub(crate) min_se: u32,
     /// What INVITE and UPDATE that came, and 2xx, said of the session: method or status, and `Session-Expires`.
     pub(crate) sessions: Vec<(String, String)>,
+    /// The direction in its answers to re-INVITE and UPDATE.
+    pub(crate) direction: &'static str,
+    /// What it does before it answers.
+    pub(crate) early: Early,
+    /// Provisional responses to its INVITEs.
+    pub(crate) progress: Vec<Progress>,
+    /// Whether it acknowledges reliable ones.
+    pub(crate) pracks: bool,
+    /// What its next PRACK offers.
+    pub(crate) prack_offer: String,
     /// Headers that go into re-INVITEs.
     pub(crate) reinvite_headers: Vec<(String, String)>,
     /// `Allow` of this phone.
@@ -167,7 +178,7 @@ pub(crate) struct Phone {
     pub(crate) finals: Vec<(String, u16, Option<u32>)>,
     /// Texts of MESSAGEs that came, and what they are answered.
     pub(crate) texts: Vec<String>,
-    pub(crate) text_answer: StatusCode,
+    pub(crate) text_answer: Option<StatusCode>,
     /// Methods that came in, in order.
     pub(crate) requests: Vec<String>,
     held: Vec<(usize, ServerTx)>,
@@ -217,7 +228,6 @@ impl Phone {
             codecs: "0 8 101",
             is_picky: false,
             kind: Kind::Plain,
-            is_secure: false,
             lines: Vec::new(),
             registered: None,
             notified: Vec::new(),
@@ -226,12 +236,17 @@ impl Phone {
             session: "",
             min_se: 0,
             sessions: Vec::new(),
+            direction: "sendrecv",
+            early: Early::No,
+            progress: Vec::new(),
+            pracks: true,
+            prack_offer: String::new(),
             reinvite_headers: Vec::new(),
             allow: "INVITE, ACK, BYE, CANCEL, UPDATE, INFO, REFER, NOTIFY",
             notify_answer: 200,
             finals: Vec::new(),
             texts: Vec::new(),
-            text_answer: StatusCode::OK,
+            text_answer: Some(StatusCode::OK),
             requests: Vec::new(),
             held: Vec::new(),
             transactions,
@@ -250,14 +265,10 @@ impl Phone {
         let (ip, port) = (self.address.ip(), 4000 + 2 * line);
         let mut sdp = format!(
             "v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {} {}\r\n",
-            if self.is_secure { "RTP/SAVP" } else { self.kind.profile() },
+            self.kind.profile(),
             self.codecs
         );
         sdp += &self.kind.lines(port);
-        if self.is_secure {
-            sdp +=
-                "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|2^20\r\n";
-        }
         for number in self.codecs.split(' ') {
             sdp += match number {
                 "0" => "a=rtpmap:0 PCMU/8000\r\n",
@@ -353,7 +364,11 @@ impl Phone {
     }
 
     pub(crate) fn reinvite(&mut self, line: usize, direction: &str) {
-        self.lines[line].sdp = self.sdp(line, direction);
+        self.reinvite_with(line, self.sdp(line, direction));
+    }
+
+    pub(crate) fn reinvite_with(&mut self, line: usize, sdp: String) {
+        self.lines[line].sdp = sdp;
         self.lines[line].extra.clone_from(&self.reinvite_headers);
         self.invite(line, Want::Reinvite(line));
     }
@@ -410,10 +425,19 @@ impl Phone {
     }
 
     pub(crate) fn refuse(&mut self, line: usize, status: u16) {
+        self.refuse_with(line, status, &[]);
+    }
+
+    pub(crate) fn refuse_with(&mut self, line: usize, status: u16, headers: &[(&str, &str)]) {
         let Some(tx) = self.lines[line].invite.take() else { return };
-        let tag = self.lines[line].dialog.local_tag.clone();
-        self.reply(tx, StatusCode::new(status).unwrap(), &tag);
+        let (tag, status) = (self.lines[line].dialog.local_tag.clone(), StatusCode::new(status).unwrap());
         self.lines[line].is_over = true;
+        let Some(mut writer) = self.transactions.reply(tx, status, None, Some(&tag)) else { return };
+        for (name, value) in headers {
+            writer.header(*name, value);
+        }
+        let bytes = writer.finish();
+        self.transactions.respond(self.now.at, tx, status, bytes, &mut self.effects);
     }
 
     pub(crate) fn release_reinvites(&mut self) {
@@ -429,7 +453,7 @@ impl Phone {
             return;
         }
         self.lines[line].invite = Some(tx);
-        self.lines[line].sdp = self.sdp(line, "sendrecv");
+        self.lines[line].sdp = self.sdp(line, self.direction);
         self.pick_up(line);
     }
 
@@ -562,7 +586,9 @@ impl Phone {
             (Method::Refer, None) => self.on_refer(tx, message),
             (Method::Message, None) => {
                 self.texts.push(String::from_utf8_lossy(&message.body()).into_owned());
-                self.reply(tx, self.text_answer, "x");
+                if let Some(status) = self.text_answer {
+                    self.reply(tx, status, "x");
+                }
             }
             (Method::Bye, None) => self.reply(tx, StatusCode::CALL_DOES_NOT_EXIST, "x"),
             (_, None) => self.reply(tx, StatusCode::OK, "x"),
@@ -596,11 +622,12 @@ impl Phone {
             self.refuse(line, 486);
             return;
         }
-        let is_secure = message.body().windows(9).any(|window| window == b"a=crypto:");
-        if !message.body().is_empty() && is_secure != self.is_secure {
+        let names_keys = message.body().windows(9).any(|window| window == b"a=crypto:");
+        if !message.body().is_empty() && names_keys != (self.kind == Kind::Sdes) {
             self.refuse(line, 488);
             return;
         }
+        self.play_early(line, tx);
         self.reply(tx, StatusCode::RINGING, &tag);
         if self.answer == Answer::Now {
             self.pick_up(line);
@@ -631,7 +658,7 @@ impl Phone {
     fn on_response(&mut self, tx: ClientTx, want: Want, message: &Message) {
         let Some(status) = message.status() else { return };
         if status.is_provisional() {
-            return;
+            return self.on_provisional(want, message);
         }
         if status == StatusCode::UNAUTHORIZED && self.authenticate(want, message) {
             return;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{accounts, settings};
-use super::{Answer, World};
+use super::{Answer, Kind, World};
 use crate::engine::store::Loaded;
 use crate::media::plan::Rule;
 use crate::media::relay::MediaCommand;
@@ -16,6 +16,10 @@ fn world(seed: u64, rule: Rule) -> World {
     let mut settings = settings();
     settings.call.media.srtp = rule;
     World::with(seed, settings, accounts(&["alice", "bob"]), &Loaded::default())
+}
+
+fn secured(is_secure: bool) -> Kind {
+    if is_secure { Kind::Sdes } else { Kind::Plain }
 }
 
 /// What a phone was last told about its media.
@@ -39,7 +43,7 @@ fn a_device_on_an_encrypted_flow_is_offered_srtp_and_the_other_stays_plain() {
     let mut world = world(1, Rule::Either);
     let alice = world.phone("alice", "desk");
     let bob = world.phone_over(Transport::Tls, "bob", "desk");
-    world.phones[bob].is_secure = true;
+    world.phones[bob].kind = Kind::Sdes;
     world.phones[alice].dial("bob");
     world.run(SECOND);
     assert!(
@@ -80,12 +84,12 @@ fn a_device_that_refuses_srtp_is_rung_again_with_plain_rtp_and_remembered() {
 fn who_spoke_srtp_before_is_not_rung_in_plain() {
     let mut world = world(3, Rule::Either);
     let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
-    world.phones[bob].is_secure = true;
+    world.phones[bob].kind = Kind::Sdes;
     let line = world.phones[bob].dial("*43");
     world.run(SECOND);
     world.phones[bob].bye(line);
     world.run(SECOND);
-    world.phones[bob].is_secure = false;
+    world.phones[bob].kind = Kind::Plain;
     let line = world.phones[alice].dial("bob");
     world.run(SECOND);
     assert_eq!(world.phones[alice].lines[line].status, Some(488), "{}", world.tail());
@@ -96,13 +100,13 @@ fn where_srtp_is_required_plain_is_488_and_where_it_is_off_srtp_is() {
     for (rule, is_secure) in [(Rule::SecureOnly, false), (Rule::PlainOnly, true)] {
         let mut world = world(4, rule);
         let (alice, _) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
-        world.phones[alice].is_secure = is_secure;
+        world.phones[alice].kind = secured(is_secure);
         let line = world.phones[alice].dial("bob");
         world.run(SECOND);
         assert_eq!(world.phones[alice].lines[line].status, Some(488), "{}", world.tail());
-        world.phones[alice].is_secure = !is_secure;
+        world.phones[alice].kind = secured(!is_secure);
         let bob = world.phones.len() - 1;
-        world.phones[bob].is_secure = !is_secure;
+        world.phones[bob].kind = secured(!is_secure);
         let line = world.phones[alice].dial("bob");
         world.run(SECOND);
         assert_eq!(world.phones[alice].lines[line].status, Some(200), "{}", world.tail());
@@ -113,27 +117,27 @@ fn where_srtp_is_required_plain_is_488_and_where_it_is_off_srtp_is() {
 fn a_re_invite_that_takes_srtp_away_fails_and_the_call_goes_on_as_it_was() {
     let mut world = world(5, Rule::Either);
     let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
-    world.phones[alice].is_secure = true;
+    world.phones[alice].kind = Kind::Sdes;
     let line = world.phones[alice].dial("bob");
     world.run(SECOND);
     let before = security_of(&world, "alice*desk");
     assert_ne!(before, Security::Plain, "{}", world.tail());
-    world.phones[alice].is_secure = false;
+    world.phones[alice].kind = Kind::Plain;
     world.phones[alice].reinvite(line, "sendrecv");
     world.run(SECOND);
     assert_eq!(world.phones[alice].lines[line].status, Some(488), "{}", world.tail());
     assert_eq!(security_of(&world, "alice*desk"), before);
-    world.phones[alice].is_secure = true;
+    world.phones[alice].kind = Kind::Sdes;
     world.phones[alice].reinvite(line, "sendrecv");
     world.run(SECOND);
     assert_eq!(world.phones[alice].lines[line].status, Some(200));
     // The far side puts it on hold: what segue offers on that behalf has keys, and an answer without them is none.
-    world.phones[alice].is_secure = false;
+    world.phones[alice].kind = Kind::Plain;
     world.phones[bob].reinvite(0, "sendonly");
     world.run(SECOND);
     assert_eq!(world.phones[bob].lines[0].status, Some(488), "{}", world.tail());
     assert_eq!(security_of(&world, "alice*desk"), before);
-    world.phones[alice].is_secure = true;
+    world.phones[alice].kind = Kind::Sdes;
     world.run(SECOND);
     assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
 }
@@ -152,7 +156,7 @@ fn a_move_between_plain_and_secure_devices_keeps_the_far_keys() {
         let bob = world.phone_over(if far { Transport::Tls } else { Transport::Udp }, "bob", "desk");
         world.phones[mobile].answer = Answer::Ring;
         for (phone, is_secure) in [(bob, far), (desk, old), (mobile, new)] {
-            world.phones[phone].is_secure = is_secure;
+            world.phones[phone].kind = secured(is_secure);
         }
         world.phones[desk].dial("bob");
         world.run(SECOND);

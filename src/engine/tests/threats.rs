@@ -380,12 +380,12 @@ fn a_refer_makes_nobody_dial_what_it_should_not() {
     let lie = [("Refer-To", "<sip:1003@example.org>"), ("Referred-By", "<sip:carol@example.org>")];
     world.phones[alice].request(0, &Method::Refer, &lie, b"");
     world.run(SECOND);
-    let passed =
-        world.heard_by_phones.iter().find(|bytes| bytes.starts_with(b"REFER")).expect("it is passed on");
-    let text = String::from_utf8(passed.to_vec()).unwrap();
-    assert!(text.contains("Refer-To: <sip:1003@example.org>\r\n"), "{text}");
+    assert!(!world.phones[bob].requests.iter().any(|method| method == "REFER"), "nobody is told to dial");
+    let invite = world.heard_by_phones.iter().find(|bytes| bytes.starts_with(b"INVITE sip:carol"));
+    let text = String::from_utf8(invite.expect("the node dials").to_vec()).unwrap();
     assert!(text.contains("Referred-By: \"Alice\" <sip:1001@example.org>\r\n"), "{text}");
     assert_eq!(text.matches("Referred-By").count(), 1);
+    assert!(!text.contains("Refer-To"), "{text}");
 }
 
 #[test]

@@ -417,7 +417,7 @@ fn numbers_go_on_over_a_quick_restart() {
 #[test]
 fn what_is_not_the_dialog_package_is_refused_with_what_is() {
     let (mut world, desk, mobile, _) = three_phones(414);
-    for event in ["presence", "message-summary", "Dialog"] {
+    for event in ["presence", "message-summar", "Dialog"] {
         assert_eq!(try_subscribe(&mut world, mobile, "alice", event, 600).1, 489, "{event}");
     }
     let headers = [("Event", "dialog"), ("Accept", "application/pidf+xml")];

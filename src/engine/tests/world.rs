@@ -151,6 +151,7 @@ pub(crate) fn settings() -> Settings {
         algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
         trunks: Vec::new(),
         routes: Vec::new(),
+        quirks: crate::call::quirks::QuirkTable::default(),
         echo: Some("*43".into()),
         tone: Some("*44".into()),
         limits: settings::Limits::default(),
@@ -194,6 +195,8 @@ pub(crate) fn trunk_to(settings: &mut Settings, peer: SocketAddr) -> &mut settin
         targets: vec![Target { transport: Transport::Udp, peer }],
         from: vec![settings::Source { network: peer.ip(), prefix: 32, port: None }],
         max_calls: None,
+        may_refer: false,
+        may_notify: true,
         re_invite_always: false,
     }];
     &mut settings.call.trunks[0]
@@ -598,7 +601,10 @@ impl World {
                 let event = MediaEvent::Played { port: *port };
                 self.post(Duration::from_millis(400), Going::Input(Box::new(Input::Media(event))));
             }
-            MediaCommand::Configure { .. } | MediaCommand::Play { .. } | MediaCommand::Stop { .. } => {}
+            MediaCommand::Configure { .. }
+            | MediaCommand::Play { .. }
+            | MediaCommand::Press { .. }
+            | MediaCommand::Stop { .. } => {}
         }
         self.media.push(command);
     }
@@ -624,7 +630,7 @@ impl World {
         for (_, call) in core.calls.iter() {
             for leg in std::iter::once(call.caller).chain(call.callee).chain(call.forks.iter().copied()) {
                 assert!(
-                    core.legs.get(leg).is_some() || call.moving,
+                    core.legs.get(leg).is_some() || call.moving || call.transfer.is_some(),
                     "a call names a leg that is gone: {leg:?} of {:?} {:?} {:?}, {:?}\n{}",
                     call.caller,
                     call.callee,
@@ -659,6 +665,7 @@ impl World {
         assert!(self.engine.moves.prompts.is_empty(), "prompts are left");
         assert!(self.engine.moves.live.is_empty() && self.engine.moves.by_call.is_empty());
         assert!(self.engine.moves.referrals.is_empty(), "REFERs of ours are left");
+        assert!(self.engine.transfers.is_empty(), "transfers are left");
         assert!(self.engine.tallies.is_empty(), "records wait for ports");
         assert!(self.engine.moves.directory.is_empty(), "legs are left in the directory");
     }

@@ -32,7 +32,8 @@ impl Engine {
         let (mut shown, mut dialogs) = (None, Vec::new());
         match (&sight.resource, notify.state) {
             // Whoever may not see it any more sees nothing more.
-            (_, SubscriptionState::Terminated { reason: Reason::Rejected | Reason::NoResource }) => {}
+            (_, SubscriptionState::Terminated { reason: Reason::Rejected | Reason::NoResource })
+            | (Resource::Messages { .. }, _) => {}
             (Resource::Lamp(select), _) => {
                 let lit = self.lamp(&sight.watcher, select);
                 shown = lit.map(|leg| leg.leg);

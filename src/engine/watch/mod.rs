@@ -1,4 +1,5 @@
-//! SUBSCRIBE to the dialog package (RFC 6665, RFC 4235): who watches whose calls, and what they are told.
+//! SUBSCRIBE to the dialog package (RFC 6665, RFC 4235): who watches whose calls, and what they are told. And to word of
+//! waiting messages (RFC 3842), which a trunk has.
 //!
 //! `subscribe` serves the requests, `document` writes what a watcher sees. Here is the table of subscriptions,
 //! and when each is told: what changes while one input is worked off is told in one NOTIFY at its end.
@@ -9,6 +10,8 @@ mod subscribe;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::Engine;
 use super::event::RegistrationEvent;
 use crate::base::{Handle, Now, Slab, TimerHeap, Timestamp};
@@ -17,7 +20,7 @@ use crate::moving::identifier::REFRESH;
 use crate::moving::star_code::Select;
 use crate::moving::{DeviceKey, LegKey};
 use crate::sip::dialog::Dialog;
-use crate::sip::subscription::{Event, Limits, Reason, Subscription, SubscriptionState};
+use crate::sip::subscription::{Event, Limits, Notify, Reason, Subscription, SubscriptionState};
 use crate::wire::dialog_info::CONTENT_TYPE;
 use crate::wire::sip::{HeaderName, Message, Method};
 
@@ -27,6 +30,9 @@ const MAX_PER_DEVICE: usize = 128;
 const MAX_TOTAL: usize = 50_000;
 /// How long a subscription lasts.
 const LIMITS: Limits = Limits { min: 60, max: 3600, default: 3600 };
+
+/// Most bytes of a message summary that are kept for those who subscribe later.
+const MAX_SUMMARY: usize = 1024;
 
 /// A subscription in the table.
 type WatchHandle = Handle<Watch>;
@@ -38,6 +44,8 @@ enum Resource {
     Lamp(Select),
     /// The calls of a user, or of one device.
     Calls { user: Arc<str>, device: Option<Box<str>> },
+    /// Whether messages wait for a user.
+    Messages { user: Arc<str> },
 }
 
 /// Who sees what.
@@ -56,7 +64,7 @@ impl Sight {
     fn user(&self) -> Arc<str> {
         match &self.resource {
             Resource::Lamp(_) => self.watcher.shared_user(),
-            Resource::Calls { user, .. } => Arc::clone(user),
+            Resource::Calls { user, .. } | Resource::Messages { user } => Arc::clone(user),
         }
     }
 }
@@ -75,6 +83,16 @@ struct Watch {
     wake: Timestamp,
 }
 
+/// What a NOTIFY says.
+struct Told {
+    kind: &'static str,
+    body: Bytes,
+    /// The call that a lamp shows.
+    shown: Option<LegKey>,
+    /// Whether there are identifiers in it, which are to be told anew in time.
+    has_identifiers: bool,
+}
+
 /// All subscriptions.
 #[derive(Default)]
 pub struct Watchers {
@@ -82,6 +100,8 @@ pub struct Watchers {
     by_user: BTreeMap<Arc<str>, BTreeSet<WatchHandle>>,
     by_device: BTreeMap<DeviceKey, BTreeSet<WatchHandle>>,
     due: BTreeSet<WatchHandle>,
+    /// What was last told of waiting messages, by user.
+    waiting: BTreeMap<Arc<str>, Bytes>,
     timers: TimerHeap<WatchHandle>,
     /// The highest version that was told; every new subscription begins above it.
     told: u32,
@@ -187,20 +207,20 @@ impl Engine {
             watch.subscription.terminate(Reason::Rejected);
         }
         if let Some(notify) = watch.subscription.poll_notify(now) {
-            let (document, shown) = self.document(&sight, &notify);
-            let body = document.write();
+            let told = match &sight.resource {
+                Resource::Messages { user } => self.summary(if is_allowed { user } else { "" }),
+                Resource::Lamp(_) | Resource::Calls { .. } => self.calls_seen(&sight, &notify),
+            };
             let branch = self.core.mint_branch();
             let Some(watch) = self.watch.subscriptions.get_mut(handle) else { return };
-            watch.shown = Some(shown);
+            watch.shown = Some(told.shown);
             self.watch.told = self.watch.told.max(notify.version);
-            let is_active = matches!(notify.state, SubscriptionState::Active { .. });
-            let has_identifiers = is_active && document.dialogs.iter().any(|dialog| dialog.call_id.is_some());
-            watch.retell = if has_identifiers { now + REFRESH } else { Timestamp::NEVER };
+            watch.retell = if told.has_identifiers { now + REFRESH } else { Timestamp::NEVER };
             let flow = watch.dialog.flow;
             let mut writer = watch.dialog.request(&Method::Notify, &branch);
             writer.header(&HeaderName::Event, &watch.event.to_string());
             writer.header(&HeaderName::SubscriptionState, &notify.state.to_string());
-            writer.body(CONTENT_TYPE, body.as_bytes());
+            writer.body(told.kind, &told.body);
             let bytes = writer.finish();
             let owner = Owner::Notify(handle.to_bits());
             self.core.send_request(flow, &Method::Notify, &branch, bytes, owner);
@@ -210,6 +230,38 @@ impl Engine {
         } else {
             self.watch.schedule(handle, now);
         }
+    }
+
+    fn calls_seen(&mut self, sight: &Sight, notify: &Notify) -> Told {
+        let (document, shown) = self.document(sight, notify);
+        let is_active = matches!(notify.state, SubscriptionState::Active { .. });
+        let has_identifiers = is_active && document.dialogs.iter().any(|dialog| dialog.call_id.is_some());
+        Told { kind: CONTENT_TYPE, body: document.write().into(), shown, has_identifiers }
+    }
+
+    /// RFC 3842 5.2; nothing waits where nothing was said.
+    fn summary(&self, user: &str) -> Told {
+        let said = self.watch.waiting.get(user).cloned();
+        let body = said.unwrap_or_else(|| Bytes::from_static(b"Messages-Waiting: no\r\n"));
+        Told { kind: "application/simple-message-summary", body, shown: None, has_identifiers: false }
+    }
+
+    /// A trunk tells whether messages wait for a user: who has subscribed to that hears it; those devices.
+    pub(super) fn on_messages_waiting(&mut self, user: &Arc<str>, summary: &Bytes) -> Vec<Box<str>> {
+        if summary.len() <= MAX_SUMMARY {
+            self.watch.waiting.insert(Arc::clone(user), Bytes::copy_from_slice(summary));
+        }
+        let handles = self.watch.by_user.get(user).cloned().unwrap_or_default();
+        let mut told = Vec::new();
+        for handle in handles {
+            let Some(watch) = self.watch.subscriptions.get_mut(handle) else { continue };
+            if matches!(watch.sight.resource, Resource::Messages { .. }) {
+                told.push(Box::from(watch.sight.watcher.device()));
+                watch.subscription.changed();
+                self.watch.due.insert(handle);
+            }
+        }
+        told
     }
 
     /// The answer to a NOTIFY; `None` where none came.
@@ -277,8 +329,13 @@ impl Engine {
         for handle in handles.iter().copied().collect::<Vec<_>>() {
             let Some(watch) = self.watch.subscriptions.get(handle) else { continue };
             // A lamp that would look the same is left alone.
-            let unchanged = matches!(&watch.sight.resource, Resource::Lamp(select)
-                if watch.shown == Some(self.lamp(&watch.sight.watcher, select).map(|leg| leg.leg)));
+            let unchanged = match &watch.sight.resource {
+                Resource::Lamp(select) => {
+                    watch.shown == Some(self.lamp(&watch.sight.watcher, select).map(|leg| leg.leg))
+                }
+                Resource::Messages { .. } => true,
+                Resource::Calls { .. } => false,
+            };
             if let Some(watch) = self.watch.subscriptions.get_mut(handle).filter(|_| !unchanged) {
                 watch.subscription.changed();
                 self.watch.due.insert(handle);
@@ -312,8 +369,13 @@ impl Engine {
             .flat_map(|(_, handles)| handles.iter().map(|handle| (*handle, Reason::Rejected)));
         let of_watched = self.watch.by_user.get(user).into_iter().flatten().filter(|handle| {
             let resource = self.watch.subscriptions.get(**handle).map(|watch| &watch.sight.resource);
-            matches!(resource, Some(Resource::Calls { device: watched, .. })
-                if watched.as_deref().map_or(device.is_none(), is_meant))
+            match resource {
+                Some(Resource::Calls { device: watched, .. }) => {
+                    watched.as_deref().map_or(device.is_none(), is_meant)
+                }
+                Some(Resource::Messages { .. }) => device.is_none(),
+                Some(Resource::Lamp(_)) | None => false,
+            }
         });
         let of_watched = of_watched.map(|handle| (*handle, Reason::NoResource));
         for (handle, reason) in of_watchers.chain(of_watched).collect::<Vec<_>>() {

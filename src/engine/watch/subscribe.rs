@@ -15,7 +15,7 @@ use crate::moving::DeviceKey;
 use crate::moving::hold_off::Access;
 use crate::moving::star_code::{Select, StarCode};
 use crate::sip::dialog::Dialog;
-use crate::sip::subscription::{Event, Refused, Subscription};
+use crate::sip::subscription::{Event, Package, Refused, Subscription};
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
 use crate::wire::dialog_info::CONTENT_TYPE;
@@ -89,12 +89,16 @@ impl Engine {
 
     fn subscribe(&mut self, tx: ServerTx, flow: Flow, message: &Message, by: DeviceKey) -> Result<(), No> {
         let event = event_of(message).ok_or(Refusal::BadEvent)?;
-        if !accepts_documents(message) {
+        if event.package == Package::Dialog && !accepts_documents(message) {
             return Err(No::Unreadable);
         }
         let access = self.watched_call(&by, message);
         self.held(&by, access, "SUBSCRIBE")?;
-        let (resource, entity) = self.resource(&by, message)?;
+        let (resource, entity) = match event.package {
+            Package::Dialog => self.resource(&by, message)?,
+            // Whatever number a phone has for its mailbox: it sees that of its own user.
+            Package::MessageSummary => (Resource::Messages { user: by.shared_user() }, Box::from("")),
+        };
         if self.watch.len() >= MAX_TOTAL || self.watch.of_device(&by) >= MAX_PER_DEVICE {
             return Err(Refusal::Overloaded { what: "subscriptions", retry_after: RETRY }.into());
         }

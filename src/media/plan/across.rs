@@ -10,7 +10,7 @@ use super::leg::Bridging;
 use super::leg::{MAX_LINES, Offer, Open};
 use super::protect::{Keying, profile};
 use super::{LegMedia, Pairing, PayloadHistory, Refusal, bridge, web};
-use crate::media::codec::Format;
+use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Direction, Kind, Media, Sdp, SdpWriter};
 
 /// The offer of `from` (its open offer) as an offer to `to`.
@@ -52,7 +52,10 @@ pub(super) fn offer_with(
         .filter_map(|(line, slot)| {
             let media = source.medium(line).filter(|media| from.admits(media))?;
             let formats = formats(&media, from.lines.get(line).map_or(&[], PayloadHistory::used));
-            let extra = extras(to, slot, media.kind(), &formats);
+            let mut extra = extras(to, slot, media.kind(), &formats);
+            if lacks_keys(from, &media, &formats) && !extra.iter().any(|own| own.codec.is_telephone_event()) {
+                extra.extend(KEYS);
+            }
             Some((line, slot, formats, extra))
         })
         .collect();
@@ -69,6 +72,18 @@ pub(super) fn offer_with(
     let text = write_offer(to, source, &slots, ports)?;
     *pairing = next;
     Ok(text)
+}
+
+/// Telephone-event, where we understand it for somebody who does not.
+const KEYS: [Format; 1] = [Format { number: 101, codec: Codec::TELEPHONE_EVENT }];
+
+/// Whether an offer has audio on the clock of [`KEYS`] and no way to say keys in it, which we can make up for.
+fn lacks_keys(from: &LegMedia, media: &Media<'_>, formats: &Formats) -> bool {
+    let has = |fits: fn(&Codec) -> bool| formats.iter().any(|format| fits(&format.codec));
+    from.hears_keys
+        && media.kind() == Kind::Audio
+        && !has(Codec::is_telephone_event)
+        && has(|codec| codec.is_primary() && codec.clock_rate() == 8000)
 }
 
 /// What `from` last said (its answer to our offer, or at a move simply what it agreed), as the answer to the open

@@ -44,6 +44,8 @@ pub struct LegMedia {
     pub(super) lines: Vec<PayloadHistory>,
     pub(super) agreed: Option<Agreed>,
     pub(super) open: Option<Open>,
+    /// Whether keys that the other side presses can be told to this one in signalling.
+    pub(super) hears_keys: bool,
     /// Whether speech may be converted for it.
     pub(super) bridging: Bridging,
 }
@@ -82,8 +84,15 @@ impl LegMedia {
             lines: Vec::new(),
             agreed: None,
             open: None,
+            hears_keys: false,
             bridging: Bridging::Never,
         }
+    }
+
+    /// Keys that the other side presses can be told to this one in signalling: so the other side is offered
+    /// telephone-event, whether this one has it or not.
+    pub fn set_hears_keys(&mut self) {
+        self.hears_keys = true;
     }
 
     /// Says whether speech may be converted for it, from the next description on.

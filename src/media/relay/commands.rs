@@ -2,6 +2,7 @@
 
 use smallvec::SmallVec;
 
+use super::keys::Presser;
 use super::route::{Awaited, Outgoing};
 use super::sound::Player;
 use super::{MediaCommand, MediaEvent, Outlet, PortId, Relay, Sink, Timer};
@@ -37,9 +38,18 @@ impl Relay {
                 let generation = route.play(Player::new(now, sound, voice));
                 self.timers.push(now, Timer::Sound(port.slot, generation));
             }
+            MediaCommand::Press { port, event, payload, clock_rate } => {
+                let Some(route) = self.open(port) else { return };
+                let (life, is_idle) = (route.life, route.presser.is_none());
+                let new = || Box::new(Presser::new(now, payload, clock_rate));
+                route.presser.get_or_insert_with(new).press(event);
+                if is_idle {
+                    self.timers.push(now, Timer::Keys(port.slot, life));
+                }
+            }
             MediaCommand::Stop { port } => {
                 let Some(route) = self.open(port) else { return };
-                route.player = None;
+                (route.player, route.presser) = (None, None);
                 route.sinks.retain(|sink| sink.to != port.slot);
             }
             MediaCommand::Report { port } => {

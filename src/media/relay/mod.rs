@@ -14,6 +14,7 @@ mod convert;
 mod egress;
 pub mod g711;
 mod guard;
+mod keys;
 mod latch;
 mod reception;
 mod route;
@@ -30,6 +31,8 @@ use std::net::SocketAddr;
 
 use egress::{Arrival, Feed};
 use guard::Room;
+use keys::Tick;
+pub use keys::event_of;
 use route::{Admitted, Route};
 use rtcp::Crossing;
 pub use stats::{DropReason, PortStats, Reported, Totals};
@@ -78,6 +81,7 @@ pub enum Verdict {
 enum Timer {
     Quiet(u32, u32),
     Sound(u32, u32),
+    Keys(u32, u32),
 }
 
 /// The routes of one media thread.
@@ -255,7 +259,7 @@ impl Relay {
     ) -> Result<(), DropReason> {
         let route = self.routes.get_mut(to as usize).filter(|r| r.open && r.life == life);
         let route = route.ok_or(DropReason::NoSink)?;
-        if route.player.is_some() {
+        if route.player.is_some() || route.presser.is_some() {
             return Err(DropReason::Covered);
         }
         let target = route.target.ok_or(DropReason::NoRemote)?;
@@ -387,6 +391,7 @@ impl Relay {
             match timer {
                 Timer::Quiet(slot, generation) => self.check_quiet(now, slot, generation, out),
                 Timer::Sound(slot, generation) => self.play(now, slot, generation, out),
+                Timer::Keys(slot, life) => self.press(now, slot, life, out),
             }
         }
         self.handle_web_timeout(now, out);
@@ -429,6 +434,36 @@ impl Relay {
         header.write_new(&mut frame.bytes);
         let octets = frame.bytes.len() - HEADER;
         let leaving = Leaving { packet: &frame.bytes, extended: place.extended, octets };
+        if let Err(reason) = self.emit(slot, target, leaving, out) {
+            self.count(slot, reason);
+        }
+    }
+
+    fn press(&mut self, now: Timestamp, slot: u32, life: u32, out: &mut impl Outlet) {
+        let Some(route) = self.routes.get_mut(slot as usize).filter(|route| route.life == life) else {
+            return;
+        };
+        let Some(presser) = &mut route.presser else { return };
+        let tick = presser.next();
+        self.timers.push(presser.due(), Timer::Keys(slot, life));
+        let mut press = match tick {
+            Tick::Packet(press) => press,
+            Tick::Pause => return,
+            Tick::Over => {
+                route.presser = None;
+                return;
+            }
+        };
+        let Some(target) = route.target else { return };
+        let feed = Feed { slot: u32::MAX, ssrc: 1, run: life };
+        let clock_rate = route.expected.clock_rate;
+        let arrival = Arrival { event: true, ..Arrival::of(&press.header, feed, press.extended, clock_rate) };
+        let Some(place) = route.egress.place(now, &arrival) else { return };
+        let header = &mut press.header;
+        (header.sequence, header.timestamp) = (place.sequence(), place.timestamp);
+        header.ssrc = route.egress.ssrc();
+        header.write_new(&mut press.bytes);
+        let leaving = Leaving { packet: &press.bytes, extended: place.extended, octets: 4 };
         if let Err(reason) = self.emit(slot, target, leaving, out) {
             self.count(slot, reason);
         }

@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use super::egress::{Egress, Feed};
 use super::guard::Guard;
+use super::keys::Presser;
 use super::latch::{Admission, Latch};
 use super::reception::{Place, Reception};
 use super::sound::Player;
@@ -78,6 +79,7 @@ pub(super) struct Route {
     pub stats: PortStats,
     pub awaited: Option<Awaited>,
     pub player: Option<Box<Player>>,
+    pub presser: Option<Box<Presser>>,
     pub rtcp_target: Option<SocketAddr>,
     pub sent_octets: u64,
     pub cname: [u8; 16],

@@ -204,6 +204,9 @@ pub enum MediaCommand {
     Swap { far: PortId, old: PortId, new: PortId, to_far: Sink, to_new: Sink },
     /// Plays toward the other end of `port`, in place of what its sources send, until `Stop`.
     Play { port: PortId, sound: Sound, voice: Voice },
+    /// Presses a key (an event of RFC 4733) at the other end of `port`, after those that are being pressed. What its
+    /// sources send meanwhile is covered.
+    Press { port: PortId, event: u8, payload: u8, clock_rate: u32 },
     /// Sends what arrives back where it came from: `SetSinks` to itself. `*43`.
     Echo { port: PortId },
     /// Ends a sound and an echo. Other sinks stay.
@@ -224,6 +227,7 @@ impl MediaCommand {
             Self::Configure { port, .. }
             | Self::SetSinks { port, .. }
             | Self::Play { port, .. }
+            | Self::Press { port, .. }
             | Self::Echo { port }
             | Self::Stop { port }
             | Self::Report { port }

@@ -29,6 +29,7 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
         algorithms: resolved.auth.algorithms.clone(),
         trunks: resolved.trunks.iter().map(|one| trunk(one, resolved)).collect(),
         routes: resolved.routes.iter().map(|(pattern, to)| route(pattern, to, resolved)).collect(),
+        quirks: resolved.quirks.clone(),
         echo: resolved.moving.codes.echo.clone(),
         tone: resolved.moving.codes.tone.clone(),
         limits: call::Limits { rescue: resolved.rescue, ..call::Limits::default() },
@@ -157,6 +158,8 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
             })
             .collect(),
         max_calls: trunk.max_calls,
+        may_refer: trunk.may_refer,
+        may_notify: trunk.may_notify,
         re_invite_always: re_invite == ReInvite::Always,
     }
 }

@@ -1,0 +1,323 @@
+//! INVITEs go out: to the devices of a user, to trunks one after the other.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::core::{Core, Owner};
+use super::headers::{ANONYMOUS, Trust, cross, is_private};
+use super::model::{CallHandle, Leg, LegHandle, Party, Role};
+use super::quirks::{Shown, write_identity};
+use super::record::Direction;
+use super::setup::{Incoming, user_value, write_invite_capabilities};
+use super::targets::Way;
+use crate::media::plan::Rule;
+use crate::registrar::Binding;
+use crate::registrar::accounts::Account;
+use crate::sip::dialog::Dialog;
+use crate::sip::{Flow, Refusal};
+use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
+
+/// What all INVITEs of one call have in common.
+pub(super) struct Outgoing<'a> {
+    pub(super) call: CallHandle,
+    /// From.
+    pub(super) from: Box<str>,
+    /// Who really calls.
+    pub(super) identity: Box<str>,
+    /// Only who is trusted learns who calls.
+    pub(super) is_private: bool,
+    /// To.
+    pub(super) to: Box<str>,
+    pub(super) trust: Trust,
+    /// The caller's INVITE, of which headers cross; none in a transfer.
+    pub(super) message: Option<&'a Message>,
+    pub(super) hops: u32,
+    /// Whose media is offered, if any is.
+    pub(super) offers: Option<LegHandle>,
+    /// Who transferred the call (RFC 3892).
+    pub(super) referred_by: Option<Box<str>>,
+}
+
+impl Core {
+    /// Rings the devices of a user, or the one that is named; not `own`, the device that calls.
+    pub(super) fn ring_user(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        own: Option<(&str, &str)>,
+        (account, device): (Arc<Account>, Option<usize>),
+    ) -> Result<(), Refusal> {
+        let call = outgoing.call;
+        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| device.id.clone());
+        let mut bindings: SmallVec<[Binding; 2]> = self
+            .registrar
+            .lookup(&account.name, self.now.at)
+            .into_iter()
+            .filter(|binding| wanted.as_ref().is_none_or(|id| **id == *binding.device))
+            .cloned()
+            .collect();
+        // A device that calls its own user does not ring itself.
+        if let Some((user, own)) = own
+            && *user == *account.name
+        {
+            bindings.retain(|binding| &*binding.device != own);
+        }
+        bindings.truncate(self.settings.limits.forks);
+        if bindings.is_empty() {
+            return Err(Refusal::Unreachable);
+        }
+        if let Some(found) = self.calls.get_mut(call)
+            && found.record.user.is_none()
+        {
+            found.record.user = Some(account.name.to_string());
+        }
+        let mut refused = Refusal::Unreachable;
+        for binding in bindings {
+            let Some(device) = account.devices.iter().position(|device| *device.id == *binding.device) else {
+                continue;
+            };
+            let party = Party::User { account: account.clone(), device };
+            let dialog = self.dialog_to(
+                outgoing,
+                &binding.contact,
+                binding.path.iter().map(|hop| Box::from(&**hop)).collect(),
+                binding.flow,
+            );
+            // A device that cannot be offered what the caller has does not keep the others from ringing.
+            if let Err(refusal) = self.send_invite(outgoing, party, dialog, &binding.user_agent) {
+                refused = refusal;
+            }
+        }
+        let none = self.calls.get(call).is_none_or(|call| call.forks.is_empty());
+        if none { Err(refused) } else { Ok(()) }
+    }
+
+    /// Calls the first target of the first trunk that has room; the others follow when it fails.
+    pub(super) fn ring_trunks(
+        &mut self,
+        outgoing: Outgoing<'_>,
+        trunks: SmallVec<[usize; 2]>,
+    ) -> Result<(), Refusal> {
+        let now = self.now.at;
+        let ways = trunks.into_iter().flat_map(|trunk| {
+            self.targets.of(trunk, now).into_iter().map(move |target| Way { trunk, target })
+        });
+        let ways = ways.collect();
+        if let Some(found) = self.calls.get_mut(outgoing.call) {
+            found.next_ways = ways;
+            if found.record.direction == Direction::Internal {
+                found.record.direction = Direction::Outbound;
+            }
+        }
+        self.ring_next_trunk(outgoing)
+    }
+
+    fn ring_next_trunk(&mut self, mut outgoing: Outgoing<'_>) -> Result<(), Refusal> {
+        let settings = self.settings.clone();
+        loop {
+            let Some(found) = self.calls.get_mut(outgoing.call) else { return Err(Refusal::Internal) };
+            if found.next_ways.is_empty() {
+                return Err(Refusal::Overloaded { what: "trunk", retry_after: 5 });
+            }
+            let Way { trunk: index, target: at } = found.next_ways.remove(0);
+            let Some(trunk) = settings.trunks.get(index) else { continue };
+            let used = self.trunk_calls.get(index).copied().unwrap_or(0);
+            if trunk.max_calls.is_some_and(|most| used >= most) {
+                continue;
+            }
+            let Some(listener) = settings.listener_for(at.transport, at.peer) else { continue };
+            found.record.trunk = Some(trunk.name.to_string());
+            let target = format!("sip:{}@{}", found.number, trunk.host);
+            let flow = Flow { transport: at.transport, listener, connection: 0, peer: at.peer };
+            outgoing.to = format!("<{target}>").into_boxed_str();
+            let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
+            let dialog = self.dialog_to(&outgoing, &target, Vec::new(), flow);
+            return self.send_invite(&outgoing, party, dialog, "");
+        }
+    }
+
+    /// After a target failed: the next one, from the caller's INVITE that still waits. False when there is none.
+    pub(super) fn try_next_trunk(&mut self, call: CallHandle) -> bool {
+        if self.calls.get(call).is_none_or(|call| call.next_ways.is_empty()) {
+            return false;
+        }
+        let rung = self.with_waiting(call, |core, outgoing| core.ring_next_trunk(outgoing));
+        rung.is_some_and(|rung| rung.is_ok())
+    }
+
+    /// Runs `ring` with what the caller's INVITE, which still waits, has all others say.
+    pub(super) fn with_waiting<T>(
+        &mut self,
+        call: CallHandle,
+        ring: impl FnOnce(&mut Self, Outgoing<'_>) -> T,
+    ) -> Option<T> {
+        if let Some(outgoing) = self.outgoing_of_transfer(call, Box::from("")) {
+            return Some(ring(self, outgoing));
+        }
+        let found = self.calls.get(call)?;
+        let number = found.number.clone();
+        let leg = self.legs.get(found.caller)?;
+        let (tx, flow, party) = (leg.server_invite?, leg.dialog.flow, leg.party.clone());
+        let message = self.transactions.server(tx)?.request.cloned()?;
+        let incoming = Incoming { tx, flow, message: &message, party, number };
+        let outgoing = self.outgoing(call, &incoming, Box::from(""));
+        Some(ring(self, outgoing))
+    }
+
+    /// Takes note that a device refused an offer of SRTP. True if it may be asked for plain RTP: the policy lets it
+    /// (`prefer`), and it was never heard to speak SRTP.
+    pub(super) fn note_srtp_refused(&mut self, leg: LegHandle, status: StatusCode) -> bool {
+        let refuses_media = matches!(status.as_u16(), 415 | 488 | 606);
+        let Some(found) = self.legs.get(leg).filter(|_| refuses_media) else { return false };
+        let was_offered = found.media.as_ref().is_some_and(|media| media.offers_srtp());
+        if !was_offered || self.settings.media.srtp != Rule::Either {
+            return false;
+        }
+        let Some((user, device)) = found.party.device() else { return false };
+        self.abilities.learn_srtp(user, device, false);
+        self.abilities.srtp(user, device) == Some(false)
+    }
+
+    /// A target refused an offer of SRTP: it is rung again with plain RTP if it may be. False if it is not.
+    pub(super) fn ring_in_plain(&mut self, leg: LegHandle, status: StatusCode) -> bool {
+        if !self.note_srtp_refused(leg, status) {
+            return false;
+        }
+        let Some(found) = self.legs.get(leg) else { return false };
+        let (call, party, failed) = (found.call, found.party.clone(), found.dialog.clone());
+        let user_agent = found.user_agent.clone().unwrap_or_default();
+        tracing::info!("an offer of SRTP was refused; the device is rung with plain RTP");
+        let rung = self.with_waiting(call, |core, mut outgoing| {
+            outgoing.to = failed.remote.clone();
+            let dialog = core.dialog_to(&outgoing, &failed.target, failed.routes, failed.flow);
+            core.send_invite(&outgoing, party, dialog, &user_agent)
+        });
+        rung.is_some_and(|rung| rung.is_ok())
+    }
+
+    /// What all INVITEs of the call say.
+    pub(super) fn outgoing<'a>(
+        &self,
+        call: CallHandle,
+        incoming: &Incoming<'a>,
+        to: Box<str>,
+    ) -> Outgoing<'a> {
+        let domain = self.settings.domain.clone();
+        let (identity, trust) = match &incoming.party {
+            Party::User { account, .. } => {
+                (user_value(account.shown(), account.number(), &domain), Trust::Untrusted)
+            }
+            Party::Trunk { .. } | Party::Service(_) => {
+                (super::media::caller_value(incoming.message, &domain), Trust::Trusted)
+            }
+        };
+        let is_private = is_private(incoming.message);
+        let hops = u32::from(incoming.message.max_forwards().ok().flatten().unwrap_or(70));
+        let caller = self.calls.get(call).map(|call| call.caller);
+        Outgoing {
+            call,
+            from: if is_private { ANONYMOUS.into() } else { identity.clone() },
+            identity,
+            is_private,
+            to,
+            trust,
+            message: Some(incoming.message),
+            hops: hops.saturating_sub(1),
+            offers: caller.filter(|_| !incoming.message.body().is_empty()),
+            referred_by: None,
+        }
+    }
+
+    fn dialog_to(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        target: &str,
+        routes: Vec<Box<str>>,
+        flow: Flow,
+    ) -> Dialog {
+        Dialog {
+            call_id: self.mint_call_id(),
+            local_tag: Box::from(""),
+            remote_tag: Box::from(""),
+            local: outgoing.from.clone(),
+            remote: outgoing.to.clone(),
+            contact: Box::from(""),
+            local_cseq: 0,
+            remote_cseq: None,
+            remote_invite: None,
+            target: target.into(),
+            routes,
+            flow,
+            sent_by: self.settings.sent_by(&flow).into(),
+        }
+    }
+
+    fn send_invite(
+        &mut self,
+        outgoing: &Outgoing<'_>,
+        party: Party,
+        dialog: Dialog,
+        user_agent: &str,
+    ) -> Result<(), Refusal> {
+        let flow = dialog.flow;
+        let call = self.calls.get(outgoing.call).ok_or(Refusal::Internal)?;
+        let (anchored, caller) = (call.anchored, call.caller);
+        let media = anchored.then(|| self.new_media(&flow, &party));
+        let mut leg = Leg::new(outgoing.call, Role::Fork, party, dialog, false);
+        leg.is_run_by(user_agent, &self.settings.quirks);
+        leg.media = media;
+        let quirks = leg.quirks;
+        let handle = self.add_leg(leg);
+        let offer = match outgoing.offers {
+            Some(leg) if leg == caller => self.offer_across(leg, handle).map(Some),
+            Some(leg) => self.offer_standing(leg, handle).map(Some),
+            None => Ok(None),
+        };
+        let offer = match offer {
+            Ok(offer) => offer,
+            Err(refusal) => {
+                self.legs.remove(handle);
+                return Err(refusal);
+            }
+        };
+        let branch = self.mint_branch();
+        let leg = self.legs.get_mut(handle).ok_or(Refusal::Internal)?;
+        let to_trunk = matches!(leg.party, Party::Trunk { .. });
+        if let Party::Trunk { index, .. } = &leg.party
+            && let Some(used) = self.trunk_calls.get_mut(*index)
+        {
+            *used += 1;
+        }
+        let mut writer = leg.dialog.request_with_hops(&Method::Invite, &branch, outgoing.hops);
+        let is_reliable = offer.is_some() && quirks.prack;
+        write_invite_capabilities(&mut writer, &self.settings.software, is_reliable);
+        // RFC 3325 5 and 7: who wants privacy is named to those we trust, with the wish, and to nobody else.
+        let is_hidden = outgoing.is_private && !to_trunk;
+        if outgoing.trust == Trust::Untrusted && !is_hidden {
+            write_identity(&mut writer, &outgoing.identity, quirks, Shown::Calling);
+            if outgoing.is_private {
+                writer.header(&HeaderName::Privacy, "id");
+            }
+        }
+        if let Some(message) = outgoing.message {
+            cross(message, if is_hidden { Trust::Untrusted } else { outgoing.trust }, &mut writer);
+        }
+        if let Some(referrer) = &outgoing.referred_by {
+            writer.header(&HeaderName::ReferredBy, referrer);
+        }
+        self.offer_session(handle, &mut writer);
+        if let Some(offer) = &offer {
+            writer.body("application/sdp", offer);
+        }
+        let bytes = writer.finish();
+        let owner = Owner::Invite(handle);
+        let tx = self.send_request(flow, &Method::Invite, &branch, bytes.clone(), owner);
+        if let Some(leg) = self.legs.get_mut(handle) {
+            (leg.client_invite, leg.sent_invite) = (Some(tx), Some(bytes));
+        }
+        if let Some(call) = self.calls.get_mut(outgoing.call) {
+            call.forks.push(handle);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,345 @@
+//! Transfers (RFC 3515, RFC 5589): who talks with somebody hands that one on, to somebody who is rung for it, or to whom
+//! it has consulted. What goes to another device of the same user is no transfer but a move, see [`super::moves`].
+//!
+//! Nobody is told to dial: the one who stays keeps its dialog, and is joined with the target here.
+//!
+//! ```text
+//!  blind      REFER ─► Ringing ── answered ──────────────► Asking ── stays agrees ─► joined: NOTIFY 200, BYE
+//!  attended   REFER ─► Rejoining ── target agrees ───────► Asking        (or needs not be asked)
+//!  any        target refuses, stays refuses, either is gone: NOTIFY with that, both calls as they were
+//! ```
+//! The transferor may hang up at any time: the transfer goes on.
+
+mod join;
+
+use std::collections::BTreeMap;
+
+use super::Engine;
+use crate::call::dial_plan::{Destination, dialled, is_emergency};
+use crate::call::model::LegPorts;
+use crate::call::transfer::{InTransfer, RungFor, TransferKey, TransferNews};
+use crate::call::{CallHandle, CallState, LegHandle, LegState, Party, Role};
+use crate::media::plan::{Pairing, Snapshot};
+use crate::moving::ReplacesMode;
+use crate::moving::hold_off::Access;
+use crate::moving::replaces::Replaces;
+use crate::sip::Refusal;
+use crate::sip::transaction::ServerTx;
+use crate::wire::sip::{HeaderName, Message, Scheme, StatusCode, Uri};
+
+/// Transfers under way.
+#[derive(Default)]
+pub(crate) struct Transfers {
+    live: BTreeMap<TransferKey, Transfer>,
+    minted: TransferKey,
+}
+
+impl Transfers {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.live.is_empty()
+    }
+}
+
+/// Where a transfer stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The target is rung.
+    Ringing,
+    /// The target is shown the media of who stays.
+    Rejoining,
+    /// Who stays is shown the media of the target.
+    Asking,
+    /// It has failed while the target was asked, and waits only to take that back.
+    Undoing,
+}
+
+/// One transfer.
+struct Transfer {
+    /// The call that is transferred.
+    call: CallHandle,
+    /// The leg of who transfers it.
+    by: LegHandle,
+    /// Whether that one wants to hear of it (RFC 4488).
+    tells: bool,
+    /// The last that it was told.
+    told: StatusCode,
+    /// The leg that stays.
+    stays: LegHandle,
+    /// The call that it joins.
+    into: CallHandle,
+    /// The transferor's leg in that call, where it has one.
+    consulted: Option<LegHandle>,
+    /// The target's leg.
+    with: Option<LegHandle>,
+    /// Whether the target was offered the media of the transferor instead of that of who stays.
+    is_offered_other: bool,
+    stage: Stage,
+    pairing: Pairing,
+    /// What the two had agreed before they were asked.
+    with_before: Option<Snapshot>,
+    stays_before: Option<Snapshot>,
+    /// Ports of who stays on the media thread of the call that it leaves.
+    spare: LegPorts,
+}
+
+/// A REFER, read.
+struct Wish<'a> {
+    leg: LegHandle,
+    uri: &'a Uri<'a>,
+    tells: bool,
+}
+
+impl Engine {
+    /// REFER of a party to somebody who is no device of its own.
+    ///
+    /// # Errors
+    /// Why not; nothing has changed then.
+    pub(super) fn transfer(
+        &mut self,
+        leg: LegHandle,
+        tx: ServerTx,
+        message: &Message,
+        uri: &Uri<'_>,
+    ) -> Result<(), Refusal> {
+        let stays = self.may_transfer(leg)?;
+        // Only an INVITE is made for others (RFC 3515 2.1 lets a REFER ask for anything).
+        let is_invite =
+            uri.param("method").flatten().is_none_or(|method| method.eq_ignore_ascii_case("INVITE"));
+        let is_ours = uri.scheme() == Scheme::Tel || self.core.settings.is_ours(uri.host());
+        let consulted = self.consulted(leg, uri)?;
+        // The other side is made to dial nothing that the user could not dial here.
+        if !is_invite || !(is_ours || consulted.is_some()) {
+            return Err(Refusal::NotAuthorised);
+        }
+        let wish = Wish { leg, uri, tells: !is_silent(message) };
+        self.transfers.minted += 1;
+        let key = self.transfers.minted;
+        let begun = match consulted {
+            Some(other) => self.begin_attended(key, &wish, stays, other),
+            None => self.begin_blind(key, &wish, stays),
+        };
+        let failed = match begun {
+            Ok(()) => None,
+            // Nobody is there: that is an outcome of the transfer, as if it had been called and had said so.
+            Err(Refusal::Unreachable) if wish.tells => Some(Refusal::Unreachable),
+            Err(refusal) => return Err(refusal),
+        };
+        self.accept_refer(leg, tx, wish.tells);
+        match failed {
+            Some(refusal) => self.notify_refer(leg, refusal.status()),
+            None => self.show_transfer(key),
+        }
+        Ok(())
+    }
+
+    /// The two calls are not movable for its time.
+    fn show_transfer(&mut self, key: TransferKey) {
+        let Some(found) = self.transfers.live.get(&key) else { return };
+        let (call, into) = (found.call, found.into);
+        self.track(call);
+        self.track(into);
+    }
+
+    /// 202, and the NOTIFY that follows it at once (RFC 3515 2.4.4).
+    pub(super) fn accept_refer(&mut self, leg: LegHandle, tx: ServerTx, tells: bool) {
+        let tag = self.core.legs.get(leg).map(|leg| leg.dialog.local_tag.clone()).unwrap_or_default();
+        if let Some(mut writer) = self.core.reply(tx, StatusCode::ACCEPTED, &tag) {
+            if !tells {
+                writer.header(&HeaderName::ReferSub, "false");
+            }
+            let bytes = writer.finish();
+            self.core.respond(tx, StatusCode::ACCEPTED, bytes);
+        }
+        if tells {
+            self.notify_refer(leg, StatusCode::TRYING);
+        }
+    }
+
+    /// Whether the party of `leg` may hand on who it talks with; the leg of that one.
+    fn may_transfer(&mut self, leg: LegHandle) -> Result<LegHandle, Refusal> {
+        let found = self.core.legs.get(leg).ok_or(Refusal::DialogUnknown)?;
+        if found.state == LegState::Ended || !matches!(found.role, Role::Talking(_)) {
+            return Err(Refusal::DialogUnknown);
+        }
+        let call = self.core.calls.get(found.call).ok_or(Refusal::DialogUnknown)?;
+        let is_taken = call.moving || call.transfer.is_some() || call.lost.is_some();
+        if call.state != CallState::Talking || is_taken {
+            return Err(Refusal::RequestPending);
+        }
+        let is_allowed = match &found.party {
+            Party::User { .. } => true,
+            // Whoever is behind a trunk is a stranger: it would call at our cost.
+            Party::Trunk { index, .. } => {
+                self.core.settings.trunks.get(*index).is_some_and(|trunk| trunk.may_refer)
+            }
+            Party::Service(_) => false,
+        };
+        let stays = call.peer(leg).ok_or(Refusal::DialogUnknown)?;
+        if !is_allowed || call.emergency || self.core.service_of(stays).is_some() {
+            return Err(Refusal::NotAuthorised);
+        }
+        Ok(stays)
+    }
+
+    fn begin_blind(&mut self, key: TransferKey, wish: &Wish<'_>, stays: LegHandle) -> Result<(), Refusal> {
+        let number = dialled(wish.uri)?;
+        let call = self.core.call_of(wish.leg).ok_or(Refusal::DialogUnknown)?;
+        if let Some(by) = self.core.legs.get(wish.leg).and_then(|leg| super::moves::device_of(&leg.party)) {
+            let access = if is_emergency(&number) { Access::Emergency } else { Access::Other };
+            self.held(&by, access, "REFER")?;
+        }
+        let destination = self.core.route(wish.uri, &number)?;
+        if matches!(destination, Destination::Service(_)) {
+            return Err(Refusal::DestinationUnknown);
+        }
+        let thread = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.thread;
+        let rung_for = self.rung_for(wish.leg, stays);
+        let into = self.core.ring_for((key, rung_for), &number, destination, thread)?;
+        self.counters.calls += 1;
+        self.put_transfer(key, wish, (call, stays, into));
+        Ok(())
+    }
+
+    fn rung_for(&self, by: LegHandle, stays: LegHandle) -> RungFor {
+        let is_private = self.core.legs.get(by).is_none_or(|leg| leg.is_private);
+        RungFor { stays, referred_by: (!is_private).then(|| self.core.shown_as(by)) }
+    }
+
+    fn put_transfer(
+        &mut self,
+        key: TransferKey,
+        wish: &Wish<'_>,
+        (call, stays, into): (CallHandle, LegHandle, CallHandle),
+    ) {
+        for part in [call, into] {
+            if let Some(found) = self.core.calls.get_mut(part)
+                && found.transfer.is_none()
+            {
+                found.transfer = Some(InTransfer { key, rung_for: None });
+            }
+        }
+        let transfer = Transfer {
+            call,
+            by: wish.leg,
+            tells: wish.tells,
+            told: StatusCode::TRYING,
+            stays,
+            into,
+            consulted: None,
+            with: None,
+            is_offered_other: false,
+            stage: Stage::Ringing,
+            pairing: Pairing::default(),
+            with_before: None,
+            stays_before: None,
+            spare: LegPorts::new(),
+        };
+        self.transfers.live.insert(key, transfer);
+    }
+
+    /// The transferor's own leg of the call that Refer-To names: by Replaces (RFC 3891), or by the Contact that we gave
+    /// it there.
+    fn consulted(&self, leg: LegHandle, uri: &Uri<'_>) -> Result<Option<LegHandle>, Refusal> {
+        let owner = self.moves.directory.leg(super::moves::leg_key(leg)).map(|live| live.owner.clone());
+        let own = owner.map(|owner| self.moves.directory.of_user(&owner)).unwrap_or_default();
+        let mut own =
+            own.into_iter().map(|live| super::moves::leg_of(live.leg)).filter(|other| *other != leg);
+        let Some(value) = uri.header("Replaces") else {
+            let tag = uri.user_decoded();
+            let named = tag.and_then(|tag| self.core.leg_of_tag(&tag));
+            return Ok(named.filter(|named| own.any(|other| other == *named)));
+        };
+        let wanted = Replaces::parse(&value)?;
+        let is_strict = self.settings.moving.replaces == ReplacesMode::Strict;
+        let found = own.find(|other| {
+            let Some(dialog) = self.core.legs.get(*other).map(|leg| &leg.dialog) else { return false };
+            let is = |tag: &Option<Box<str>>, known: &str| {
+                tag.as_ref().map_or(!is_strict, |tag| **tag == *known || (!is_strict && **tag == *"0"))
+            };
+            let (ours, theirs) = (&*dialog.local_tag, &*dialog.remote_tag);
+            let is_straight = is(&wanted.to_tag, ours) && is(&wanted.from_tag, theirs);
+            let is_swapped = !is_strict && is(&wanted.to_tag, theirs) && is(&wanted.from_tag, ours);
+            *dialog.call_id == *wanted.call_id && (is_straight || is_swapped)
+        });
+        found.map(Some).ok_or(Refusal::DialogUnknown)
+    }
+
+    /// The transferor has called the target itself: the two that it talks with are joined.
+    fn begin_attended(
+        &mut self,
+        key: TransferKey,
+        wish: &Wish<'_>,
+        stays: LegHandle,
+        other: LegHandle,
+    ) -> Result<(), Refusal> {
+        let call = self.core.call_of(wish.leg).ok_or(Refusal::DialogUnknown)?;
+        let into = self.core.call_of(other).filter(|into| *into != call).ok_or(Refusal::DialogUnknown)?;
+        let found = self.core.calls.get(into).ok_or(Refusal::DialogUnknown)?;
+        if found.moving || found.transfer.is_some() || found.lost.is_some() {
+            return Err(Refusal::RequestPending);
+        }
+        if found.emergency {
+            return Err(Refusal::NotAuthorised);
+        }
+        let (is_ringing, is_caller) = (found.state == CallState::Ringing, found.caller == other);
+        if is_ringing && is_caller {
+            // It did not wait for the answer.
+            let rung_for = self.rung_for(wish.leg, stays);
+            self.core.hand_on_ringing(into, key, rung_for)?;
+            self.put_transfer(key, wish, (call, stays, into));
+            if let Some(found) = self.transfers.live.get_mut(&key) {
+                found.is_offered_other = true;
+            }
+            return Ok(());
+        }
+        let with = found.peer(other).ok_or(Refusal::DialogUnknown)?;
+        if self.core.service_of(with).is_some() {
+            return Err(Refusal::NotAuthorised);
+        }
+        let offer = self.core.offer_standing(stays, with)?;
+        self.put_transfer(key, wish, (call, stays, into));
+        if let Some(found) = self.transfers.live.get_mut(&key) {
+            (found.consulted, found.with) = (Some(other), Some(with));
+        }
+        self.rejoin(key, with, offer);
+        Ok(())
+    }
+
+    /// News of a transfer.
+    pub(super) fn on_transfer(&mut self, key: TransferKey, news: TransferNews) {
+        let Some(found) = self.transfers.live.get_mut(&key) else { return };
+        match news {
+            TransferNews::Progress(status) if found.stage == Stage::Ringing && found.told != status => {
+                found.told = status;
+                if found.tells {
+                    let by = found.by;
+                    self.notify_refer(by, status);
+                }
+            }
+            TransferNews::Progress(_) => {}
+            TransferNews::Taken(leg) => {
+                found.with = Some(leg);
+                self.on_target_answered(key, leg);
+            }
+            TransferNews::Failed(status) => self.fail_transfer(key, status),
+            TransferNews::Agreed(leg, body) => self.on_transfer_agreed(key, leg, &body),
+            TransferNews::Refused(..) if found.stage == Stage::Undoing => {
+                self.forget_transfer(key);
+            }
+            TransferNews::Refused(leg, status) => {
+                // Who refused has its session as it was.
+                let before =
+                    if leg == found.stays { &mut found.stays_before } else { &mut found.with_before };
+                *before = None;
+                self.fail_transfer(key, status);
+            }
+        }
+    }
+}
+
+/// RFC 4488: no implicit subscription where it is not wanted.
+pub(super) fn is_silent(refer: &Message) -> bool {
+    let value = refer.header(HeaderName::ReferSub).and_then(|header| header.value_str().ok());
+    value.is_some_and(|value| value.trim().eq_ignore_ascii_case("false"))
+}
