@@ -17,6 +17,7 @@ use segue::shell::phone::{Options, Phone};
 
 use crate::house::{BOB_HZ, DESK_HZ, MOBILE_HZ, device, phone};
 use crate::node::{DOMAIN, Node, PASSWORD, Settings, free_port};
+use crate::secured::Papers;
 
 /// baresip starts slowly on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -75,6 +76,16 @@ impl Baresip {
     }
 
     async fn launch(codec: Codec, server: SocketAddr, user: &str, device: &str, hz: u32) -> Self {
+        Self::launch_over((codec, "udp"), server, user, device, hz).await
+    }
+
+    async fn launch_over(
+        (codec, transport): (Codec, &str),
+        server: SocketAddr,
+        user: &str,
+        device: &str,
+        hz: u32,
+    ) -> Self {
         let name = format!("{user}-{device}");
         let dir = TempDir::new().expect("a temporary directory");
         // baresip opens TLS on the port above its own.
@@ -82,7 +93,7 @@ impl Baresip {
         let apart = |control: &SocketAddr| control.port().abs_diff(sip.port()) > 1;
         let control =
             std::iter::once(control).chain(std::iter::repeat_with(free_port)).find(apart).expect("endless");
-        write_configuration(dir.path(), codec, server, &name, user, hz, [sip, control]);
+        write_configuration(dir.path(), codec, (transport, server), &name, user, hz, [sip, control]);
         let log = fs::File::create(dir.path().join("log")).expect("a log");
         let child = Command::new("baresip")
             .args(["-f", &dir.path().to_string_lossy()])
@@ -201,7 +212,7 @@ impl Control {
 fn write_configuration(
     dir: &Path,
     codec: Codec,
-    server: SocketAddr,
+    (transport, server): (&str, SocketAddr),
     name: &str,
     user: &str,
     hz: u32,
@@ -223,8 +234,8 @@ fn write_configuration(
     fs::write(dir.join("config"), config).expect("writable");
     let answers = if user == "bob" { ";answermode=auto" } else { "" };
     let account = format!(
-        "<sip:{user}@{DOMAIN};transport=udp>;auth_user={name};auth_pass={PASSWORD};\
-         outbound=\"sip:{server};transport=udp\";regint=600;audio_codecs={}{answers}{}\n",
+        "<sip:{user}@{DOMAIN};transport={transport}>;auth_user={name};auth_pass={PASSWORD};\
+         outbound=\"sip:{server};transport={transport}\";regint=600;audio_codecs={}{answers}{}\n",
         codec.name, codec.encryption
     );
     fs::write(dir.join("accounts"), account).expect("writable");
@@ -342,6 +353,33 @@ async fn real_audio_moves_between_plain_and_secured_baresips() {
     let heard = tones(&bob.heard().await);
     assert!(heard.ends_with(&[DESK_HZ, MOBILE_HZ, DESK_HZ]), "{heard:?}");
     assert_eq!(tones(&mobile.heard().await), [BOB_HZ]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_over_tls_moves_to_a_phone_over_udp() {
+    let papers = Papers::new();
+    let node = Node::start(&papers.settings()).await;
+    let mut bob = Baresip::start(&node, "bob", "desk", BOB_HZ).await;
+    let mut desk = Baresip::launch_over((PCMU, "tls"), papers.tls, "alice", "desk", DESK_HZ).await;
+    let is_known = async {
+        while !node.command(&["registrations", "-o", "json"]).contains("\"tls\"") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let known = tokio::time::timeout(PATIENCE, is_known).await;
+    assert!(known.is_ok(), "no registration over TLS:\n{}", desk.log());
+    let mut mobile = Baresip::start(&node, "alice", "mobile", MOBILE_HZ).await;
+    desk.command("dial", &format!("sip:bob@{DOMAIN}")).await;
+    desk.event("CALL_ESTABLISHED").await;
+    bob.event("CALL_ESTABLISHED").await;
+    bob.hears(DESK_HZ).await;
+    desk.hears(BOB_HZ).await;
+    mobile.command("dial", &format!("sip:*11@{DOMAIN}")).await;
+    mobile.event("CALL_ESTABLISHED").await;
+    desk.event("CALL_CLOSED").await;
+    bob.hears(MOBILE_HZ).await;
+    mobile.command("hangup", "").await;
+    bob.event("CALL_CLOSED").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

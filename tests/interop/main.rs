@@ -21,6 +21,7 @@ mod media;
 mod moves;
 mod node;
 mod rescue;
+mod secured;
 mod sipp;
 mod srtp;
 mod transfers;

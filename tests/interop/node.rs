@@ -119,6 +119,15 @@ impl Node {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
 
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory(&self) -> usize {
+        let status =
+            fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("of Linux");
+        let kilobytes = line.split_whitespace().nth(1).and_then(|number| number.parse::<usize>().ok());
+        kilobytes.expect("a number") * 1024
+    }
+
     /// An API client without a token.
     pub(crate) fn api(&self) -> Api {
         Api::new(self.http)
