@@ -62,6 +62,25 @@ pub(super) fn read(
     }
 }
 
+/// `cert` and `key` of `[http]`.
+pub(super) fn of_page(section: &mut Section<'_>, source: &Source<'_>) -> Option<Tls> {
+    match identity(section, source) {
+        (Some(cert), Some(key)) => {
+            let identities = vec![TlsFiles { cert: cert.value, key: key.value }];
+            Some(Tls { identities, client_ca: None })
+        }
+        (None, None) => None,
+        (Some(_), None) => {
+            section.fault("key", "is needed beside cert");
+            None
+        }
+        (None, Some(_)) => {
+            section.fault("cert", "is needed beside key");
+            None
+        }
+    }
+}
+
 /// `origins`, which belongs to ws and wss.
 pub(super) fn origins(section: &mut Section<'_>, transport: Option<Transport>) -> Vec<Box<str>> {
     let origins = section.read_all("origins", origin).unwrap_or_default();

@@ -118,6 +118,8 @@ pub struct TlsFiles {
 pub struct Http {
     /// The address to bind.
     pub bind: SocketAddr,
+    /// Its certificate; without one it speaks plain HTTP.
+    pub tls: Option<Tls>,
     /// How browsers reach the page, where a proxy stands before it.
     pub origin: Option<Box<str>>,
     /// The WebSocket of browser phones, where it is none of the listeners as the page is asked for.

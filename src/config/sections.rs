@@ -26,7 +26,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let mut root = Section::root(tree, faults);
     let node = node(&mut root, source);
     let listens = listens(&mut root, source);
-    let http = http(root.section_or_empty("http"));
+    let http = http(root.section_or_empty("http"), source);
     let media = media(root.section_or_empty("media"));
     let registrar = registrar(root.section_or_empty("registrar"));
     let domain = node.as_ref().map_or("", |node| &node.domain);
@@ -144,14 +144,16 @@ fn clashes(other: &Listen, transport: Transport, bind: SocketAddr) -> bool {
     (other.transport == Transport::Udp) == (transport == Transport::Udp) && other.bind == bind
 }
 
-fn http(mut section: Section<'_>) -> Http {
+fn http(mut section: Section<'_>, source: &Source<'_>) -> Http {
     let bind = section.read("bind", values::socket).map(|taken| taken.value);
     let origin =
         section.read("origin", |text| address(&text.to_ascii_lowercase(), &["http://", "https://"], false));
+    let tls = listen_tls::of_page(&mut section, source);
     let phone = section.read("phone", |text| address(text, &["ws://", "wss://"], true));
     section.finish();
     Http {
         bind: bind.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))),
+        tls,
         origin: origin.map(|taken| taken.value),
         phone: phone.map(|taken| taken.value),
     }

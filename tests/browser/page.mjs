@@ -82,8 +82,9 @@ const steps = {
     await card(who).getByRole("button", { name: /^Take the call/ }).click();
     return { said: await bar().getByRole("alert").innerText() };
   },
-  async in_bar({ name }) {
-    await bar().getByRole("button", { name, exact: true }).click();
+  async in_bar({ name, wait }) {
+    const button = bar().getByRole("button", { name, exact: true });
+    await (wait ? button.waitFor() : button.click());
     return {};
   },
   async bar_gone() {

@@ -24,6 +24,8 @@ const DEVICES: [&str; 2] = ["desk", "mobile"];
 const PORTS: [u16; 4] = [5060, 5070, 5080, 5090];
 /// The same for the API, on loopback. The second and third are what other programs are seldom at.
 const API_PORTS: [u16; 3] = [8080, 8380, 8680];
+/// And for the WebSocket of browser phones.
+const PHONE_PORTS: [u16; 3] = [5066, 5166, 5266];
 
 /// Writes the file and its data directory, and tells how to use them.
 pub(super) fn make(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
@@ -60,8 +62,10 @@ struct Sample {
 
 impl Sample {
     fn new(addresses: &[IpAddr], port: u16) -> Result<Self, Failure> {
-        let api_port = free_api_port();
+        let api_port = free_tcp_port(&API_PORTS);
         let mut file = head(addresses, port, api_port);
+        // Browsers on this machine become phones by it; for others the page needs a certificate.
+        let _ = write!(file, "\n[[listen]]\nuri = \"ws://127.0.0.1:{}\"\n", free_tcp_port(&PHONE_PORTS));
         let mut told = Zeroizing::new(String::from(
             "user   extension  device  username      password             (shown once)\n",
         ));
@@ -145,9 +149,10 @@ fn free_port(addresses: &[IpAddr]) -> u16 {
     PORTS.iter().find(is_free).copied().unwrap_or(PORTS[0])
 }
 
-fn free_api_port() -> u16 {
+/// The first of them that is free on loopback, else the first.
+fn free_tcp_port(ports: &[u16; 3]) -> u16 {
     let is_free = |port: &&u16| TcpListener::bind((Ipv4Addr::LOCALHOST, **port)).is_ok();
-    API_PORTS.iter().find(is_free).copied().unwrap_or(API_PORTS[0])
+    ports.iter().find(is_free).copied().unwrap_or(ports[0])
 }
 
 #[cfg(test)]
@@ -174,7 +179,7 @@ mod tests {
         let addresses = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([192, 0, 2, 7])];
         let sample = Sample::new(&addresses, 5060).unwrap();
         let resolved = resolve(&sample.file);
-        assert_eq!(resolved.listens.len(), 4);
+        assert_eq!(resolved.listens.len(), 5);
         assert_eq!(resolved.accounts.len(), 2);
         let echo = resolved.moving.codes.echo.as_deref();
         assert_eq!((echo, resolved.moving.codes.tone.as_deref()), (Some("*43"), Some("*44")));
@@ -199,7 +204,7 @@ mod tests {
     fn a_port_that_another_program_has_is_not_chosen() {
         // Whoever has the port, this test or another program: it is not free.
         let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, API_PORTS[0]));
-        assert_ne!(free_api_port(), API_PORTS[0]);
+        assert_ne!(free_tcp_port(&API_PORTS), API_PORTS[0]);
     }
 
     #[test]

@@ -19,16 +19,23 @@ const COOKIES_LEN: usize = 8192;
 pub(super) struct Home {
     /// `https://pbx.example.com`, as configured; without it whatever `Host` the browser asked for.
     origin: Option<Box<str>>,
+    /// Whether we speak TLS ourselves.
+    is_tls: bool,
 }
 
 impl Home {
     pub(super) fn new(origin: Option<Box<str>>) -> Self {
-        Self { origin }
+        Self { origin, is_tls: false }
+    }
+
+    /// The same, under TLS of our own.
+    pub(super) fn under_tls(self) -> Self {
+        Self { is_tls: true, ..self }
     }
 
     /// Whether browsers come by TLS, for all we know.
     pub(super) fn is_secure(&self) -> bool {
-        self.origin.as_ref().is_some_and(|origin| origin.starts_with("https://"))
+        self.origin.as_ref().map_or(self.is_tls, |origin| origin.starts_with("https://"))
     }
 
     /// `__Host-` keeps other hosts of the domain from setting it; browsers take that name by TLS only.
@@ -93,7 +100,9 @@ impl Home {
         if let Some(own) = &self.origin {
             return own.eq_ignore_ascii_case(origin);
         }
-        let rest = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        // Without a certificate of ours a proxy may have one.
+        let plain = origin.strip_prefix("http://").filter(|_| !self.is_tls);
+        let rest = plain.or_else(|| origin.strip_prefix("https://"));
         let host = host(headers);
         rest.is_some()
             && host.is_some()

@@ -32,6 +32,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use tokio_rustls::TlsAcceptor;
+
 use crate::base::UnixMillis;
 use crate::engine::store::FailureCounter;
 use crate::shell::control::NodeHandle;
@@ -45,6 +47,8 @@ pub use serve::{HttpError, HttpServer};
 pub struct Settings {
     /// The address to bind.
     pub bind: SocketAddr,
+    /// Gives what takes the next connection under TLS; without it connections are plain.
+    pub tls: Option<Acceptors>,
     /// How browsers reach the page, where it is not as they ask for it: `https://pbx.example.com`.
     pub origin: Option<Box<str>>,
     /// The WebSocket of browser phones, where it is none of the listeners: `wss://pbx.example.com/sip`.
@@ -64,6 +68,9 @@ pub struct Settings {
     /// Told failed logins to remember: every ten seconds while there are new ones, and at the end.
     pub remember: Box<dyn Fn(Vec<FailureCounter>) + Send + Sync>,
 }
+
+/// Makes an acceptor for one connection, with the certificate of the moment.
+pub type Acceptors = Box<dyn Fn() -> TlsAcceptor + Send + Sync>;
 
 /// What every handler knows.
 #[derive(Clone)]

@@ -15,6 +15,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
@@ -23,7 +24,7 @@ use super::health::Health;
 use super::problem::Problem;
 use super::session::{ADMIN_FILE, Sessions};
 use super::throttle::Throttle;
-use super::{Api, Settings, Shared, browser, events, now, openapi, page, phone, routes, unix_now};
+use super::{Acceptors, Api, Settings, Shared, browser, events, now, openapi, page, phone, routes, unix_now};
 use crate::engine::store::FailureCounter;
 
 /// Connections at once.
@@ -74,6 +75,7 @@ pub struct HttpServer {
     address: SocketAddr,
     api: Api,
     head: Duration,
+    tls: Option<Arc<Acceptors>>,
     remember: Box<dyn Fn(Vec<FailureCounter>) + Send + Sync>,
 }
 
@@ -94,13 +96,17 @@ impl HttpServer {
             metrics: settings.metrics,
             sessions,
             throttle: Throttle::new(now(), unix_now(), &settings.failures),
-            home: browser::Home::new(settings.origin),
+            home: match settings.tls {
+                Some(_) => browser::Home::new(settings.origin).under_tls(),
+                None => browser::Home::new(settings.origin),
+            },
             reach: phone::Reach::new(settings.phone, &settings.listeners),
             streams: events::Streams::default(),
             health: Health::default(),
             openapi: openapi::encode(env!("CARGO_PKG_VERSION")),
         }));
-        Ok(Self { listener, address, api, head: HEAD, remember: settings.remember })
+        let tls = settings.tls.map(Arc::new);
+        Ok(Self { listener, address, api, head: HEAD, tls, remember: settings.remember })
     }
 
     /// Where it listens, with the port that the system chose for port 0.
@@ -118,11 +124,11 @@ impl HttpServer {
 
     /// Serves until `shutdown` is there, then lets open requests end for a few seconds.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, api, head, remember, .. } = self;
+        let Self { listener, api, head, tls, remember, .. } = self;
         let places = Arc::new(Semaphore::new(CONNECTIONS));
         let closing = watch::Sender::new(false);
         let front =
-            Front { app: app(api.clone()), head, each: Each::default(), closing: closing.subscribe() };
+            Front { app: app(api.clone()), head, tls, each: Each::default(), closing: closing.subscribe() };
         tokio::select! {
             () = shutdown => {}
             () = accept(&listener, &front, &places) => {}
@@ -174,6 +180,7 @@ async fn frame(request: Request, next: Next) -> Response {
 struct Front {
     app: Router,
     head: Duration,
+    tls: Option<Arc<Acceptors>>,
     each: Each,
     closing: watch::Receiver<bool>,
 }
@@ -197,9 +204,26 @@ async fn accept(listener: &TcpListener, front: &Front, places: &Arc<Semaphore>) 
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, front: Front, held: (OwnedSemaphorePermit, Share)) {
-    let Front { app, head, mut closing, .. } = front;
     let _ = stream.set_nodelay(true);
     let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    match front.tls.as_ref().map(|acceptors| acceptors()) {
+        None => exchange(stream, peer, front).await,
+        Some(acceptor) => match tokio::time::timeout(front.head, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => exchange(stream, peer, front).await,
+            Ok(Err(error)) => tracing::debug!(%error, "http handshake"),
+            Err(_) => tracing::debug!("http handshake took too long"),
+        },
+    }
+    drop(held);
+}
+
+/// Requests and answers of one connection, until it ends.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: SocketAddr,
+    front: Front,
+) {
+    let Front { app, head, mut closing, .. } = front;
     let app = app.layer(axum::Extension(Peer(peer)));
     let serving = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -218,7 +242,6 @@ async fn connection(stream: TcpStream, peer: SocketAddr, front: Front, held: (Ow
     if let Err(error) = ended {
         tracing::debug!(%error, "http connection");
     }
-    drop(held);
 }
 
 /// A user whose account was changed signs in anew.

@@ -47,12 +47,17 @@ impl World {
     }
 
     async fn with_node(node: Node) -> Self {
+        Self::with(node, None).await
+    }
+
+    async fn with(node: Node, tls: Option<Acceptors>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let settings = password::Settings { threads: 1, cost: CHEAP, ..password::Settings::default() };
         let passwords = Passwords::start(settings).unwrap();
         let remembered: Arc<std::sync::Mutex<Vec<FailureCounter>>> = Arc::default();
         let server = HttpServer::bind(Settings {
             bind: "127.0.0.1:0".parse().unwrap(),
+            tls,
             origin: None,
             phone: None,
             listeners: vec![(Transport::Ws, "127.0.0.1:5066".parse().unwrap())],
@@ -606,6 +611,7 @@ async fn an_address_in_use_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = HttpServer::bind(Settings {
         bind: world.address,
+        tls: None,
         origin: None,
         phone: None,
         listeners: Vec::new(),

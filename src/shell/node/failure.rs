@@ -40,6 +40,9 @@ pub enum StartError {
         /// Which file, and why it is of no use.
         error: String,
     },
+    /// Certificate of the page.
+    #[error("http: {0}")]
+    PageTls(String),
     /// What is configured is not there.
     #[error("{key}: {what} is not supported; {instead}")]
     Unsupported {

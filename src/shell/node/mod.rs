@@ -81,6 +81,7 @@ pub struct Died;
 pub struct Node {
     addresses: Vec<(Transport, SocketAddr)>,
     http: SocketAddr,
+    page_scheme: &'static str,
     post: Post,
     worker: Option<JoinHandle<()>>,
     progress: watch::Receiver<Progress>,

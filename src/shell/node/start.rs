@@ -17,6 +17,7 @@ use super::failure::{StartError, supported, system, without_effect};
 use super::outward::{Awaited, Outward};
 use super::records::Records;
 use super::sys::Waker;
+use super::tls::ServerTls;
 use super::worker::{Clock, Mail, Worker};
 use super::{Node, Post, Progress, listen, settings, trunks};
 use crate::base::Random;
@@ -28,7 +29,7 @@ use crate::media::relay::PortStats;
 use crate::media::web::Identity;
 use crate::registrar::accounts::{Account, Accounts};
 use crate::shell::control::{ControlSocket, EventHub, NodeHandle, link};
-use crate::shell::http::{HttpServer, Settings as HttpSettings};
+use crate::shell::http::{Acceptors, HttpServer, Settings as HttpSettings};
 use crate::shell::media::{Driver, MediaSettings, MediaThreads, MediaTotals, WebListen};
 use crate::shell::password::{self, Passwords};
 use crate::shell::store::{self, Store};
@@ -116,6 +117,7 @@ impl Node {
         let mut node = Self {
             addresses,
             http: resolved.http.bind,
+            page_scheme: if resolved.http.tls.is_some() { "https" } else { "http" },
             post,
             worker: Some(spawn(worker, progressing)?),
             progress,
@@ -142,6 +144,7 @@ impl Node {
         let post = self.post.clone();
         let settings = HttpSettings {
             bind: resolved.http.bind,
+            tls: self.page_tls(resolved)?,
             origin: resolved.http.origin.clone(),
             phone: resolved.http.phone.clone(),
             listeners: self.addresses.clone(),
@@ -168,11 +171,19 @@ impl Node {
         Ok(())
     }
 
+    /// The page's certificate, kept current like those of listeners.
+    fn page_tls(&self, resolved: &Resolved) -> Result<Option<Acceptors>, StartError> {
+        let (Some(files), Some(services)) = (&resolved.http.tls, &self.services) else { return Ok(None) };
+        let tls = Arc::new(ServerTls::load(files).map_err(|error| StartError::PageTls(error.to_string()))?);
+        services.spawn(Arc::clone(&tls).keep_current());
+        Ok(Some(Box::new(move || tls.acceptor())))
+    }
+
     fn announce(&self) {
         for (transport, address) in &self.addresses {
             tracing::info!("listening on {}://{address}", transport.uri_token());
         }
-        tracing::info!("page, API and metrics on http://{}", self.http);
+        tracing::info!("page, API and metrics on {}://{}", self.page_scheme, self.http);
     }
 }
 

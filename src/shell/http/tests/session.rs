@@ -330,3 +330,56 @@ async fn the_page_runs_and_loads_nothing_but_its_own() {
         assert!(asset.header("cache-control").unwrap().contains("immutable"), "{path}");
     }
 }
+
+#[tokio::test]
+async fn under_tls_the_cookie_goes_over_tls_alone() {
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+    let own = rcgen::generate_simple_self_signed(["pbx.test".to_owned()]).unwrap();
+    let (certificate, key) =
+        (own.cert.der().clone(), PrivatePkcs8KeyDer::from(own.signing_key.serialize_der()));
+    let provider = Arc::new(ring::default_provider());
+    let server =
+        ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let server =
+        server.unwrap().with_no_client_auth().with_single_cert(vec![certificate.clone()], key.into());
+    let server = Arc::new(server.unwrap());
+    let hash = password::hash("correct horse", CHEAP).unwrap();
+    let node = Node::with_workers(1, move |_, asked| match &asked.command {
+        Command::Login { .. } => Reply::Login { hash: Some(Secret::from(hash.clone())), admin: false },
+        _ => answer(asked),
+    });
+    let world = World::with(node, Some(Box::new(move || Arc::clone(&server).into()))).await;
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let client = tokio_rustls::TlsConnector::from(Arc::new(
+        client.with_root_certificates(roots).with_no_client_auth(),
+    ));
+    let ask = |origin: &'static str| {
+        let (client, address) = (client.clone(), world.address);
+        async move {
+            let stream = TcpStream::connect(address).await.unwrap();
+            let mut stream = client.connect(ServerName::try_from("pbx.test").unwrap(), stream).await.unwrap();
+            let body = json!({ "user": "alice", "password": "correct horse" }).to_string();
+            let head = format!(
+                "POST /v1/session HTTP/1.1\r\nhost: pbx.test\r\norigin: {origin}\r\nconnection: close\r\n\
+                 content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            let _ = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut text)).await.unwrap();
+            Response::parse(&text)
+        }
+    };
+    let answer = ask("https://pbx.test").await;
+    let cookie = answer.header("set-cookie").unwrap();
+    assert!(cookie.starts_with("__Host-segue=") && cookie.ends_with("; Secure"), "{cookie}");
+    assert_eq!(ask("http://pbx.test").await.status, 403, "a page that did not come by TLS is another's");
+    // Who says nothing is let go, as one who begins no request.
+    let mut silent = TcpStream::connect(world.address).await.unwrap();
+    let mut rest = Vec::new();
+    tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest)).await.unwrap().unwrap();
+}
