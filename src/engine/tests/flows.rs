@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{accounts, settings, trunk_to};
-use super::{Answer, World};
+use super::{Answer, Kind, World};
 use crate::call::targets::Target;
 use crate::engine::Input;
 use crate::engine::store::Loaded;
@@ -39,6 +39,7 @@ fn a_browser_that_comes_back_has_its_call_and_hears_its_end() {
     let mut world = World::new(42);
     let alice = world.phone("alice", "desk");
     let bob = world.phone_over(Transport::Wss, "bob", "desk");
+    world.phones[bob].kind = Kind::Web;
     let line = world.phones[alice].dial("bob");
     world.run(2 * SECOND);
     assert_eq!(world.heard_by("alice*desk"), ["bob*desk"], "{}", world.tail());

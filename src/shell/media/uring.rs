@@ -278,6 +278,13 @@ impl Drop for Uring {
         if let Err(error) = self.ring.submitter().register_sync_cancel(Some(patience), CancelBuilder::any()) {
             tracing::debug!("requests of the ring end with it: {error}");
         }
+        // What was cancelled lets go of its socket when this thread next asks what is done.
+        for _ in 0..8 {
+            let _ = self.wait(Some(Duration::from_millis(1)), 1);
+            if self.ring.completion().by_ref().count() == 0 {
+                break;
+            }
+        }
     }
 }
 
