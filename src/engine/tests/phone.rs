@@ -260,27 +260,6 @@ impl Phone {
         }
     }
 
-    /// A description of this phone; its port tells the line.
-    pub(crate) fn sdp(&self, line: usize, direction: &str) -> String {
-        let (ip, port) = (self.address.ip(), 4000 + 2 * line);
-        let mut sdp = format!(
-            "v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {} {}\r\n",
-            self.kind.profile(),
-            self.codecs
-        );
-        sdp += &self.kind.lines(port);
-        for number in self.codecs.split(' ') {
-            sdp += match number {
-                "0" => "a=rtpmap:0 PCMU/8000\r\n",
-                "8" => "a=rtpmap:8 PCMA/8000\r\n",
-                "9" => "a=rtpmap:9 G722/8000\r\n",
-                "101" => "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n",
-                _ => "",
-            };
-        }
-        sdp + "a=" + direction + "\r\n"
-    }
-
     /// Dials; the line's index.
     pub(crate) fn dial(&mut self, number: &str) -> usize {
         self.dial_with(number, &[], true)

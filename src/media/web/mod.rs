@@ -298,7 +298,7 @@ impl Web {
         self.timers.next()
     }
 
-    /// Sends again what is due, and gives the legs whose other side has not been heard for [`CONSENT`], one for each
+    /// Sends again what is due, and gives the legs whose other side has not been heard for `CONSENT`, one for each
     /// call; none when all is done.
     pub fn handle_timeout(
         &mut self,

@@ -1,4 +1,6 @@
-//! How the phone of the tests protects its media.
+//! How the phone of the tests describes and protects its media.
+
+use super::Phone;
 
 /// How a phone protects its media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +15,7 @@ pub(crate) enum Kind {
 impl Kind {
     pub(crate) const ALL: [Self; 3] = [Self::Plain, Self::Sdes, Self::Web];
 
-    pub(super) fn profile(self) -> &'static str {
+    fn profile(self) -> &'static str {
         match self {
             Self::Plain => "RTP/AVP",
             Self::Sdes => "RTP/SAVP",
@@ -21,7 +23,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn lines(self, port: usize) -> String {
+    fn lines(self, port: usize) -> String {
         let digest = ["0A"; 32].join(":");
         match self {
             Self::Plain => String::new(),
@@ -36,5 +38,28 @@ impl Kind {
                  a=fingerprint:sha-256 {digest}\r\na=setup:active\r\na=rtcp-mux\r\n"
             ),
         }
+    }
+}
+
+impl Phone {
+    /// A description of this phone; its port tells the line.
+    pub(crate) fn sdp(&self, line: usize, direction: &str) -> String {
+        let (ip, port) = (self.address.ip(), 4000 + 2 * line);
+        let mut sdp = format!(
+            "v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {} {}\r\n",
+            self.kind.profile(),
+            self.codecs
+        );
+        sdp += &self.kind.lines(port);
+        for number in self.codecs.split(' ') {
+            sdp += match number {
+                "0" => "a=rtpmap:0 PCMU/8000\r\n",
+                "8" => "a=rtpmap:8 PCMA/8000\r\n",
+                "9" => "a=rtpmap:9 G722/8000\r\n",
+                "101" => "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n",
+                _ => "",
+            };
+        }
+        sdp + "a=" + direction + "\r\n"
     }
 }
