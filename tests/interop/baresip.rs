@@ -235,8 +235,8 @@ fn write_configuration(
     let answers = if user == "bob" { ";answermode=auto" } else { "" };
     let account = format!(
         "<sip:{user}@{DOMAIN};transport={transport}>;auth_user={name};auth_pass={PASSWORD};\
-         outbound=\"sip:{server};transport={transport}\";regint=600;audio_codecs={}{answers}{}\n",
-        codec.name, codec.encryption
+         outbound=\"sip:{server};transport={transport}\";regint=600;audio_codecs={}/{}/{}{answers}{}\n",
+        codec.name, codec.rate, codec.channels, codec.encryption
     );
     fs::write(dir.join("accounts"), account).expect("writable");
     fs::write(dir.join("contacts"), "").expect("writable");
@@ -406,19 +406,23 @@ async fn speech_is_converted_where_two_phones_share_no_codec() {
         let mut bob = Baresip::speaking(codec, &node, "bob", "desk", BOB_HZ).await;
         let desk = phone(device(&node, "alice", "desk", DESK_HZ)).await;
         let mobile = phone(device(&node, "alice", "mobile", MOBILE_HZ)).await;
-        let call = desk.call("bob").await.unwrap_or_else(|error| panic!("{}: {error}", codec.name));
+        let call =
+            desk.call("bob").await.unwrap_or_else(|error| panic!("{}: {error}\n{}", codec.name, bob.log()));
         bob.event("CALL_ESTABLISHED").await;
         call.hears(BOB_HZ, PATIENCE).await.unwrap();
         bob.hears(DESK_HZ).await;
         let report = call.media().report(0);
         assert_eq!((report.lost, report.sequence_breaks, report.ssrc_changes), (0, 0, 0), "{report}");
         // And it moves as any other.
-        let taken = mobile.call("*11").await.expect("a pull");
+        let taken = mobile.call("*11").await;
+        let taken = taken.unwrap_or_else(|error| panic!("{}: {error}\n{}", codec.name, bob.log()));
         taken.hears(BOB_HZ, PATIENCE).await.unwrap();
         bob.hears(MOBILE_HZ).await;
         taken.hang_up().await.unwrap();
         bob.event("CALL_CLOSED").await;
-        assert_eq!(tones(&bob.heard().await), [DESK_HZ, MOBILE_HZ], "{}", codec.name);
+        // It begins another recording with each description that it takes.
+        let heard = tones(&bob.heard().await);
+        assert!(heard.ends_with(&[MOBILE_HZ]), "{}: {heard:?}", codec.name);
     }
 }
 

@@ -6,7 +6,7 @@ use crate::call::{LegHandle, Purpose};
 use crate::engine::event::{HoldOffEvent, MoveEvent};
 use crate::engine::store::{StoreOp, StoreTicket};
 use crate::engine::{Engine, Output};
-use crate::media::plan::{self, Hold};
+use crate::media::plan::{self, Bridging, Hold};
 use crate::media::relay::MediaCommand;
 use crate::moving::Refusal as MoveRefusal;
 use crate::moving::hold_off::{Scope, Start};
@@ -191,7 +191,9 @@ impl Engine {
 
     fn reoffer_far(&mut self, key: MoveKey) {
         let Some(moving) = self.moves.live.get_mut(&key) else { return };
-        let (far, Some(new)) = (moving.far, moving.new) else { return };
+        let (call, far, Some(new)) = (moving.call, moving.far, moving.new) else { return };
+        let is_converted = self.core.calls.get(call).is_some_and(|call| call.is_transcoded);
+        let bridging = if is_converted { Bridging::Allowed } else { Bridging::Never };
         let pairing = moving.pairing.clone();
         let unanchored = self.core.legs.get(far).is_none_or(|leg| leg.media.is_none());
         let body = if unanchored {
@@ -200,7 +202,8 @@ impl Engine {
             moving.far_before = self.core.legs.get(far).and_then(|leg| leg.media.as_ref()?.snapshot());
             self.core.with_media(far, |core, media, lender| {
                 let new = core.legs.get(new).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
-                Ok(plan::reoffer(new, media, &pairing, Hold::Lift, |line| lender.port(line))?)
+                let terms = (Hold::Lift, bridging);
+                Ok(plan::reoffer(new, media, &pairing, terms, |line| lender.port(line))?)
             })
         };
         match body {

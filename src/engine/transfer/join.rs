@@ -97,7 +97,8 @@ impl Engine {
         }
         self.core.with_media(stays, |core, media, lender| {
             let with = core.legs.get(with).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
-            Ok(plan::reoffer(with, media, &pairing, Hold::Lift, |line| lender.port(line))?)
+            let terms = (Hold::Lift, plan::Bridging::Never);
+            Ok(plan::reoffer(with, media, &pairing, terms, |line| lender.port(line))?)
         })
     }
 

@@ -26,11 +26,11 @@ pub fn offer_bridged(
     offer_with(from, to, pairing, |_, _, kind, formats| ours(kind, formats), ports)
 }
 
-/// Whether speech of each side can be made into speech of the other.
+/// Whether speech of each side must be made into speech of the other, and can be.
 #[must_use]
 pub fn bridges(far: &LegMedia, new: &LegMedia) -> bool {
     let speaks = |leg: &LegMedia| leg.formats_at_hand().iter().any(is_known);
-    speaks(far) && speaks(new)
+    speaks(far) && speaks(new) && !shares_codec(far, new)
 }
 
 /// Whether the two have a codec in common.

@@ -7,7 +7,7 @@ use super::across::{Slot, Slots, set, write_offer};
 use super::agreed::{Agreed, Theirs, read};
 use super::formats::Formats;
 use super::leg::{MAX_LINES, Open};
-use super::{LegMedia, Pairing, Refusal};
+use super::{Bridging, LegMedia, Pairing, Refusal, bridge};
 use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Direction, Kind, Sdp};
 
@@ -117,7 +117,7 @@ pub fn reoffer(
     new: &LegMedia,
     far: &mut LegMedia,
     pairing: &Pairing,
-    hold: Hold,
+    (hold, bridging): (Hold, Bridging),
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
     far.expect_idle()?;
@@ -125,16 +125,25 @@ pub fn reoffer(
     let there = far.agreed()?;
     let device = Device::read(new)?;
     let offer = device.sdp()?;
+    // A far side whose speech is converted goes on with what it speaks: some answer an offer without it not by a refusal
+    // but by a line without media.
+    let kept: SmallVec<[(usize, usize, Formats); 2]> = pairing
+        .pairs(new, far)
+        .map(|(partner, line)| {
+            let kept = match (bridging, device.kind(partner)) {
+                (Bridging::Allowed, Some(kind)) => bridge::kept(far, line, kind, device.formats(partner)),
+                _ => Formats::new(),
+            };
+            (partner, line, kept)
+        })
+        .collect();
     let mut slots = Slots::new();
     slots.resize_with(far.lines.len(), || None);
-    for (partner, line) in pairing.pairs(new, far) {
+    for (partner, line, extra) in &kept {
+        let (partner, line) = (*partner, *line);
         let Some(source) = offer.medium(partner).filter(|media| new.admits(media)) else { continue };
         let direction = wanted(there, line, device.wish(partner), hold);
-        set(
-            &mut slots,
-            line,
-            Slot { source, formats: device.formats(partner).to_vec(), extra: &[], direction },
-        );
+        set(&mut slots, line, Slot { source, formats: device.formats(partner).to_vec(), extra, direction });
     }
     if slots.iter().all(Option::is_none) {
         return Err(Refusal::NoUsableMedia);

@@ -86,7 +86,8 @@ fn after_a_pull_all_directions_agree() {
                         pairing
                     }
                     Join::Reoffer { pairing, .. } => {
-                        let offer = reoffer(&new, &mut far, &pairing, hold, ports(20100)).unwrap();
+                        let offer =
+                            reoffer(&new, &mut far, &pairing, (hold, Bridging::Never), ports(20100)).unwrap();
                         let sdp = Sdp::parse(offer, &Limits::default()).unwrap();
                         let offered = sdp.medium(0).unwrap().direction();
                         assert_eq!(offered.and(wish), offered, "{case}: more than the new device wants");
@@ -134,7 +135,8 @@ fn after_a_push_all_directions_agree() {
                         (Why::Direction, Hold::Lift),
                         "{case}: only our own hold needs lifting"
                     );
-                    let offer = reoffer(&new, &mut far, &pairing, hold, ports(20100)).unwrap();
+                    let offer =
+                        reoffer(&new, &mut far, &pairing, (hold, Bridging::Never), ports(20100)).unwrap();
                     let sdp = Sdp::parse(offer, &Limits::default()).unwrap();
                     assert_eq!(sdp.medium(0).unwrap().direction(), Direction::SendRecv, "{case}");
                 }

@@ -74,7 +74,7 @@ fn another_codec_is_offered_to_the_far_side_under_its_history() {
         panic!()
     };
     let snapshot = call.b.snapshot().unwrap();
-    let offer = reoffer(&new, &mut call.b, &pairing, Hold::Lift, ports(20100)).unwrap();
+    let offer = reoffer(&new, &mut call.b, &pairing, (Hold::Lift, Bridging::Never), ports(20100)).unwrap();
     // 96 was opus in this dialog and stays it; DTMF keeps 101.
     assert_eq!(
         media_of(&offer),
@@ -128,7 +128,7 @@ fn a_pull_without_offer_and_a_push_offer_the_codec_in_use_first() {
         panic!()
     };
     let mut far = far;
-    let offer = reoffer(&other, &mut far, &pairing, Hold::Lift, ports(20100)).unwrap();
+    let offer = reoffer(&other, &mut far, &pairing, (Hold::Lift, Bridging::Never), ports(20100)).unwrap();
     assert_eq!(media_of(&offer), "m=audio 20100 RTP/AVP 8");
     far.receive_answer(description(20, "m=audio 5000 RTP/AVP 8")).unwrap();
     assert!(streams(&far, &other, &pairing)[0].a_to_b.as_ref().unwrap().is_identity());
@@ -164,7 +164,7 @@ fn video_without_a_counterpart_ends_in_its_place() {
     let Join::Reoffer { pairing, why: Why::Stream } = join(&call.b, &new, None, Hold::Lift).unwrap() else {
         panic!()
     };
-    let offer = reoffer(&new, &mut call.b, &pairing, Hold::Lift, ports(20100)).unwrap();
+    let offer = reoffer(&new, &mut call.b, &pairing, (Hold::Lift, Bridging::Never), ports(20100)).unwrap();
     assert!(media_of(&offer).ends_with("\nm=video 0 RTP/AVP 97"), "{}", media_of(&offer));
     call.b.receive_answer(description(20, &format!("{FAR}\nm=video 0 RTP/AVP 97"))).unwrap();
     answer_across(&call.b, &mut new, &pairing, ports(20300)).unwrap();
@@ -202,7 +202,7 @@ fn devices_that_cannot_join_are_told_so() {
     busy.receive_offer(description(20, FAR)).unwrap();
     let pairing = join(&call.b, &pulling(MOBILE), None, Hold::Lift).unwrap().into_pairing();
     assert_eq!(
-        reoffer(&pulling(MOBILE), &mut busy, &pairing, Hold::Lift, ports(20100)),
+        reoffer(&pulling(MOBILE), &mut busy, &pairing, (Hold::Lift, Bridging::Never), ports(20100)),
         Err(Refusal::OutOfTurn),
         "glare"
     );
@@ -236,7 +236,7 @@ fn a_chain_of_moves_keeps_the_far_dialog_sound() {
     for round in 0..12 {
         let mut new = pulling(devices[round % devices.len()]);
         let pairing = join(&far, &new, None, Hold::Lift).unwrap().into_pairing();
-        let offer = reoffer(&new, &mut far, &pairing, Hold::Lift, ports(20100)).unwrap();
+        let offer = reoffer(&new, &mut far, &pairing, (Hold::Lift, Bridging::Never), ports(20100)).unwrap();
         let sdp = Sdp::parse(offer.clone(), &Limits::default()).unwrap();
         assert_eq!(sdp.media().len(), 1);
         for format in formats::formats(&sdp.medium(0).unwrap(), &[]) {

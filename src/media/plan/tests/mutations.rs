@@ -43,7 +43,7 @@ fn hostile_descriptions_break_nothing() {
         let snapshot = call.b.snapshot().unwrap();
         let Ok(verdict) = join(&call.b, &new, Some(0), Hold::Lift) else { continue };
         let pairing = verdict.into_pairing();
-        if let Ok(offer) = reoffer(&new, &mut call.b, &pairing, Hold::Lift, ports(20100)) {
+        if let Ok(offer) = reoffer(&new, &mut call.b, &pairing, (Hold::Lift, Bridging::Never), ports(20100)) {
             check_ours(&offer);
             call.b.abandon();
             check_ours(&call.b.restore(&snapshot).unwrap());

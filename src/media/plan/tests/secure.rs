@@ -272,7 +272,8 @@ fn a_move_leaves_the_far_side_its_keys_whatever_the_devices_have() {
         new.receive_offer(description(30, &line(new_secure))).unwrap();
         let Join::Unchanged { pairing } = join(&call.b, &new, None, Hold::Lift).unwrap() else { panic!() };
         // Also where the far side is asked nevertheless.
-        let again = reoffer(&new, &mut call.b, &pairing, Hold::Lift, ports(20100)).unwrap();
+        let again =
+            reoffer(&new, &mut call.b, &pairing, (Hold::Lift, Bridging::Never), ports(20100)).unwrap();
         assert_eq!(crypto_of(&again), crypto_of(&to_far)[..1]);
         assert_eq!(
             call.b.receive_answer(description(20, PLAIN)),

@@ -82,7 +82,7 @@ fn pull(call: &Call, device: &str) -> (bool, bool) {
     let pairing = verdict.into_pairing();
     if !is_unchanged {
         let lines_before = Sdp::parse(far.ours().last().clone(), &Limits::NONE).unwrap().media().len();
-        let Ok(offer) = reoffer(&new, &mut far, &pairing, Hold::Lift, ports(20100)) else {
+        let Ok(offer) = reoffer(&new, &mut far, &pairing, (Hold::Lift, Bridging::Never), ports(20100)) else {
             return (false, false);
         };
         let sdp = Sdp::parse(offer.clone(), &Limits::NONE).unwrap();
