@@ -85,10 +85,10 @@ async fn keys_are_in_no_log_record_or_timeline() {
         .map(|crypto| crypto.to_line().split("inline:").nth(1).unwrap_or_default().trim_end().to_owned())
         .collect();
     assert_eq!(keys.len(), 3);
-    let calls = house.node.command(&["calls", "list", "-o", "json"]);
+    let calls = house.node.command(&["calls", "-o", "json"]);
     mobile.hang_up().await.unwrap();
     talk.bob.ended(SOON).await.unwrap();
-    let moves = house.node.command(&["moves", "list", "-o", "json"]);
+    let moves = house.node.command(&["moves", "-o", "json"]);
     let told = [house.node.log(), calls, moves].concat();
     assert!(keys.iter().all(|key| key.len() == 40 && !told.contains(key)), "a key was told");
     assert!(!told.contains("inline:") || told.contains("inline:..."), "nor any of ours");

@@ -371,6 +371,7 @@ impl Line {
             let arrived = buffer.get(..length).unwrap_or_default();
             let opened = match self.guard() {
                 None => Some(arrived.to_vec()),
+                Some(guard) if !guard.is_keyed() => continue,
                 Some(mut guard) => guard.open(arrived),
             };
             let Some(opened) = opened else {

@@ -56,6 +56,11 @@ impl Guard {
         Some(Self { seal: context(&key)?, ours: Crypto { tag: 1, key }, open: None })
     }
 
+    /// Whether their key is known: what comes before the description that has it cannot be opened by anybody.
+    pub(super) const fn is_keyed(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// Our line: under the tag of their offer, if they made one.
     pub(super) fn crypto(&self) -> &Crypto {
         &self.ours
