@@ -193,7 +193,6 @@ async fn an_administrator_sees_the_node() {
     page.ends_clean().await;
 }
 
-#[ignore = "calls have no WebRTC legs yet"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_comes_into_the_browser_at_a_click_and_goes_back_at_another() {
     let house = house().await;
