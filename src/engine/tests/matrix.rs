@@ -76,7 +76,7 @@ fn a_call_moves_from_each_kind_to_each_and_back_whatever_the_far_side_is() {
 }
 
 #[test]
-fn a_call_is_pushed_to_a_browser_and_to_another_one() {
+fn a_call_is_pushed_to_a_browser() {
     let (mut world, [desk, ..]) = phones(950, [Kind::Plain, Kind::Web, Kind::Plain]);
     world.phones[desk].dial("bob");
     world.run(2 * SECOND);
