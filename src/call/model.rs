@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::dial_plan::is_emergency;
 use super::quirks::Quirks;
 use super::record::CallRecord;
 use super::reliable::Reliable;
@@ -326,6 +327,35 @@ pub struct Call {
 }
 
 impl Call {
+    /// A call that begins, with nobody rung yet; its name is that of its record.
+    #[must_use]
+    pub fn new(caller: LegHandle, number: &str, anchored: bool, thread: u8, record: CallRecord) -> Self {
+        Self {
+            id: record.id.as_str().into(),
+            state: CallState::Ringing,
+            caller,
+            callee: None,
+            forks: SmallVec::new(),
+            next_ways: SmallVec::new(),
+            number: number.into(),
+            fork_ports: SmallVec::new(),
+            early_media: None,
+            best: None,
+            pairing: Pairing::default(),
+            released: SmallVec::new(),
+            anchored,
+            thread,
+            generation: 0,
+            moving: false,
+            awaits_device: false,
+            transfer: None,
+            emergency: is_emergency(number),
+            is_transcoded: false,
+            lost: None,
+            record: Box::new(record),
+        }
+    }
+
     /// The leg on `side`.
     #[must_use]
     pub fn leg(&self, side: Side) -> Option<LegHandle> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
 use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED, SUPPORTED_IN_INVITE};
-use super::dial_plan::{Destination, is_emergency};
+use super::dial_plan::Destination;
 use super::headers::is_private;
 use super::media::{description_in, is_translated};
 use super::model::{
@@ -184,30 +184,7 @@ impl Core {
             dialog,
             true,
         ));
-        let call = self.calls.insert(Call {
-            id,
-            state: CallState::Ringing,
-            caller,
-            callee: None,
-            forks: SmallVec::new(),
-            next_ways: SmallVec::new(),
-            number: incoming.number.clone(),
-            fork_ports: SmallVec::new(),
-            pairing: Pairing::default(),
-            released: SmallVec::new(),
-            early_media: None,
-            best: None,
-            anchored,
-            thread,
-            generation: 0,
-            moving: false,
-            awaits_device: false,
-            transfer: None,
-            emergency: is_emergency(&incoming.number),
-            lost: None,
-            is_transcoded: false,
-            record: Box::new(record),
-        });
+        let call = self.calls.insert(Call::new(caller, &incoming.number, anchored, thread, record));
         let media = anchored.then(|| self.new_media(&incoming.flow, &incoming.party));
         if let Some(leg) = self.legs.get_mut(caller) {
             leg.call = call;

@@ -1,10 +1,8 @@
 //! A transfer, as far as calls go (RFC 5589): a call that is rung for somebody who talks already, and a leg that leaves
 //! one call for another. Who may transfer what, and what follows, is for the engine.
 
-use smallvec::SmallVec;
-
 use super::core::{Core, Happened};
-use super::dial_plan::{Destination, is_emergency};
+use super::dial_plan::Destination;
 use super::headers::{ANONYMOUS, Trust};
 use super::model::{Call, CallHandle, CallState, Leg, LegHandle, Party, Role, Service, Side, timer};
 use super::record::{CallRecord, Direction, HangupBy};
@@ -120,30 +118,9 @@ impl Core {
             ..CallRecord::default()
         };
         let caller = self.stand_in(rung_for.stays)?;
-        let call = self.calls.insert(Call {
-            id,
-            state: CallState::Ringing,
-            caller,
-            callee: None,
-            forks: SmallVec::new(),
-            next_ways: SmallVec::new(),
-            number: number.into(),
-            fork_ports: SmallVec::new(),
-            pairing: Pairing::default(),
-            released: SmallVec::new(),
-            early_media: None,
-            best: None,
-            anchored,
-            thread,
-            generation: 0,
-            moving: false,
-            awaits_device: false,
-            emergency: is_emergency(number),
-            transfer: Some(InTransfer { key, rung_for: Some(rung_for) }),
-            lost: None,
-            is_transcoded: false,
-            record: Box::new(record),
-        });
+        let mut call = Call::new(caller, number, anchored, thread, record);
+        call.transfer = Some(InTransfer { key, rung_for: Some(rung_for) });
+        let call = self.calls.insert(call);
         if let Some(leg) = self.legs.get_mut(caller) {
             leg.call = call;
         }
