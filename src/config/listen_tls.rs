@@ -42,43 +42,28 @@ pub(super) fn read(
     if others >= MAX_IDENTITIES {
         section.fault("certificate", format!("at most {MAX_IDENTITIES} certificates are possible"));
     }
-    match first {
-        (Some(cert), Some(key)) => {
-            identities.insert(0, TlsFiles { cert: cert.value, key: key.value });
-            Some(Tls { identities, client_ca })
-        }
-        (None, None) => {
-            section.fault("cert", "cert and key are needed for tls and wss");
-            None
-        }
-        (Some(_), None) => {
-            section.fault("key", "is needed beside cert");
-            None
-        }
-        (None, Some(_)) => {
-            section.fault("cert", "is needed beside key");
-            None
-        }
+    if first.0.is_none() && first.1.is_none() {
+        section.fault("cert", "cert and key are needed for tls and wss");
     }
+    identities.insert(0, both(section, first)?);
+    Some(Tls { identities, client_ca })
 }
 
 /// `cert` and `key` of `[http]`.
 pub(super) fn of_page(section: &mut Section<'_>, source: &Source<'_>) -> Option<Tls> {
-    match identity(section, source) {
-        (Some(cert), Some(key)) => {
-            let identities = vec![TlsFiles { cert: cert.value, key: key.value }];
-            Some(Tls { identities, client_ca: None })
-        }
-        (None, None) => None,
-        (Some(_), None) => {
-            section.fault("key", "is needed beside cert");
-            None
-        }
-        (None, Some(_)) => {
-            section.fault("cert", "is needed beside key");
-            None
-        }
+    let given = identity(section, source);
+    Some(Tls { identities: vec![both(section, given)?], client_ca: None })
+}
+
+/// Both of a pair; one without the other is a fault.
+fn both(section: &mut Section<'_>, given: (Path, Path)) -> Option<TlsFiles> {
+    match given {
+        (Some(cert), Some(key)) => return Some(TlsFiles { cert: cert.value, key: key.value }),
+        (None, None) => {}
+        (Some(_), None) => section.fault("key", "is needed beside cert"),
+        (None, Some(_)) => section.fault("cert", "is needed beside key"),
     }
+    None
 }
 
 /// `origins`, which belongs to ws and wss.

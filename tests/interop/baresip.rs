@@ -299,12 +299,8 @@ fn tones(samples: &[f64]) -> Vec<u32> {
     tones
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn real_audio_moves_between_two_baresips() {
-    let node = Node::start(&Settings::default()).await;
-    let mut bob = Baresip::start(&node, "bob", "desk", BOB_HZ).await;
-    let mut desk = Baresip::start(&node, "alice", "desk", DESK_HZ).await;
-    let mut mobile = Baresip::start(&node, "alice", "mobile", MOBILE_HZ).await;
+/// Alice's desk calls bob, and her mobile pulls the call; whoever has it hears the other side and is heard.
+async fn talks_and_moves(bob: &mut Baresip, desk: &mut Baresip, mobile: &mut Baresip) {
     desk.command("dial", &format!("sip:bob@{DOMAIN}")).await;
     desk.event("CALL_ESTABLISHED").await;
     bob.event("CALL_ESTABLISHED").await;
@@ -315,6 +311,15 @@ async fn real_audio_moves_between_two_baresips() {
     desk.event("CALL_CLOSED").await;
     bob.hears(MOBILE_HZ).await;
     mobile.hears(BOB_HZ).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_audio_moves_between_two_baresips() {
+    let node = Node::start(&Settings::default()).await;
+    let mut bob = Baresip::start(&node, "bob", "desk", BOB_HZ).await;
+    let mut desk = Baresip::start(&node, "alice", "desk", DESK_HZ).await;
+    let mut mobile = Baresip::start(&node, "alice", "mobile", MOBILE_HZ).await;
+    talks_and_moves(&mut bob, &mut desk, &mut mobile).await;
     mobile.command("hangup", "").await;
     bob.event("CALL_CLOSED").await;
     assert_eq!(tones(&bob.heard().await), [DESK_HZ, MOBILE_HZ], "bob hears the desk, then the mobile");
@@ -334,15 +339,7 @@ async fn real_audio_moves_between_plain_and_secured_baresips() {
     bob.event("CALL_ESTABLISHED").await;
     bob.hears(BOB_HZ).await;
     bob.command("hangup", "").await;
-    desk.command("dial", &format!("sip:bob@{DOMAIN}")).await;
-    desk.event("CALL_ESTABLISHED").await;
-    bob.hears(DESK_HZ).await;
-    desk.hears(BOB_HZ).await;
-    mobile.command("dial", &format!("sip:*11@{DOMAIN}")).await;
-    mobile.event("CALL_ESTABLISHED").await;
-    desk.event("CALL_CLOSED").await;
-    bob.hears(MOBILE_HZ).await;
-    mobile.hears(BOB_HZ).await;
+    talks_and_moves(&mut bob, &mut desk, &mut mobile).await;
     mobile.talks(12_000).await;
     desk.command("dial", &format!("sip:*11@{DOMAIN}")).await;
     desk.event("CALL_ESTABLISHED").await;
@@ -369,15 +366,7 @@ async fn a_call_over_tls_moves_to_a_phone_over_udp() {
     let known = tokio::time::timeout(PATIENCE, is_known).await;
     assert!(known.is_ok(), "no registration over TLS:\n{}", desk.log());
     let mut mobile = Baresip::start(&node, "alice", "mobile", MOBILE_HZ).await;
-    desk.command("dial", &format!("sip:bob@{DOMAIN}")).await;
-    desk.event("CALL_ESTABLISHED").await;
-    bob.event("CALL_ESTABLISHED").await;
-    bob.hears(DESK_HZ).await;
-    desk.hears(BOB_HZ).await;
-    mobile.command("dial", &format!("sip:*11@{DOMAIN}")).await;
-    mobile.event("CALL_ESTABLISHED").await;
-    desk.event("CALL_CLOSED").await;
-    bob.hears(MOBILE_HZ).await;
+    talks_and_moves(&mut bob, &mut desk, &mut mobile).await;
     mobile.command("hangup", "").await;
     bob.event("CALL_CLOSED").await;
 }

@@ -127,17 +127,7 @@ async fn trunk(
     let (stream, _) = listener.accept().await?;
     let mut stream = TlsAcceptor::from(Arc::new(config)).accept(stream).await?;
     let invite = read_message(&mut stream).await;
-    let mut reply = String::from("SIP/2.0 486 Busy Here\r\n");
-    for line in invite.lines() {
-        let name = line.split(':').next().unwrap();
-        if ["Via", "From", "Call-ID", "CSeq"].contains(&name) {
-            reply += &format!("{line}\r\n");
-        } else if name == "To" {
-            reply += &format!("{line};tag=carrier\r\n");
-        }
-    }
-    reply += "Content-Length: 0\r\n\r\n";
-    tokio::io::AsyncWriteExt::write_all(&mut stream, reply.as_bytes()).await?;
+    tokio::io::AsyncWriteExt::write_all(&mut stream, busy(&invite).as_bytes()).await?;
     read_message(&mut stream).await;
     Ok(invite)
 }

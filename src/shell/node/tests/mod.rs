@@ -176,3 +176,17 @@ fn ends(node: Node) -> Duration {
     drop(node);
     begun.elapsed()
 }
+
+/// What a carrier that takes no call says to an INVITE.
+fn busy(invite: &str) -> String {
+    let mut reply = String::from("SIP/2.0 486 Busy Here\r\n");
+    for line in invite.lines() {
+        let name = line.split(':').next().unwrap();
+        if ["Via", "From", "Call-ID", "CSeq"].contains(&name) {
+            reply += &format!("{line}\r\n");
+        } else if name == "To" {
+            reply += &format!("{line};tag=carrier\r\n");
+        }
+    }
+    reply + "Content-Length: 0\r\n\r\n"
+}

@@ -36,16 +36,7 @@ fn refuse_one(listener: &TcpListener) -> String {
     stream.set_read_timeout(Some(SOON)).unwrap();
     let mut stream = Stream(stream, Vec::new());
     let invite = stream.answer().unwrap();
-    let mut reply = String::from("SIP/2.0 486 Busy Here\r\n");
-    for line in invite.lines() {
-        let name = line.split(':').next().unwrap();
-        if ["Via", "From", "Call-ID", "CSeq"].contains(&name) {
-            reply += &format!("{line}\r\n");
-        } else if name == "To" {
-            reply += &format!("{line};tag=carrier\r\n");
-        }
-    }
-    stream.write(&(reply + "Content-Length: 0\r\n\r\n"));
+    stream.write(&busy(&invite));
     // The ACK comes after the body of the INVITE, on the same connection.
     while !stream.answer().unwrap().contains("ACK sip:9123@127.0.0.1") {}
     invite

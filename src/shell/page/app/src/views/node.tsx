@@ -1,4 +1,5 @@
 // The administrator's view: everything that the node has to do with, now.
+import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import { ask } from "../api";
 import { live, readSoon } from "../live";
@@ -53,38 +54,23 @@ export function Node() {
         {calls.length === 0 ? (
           <Empty>None.</Empty>
         ) : (
-          <div class="table" role="region" aria-labelledby="node-calls" tabIndex={0}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">From</th>
-                  <th scope="col">To</th>
-                  <th scope="col">State</th>
-                  <th scope="col">Time</th>
-                  <th scope="col">Devices</th>
-                  <th scope="col">Codec</th>
-                  <th scope="col"><span class="hidden">Actions</span></th>
-                </tr>
-              </thead>
-              <tbody>
-                {calls.map((call) => (
-                  <tr key={call.id}>
-                    <td>{call.from}</td>
-                    <td>{call.to}</td>
-                    <td>{call.state}</td>
-                    <td class="time">{since(call.answered ?? call.started, now)}</td>
-                    <td>{parties(call)}</td>
-                    <td>{call.codec}</td>
-                    <td>
-                      <Act kind="quiet" run={() => done(ask("DELETE", `/calls/${call.id}`))} onFailure={setWhy} label={`Hang up ${call.from} and ${call.to}`}>
-                        Hang up
-                      </Act>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table of="node-calls" columns={["From", "To", "State", "Time", "Devices", "Codec"]}>
+            {calls.map((call) => (
+              <tr key={call.id}>
+                <td>{call.from}</td>
+                <td>{call.to}</td>
+                <td>{call.state}</td>
+                <td class="time">{since(call.answered ?? call.started, now)}</td>
+                <td>{parties(call)}</td>
+                <td>{call.codec}</td>
+                <td>
+                  <Act kind="quiet" run={() => done(ask("DELETE", `/calls/${call.id}`))} onFailure={setWhy} label={`Hang up ${call.from} and ${call.to}`}>
+                    Hang up
+                  </Act>
+                </td>
+              </tr>
+            ))}
+          </Table>
         )}
       </section>
 
@@ -119,41 +105,27 @@ export function Node() {
         {registrations.length === 0 ? (
           <Empty>None.</Empty>
         ) : (
-          <div class="table" role="region" aria-labelledby="node-registrations" tabIndex={0}>
-            <table>
-              <thead>
-                <tr>
-                  <th scope="col">Device</th>
-                  <th scope="col">Address</th>
-                  <th scope="col">Transport</th>
-                  <th scope="col">Software</th>
-                  <th scope="col">Ends in</th>
-                  <th scope="col"><span class="hidden">Actions</span></th>
-                </tr>
-              </thead>
-              <tbody>
-                {registrations.map((found) => (
-                  <tr key={`${found.user}*${found.device} ${found.contact}`}>
-                    <td>{found.user}*{found.device}</td>
-                    <td>{found.address}</td>
-                    <td>{found.transport}</td>
-                    <td>{found.user_agent}</td>
-                    <td class="time">{duration(found.expires_s - (now - state.readAt) / 1000)}</td>
-                    <td>
-                      <Act
-                        kind="quiet"
-                        run={() => done(ask("DELETE", `/registrations/${encodeURIComponent(found.user)}/${encodeURIComponent(found.device)}`))}
-                        onFailure={setWhy}
-                        label={`Remove the registration of ${found.user} ${found.device}`}
-                      >
-                        Remove
-                      </Act>
-                    </td>
-                  </tr>
-                ))}
-              </tbody>
-            </table>
-          </div>
+          <Table of="node-registrations" columns={["Device", "Address", "Transport", "Software", "Ends in"]}>
+            {registrations.map((found) => (
+              <tr key={`${found.user}*${found.device} ${found.contact}`}>
+                <td>{found.user}*{found.device}</td>
+                <td>{found.address}</td>
+                <td>{found.transport}</td>
+                <td>{found.user_agent}</td>
+                <td class="time">{duration(found.expires_s - (now - state.readAt) / 1000)}</td>
+                <td>
+                  <Act
+                    kind="quiet"
+                    run={() => done(ask("DELETE", `/registrations/${encodeURIComponent(found.user)}/${encodeURIComponent(found.device)}`))}
+                    onFailure={setWhy}
+                    label={`Remove the registration of ${found.user} ${found.device}`}
+                  >
+                    Remove
+                  </Act>
+                </td>
+              </tr>
+            ))}
+          </Table>
         )}
       </section>
     </>
@@ -165,6 +137,25 @@ function parties(call: Call): string {
     .filter((leg) => leg.role !== "released")
     .map((leg) => (leg.trunk ? `trunk ${leg.trunk}` : `${leg.user ?? "?"}: ${deviceName(leg.device)}`))
     .join(", ");
+}
+
+/** A table that scrolls by itself where it does not fit; the last column is what can be done. */
+function Table({ of, columns, children }: { of: string; columns: string[]; children: ComponentChildren }) {
+  return (
+    <div class="table" role="region" aria-labelledby={of} tabIndex={0}>
+      <table>
+        <thead>
+          <tr>
+            {columns.map((column) => (
+              <th scope="col" key={column}>{column}</th>
+            ))}
+            <th scope="col"><span class="hidden">Actions</span></th>
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </div>
+  );
 }
 
 function Figure({ name, value, more }: { name: string; value: number | string; more?: string | null }) {
