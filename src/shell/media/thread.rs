@@ -253,7 +253,15 @@ impl MediaThread {
             let turn = uring.receive(batch);
             packets += batch.len();
             self.forward(now, batch);
-            is_woken |= turn == Turn::Woken;
+            if let Turn::Woken { lapsed } = turn {
+                is_woken = true;
+                if lapsed
+                    && let Some(uring) = &mut self.sockets.uring
+                    && let Err(error) = uring.watch_waker(&self.shared.waker)
+                {
+                    tracing::error!(thread = self.thread, "a media thread hears no commands: {error}");
+                }
+            }
             if turn != Turn::Done {
                 continue;
             }
@@ -263,7 +271,7 @@ impl MediaThread {
             // What was received before a command is forwarded before it.
             is_settled = true;
             if let Some(uring) = &mut self.sockets.uring
-                && let Err(error) = uring.wait(Some(Duration::ZERO), 0)
+                && let Err(error) = uring.wait(Some(Duration::ZERO), 1)
             {
                 self.cannot_wait(&error);
             }

@@ -84,7 +84,10 @@ pub(super) enum Turn {
     /// The batch is full; there may be more.
     More,
     /// Somebody woke the thread; there may be more.
-    Woken,
+    Woken {
+        /// The kernel no longer looks at the waker (it lets go of it where completions have no room).
+        lapsed: bool,
+    },
 }
 
 impl Uring {
@@ -147,9 +150,14 @@ impl Uring {
             lapsed: Vec::new(),
             failed: 0,
         };
-        let poll = opcode::PollAdd::new(Fd(waker.as_fd().as_raw_fd()), libc::POLLIN as u32).multi(true);
-        uring.push(&poll.build().user_data(WAKER))?;
+        uring.watch_waker(waker)?;
         Ok(uring)
+    }
+
+    /// Lets `waker` end a wait from now on; again where [`Turn::Woken`] says so.
+    pub(super) fn watch_waker(&mut self, waker: &Waker) -> io::Result<()> {
+        let poll = opcode::PollAdd::new(Fd(waker.as_fd().as_raw_fd()), libc::POLLIN as u32).multi(true);
+        self.push(&poll.build().user_data(WAKER))
     }
 
     /// Takes packets of `fd` from now on; they are told as `token`. The descriptor stays open as long as the ring.
@@ -233,7 +241,7 @@ impl Uring {
         while let Some(packet) = batch.vacant() {
             let Some(done) = self.ring.completion().next() else { return Turn::Done };
             match done.user_data() {
-                WAKER => return Turn::Woken,
+                WAKER => return Turn::Woken { lapsed: !cqueue::more(done.flags()) },
                 send if send & SEND != 0 => {
                     self.free.push((send & u64::from(u16::MAX)) as u16);
                     self.failed += u64::from(done.result() < 0);
