@@ -227,7 +227,7 @@ fn media(mut section: Section<'_>) -> Media {
     }
 }
 
-/// Calls whose speech is converted at once, unless it is said otherwise: about a third of a core with Opus on one side of each.
+/// Calls whose speech is converted at once, unless it is said otherwise: of Opus and G.722 they take about a quarter of a core.
 const TRANSCODED: u32 = 20;
 
 fn registrar(mut section: Section<'_>) -> registrar::Settings {

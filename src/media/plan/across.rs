@@ -19,7 +19,7 @@ use crate::wire::sdp::{Direction, Kind, Media, Sdp, SdpWriter};
 /// `ports(line)` is asked once for each m-line of `to` that is to carry media and gives our even RTP port there
 /// (RTCP is the next one); the same line must get the same port again. `None` disables that line.
 ///
-/// Lines that we do not carry (SRTP, T.38, MSRP, BFCP, port 0) are not shown to `to`; the answer refuses them. So a
+/// Lines that we do not carry (T.38, MSRP, BFCP, port 0) are not shown to `to`; the answer refuses them. So a
 /// fax re-INVITE of T.38 alone gets 488, on which both ends fall back to G.711.
 ///
 /// # Errors
