@@ -22,6 +22,8 @@ pub(super) struct Bounds {
     pub(super) inbound: usize,
     /// Bytes that may wait to be written on one connection; a peer that does not read is let go.
     pub(super) queue: usize,
+    /// Bytes that may wait on all connections of one address; those of others are none the worse for them.
+    pub(super) queues_each: usize,
     /// Bytes that may wait on all of them.
     pub(super) queues: usize,
     /// A connection brings its first whole message, and ends each message it begins, within this.
@@ -53,6 +55,7 @@ impl Default for Bounds {
             rate_each: 1_000,
             inbound: 8 * 1024 * 1024,
             queue: 512 * 1024,
+            queues_each: 8 * 1024 * 1024,
             queues: 64 * 1024 * 1024,
             patience: Duration::from_secs(20),
             // Of the 32 s that a request may take, something must be left for another way.

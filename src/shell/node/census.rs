@@ -4,9 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::backlog::Backlog;
 use super::bounds::Bounds;
 
 /// Sources without a connection that are remembered for what they began lately.
@@ -16,6 +18,8 @@ const REMEMBERED: usize = 4_096;
 pub(super) struct Census {
     bounds: Bounds,
     counts: Mutex<Counts>,
+    /// What waits to be written on all connections.
+    queued: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -31,6 +35,8 @@ struct Source {
     handshakes: usize,
     arrivals: Meter,
     messages: Meter,
+    /// What waits to be written on its connections.
+    queued: Arc<AtomicUsize>,
 }
 
 /// How a connection comes to be.
@@ -47,7 +53,7 @@ pub(super) enum Arrival {
 impl Census {
     /// Of nobody yet.
     pub(super) fn new(bounds: Bounds) -> Arc<Self> {
-        Arc::new(Self { bounds, counts: Mutex::default() })
+        Arc::new(Self { bounds, counts: Mutex::default(), queued: Arc::default() })
     }
 
     /// A seat for a connection with `peer`; `None` where there is none left, or none for this peer.
@@ -66,6 +72,7 @@ impl Census {
             handshakes: 0,
             arrivals: Meter(now),
             messages: Meter(now),
+            queued: Arc::default(),
         });
         if arrival != Arrival::Ours && of_peer.connections >= bounds.most_each {
             return None;
@@ -81,9 +88,15 @@ impl Census {
             of_peer.handshakes += 1;
         }
         of_peer.connections += 1;
+        let queued = Arc::clone(&of_peer.queued);
         counts.connections += 1;
         counts.handshakes += usize::from(shakes);
-        Some(Seat { census: Arc::clone(self), source, shakes })
+        Some(Seat { census: Arc::clone(self), source, shakes, queued })
+    }
+
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queued.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -96,9 +109,15 @@ pub(super) struct Seat {
     census: Arc<Census>,
     source: IpAddr,
     shakes: bool,
+    queued: Arc<AtomicUsize>,
 }
 
 impl Seat {
+    /// Counts what waits to be written on this connection.
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog::new(&self.queued, &self.census.queued)
+    }
+
     /// The handshake is over.
     pub(super) fn settle(&mut self) {
         if std::mem::take(&mut self.shakes) {

@@ -1,5 +1,6 @@
 //! A running node: listeners, the signalling worker, media threads, the store, the API, and how they are joined.
 
+mod backlog;
 mod bounds;
 mod census;
 mod conduit;

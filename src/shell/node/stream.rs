@@ -15,6 +15,7 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
+use super::backlog::{Backlog, Full};
 use super::bounds::Bounds;
 use super::census::{Arrival, Census, Seat};
 use super::sys::{Interest, Poll};
@@ -29,8 +30,6 @@ const ACCEPTS: usize = 64;
 const READS: usize = 4;
 /// Read at a time.
 const CHUNK: usize = 16 * 1024;
-/// What one message in a queue costs beside its bytes.
-const ENTRY: usize = 64;
 /// Flows without a number that went to one connection and are told of its end.
 pub(super) const GUESTS: usize = 8;
 
@@ -62,8 +61,7 @@ struct Connection {
     queue: VecDeque<Bytes>,
     /// Bytes of the first of the queue that are written.
     written: usize,
-    /// Cost of the queue.
-    queued: usize,
+    backlog: Backlog,
     interest: Interest,
     /// When it must have got further: connected, brought a whole message, or been left.
     due: Option<Instant>,
@@ -81,7 +79,6 @@ pub(super) struct Streams {
     next: u32,
     limits: Limits,
     bounds: Bounds,
-    queued: usize,
     swept: Instant,
     /// Listeners that are left alone, and until when.
     paused: Vec<(u16, Instant)>,
@@ -96,7 +93,6 @@ impl Streams {
             next: 0,
             limits,
             bounds,
-            queued: 0,
             swept: Instant::now(),
             paused: Vec::new(),
         }
@@ -175,7 +171,7 @@ impl Streams {
             framer: StreamFramer::new(self.limits),
             queue: VecDeque::new(),
             written: 0,
-            queued: 0,
+            backlog: seat.backlog(),
             interest,
             due: Some(now + wait),
             heard: now,
@@ -219,12 +215,11 @@ impl Streams {
         if is_guest && connection.guests.len() < GUESTS {
             connection.guests.push(flow);
         }
-        let cost = bytes.len() + ENTRY;
-        if connection.queued + cost > self.bounds.queue || self.queued + cost > self.bounds.queues {
+        if connection.backlog.put(bytes.len(), &self.bounds) == Err(Full) {
             tracing::debug!(%flow, "a peer does not read what it is sent");
             return self.close(id, out);
         }
-        self.enqueue(id, bytes);
+        connection.queue.push_back(bytes);
         self.write(id, poll, base, out);
     }
 
@@ -245,11 +240,10 @@ impl Streams {
         self.keep((socket, seat), flow, Stage::Connecting, poll, base)
     }
 
+    /// Adds a word of ours, which is written at all events.
     fn enqueue(&mut self, id: u32, bytes: Bytes) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let cost = bytes.len() + ENTRY;
-        connection.queued += cost;
-        self.queued += cost;
+        connection.backlog.force(bytes.len());
         connection.queue.push_back(bytes);
     }
 
@@ -282,9 +276,7 @@ impl Streams {
                     }
                     connection.written += count;
                     if connection.written >= front.len() {
-                        let cost = front.len() + ENTRY;
-                        connection.queued -= cost;
-                        self.queued -= cost;
+                        connection.backlog.take(front.len());
                         connection.queue.pop_front();
                         connection.written = 0;
                     }
@@ -378,7 +370,6 @@ impl Streams {
 
     fn close(&mut self, id: u32, out: &mut Vec<Happened>) {
         let Some(connection) = self.connections.remove(&id) else { return };
-        self.queued -= connection.queued;
         let Connection { flow, guests, .. } = connection;
         if self.by_peer.get(&flow.peer) == Some(&id) {
             self.by_peer.remove(&flow.peer);
@@ -448,17 +439,19 @@ mod tests {
         poll: Poll,
         happened: Vec<Happened>,
         listener: Socket,
+        census: Arc<Census>,
     }
 
     impl Driven {
         fn new(bounds: Bounds) -> Self {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             listener.set_nonblocking(true).unwrap();
-            let (streams, poll) =
-                (Streams::new(Limits::default(), bounds, Census::new(bounds)), Poll::new().unwrap());
+            let census = Census::new(bounds);
+            let streams = Streams::new(Limits::default(), bounds, Arc::clone(&census));
+            let poll = Poll::new().unwrap();
             let listener = Socket::from(listener);
             poll.add(&listener, 0, Interest::Read).unwrap();
-            Self { streams, poll, happened: Vec::new(), listener }
+            Self { streams, poll, happened: Vec::new(), listener, census }
         }
 
         fn address(&self) -> SocketAddr {
@@ -487,6 +480,11 @@ mod tests {
                 self.streams.sweep(&mut self.happened);
             }
             self.happened.remove(0)
+        }
+
+        /// What waits to be written on all connections.
+        fn queued(&self) -> usize {
+            self.census.queued()
         }
 
         fn send(&mut self, flow: Flow, bytes: impl Into<Bytes>) {
@@ -527,7 +525,7 @@ mod tests {
         drop(accepted);
         let ended = [ours.next(), ours.next()];
         assert_eq!(ended, [Happened::Closed(flow), Happened::Closed(asked)]);
-        assert!(ours.streams.is_empty() && ours.streams.queued == 0);
+        assert!(ours.streams.is_empty() && ours.queued() == 0);
         // One of our own making is made anew.
         ours.send(flow, message("d"));
         assert!(ours.happened.is_empty());
@@ -565,7 +563,7 @@ mod tests {
         let mut told = vec![flow_of(&ours.next())];
         told.extend(ours.happened.iter().map(flow_of));
         assert!(told.contains(&to(nobody)), "{told:?}");
-        assert!(ours.streams.is_empty() && ours.streams.queued == 0);
+        assert!(ours.streams.is_empty() && ours.queued() == 0);
     }
 
     #[test]
@@ -578,12 +576,12 @@ mod tests {
         let (mut rounds, body) = (0, Bytes::from(vec![b'x'; 50_000]));
         while ours.happened.is_empty() {
             ours.send(flow, body.clone());
-            assert!(ours.streams.queued <= bounds.queue);
+            assert!(ours.queued() <= bounds.queue);
             rounds += 1;
             assert!(rounds < 10_000, "500 MB and no end");
         }
         assert_eq!(ours.happened, [Happened::Closed(flow)]);
-        assert_eq!(ours.streams.queued, 0);
+        assert_eq!(ours.queued(), 0);
     }
 
     #[test]
@@ -609,7 +607,7 @@ mod tests {
                     }
                 }
             }
-            assert!(ours.streams.queued <= 2 + ENTRY);
+            assert!(ours.queued() <= 2 + 64);
         }
         assert_eq!(ours.happened, []);
     }

@@ -1,6 +1,6 @@
 //! Who comes in at a listener: let in by the census, through the handshakes, within a patience.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,6 +11,7 @@ use super::super::census::{Arrival, Seat};
 use super::super::stream::{is_out_of_resources, tune};
 use super::super::tls::ServerTls;
 use super::carry::carry;
+use super::origin::Pages;
 use super::outbox::Outbox;
 use super::upgrade::upgrade;
 use super::wire::{SocketWire, StreamWire, Wire};
@@ -22,8 +23,8 @@ use crate::sip::{Flow, Transport};
 pub(in crate::shell::node) struct Speech {
     /// Under TLS, or in the clear.
     pub(in crate::shell::node) tls: Option<Arc<ServerTls>>,
-    /// In WebSocket messages from pages of these origins (none: of the host that is asked), or on the stream itself.
-    pub(in crate::shell::node) origins: Option<Arc<[Box<str>]>>,
+    /// In WebSocket messages from these pages, or on the stream itself.
+    pub(in crate::shell::node) pages: Option<Pages>,
 }
 
 /// One listener.
@@ -70,13 +71,14 @@ impl Listening {
 /// One connection, from its first byte to its last.
 async fn receive(socket: TcpStream, flow: Flow, seat: Seat, speech: Arc<Speech>, door: Arc<Door>) {
     tune(&socket2::SockRef::from(&socket));
+    let Ok(at) = socket.local_addr().map(|at| at.ip()) else { return };
     match &speech.tls {
-        None => speak(socket, flow, seat, &speech, &door).await,
+        None => speak(socket, (flow, at), seat, &speech, &door).await,
         Some(tls) => {
             // On the heap for as long as it lasts: a connection that stands does not carry its handshake along.
             let shaken = Box::pin(timeout(door.bounds.patience, tls.acceptor().accept(socket))).await;
             match shaken {
-                Ok(Ok(stream)) => speak(Box::new(stream), flow, seat, &speech, &door).await,
+                Ok(Ok(stream)) => speak(Box::new(stream), (flow, at), seat, &speech, &door).await,
                 Ok(Err(error)) => tracing::debug!(%flow, %error, "no TLS"),
                 Err(_) => tracing::debug!(%flow, "a TLS handshake takes too long"),
             }
@@ -84,16 +86,22 @@ async fn receive(socket: TcpStream, flow: Flow, seat: Seat, speech: Arc<Speech>,
     }
 }
 
-/// What is spoken above TLS, or without it.
-async fn speak<S>(mut stream: S, flow: Flow, mut seat: Seat, speech: &Speech, door: &Arc<Door>)
-where
+/// What is spoken above TLS, or without it, with who has come to the address `at`.
+async fn speak<S>(
+    mut stream: S,
+    (flow, at): (Flow, IpAddr),
+    mut seat: Seat,
+    speech: &Speech,
+    door: &Arc<Door>,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let Some(origins) = &speech.origins else {
+    let Some(pages) = &speech.pages else {
         seat.settle();
         return attend(StreamWire::new(stream, door.limits, flow), flow, &seat, door).await;
     };
-    let upgraded = Box::pin(timeout(door.bounds.patience, upgrade(&mut stream, origins))).await;
+    let is_welcome = |origin: &str| pages.welcome(origin, at);
+    let upgraded = Box::pin(timeout(door.bounds.patience, upgrade(&mut stream, &is_welcome))).await;
     match upgraded {
         Ok(Ok(rest)) => {
             seat.settle();
@@ -107,7 +115,7 @@ where
 
 /// Makes the connection known, carries its messages, and makes its end known.
 async fn attend(wire: impl Wire, flow: Flow, seat: &Seat, door: &Arc<Door>) {
-    let outbox = Outbox::new(&door.queued);
+    let outbox = Outbox::new(seat.backlog());
     let presence = Presence { flow, door };
     door.tell(News::Opened { flow, outbox: Arc::clone(&outbox) });
     carry(wire, flow, seat, &outbox, door).await;

@@ -5,6 +5,7 @@
 
 mod carry;
 mod listener;
+mod origin;
 mod outbox;
 mod outgoing;
 mod upgrade;
@@ -13,7 +14,7 @@ mod wire;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -22,7 +23,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(super) use self::listener::{Listening, Speech};
-use self::outbox::{Full, Outbox};
+pub(super) use self::origin::Pages;
+use self::outbox::Outbox;
+use super::backlog::Full;
 use super::bounds::Bounds;
 use super::census::Census;
 use super::stream::{GUESTS, Happened, OURS};
@@ -67,7 +70,6 @@ pub(super) struct Door {
     census: Arc<Census>,
     numbers: AtomicU32,
     inbound: Arc<Semaphore>,
-    queued: Arc<AtomicUsize>,
     tell: Box<dyn Fn(News) + Send + Sync>,
 }
 
@@ -85,7 +87,6 @@ impl Door {
             census,
             numbers: AtomicU32::new(1),
             inbound: Arc::new(Semaphore::new(bounds.inbound)),
-            queued: Arc::default(),
             tell: Box::new(tell),
         })
     }
@@ -199,7 +200,7 @@ impl Conduits {
         let seat = outgoing::seat(&self.door.census, flow.peer)?;
         let number = self.door.number() | OURS;
         let flow = Flow { connection: number, ..flow };
-        let outbox = Outbox::new(&self.door.queued);
+        let outbox = Outbox::new(seat.backlog());
         self.links.insert(number, Link::new(flow, Arc::clone(&outbox)));
         self.by_peer.insert(flow.peer, number);
         self.runtime.spawn(outgoing::call(flow, from, proof, outbox, seat, Arc::clone(&self.door)));

@@ -1,16 +1,13 @@
 //! What waits to be written on one connection: put in by the worker, which never waits, taken out by the task.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Notify;
 
+use super::super::backlog::{Backlog, Full};
 use super::super::bounds::Bounds;
-
-/// What one message in a queue costs beside its bytes.
-const ENTRY: usize = 64;
 
 /// The queue of one connection.
 pub(in crate::shell::node) struct Outbox {
@@ -18,41 +15,24 @@ pub(in crate::shell::node) struct Outbox {
     /// One reader waits, and a notice that comes before it waits is kept.
     changed: Notify,
     cut: Notify,
-    /// Cost of the queues of all connections.
-    total: Arc<AtomicUsize>,
 }
 
-#[derive(Default)]
 struct Waiting {
     messages: VecDeque<Bytes>,
-    cost: usize,
+    backlog: Backlog,
     is_last: bool,
 }
 
-/// There is no room: the peer does not read.
-#[derive(Debug, PartialEq, Eq)]
-pub(in crate::shell::node) struct Full;
-
 impl Outbox {
-    pub(super) fn new(total: &Arc<AtomicUsize>) -> Arc<Self> {
-        Arc::new(Self {
-            waiting: Mutex::default(),
-            changed: Notify::new(),
-            cut: Notify::new(),
-            total: Arc::clone(total),
-        })
+    pub(super) fn new(backlog: Backlog) -> Arc<Self> {
+        let waiting = Waiting { messages: VecDeque::new(), backlog, is_last: false };
+        Arc::new(Self { waiting: Mutex::new(waiting), changed: Notify::new(), cut: Notify::new() })
     }
 
     /// Adds a message. Never waits.
     pub(super) fn put(&self, bytes: Bytes, bounds: &Bounds) -> Result<(), Full> {
-        let cost = bytes.len() + ENTRY;
         let mut waiting = self.waiting();
-        let all = self.total.load(Ordering::Relaxed);
-        if waiting.cost + cost > bounds.queue || all + cost > bounds.queues {
-            return Err(Full);
-        }
-        waiting.cost += cost;
-        self.total.fetch_add(cost, Ordering::Relaxed);
+        waiting.backlog.put(bytes.len(), bounds)?;
         waiting.messages.push_back(bytes);
         drop(waiting);
         self.changed.notify_one();
@@ -76,8 +56,7 @@ impl Outbox {
             {
                 let mut waiting = self.waiting();
                 if let Some(bytes) = waiting.messages.pop_front() {
-                    waiting.cost -= bytes.len() + ENTRY;
-                    self.total.fetch_sub(bytes.len() + ENTRY, Ordering::Relaxed);
+                    waiting.backlog.take(bytes.len());
                     if waiting.messages.is_empty() {
                         // An idle connection holds no room.
                         waiting.messages = VecDeque::new();
@@ -107,35 +86,27 @@ impl Outbox {
     }
 }
 
-impl Drop for Outbox {
-    fn drop(&mut self) {
-        let cost = self.waiting().cost;
-        self.total.fetch_sub(cost, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn outbox() -> Arc<Outbox> {
+        Outbox::new(Backlog::new(&Arc::default(), &Arc::default()))
+    }
+
     #[tokio::test]
-    async fn a_queue_is_bounded_for_itself_and_with_all_others() {
-        let bounds = Bounds { queue: 1000, queues: 1500, ..Bounds::default() };
-        let total = Arc::new(AtomicUsize::new(0));
-        let (one, two) = (Outbox::new(&total), Outbox::new(&total));
-        let body = Bytes::from(vec![b'x'; 900]);
-        assert_eq!(one.put(body.clone(), &bounds), Ok(()));
-        assert_eq!(one.put(body.clone(), &bounds), Err(Full));
-        assert_eq!(two.put(body.clone(), &bounds), Err(Full), "both together");
-        assert_eq!(one.next().await, Some(body.clone()));
-        assert_eq!(two.put(body, &bounds), Ok(()));
-        drop(two);
-        assert_eq!(total.load(Ordering::Relaxed), 0);
+    async fn what_is_taken_out_makes_room() {
+        let bounds = Bounds { queue: 1000, ..Bounds::default() };
+        let (outbox, body) = (outbox(), Bytes::from(vec![b'x'; 900]));
+        assert_eq!(outbox.put(body.clone(), &bounds), Ok(()));
+        assert_eq!(outbox.put(body.clone(), &bounds), Err(Full));
+        assert_eq!(outbox.next().await, Some(body.clone()));
+        assert_eq!(outbox.put(body, &bounds), Ok(()));
     }
 
     #[tokio::test]
     async fn the_end_comes_after_what_waits() {
-        let outbox = Outbox::new(&Arc::default());
+        let outbox = outbox();
         for text in ["a", "b"] {
             outbox.put(Bytes::from(text), &Bounds::default()).unwrap();
         }

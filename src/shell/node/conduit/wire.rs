@@ -21,6 +21,9 @@ use crate::wire::sip::{Frame, Limits, StreamFramer};
 const CHUNK: usize = 16 * 1024;
 /// Room that each WebSocket keeps for what comes in; most messages fit, and thousands of them lie idle.
 const READ_BUFFER: usize = 2 * 1024;
+/// Messages that a WebSocket keeps for a peer that does not read: the one that is being written, and answers to pings.
+/// To the last ping an answer is due, to those before it none (RFC 6455 5.5.3).
+const WRITE_BUFFERS: usize = 2;
 /// A control frame of a client beside its payload (RFC 6455 5.2): two bytes and the mask.
 const CONTROL: usize = 6;
 
@@ -145,6 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> SocketWire<S> {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
+            .max_write_buffer_size(WRITE_BUFFERS * most)
             .max_message_size(Some(most))
             .max_frame_size(Some(most));
         let stream = Metered { stream, pending: rest.len() };
@@ -267,5 +271,48 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt as _;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const PINGS: usize = 500;
+    const PAYLOAD: usize = 100;
+    const PIPE: usize = 1024;
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_to_pings_do_not_pile_up_for_a_peer_that_does_not_read() {
+        let limits = Limits { message_bytes: 4096, ..Limits::default() };
+        let (mut peer, ours) = tokio::io::duplex(PIPE);
+        let mut wire = SocketWire::new(ours, Vec::new(), limits).await;
+        // Masked with zeros (RFC 6455 5.3).
+        let mut ping = vec![0x89, 0x80 | PAYLOAD as u8, 0, 0, 0, 0];
+        ping.extend_from_slice(&[b'x'; PAYLOAD]);
+        for _ in 0..PINGS {
+            peer.write_all(&ping).await.unwrap();
+            let came = wire.receive().await;
+            assert!(matches!(came, Came::Alive | Came::Part), "{came:?}");
+        }
+        // Now it reads all that was kept for it.
+        let (mut kept, mut chunk) = (0, [0; PIPE]);
+        let reading = async {
+            loop {
+                kept += peer.read(&mut chunk).await.unwrap();
+            }
+        };
+        let both = async {
+            tokio::select! { _ = wire.receive() => (), () = reading => () }
+        };
+        let _ = timeout(Duration::from_millis(200), both).await;
+        let answer = PAYLOAD + 2;
+        let most = PIPE + WRITE_BUFFERS * limits.message_bytes + answer;
+        assert!((answer..=most).contains(&kept), "{kept} bytes were kept of {}", PINGS * answer);
     }
 }
