@@ -17,7 +17,7 @@ use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen
 use crate::media::ports::Ports;
 use crate::media::relay::{self, Ingress, Law, MediaCommand, PortId, PortPair, Sending, Sink, Sound, Voice};
 use crate::media::srtp::Security;
-use crate::sip::{Flow, Refusal, Transport};
+use crate::sip::{Flow, Refusal};
 use crate::wire::sdp::Kind;
 use crate::wire::sip::{HeaderName, Message};
 
@@ -158,7 +158,7 @@ impl Core {
         let media = media.with_web(WebSide { port: 0, addresses, fingerprint: web.fingerprint.clone() });
         // Who comes by WebSocket is a browser, unless it offered something else.
         let shown = party.device().and_then(|(user, device)| self.abilities.web(user, device));
-        let is_browser = shown.unwrap_or(matches!(flow.transport, Transport::Ws | Transport::Wss));
+        let is_browser = shown.unwrap_or(flow.transport.is_web());
         Box::new(if is_browser { media.offering_web() } else { media })
     }
 
@@ -414,8 +414,8 @@ impl Core {
                 continue;
             };
             let Stream { a: end_a, b: end_b, a_to_b, b_to_a } = stream;
-            let mut of_a = self.ingress(leg_a.dialog.flow.peer, &end_a);
-            let mut of_b = self.ingress(leg_b.dialog.flow.peer, &end_b);
+            let mut of_a = self.ingress(&leg_a.dialog.flow, &end_a);
+            let mut of_b = self.ingress(&leg_b.dialog.flow, &end_b);
             (of_a.report_dtmf, of_b.report_dtmf) = (tells_a, tells_b);
             commands.push(MediaCommand::Configure { port: pa, ingress: of_a });
             commands.push(MediaCommand::Configure { port: pb, ingress: of_b });
@@ -457,7 +457,7 @@ impl Core {
         let Some(media) = found.media.as_ref().filter(|media| media.is_agreed()) else { return };
         for end in media.remote_media() {
             let Some(port) = port_at(&found.ports, end.line) else { continue };
-            let mut ingress = self.ingress(found.dialog.flow.peer, &end);
+            let mut ingress = self.ingress(&found.dialog.flow, &end);
             ingress.report_dtmf = service == Service::Prompt;
             self.media.push(MediaCommand::Configure { port, ingress });
             let voice = end.accepts.iter().find_map(voice_of);
@@ -477,9 +477,9 @@ impl Core {
 
     /// What is to arrive on the port of one end, and from whom.
     #[must_use]
-    pub fn ingress(&self, signalling: SocketAddr, end: &RemoteMedia) -> Ingress {
+    pub fn ingress(&self, signalling: &Flow, end: &RemoteMedia) -> Ingress {
         let clock_rate = end.sends.first().map_or(8000, |format| format.codec.clock_rate());
-        let mut base = Ingress::audio(end.rtp, Some(signalling.ip()));
+        let mut base = Ingress::audio(end.rtp, Some(signalling.peer.ip()));
         if let Security::Web(_) = end.security {
             // ICE finds it, and nobody else is listened to.
             base.remote = None;
@@ -487,7 +487,7 @@ impl Core {
         Ingress {
             remote_rtcp: base.remote.and(end.rtcp),
             learning: self.settings.media.learning,
-            sending: if self.settings.trunk_from(signalling).is_some() {
+            sending: if self.settings.trunk_of(signalling).is_some() {
                 Sending::AtOnce
             } else {
                 base.sending

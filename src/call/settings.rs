@@ -256,12 +256,16 @@ impl Settings {
         }
     }
 
-    /// The trunk that `peer` may speak for without credentials; the most specific entry wins.
+    /// The trunk for which `flow` may speak without credentials; the most specific entry wins. A WebSocket speaks for
+    /// none: its address is that of a proxy before us, or of a machine whose browser does what any page wants.
     #[must_use]
-    pub fn trunk_from(&self, peer: SocketAddr) -> Option<usize> {
+    pub fn trunk_of(&self, flow: &Flow) -> Option<usize> {
+        if flow.transport.is_web() {
+            return None;
+        }
         let mut best: Option<(u16, usize)> = None;
         for (index, trunk) in self.trunks.iter().enumerate() {
-            for source in trunk.from.iter().filter(|source| source.contains(peer)) {
+            for source in trunk.from.iter().filter(|source| source.contains(flow.peer)) {
                 let weight = u16::from(source.prefix) + if source.port.is_some() { 256 } else { 0 };
                 if best.is_none_or(|(known, _)| weight > known) {
                     best = Some((weight, index));

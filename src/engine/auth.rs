@@ -126,8 +126,7 @@ impl Engine {
     pub(super) fn authenticate(&mut self, tx: ServerTx, flow: Flow, message: &Message) -> Option<Party> {
         if message.header(HeaderName::Authorization).is_none()
             && *message.method() != crate::wire::sip::Method::Register
-            && !self.is_registered_source(&flow, message)
-            && let Some(index) = self.core.settings.trunk_from(flow.peer)
+            && let Some(index) = self.trunk_of(&flow, message)
         {
             let name = self.core.settings.trunks.get(index).map_or("", |trunk| &trunk.name);
             return Some(Party::Trunk { index, name: Arc::from(name) });
@@ -173,6 +172,11 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// The trunk that sends a request, by where it comes from.
+    pub(super) fn trunk_of(&self, flow: &Flow, message: &Message) -> Option<usize> {
+        self.core.settings.trunk_of(flow).filter(|_| !self.is_registered_source(flow, message))
     }
 
     /// Whether the account that a request claims is registered from just this source: then it is that device's

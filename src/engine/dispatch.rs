@@ -283,8 +283,8 @@ impl Engine {
         match &found.party {
             // A trunk may answer from any of its addresses.
             Party::Trunk { index, .. } => {
-                self.core.settings.trunk_from(flow.peer) == Some(*index)
-                    || self.core.targets.has(*index, flow.peer.ip())
+                self.core.settings.trunk_of(&flow) == Some(*index)
+                    || (!flow.transport.is_web() && self.core.targets.has(*index, flow.peer.ip()))
             }
             // A phone that sends from another port of its host than it receives at is of the same host; its
             // BYE can do no more than the host could. Anything else has to prove itself.
@@ -340,8 +340,7 @@ impl Engine {
 
     /// Whether a NOTIFY is a word of waiting messages (RFC 3842) from a trunk, which sends it without a subscription.
     fn tells_of_messages(&self, flow: Flow, message: &Message) -> bool {
-        let trunk = self.core.settings.trunk_from(flow.peer);
-        let trunk = trunk.and_then(|index| self.core.settings.trunks.get(index));
+        let trunk = self.trunk_of(&flow, message).and_then(|index| self.core.settings.trunks.get(index));
         let event = message.header(HeaderName::Event).and_then(|header| header.value_str().ok());
         let package = event.as_deref().and_then(|event| event.split(';').next()).unwrap_or_default();
         trunk.is_some_and(|trunk| trunk.may_notify) && package.trim().eq_ignore_ascii_case("message-summary")

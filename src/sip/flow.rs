@@ -33,6 +33,12 @@ impl Transport {
         matches!(self, Self::Tls | Self::Wss)
     }
 
+    /// Whether web pages can speak on it.
+    #[must_use]
+    pub const fn is_web(self) -> bool {
+        matches!(self, Self::Ws | Self::Wss)
+    }
+
     /// The token of Via (RFC 3261 20.42).
     #[must_use]
     pub const fn via_token(self) -> &'static str {

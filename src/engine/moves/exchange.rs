@@ -40,7 +40,7 @@ impl Engine {
             else {
                 continue;
             };
-            let ingress = self.core.ingress(new_leg.dialog.flow.peer, &stream.b);
+            let ingress = self.core.ingress(&new_leg.dialog.flow, &stream.b);
             commands.push(MediaCommand::Configure { port: new_port, ingress });
             let mut sinks: SmallVec<[Sink; 2]> = SmallVec::new();
             if let Some(known) = to_old.iter().find(|known| known.a.line == stream.a.line)
@@ -196,10 +196,10 @@ impl Engine {
             else {
                 continue;
             };
-            let mut ingress = self.core.ingress(onto_leg.dialog.flow.peer, &stream.b);
+            let mut ingress = self.core.ingress(&onto_leg.dialog.flow, &stream.b);
             ingress.report_dtmf = self.core.takes_keys_by_info(far);
             commands.push(MediaCommand::Configure { port: onto_port, ingress });
-            let mut ingress = self.core.ingress(far_leg.dialog.flow.peer, &stream.a);
+            let mut ingress = self.core.ingress(&far_leg.dialog.flow, &stream.a);
             ingress.report_dtmf = self.core.takes_keys_by_info(onto);
             commands.push(MediaCommand::Configure { port: far_port, ingress });
             // The audio line comes first on every leg; what the old device had on that line is silenced with it.

@@ -165,6 +165,22 @@ fn a_trunk_tells_of_waiting_messages_and_nobody_else_does() {
 }
 
 #[test]
+fn a_phone_in_the_network_of_a_trunk_does_not_speak_for_it() {
+    let mut settings = settings();
+    trunk_to(&mut settings, "203.0.113.9:5060".parse().unwrap());
+    settings.call.trunks[0].from[0] =
+        crate::call::settings::Source { network: "198.51.100.0".parse().unwrap(), prefix: 24, port: None };
+    let mut world = World::with(1203, settings, accounts(&["alice", "bob"]), &Loaded::default());
+    let (alice, bob) = (phone(&mut world, "alice", "desk", ""), phone(&mut world, "bob", "desk", ""));
+    let address = world.phones[bob].address;
+    let own = waiting(&address.to_string(), "Messages-Waiting: yes\r\n")
+        .replace("sip:voicemail@carrier.example", "sip:bob@example.org");
+    world.arrive(address, own.into());
+    world.run(SECOND);
+    assert_eq!(world.phones[alice].notified, []);
+}
+
+#[test]
 fn who_subscribes_to_waiting_messages_hears_of_them_in_the_subscription_alone() {
     let mut settings = settings();
     trunk_to(&mut settings, "203.0.113.9:5060".parse().unwrap());

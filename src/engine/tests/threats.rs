@@ -7,11 +7,12 @@ use bytes::Bytes;
 
 use super::world::{accounts, settings, trunk_to};
 use super::{Answer, World};
-use crate::engine::Settings;
 use crate::engine::event::Event;
 use crate::engine::store::Loaded;
+use crate::engine::{Input, Settings};
 use crate::registrar::Own;
 use crate::sip::digest::{Algorithm, Secret};
+use crate::sip::{Flow, Transport};
 use crate::wire::sip::{HeaderName, Limits, Message, Method};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -344,6 +345,56 @@ fn a_trunk_is_its_address_and_port_and_has_no_handsets() {
 }
 
 #[test]
+fn a_websocket_from_the_address_of_a_trunk_is_no_trunk() {
+    let mut world = house(|settings| settings.call.trunks[0].from[0].port = None);
+    let alice = world.phone("alice", "desk");
+    world.captured = Some(std::collections::VecDeque::new());
+    let status = |world: &mut World, transport, bytes: Bytes| {
+        world.heard_by_phones.clear();
+        let flow = Flow { transport, listener: 0, connection: 77, peer: at("203.0.113.7:40000") };
+        world.input(Input::Received { flow, bytes });
+        let read = |bytes: &Bytes| Message::parse(bytes.clone(), &Limits::default()).unwrap();
+        let answers: Vec<Message> =
+            world.heard_by_phones.iter().filter(|bytes| bytes.starts_with(b"SIP")).map(read).collect();
+        final_status(&answers)
+    };
+    for (transport, number) in [(Transport::Ws, 1), (Transport::Wss, 2), (Transport::Tcp, 3)] {
+        let is_web = transport != Transport::Tcp;
+        let id = format!("{number}@proxy");
+        let more = [("Call-ID", id.as_str()), ("From", "<sip:0049@outside.example>;tag=1")];
+        let invite = request("INVITE", "sip:0044@example.org", at(TRUNK), &more, OFFER);
+        assert_eq!(status(&mut world, transport, invite) == Some(401), is_web, "{transport:?}");
+        let more = [more[0], more[1], ("Event", "message-summary"), ("Subscription-State", "active")];
+        let notify = request("NOTIFY", "sip:1001@example.org", at(TRUNK), &more, "Messages-Waiting: yes\r\n");
+        status(&mut world, transport, notify);
+        world.run(SECOND);
+        assert_eq!(world.phones[alice].notified.is_empty(), is_web, "{transport:?}");
+    }
+    // A call that the trunk has is none of a browser's business either.
+    let line = world.phones[alice].dial("0049");
+    world.run(SECOND);
+    let (_, invite) = world.outside.iter().rfind(|(_, bytes)| bytes.starts_with(b"INVITE")).unwrap().clone();
+    let invite = Message::parse(invite, &Limits::default()).unwrap();
+    let text = |name| invite.header(name).unwrap().value_str().unwrap().into_owned();
+    let to = text(HeaderName::To) + ";tag=far";
+    let (from, id) = (text(HeaderName::From), text(HeaderName::CallId));
+    let via = text(HeaderName::Via);
+    let ok = format!(
+        "SIP/2.0 200 OK\r\nVia: {via}\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {id}\r\nCSeq: {} INVITE\r\n\
+         Contact: <sip:{TRUNK}>\r\nContent-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{OFFER}",
+        invite.cseq().unwrap().number,
+        OFFER.len()
+    );
+    world.arrive(at(TRUNK), ok.into());
+    world.run(SECOND);
+    assert!(world.phones[alice].lines[line].is_up, "{}", world.tail());
+    let more = [("Call-ID", id.as_str()), ("From", to.as_str()), ("To", from.as_str())];
+    let bye = request("BYE", "sip:example.org", at(TRUNK), &more, "");
+    assert_eq!(status(&mut world, Transport::Wss, bye), Some(401));
+    assert!(world.phones[alice].lines[line].is_up);
+}
+
+#[test]
 fn a_description_is_no_weapon() {
     let mut world = house(|_| {});
     world.phone("alice", "desk");
@@ -563,7 +614,7 @@ fn no_secret_and_no_digit_is_logged_or_told() {
         let headers = [("Content-Type", "application/dtmf-relay")];
         for digit in ['7', '3', '9', '1'] {
             let event = crate::media::relay::MediaEvent::Dtmf { port, digit };
-            world.input(crate::engine::Input::Media(event));
+            world.input(Input::Media(event));
             let body = format!("Signal={digit}\r\nDuration=777739\r\n");
             world.phones[alice].request(0, &Method::Info, &headers, body.as_bytes());
             world.run(SECOND);

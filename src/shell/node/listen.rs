@@ -7,11 +7,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
-use super::conduit::{Door, Listening, Speech};
+use super::conduit::{Door, Listening, Pages, Speech};
 use super::failure::{StartError, system};
 use super::tls::ServerTls;
 use super::worker::Listener;
-use crate::config::{Listen, Media};
+use crate::config::{Listen, Media, Resolved};
 use crate::shell::media;
 use crate::sip::Transport;
 
@@ -59,16 +59,16 @@ fn bind(index: usize, listen: &Listen) -> Result<Listener, StartError> {
 
 /// Serves on the runtime what needs a handshake: its sockets are taken out of `listeners`.
 pub(super) fn serve_conduits(
-    listens: &[Listen],
+    resolved: &Resolved,
     listeners: &mut [Listener],
     door: &Arc<Door>,
     runtime: &Runtime,
 ) -> Result<(), StartError> {
-    for (index, (listen, listener)) in listens.iter().zip(listeners).enumerate() {
-        let origins = match listen.transport {
+    for (index, (listen, listener)) in resolved.listens.iter().zip(listeners).enumerate() {
+        let pages = match listen.transport {
             Transport::Udp | Transport::Tcp => continue,
             Transport::Tls => None,
-            Transport::Ws | Transport::Wss => Some(listen.origins.clone().into()),
+            Transport::Ws | Transport::Wss => Some(Pages::new(&listen.origins, resolved)),
         };
         let loaded = listen.tls.as_ref().map(ServerTls::load).transpose();
         let tls = loaded.map_err(|error| StartError::Tls { index, error: error.to_string() })?.map(Arc::new);
@@ -77,7 +77,7 @@ pub(super) fn serve_conduits(
         }
         let Some(socket) = listener.socket.take() else { continue };
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        let listening = Listening { number, transport: listen.transport, speech: Speech { tls, origins } };
+        let listening = Listening { number, transport: listen.transport, speech: Speech { tls, pages } };
         let _inside = runtime.enter();
         let socket = TcpListener::from_std(socket.into()).map_err(system("a listener"))?;
         runtime.spawn(listening.serve(socket, Arc::clone(door)));

@@ -185,6 +185,7 @@ mod tests {
     use crate::call::targets::Target;
     use crate::config::Source;
     use crate::media::relay::Learning;
+    use crate::sip::Flow;
 
     fn resolve(text: &str) -> Resolved {
         let source = Source {
@@ -324,9 +325,18 @@ tone = "*44"
             (backup.targets[0].peer.to_string(), backup.re_invite_always),
             ("127.0.0.2:5060".into(), false)
         );
-        assert_eq!(call.trunk_from("198.51.100.9:1234".parse().unwrap()), Some(0));
-        assert_eq!(call.trunk_from("203.0.113.7:5062".parse().unwrap()), Some(0));
-        assert_eq!(call.trunk_from("203.0.113.7:5060".parse().unwrap()), None);
+        let trunk_of = |transport, peer: &str| {
+            let peer = peer.parse().unwrap();
+            call.trunk_of(&Flow { transport, listener: 0, connection: 0, peer })
+        };
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+            assert_eq!(trunk_of(transport, "198.51.100.9:1234"), Some(0));
+            assert_eq!(trunk_of(transport, "203.0.113.7:5062"), Some(0));
+            assert_eq!(trunk_of(transport, "203.0.113.7:5060"), None);
+        }
+        for transport in [Transport::Ws, Transport::Wss] {
+            assert_eq!(trunk_of(transport, "198.51.100.9:1234"), None, "a browser there, or a proxy");
+        }
         assert_eq!(call.routes[0].trunks, [1, 0]);
         assert_eq!((call.routes[1].user.as_deref(), call.routes[1].trunks.len()), (Some("alice"), 0));
     }

@@ -83,7 +83,7 @@ impl Node {
 
         let wake = Arc::clone(&waker);
         let (door, census) = open_door(bounds, &post);
-        listen::serve_conduits(&resolved.listens, &mut listeners, &door, &services)?;
+        listen::serve_conduits(&resolved, &mut listeners, &door, &services)?;
         let (worker_link, requests) = link(move || wake.wake());
         let observed = metrics.clone();
         let events = EventHub::new(&resolved.node.id, random.bytes(), move |event| observed.observe(event));

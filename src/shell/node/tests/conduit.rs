@@ -75,6 +75,14 @@ fn a_websocket_is_opened_for_sip_and_for_pages_of_the_house_only() {
         };
         assert_eq!(refused(&origin("https://evil.example")).await, 403);
         assert_eq!(refused(&origin("null")).await, 403);
+        // A name of somebody else that leads here (DNS rebinding): Host and Origin agree.
+        let rebound = refused_with(|request| {
+            for (name, value) in [("Host", "evil.example"), ("Origin", "http://evil.example")] {
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
+        });
+        assert_eq!(refused(&rebound).await, 403);
+        assert_eq!(refused(&origin("https://pbx.test:8443")).await, 101, "the domain, on another port");
         assert_eq!(refused(&origin("http://127.0.0.1:8080")).await, 101);
         let without = refused_with(|request| drop(request.headers_mut().remove("Sec-WebSocket-Protocol")));
         // A client that offers none and is given none would be content: what it is told is 400.
