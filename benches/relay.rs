@@ -1,6 +1,6 @@
 //! The packet path alone: what a packet costs in the relay, and a relay of N calls for a load generator.
 //!
-//! `cargo bench --bench relay` measures the pure path. `cargo bench --bench relay -- serve CALLS MAP [COLLECT_US]`
+//! `cargo bench --bench relay` measures the pure path. `cargo bench --bench relay -- serve CALLS MAP epoll|uring`
 //! runs the media threads with CALLS calls between 127.0.0.2 and 127.0.0.2 until standard input ends, and writes
 //! to MAP one line a call: A's own address, where A sends, B's own address, where B sends.
 
@@ -16,23 +16,23 @@ use segue::base::{Random, Timestamp};
 use segue::media::relay::{
     Component, Ingress, MediaCommand, MediaEvent, Outlet, PortId, PortPair, Relay, Sending, Sink,
 };
-use segue::shell::media::{MediaSettings, MediaThreads};
+use segue::shell::media::{Driver, MediaSettings, MediaThreads};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        ["serve", calls, map] => serve(calls.parse().unwrap(), map, 1000),
-        ["serve", calls, map, collect] => serve(calls.parse().unwrap(), map, collect.parse().unwrap()),
+        ["serve", calls, map, "epoll"] => serve(calls.parse().unwrap(), map, Driver::Epoll),
+        ["serve", calls, map, "uring"] => serve(calls.parse().unwrap(), map, Driver::IoUring),
         _ => divan::main(),
     }
 }
 
-fn serve(calls: u16, map: &str, collect: u64) {
+fn serve(calls: u16, map: &str, driver: Driver) {
     const END: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
     const RELAY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let (sender, events) = mpsc::channel();
     let mut settings = MediaSettings::new(40_000..=59_999, Instant::now(), [7; 32]);
-    settings.collect = Duration::from_micros(collect);
+    settings.driver = driver;
     let media = MediaThreads::start(&settings, move |event| {
         let _ = sender.send(event);
     })
