@@ -1,6 +1,6 @@
 //! The state that every part of the call layer works on, and what all of them need: minting, replying, finding.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use crate::media::ports::Ports;
 use crate::media::relay::{MediaCommand, PortId};
 use crate::registrar::Registrar;
 use crate::registrar::accounts::Accounts;
+use crate::sip::dialog::Dialog;
 use crate::sip::subscription::Event;
 use crate::sip::transaction::{ClientTx, Effect, ServerTx, Transactions};
 use crate::sip::{Flow, Refusal};
@@ -184,6 +185,8 @@ pub struct Core {
     pub calls: Slab<Call>,
     /// Legs.
     pub legs: Slab<Leg>,
+    /// Those whose dialogs are on a connection.
+    pub on_streams: BTreeSet<(Flow, LegHandle)>,
     /// Accounts.
     pub accounts: Accounts,
     /// Bindings.
@@ -344,6 +347,12 @@ pub fn contact_uri(settings: &Settings, tag: &str, flow: &Flow) -> Box<str> {
         let _ = write!(contact, ";transport={}", flow.transport.contact_token());
     }
     contact.into_boxed_str()
+}
+
+/// A dialog of ours goes on over another flow; false where it may not.
+pub fn move_dialog(settings: &Settings, dialog: &mut Dialog, flow: Flow) -> bool {
+    let contact = contact_uri(settings, &dialog.local_tag, &flow);
+    dialog.move_to(flow, settings.sent_by(&flow), contact)
 }
 
 /// The headers that belong to a refusal.

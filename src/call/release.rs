@@ -209,7 +209,7 @@ impl Core {
     /// Forgets a leg; its trunk has room for one more.
     pub fn remove_leg(&mut self, leg: LegHandle) {
         self.release_leg_media(leg);
-        let Some(found) = self.legs.remove(leg) else { return };
+        let Some(found) = self.take_leg(leg) else { return };
         if let Some(tx) = found.server_update {
             self.refuse(tx, &Refusal::Terminated, Some(&found.dialog.local_tag));
         }

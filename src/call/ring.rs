@@ -276,7 +276,7 @@ impl Core {
         let offer = match offer {
             Ok(offer) => offer,
             Err(refusal) => {
-                self.legs.remove(handle);
+                self.take_leg(handle);
                 return Err(refusal);
             }
         };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
-use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED, SUPPORTED_IN_INVITE};
+use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED, SUPPORTED_IN_INVITE, move_dialog};
 use super::dial_plan::Destination;
 use super::headers::is_private;
 use super::media::{description_in, is_translated};
@@ -110,12 +110,43 @@ impl Core {
     pub fn add_leg(&mut self, mut leg: Leg) -> LegHandle {
         let bits = self.random.bits();
         let (worker, settings) = (self.worker, self.settings.clone());
-        self.legs.insert_with(|handle| {
+        let flow = leg.dialog.flow;
+        let handle = self.legs.insert_with(|handle| {
             let tag = super::core::format_tag(worker, handle, bits);
             leg.dialog.contact = super::core::contact_uri(&settings, &tag, &leg.dialog.flow);
             leg.dialog.local_tag = tag;
             leg
-        })
+        });
+        if flow.transport.is_reliable() {
+            self.on_streams.insert((flow, handle));
+        }
+        handle
+    }
+
+    /// The dialog of a leg goes on over another flow, where it may.
+    pub fn move_leg(&mut self, handle: LegHandle, flow: Flow) {
+        let Some(leg) = self.legs.get_mut(handle) else { return };
+        let before = leg.dialog.flow;
+        if !move_dialog(&self.settings, &mut leg.dialog, flow) {
+            return;
+        }
+        self.on_streams.remove(&(before, handle));
+        if flow.transport.is_reliable() {
+            self.on_streams.insert((flow, handle));
+        }
+    }
+
+    /// Takes a leg out.
+    pub(super) fn take_leg(&mut self, handle: LegHandle) -> Option<Leg> {
+        let leg = self.legs.remove(handle)?;
+        self.on_streams.remove(&(leg.dialog.flow, handle));
+        Some(leg)
+    }
+
+    /// The legs whose dialogs are on a connection.
+    pub fn legs_on(&self, flow: Flow) -> impl Iterator<Item = LegHandle> {
+        let (first, last) = (LegHandle::from_bits(0), LegHandle::from_bits(u64::MAX));
+        self.on_streams.range((flow, first)..=(flow, last)).map(|(_, handle)| *handle)
     }
 
     /// Sets up the call that `incoming` asks for.

@@ -245,23 +245,17 @@ impl Engine {
             self.core.refuse(tx, &Refusal::DialogUnknown, message.to_tag());
             return;
         };
-        if !self.is_of_leg(leg, flow, message) {
-            // Call-ID and both tags are right, the source is another: credentials, or no entry (threats: hijack).
+        let is_elsewhere = !self.is_of_leg(leg, flow, message);
+        if is_elsewhere {
+            // Call-ID and both tags are right, the source is another: credentials of the device, or no entry (threats:
+            // hijack). A handset that many use is no other device of its user.
             let proven = self.authenticate_device(tx, flow, message);
-            let Some((account, _)) = proven else { return };
-            let is_owner = self
-                .core
-                .legs
-                .get(leg)
-                .and_then(|leg| leg.party.account())
-                .is_some_and(|owner| owner.name == account.name);
-            if !is_owner {
+            let Some((account, device)) = proven else { return };
+            let proven = Party::User { account, device };
+            let owner = self.core.legs.get(leg).and_then(|leg| leg.party.device());
+            if owner.is_none() || owner != proven.device() {
                 self.core.refuse(tx, &Refusal::DialogUnknown, message.to_tag());
                 return;
-            }
-            if let Some(found) = self.core.legs.get_mut(leg) {
-                found.dialog.flow = flow;
-                found.dialog.sent_by = self.core.settings.sent_by(&flow).into();
             }
         }
         let Some(found) = self.core.legs.get_mut(leg) else { return };
@@ -269,6 +263,9 @@ impl Engine {
             let tag = found.dialog.local_tag.clone();
             self.core.refuse(tx, &refusal, Some(&tag));
             return;
+        }
+        if is_elsewhere {
+            self.core.move_leg(leg, flow);
         }
         self.on_leg_request(leg, tx, message);
     }
@@ -422,14 +419,6 @@ impl Engine {
         self.probe_flow(flow);
         let core = &mut self.core;
         core.transactions.flow_closed(core.now.at, flow, &mut core.effects);
-        let users: Vec<Arc<str>> = core
-            .registrar
-            .iter()
-            .filter(|(_, bindings)| bindings.iter().any(|binding| binding.flow == flow))
-            .map(|(user, _)| user.clone())
-            .collect();
-        for user in users {
-            core.registrar.flow_closed(&user, &flow, core.now, &mut self.registrations);
-        }
+        core.registrar.flow_closed(&flow, core.now, &mut self.registrations);
     }
 }

@@ -107,6 +107,7 @@ impl Engine {
             effects: Vec::new(),
             calls: Slab::default(),
             legs: Slab::default(),
+            on_streams: std::collections::BTreeSet::new(),
             accounts,
             registrar,
             ports,

@@ -100,10 +100,9 @@ impl Engine {
         };
         let come: Vec<_> =
             core.legs.iter().filter(|(_, leg)| has_come(leg)).map(|(handle, _)| handle).collect();
+        drop(bindings);
         for handle in come {
-            let Some(leg) = core.legs.get_mut(handle) else { continue };
-            leg.dialog.flow = flow;
-            leg.dialog.sent_by = core.settings.sent_by(&flow).into();
+            core.move_leg(handle, flow);
         }
     }
 

@@ -5,6 +5,7 @@
 //! 10,000 phones are a thousand rows a second, and a crash forgets at most the last ten seconds of refreshes,
 //! each of which the phone repeats at half its time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub struct Registrar {
     by_user: FxHashMap<Arc<str>, Handle<Aor>>,
     expiry: TimerHeap<Handle<Aor>>,
     saves: TimerHeap<Handle<Aor>>,
+    /// Who is bound to which connection.
+    on_streams: BTreeSet<(Flow, Handle<Aor>)>,
     bindings: usize,
 }
 
@@ -126,14 +129,19 @@ impl Registrar {
     /// A connection is gone. A browser cannot be called back, nor a phone that asked for its flow to be used (RFC 5626
     /// 5.3) or whose name we cannot prove over TLS: their bindings end. To another phone a new connection can be made, so
     /// its binding stays with the address alone.
-    pub fn flow_closed(&mut self, user: &str, flow: &Flow, now: Now, out: &mut Vec<Happened>) {
-        let Some(handle) = self.by_user.get(user).copied() else { return };
+    pub fn flow_closed(&mut self, flow: &Flow, now: Now, out: &mut Vec<Happened>) {
         let is_lost = |binding: &Binding| binding.flow == *flow && binding.ends_with_its_flow();
-        self.end(handle, now.at, Ended::FlowClosed, is_lost, out);
-        if let Some(aor) = self.aors.get_mut(handle) {
-            for binding in aor.bindings.iter_mut().filter(|binding| binding.flow == *flow) {
+        let (first, last) = (Handle::from_bits(0), Handle::from_bits(u64::MAX));
+        let bound: SmallVec<[_; 4]> =
+            self.on_streams.range((*flow, first)..=(*flow, last)).map(|(_, handle)| *handle).collect();
+        for handle in bound {
+            self.end(handle, now.at, Ended::FlowClosed, is_lost, out);
+            let Some(aor) = self.aors.get(handle) else { continue };
+            let mut bindings = aor.bindings.clone();
+            for binding in bindings.iter_mut().filter(|binding| binding.flow == *flow) {
                 binding.flow.connection = 0;
             }
+            self.bind(handle, bindings);
         }
     }
 
@@ -192,10 +200,7 @@ impl Registrar {
                 aor.bindings.iter().filter_map(|binding| binding.restored(listeners, now)).collect();
             if !bindings.is_empty() && !self.by_user.contains_key(&aor.user) {
                 let handle = self.open(Arc::clone(&aor.user));
-                self.bindings += bindings.len();
-                if let Some(aor) = self.aors.get_mut(handle) {
-                    aor.bindings = bindings;
-                }
+                self.bind(handle, bindings);
                 self.schedule(handle);
             }
         }
@@ -251,13 +256,38 @@ impl Registrar {
             }
             out.push(Happened { user: Arc::clone(&aor.user), change });
         }
-        self.bindings = self.bindings + bindings.len() - aor.bindings.len();
-        aor.bindings = bindings;
         if now + within < aor.save {
             aor.save = now + within;
             self.saves.push(aor.save, handle);
         }
+        self.bind(handle, bindings);
         self.schedule(handle);
+    }
+
+    /// Exchanges the bindings of an address of record.
+    fn bind(&mut self, handle: Handle<Aor>, bindings: Vec<Binding>) {
+        let Some(aor) = self.aors.get_mut(handle) else { return };
+        let before = std::mem::replace(&mut aor.bindings, bindings);
+        self.bindings = self.bindings + aor.bindings.len() - before.len();
+        let way = |binding: &Binding| {
+            let flow = binding.flow;
+            flow.transport.is_reliable().then_some((flow, handle))
+        };
+        // A refresh comes over the connection before, as a rule.
+        if !before.iter().filter_map(way).eq(aor.bindings.iter().filter_map(way)) {
+            for gone in before.iter().filter_map(way) {
+                self.on_streams.remove(&gone);
+            }
+            self.on_streams.extend(aor.bindings.iter().filter_map(way));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn check_index(&self) {
+        let bound =
+            self.aors.iter().flat_map(|(handle, aor)| aor.bindings.iter().map(move |b| (b.flow, handle)));
+        let bound: BTreeSet<_> = bound.filter(|(flow, _)| flow.transport.is_reliable()).collect();
+        assert_eq!(self.on_streams, bound, "who is bound to which connection");
     }
 
     fn end(

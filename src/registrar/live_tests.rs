@@ -19,6 +19,7 @@ impl World {
         let message = message(device, cseq, &format!("Contact: {contact}\r\n"));
         let request = Register::read(&message, from, device).unwrap();
         self.registrar.register(user, &request, &settings(), now, &mut self.happened).unwrap();
+        self.registrar.check_index();
     }
 
     fn contacts(&self, user: &str, now: Now) -> Vec<String> {
@@ -148,14 +149,15 @@ fn kicks_and_closed_flows_end_what_they_concern() {
     let tcp = Flow { transport: Transport::Tcp, connection: 8, ..flow(2) };
     let tls = Flow { transport: Transport::Tls, connection: 7, ..flow(4) };
     world.register("alice", "d", 1, "<sip:d@h>", tls, at(0));
-    world.registrar.flow_closed("alice", &tls, at(0), &mut world.happened);
+    world.registrar.flow_closed(&tls, at(0), &mut world.happened);
     assert!(world.contacts("alice", at(0)).is_empty(), "a name cannot be proved to who called us");
     world.happened.clear();
     world.register("alice", "a", 1, "<sip:a@h>", ws, at(0));
     world.register("alice", "b", 1, "<sip:b@h>", tcp, at(0));
     world.register("alice", "c", 1, "<sip:c@h>", flow(3), at(0));
-    world.registrar.flow_closed("alice", &tcp, at(1), &mut world.happened);
-    world.registrar.flow_closed("alice", &ws, at(1), &mut world.happened);
+    world.registrar.flow_closed(&tcp, at(1), &mut world.happened);
+    world.registrar.flow_closed(&ws, at(1), &mut world.happened);
+    world.registrar.check_index();
     assert_eq!(world.contacts("alice", at(1)), ["sip:b@h", "sip:c@h"]);
     assert_eq!(world.registrar.lookup_device("alice", "b", at(1).at)[0].flow.connection, 0);
     assert_eq!(world.registrar.kick("alice", Some("b"), at(1), &mut world.happened), 1);

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, MessageWriter, Method};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, Scheme, Uri};
 
 /// Hops a request of ours may take (RFC 3261 8.1.1.6).
 pub const MAX_FORWARDS: u32 = 70;
@@ -133,6 +133,17 @@ impl Dialog {
         }
     }
 
+    /// The dialog goes on over another flow, on which we are reached at `contact`. False where it may not: what is said in
+    /// a `sips` dialog is not said in the clear (RFC 3261 12.1.1, 26.2.2).
+    pub fn move_to(&mut self, flow: Flow, sent_by: &str, contact: Box<str>) -> bool {
+        let is_secret = Uri::parse(&self.target).is_ok_and(|target| target.scheme() == Scheme::Sips);
+        if is_secret && !flow.transport.is_encrypted() {
+            return false;
+        }
+        (self.flow, self.sent_by, self.contact) = (flow, sent_by.into(), contact);
+        true
+    }
+
     /// Accepts the sequence number of a request in the dialog (RFC 3261 12.2.2).
     ///
     /// # Errors
@@ -218,5 +229,43 @@ fn uri_of(route: &str) -> &str {
 }
 
 fn is_loose(route: &str) -> bool {
-    crate::wire::sip::Uri::parse(uri_of(route)).is_ok_and(|uri| uri.param("lr").is_some())
+    Uri::parse(uri_of(route)).is_ok_and(|uri| uri.param("lr").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Transport;
+    use super::*;
+    use crate::wire::sip::Limits;
+
+    fn dialog(target: &str) -> Dialog {
+        let text = format!(
+            "INVITE {target} SIP/2.0\r\nVia: SIP/2.0/TLS h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\n\
+             Call-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <{target}>\r\nContent-Length: 0\r\n\r\n"
+        );
+        let request = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
+        Dialog::from_request(&request, on(Transport::Tls), "pbx:5061", "t", "sip:t@pbx:5061").unwrap()
+    }
+
+    fn on(transport: Transport) -> Flow {
+        Flow { transport, listener: 0, connection: 1, peer: "192.0.2.1:5060".parse().unwrap() }
+    }
+
+    #[test]
+    fn a_dialog_moves_whole_and_a_secret_one_not_into_the_open() {
+        for (target, transport, may) in [
+            ("sip:a@192.0.2.1", Transport::Udp, true),
+            ("sip:a@192.0.2.1", Transport::Ws, true),
+            ("sips:a@192.0.2.1", Transport::Wss, true),
+            ("sips:a@192.0.2.1", Transport::Udp, false),
+            ("SIPS:a@192.0.2.1", Transport::Tcp, false),
+            ("sips:a@192.0.2.1", Transport::Ws, false),
+        ] {
+            let mut dialog = dialog(target);
+            assert_eq!(dialog.move_to(on(transport), "pbx:5060", "sip:t@pbx:5060".into()), may, "{target}");
+            let (flow, port) = if may { (on(transport), "5060") } else { (on(Transport::Tls), "5061") };
+            assert_eq!(dialog.flow, flow);
+            assert!(dialog.sent_by.ends_with(port) && dialog.contact.ends_with(port), "{dialog:?}");
+        }
+    }
 }

@@ -27,14 +27,14 @@ impl Engine {
     /// The connection of some devices broke. A phone opens another one, and its call goes on; one that is switched off
     /// falls silent, too. Of media that does not run through us nothing is known.
     pub(in crate::engine) fn probe_flow(&mut self, flow: Flow) {
-        let is_on_it = |leg: &crate::call::Leg| {
-            leg.dialog.flow == flow
-                && leg.state == LegState::Confirmed
+        let is_concerned = |leg: &crate::call::Leg| {
+            leg.state == LegState::Confirmed
                 && matches!((leg.role, &leg.party), (Role::Talking(_), Party::User { .. }))
                 && leg.media.as_ref().is_some_and(|media| media.remote_media().iter().any(|end| end.speaks()))
         };
+        let on_it = self.core.legs_on(flow);
         let legs: Vec<LegHandle> =
-            self.core.legs.iter().filter(|(_, leg)| is_on_it(leg)).map(|(handle, _)| handle).collect();
+            on_it.filter(|handle| self.core.legs.get(*handle).is_some_and(is_concerned)).collect();
         let due = self.core.now.at + PATIENCE;
         for leg in legs {
             self.moves.probes.insert(leg, Probe { due, before: None });

@@ -8,6 +8,8 @@ use crate::call::targets::Target;
 use crate::engine::Input;
 use crate::engine::store::Loaded;
 use crate::sip::Transport;
+use crate::sip::dialog::Dialog;
+use crate::wire::sip::{HeaderName, Limits, Message, Method, StatusCode};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -68,6 +70,82 @@ fn a_phone_that_its_address_translator_moved_hears_the_end_of_its_call() {
     world.phones[alice].bye(line);
     world.run(SECOND);
     assert_eq!(world.phones[bob].requests.last().map(String::as_str), Some("BYE"), "{}", world.tail());
+}
+
+/// Our side of the dialog with a device.
+fn dialog_with<'w>(world: &'w World, user: &str, device: &str) -> &'w Dialog {
+    let legs = world.engine.core().legs.iter();
+    let mut of_it = legs.filter(|(_, leg)| leg.party.device() == Some((user, device)));
+    &of_it.next().expect("a leg").1.dialog
+}
+
+/// What a request in `dialog` gets that comes from another address, with credentials of `phone`.
+fn asked_from_elsewhere(world: &mut World, phone: usize, dialog: &mut Dialog) -> Option<u16> {
+    let (mut status, number) = (None, dialog.local_cseq);
+    for is_proven in [false, true] {
+        dialog.local_cseq = number;
+        let uri = dialog.target.to_string();
+        let mut writer = dialog.request(&Method::Info, &format!("z9hG4bK{is_proven}{phone}{number}"));
+        if is_proven {
+            let value = world.phones[phone].credentials(&Method::Info, &uri).unwrap();
+            writer.header(&HeaderName::Authorization, &value);
+        }
+        world.outside.clear();
+        world.arrive(ELSEWHERE.parse().unwrap(), writer.finish());
+        world.run(SECOND);
+        let (_, answer) = world.outside.last().expect("an answer");
+        let answer = Message::parse(answer.clone(), &Limits::default()).unwrap();
+        world.phones[phone].challenged_by(&answer);
+        status = answer.status().map(StatusCode::as_u16);
+        assert!(is_proven || status == Some(401), "{status:?}");
+    }
+    status
+}
+
+const ELSEWHERE: &str = "198.51.100.200:40000";
+
+#[test]
+fn a_dialog_is_taken_elsewhere_by_its_own_device_and_by_no_other_of_its_user() {
+    let mut world = World::new(48);
+    let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
+    world.phone("bob", "desk");
+    world.phones[desk].dial("bob");
+    world.run(2 * SECOND);
+    let before = dialog_with(&world, "alice", "desk").flow;
+    let mut dialog = world.phones[desk].lines[0].dialog.clone();
+    assert_eq!(asked_from_elsewhere(&mut world, mobile, &mut dialog), Some(481));
+    assert_eq!(dialog_with(&world, "alice", "desk").flow, before);
+    // What is refused moves nothing: a request that was overheard is an old one.
+    let mut old = Dialog { local_cseq: 0, ..dialog.clone() };
+    assert_eq!(asked_from_elsewhere(&mut world, desk, &mut old), Some(500));
+    assert_eq!(dialog_with(&world, "alice", "desk").flow, before);
+    let status = asked_from_elsewhere(&mut world, desk, &mut dialog);
+    assert_eq!(status, Some(200), "{}", world.tail());
+    assert_eq!(dialog_with(&world, "alice", "desk").flow.peer.to_string(), ELSEWHERE);
+    world.check();
+}
+
+#[test]
+fn a_dialog_that_follows_its_phone_to_another_transport_says_so_in_its_contact() {
+    let mut world = World::new(49);
+    let (alice, _) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[alice].dial("bob");
+    world.run(2 * SECOND);
+    assert!(!dialog_with(&world, "alice", "desk").contact.contains("transport="));
+    (world.phones[alice].transport, world.phones[alice].connection) = (Transport::Tcp, 900);
+    world.phones[alice].register(3600);
+    world.run(SECOND);
+    let dialog = dialog_with(&world, "alice", "desk");
+    assert_eq!(dialog.flow.transport, Transport::Tcp, "{}", world.tail());
+    assert!(dialog.contact.ends_with(";transport=tcp"), "{}", dialog.contact);
+    world.check();
+    // And it is known who is on that connection.
+    let flow = dialog.flow;
+    assert_eq!(world.engine.core().legs_on(flow).count(), 1);
+    world.phones[alice].bye(0);
+    world.run(40 * SECOND);
+    assert_eq!(world.engine.core().legs_on(flow).count(), 0);
+    world.check_idle();
 }
 
 #[test]

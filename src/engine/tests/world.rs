@@ -647,6 +647,10 @@ impl World {
                 self.tail()
             );
         }
+        let on_streams = core.legs.iter().map(|(handle, leg)| (leg.dialog.flow, handle));
+        let on_streams = on_streams.filter(|(flow, _)| flow.transport.is_reliable()).collect();
+        assert_eq!(core.on_streams, on_streams, "legs are where their dialogs are");
+        core.registrar.check_index();
         assert_eq!(self.engine.counters().bugs, 0);
     }
 
@@ -654,6 +658,7 @@ impl World {
     #[track_caller]
     pub(crate) fn check_idle(&self) {
         let core = self.engine.core();
+        self.check();
         let left = (core.calls.len(), core.legs.len(), core.port_legs.len());
         let legs: Vec<_> = core
             .legs

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use super::Engine;
 use super::event::RegistrationEvent;
 use crate::base::{Handle, Now, Slab, TimerHeap, Timestamp};
-use crate::call::core::Owner;
+use crate::call::core::{Owner, move_dialog};
 use crate::moving::identifier::REFRESH;
 use crate::moving::star_code::Select;
 use crate::moving::{DeviceKey, LegKey};
@@ -302,8 +302,7 @@ impl Engine {
             (None, _) => None,
         };
         if let Some(found) = found {
-            watch.dialog.sent_by = self.core.settings.sent_by(&found.flow).into();
-            watch.dialog.flow = found.flow;
+            move_dialog(&self.core.settings, &mut watch.dialog, found.flow);
         }
     }
 

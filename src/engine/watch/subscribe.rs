@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{LIMITS, MAX_PER_DEVICE, MAX_TOTAL, Resource, Sight, Watch, WatchHandle};
 use crate::base::{Handle, Timestamp};
 use crate::call::LegHandle;
-use crate::call::core::{ALLOW, contact_uri};
+use crate::call::core::{ALLOW, contact_uri, move_dialog};
 use crate::call::dial_plan::dialled;
 use crate::engine::Engine;
 use crate::engine::moves::{call_key, device_of};
@@ -236,7 +236,6 @@ impl Engine {
     ) -> Result<(), No> {
         let event = event_of(message).ok_or(Refusal::BadEvent)?;
         let now = self.core.now.at;
-        let sent_by: Box<str> = self.core.settings.sent_by(&flow).into();
         let watch = self.watch.subscriptions.get_mut(handle).ok_or(Refusal::DialogUnknown)?;
         watch.dialog.accept(message)?;
         if watch.event != event {
@@ -254,7 +253,7 @@ impl Engine {
         let watch = self.watch.subscriptions.get_mut(handle).ok_or(Refusal::DialogUnknown)?;
         watch.subscription.refresh(now, message.expires(), &LIMITS)?;
         watch.dialog.refresh_target(message);
-        (watch.dialog.flow, watch.dialog.sent_by) = (flow, sent_by);
+        move_dialog(&self.core.settings, &mut watch.dialog, flow);
         self.accept(tx, handle, message);
         self.watch.due.insert(handle);
         Ok(())

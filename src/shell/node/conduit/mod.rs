@@ -28,7 +28,7 @@ use self::outbox::Outbox;
 use super::backlog::Full;
 use super::bounds::Bounds;
 use super::census::Census;
-use super::stream::{GUESTS, Happened, OURS};
+use super::stream::{GUESTS, Happened, OURS, tell_closed};
 use super::tls::Proofs;
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::Limits;
@@ -169,7 +169,7 @@ impl Conduits {
     /// a number, and for one of our own, a connection is made where there is none; `from` is the local address.
     pub(super) fn send(&mut self, (flow, from): (Flow, IpAddr), bytes: Bytes, out: &mut Vec<Happened>) {
         let bounds = self.door.bounds;
-        let Some(link) = self.link(flow, from) else { return out.push(Happened::Closed(flow)) };
+        let Some(link) = self.link(flow, from) else { return tell_closed(flow, out) };
         if link.outbox.put(bytes, &bounds) == Err(Full) {
             tracing::debug!(%flow, "a peer does not read what it is sent");
             // Its end is told by its task.
