@@ -25,9 +25,25 @@ enum Verdict {
     CrossesIfTrusted,
 }
 
+/// What phones read as an order to answer by themselves, beside Answer-Mode (RFC 5373), which crosses as little. Such a
+/// call opens a microphone; only a push of ours may ask for it ([`super::quirks::Hint`]).
+const SELF_ANSWERING: [&str; 4] = ["answer-after", "auto-answer", "autoanswer", "auto answer"];
+
+/// Whether a header asks the phone that gets it to answer by itself, in its value or by its very name.
+fn opens_microphone(header: &Header<'_>) -> bool {
+    let says = |text: &[u8], words: &str| {
+        text.windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
+    };
+    // Spaces, tabs and folds are one kind of gap.
+    let value = header.value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    let value = value.collect::<Vec<_>>().join(&b' ');
+    SELF_ANSWERING.iter().any(|words| says(&value, words) || says(header.raw_name, words))
+}
+
 fn verdict(header: &Header<'_>) -> Verdict {
     use HeaderName as N;
     match header.name {
+        N::AlertInfo | N::CallInfo | N::Other if opens_microphone(header) => Verdict::Stays,
         N::Accept
         | N::AcceptLanguage
         | N::AlertInfo

@@ -10,6 +10,7 @@ mod keys;
 mod lent;
 mod matrix;
 mod messages;
+mod microphones;
 mod moves;
 mod mutations;
 mod notice;
