@@ -7,7 +7,10 @@ use smallvec::SmallVec;
 
 use super::core::{Core, Gone, Happened, Owner};
 use super::media::{description_in, sdp_in};
-use super::model::{AnswerDue, Best, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer};
+use super::model::{
+    AnswerDue, Best, Call, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer,
+};
+use super::pass::presentable;
 use super::record::{Disposition, HangupBy};
 use super::transfer::{TransferKey, TransferNews};
 use crate::sip::Refusal;
@@ -284,12 +287,12 @@ impl Core {
             self.remove_leg(leg);
             return;
         }
-        let is_ringing = self.calls.get(call).is_some_and(|call| call.state == CallState::Ringing);
-        let is_rung_again = is_ringing && self.ring_in_plain(leg, status);
+        let is_open = self.calls.get(call).is_some_and(Call::is_open);
+        let is_rung_again = is_open && self.ring_in_plain(leg, status);
         self.remove_leg(leg);
         let Some(found) = self.calls.get_mut(call) else { return };
         found.forks.retain(|fork| *fork != leg);
-        if found.state != CallState::Ringing || is_rung_again {
+        if !is_open || is_rung_again {
             return;
         }
         let status = presentable(status);
@@ -327,9 +330,7 @@ impl Core {
 
     /// Where nothing rings any more the next trunk is tried, or the caller hears the best answer.
     pub fn settle_forks(&mut self, call: CallHandle) {
-        let Some(found) = self.calls.get(call).filter(|call| call.state == CallState::Ringing) else {
-            return;
-        };
+        let Some(found) = self.calls.get(call).filter(|call| call.is_open()) else { return };
         if !found.forks.is_empty() || self.try_next_trunk(call) {
             return;
         }
@@ -439,7 +440,7 @@ impl Core {
                 leg,
                 why: Gone::Refused(StatusCode::TEMPORARILY_UNAVAILABLE),
             });
-        } else {
+        } else if self.calls.get(call).is_some_and(Call::is_open) {
             self.fail_call(call, StatusCode::TEMPORARILY_UNAVAILABLE, &Refusal::Unreachable);
         }
     }
@@ -454,17 +455,6 @@ impl Core {
 fn explanations(answer: &Message) -> impl Iterator<Item = Header<'_>> {
     let names = [HeaderName::Reason, HeaderName::Warning, HeaderName::RetryAfter, HeaderName::ErrorInfo];
     names.into_iter().filter_map(|name| answer.header(name))
-}
-
-/// What of a target's refusal the caller may see: a challenge of a target is not for the caller, and we never
-/// answer one (a caller could be tricked into answering it with its own credentials).
-fn presentable(status: StatusCode) -> StatusCode {
-    match status.as_u16() {
-        401 | 407 => StatusCode::FORBIDDEN,
-        // A redirection would send the caller around us.
-        300..=399 => StatusCode::TEMPORARILY_UNAVAILABLE,
-        _ => status,
-    }
 }
 
 /// RFC 3261 16.7 step 6: 6xx first, then the lowest class; within 4xx those that tell the caller what to change

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::abilities::Abilities;
 use super::model::{Call, CallHandle, Leg, LegHandle, Purpose, Side};
-use super::record::CallRecord;
+use super::record::{CallRecord, HangupBy};
 use super::settings::Settings;
 use super::spread::Spread;
 use super::transfer::{TransferKey, TransferNews};
@@ -81,6 +81,17 @@ pub enum Gone {
     Dead,
     /// We released it.
     Released,
+}
+
+impl Gone {
+    /// Who ended a call whose leg on `side` is gone.
+    #[must_use]
+    pub fn hung_up_by(self, side: Option<Side>) -> HangupBy {
+        match (self, side) {
+            (Self::ByParty, Some(side)) => side.into(),
+            _ => HangupBy::System,
+        }
+    }
 }
 
 /// What happened in the call layer that the layers above care about, in order.

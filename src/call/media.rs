@@ -321,6 +321,21 @@ impl Core {
         winner.ports = ports;
     }
 
+    /// A fork is gone: the ports that all forks were offered count to one that is left.
+    pub(super) fn leave_fork_ports(&mut self, call: CallHandle, leg: LegHandle) {
+        let Some(found) = self.calls.get(call) else { return };
+        let heir = found.forks.iter().copied().find(|fork| *fork != leg);
+        for pair in found.fork_ports.iter().flatten() {
+            if self.port_legs.get(&pair.id) != Some(&leg) {
+                continue;
+            }
+            match heir {
+                Some(heir) => drop(self.port_legs.insert(pair.id, heir)),
+                None => drop(self.port_legs.remove(&pair.id)),
+            }
+        }
+    }
+
     /// The exchange that is open on a leg has failed: what was agreed before stands.
     pub fn abandon_exchange(&mut self, leg: LegHandle) {
         let Some(found) = self.legs.get_mut(leg) else { return };

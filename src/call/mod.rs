@@ -31,6 +31,7 @@ pub mod setup;
 pub mod spread;
 pub mod targets;
 pub mod transfer;
+pub mod undo;
 
 pub use self::core::{Core, Gone, Happened, Owner};
 pub use self::model::{

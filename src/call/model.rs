@@ -203,6 +203,8 @@ pub struct Leg {
     pub queued: VecDeque<(Bytes, Purpose)>,
     /// The offer of our last re-INVITE, for its retry after 491.
     pub last_offer: Bytes,
+    /// What it is offered again as soon as that one is over, which counts no more.
+    pub undo: Option<Box<super::undo::Before>>,
     /// 491 answers to it in a row.
     pub glares: u8,
     /// Whether it accepts UPDATE (RFC 3311).
@@ -381,6 +383,12 @@ impl Call {
     #[must_use]
     pub fn has_lost(&self, leg: LegHandle) -> bool {
         self.lost.as_ref().is_some_and(|lost| lost.leg == leg)
+    }
+
+    /// Whether it still waits for somebody to answer. One that is rung in a transfer has its answer before it talks.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.state == CallState::Ringing && self.callee.is_none()
     }
 
     /// The leg at the other end of `leg`.

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use super::core::{Core, Happened, Owner};
 use super::headers::{Trust, cross};
 use super::media::{description_in, sdp_in};
-use super::model::{AnswerDue, LegHandle, LegState, Party, Purpose, Role, Service, timer};
+use super::model::{AnswerDue, Leg, LegHandle, LegState, Party, Purpose, Role, Service, timer};
 use super::quirks::{Shown, write_identity};
 use super::rescue::Death;
 use super::transfer::TransferNews;
-use crate::media::plan::{Description, Snapshot};
+use super::undo::Before;
+use crate::media::plan::Description;
 use crate::sip::Refusal;
 use crate::sip::transaction::{ClientTx, ServerTx};
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
@@ -158,6 +159,8 @@ impl Core {
         }
         let peer = call.peer(leg).ok_or(Refusal::RequestPending)?;
         match self.legs.get(peer) {
+            // Who is to talk with it is still asked: not yet, but soon.
+            Some(Leg { party: Party::Service(Service::Transfer), .. }) => Err(Refusal::RequestPending),
             Some(other) if matches!(other.party, Party::Service(_)) || !other.is_busy() => Ok(peer),
             Some(_) => Err(Refusal::RequestPending),
             // Who transferred it has hung up already.
@@ -336,6 +339,11 @@ impl Core {
             }
             Purpose::Transfer => {
                 self.acknowledge(leg, tx, cseq, None);
+                if let Some(before) = self.take_undo(leg) {
+                    // A yes that crossed our CANCEL.
+                    self.abandon_exchange(leg);
+                    return self.offer_again(leg, &before);
+                }
                 let body = sdp_in(response).ok().flatten().unwrap_or_default();
                 self.tell_transfer_of(leg, TransferNews::Agreed(leg, body));
             }
@@ -378,8 +386,10 @@ impl Core {
                     self.acknowledge(leg, tx, cseq, None);
                 }
                 self.refuse_modify(from, server, &refusal);
-                if let Some(before) = &before {
-                    self.take_back(leg, before);
+                // What a leg accepted is of no use to the other side.
+                self.abandon_exchange(leg);
+                if let Some(before) = before {
+                    self.offer_again(leg, &Before::Agreed(before));
                 }
                 return;
             }
@@ -404,16 +414,6 @@ impl Core {
         if let Some(call) = self.call_of(leg) {
             self.connect(call);
             self.note_hold(call, from);
-        }
-    }
-
-    /// What a leg accepted is of no use to the other side: it is offered again what stood before, so that both are
-    /// as they were (RFC 3261 14.1).
-    fn take_back(&mut self, leg: LegHandle, before: &Snapshot) {
-        self.abandon_exchange(leg);
-        let offer = self.legs.get_mut(leg).and_then(|leg| leg.media.as_mut()?.restore(before).ok());
-        if let Some(offer) = offer {
-            self.queue_reinvite(leg, offer, Purpose::Restore);
         }
     }
 
@@ -480,6 +480,8 @@ impl Core {
             }
             Purpose::Identity => {}
             Purpose::Refresh => self.on_refresh_refused(leg, response),
+            // What we have given up ourselves it never took.
+            Purpose::Transfer if self.take_undo(leg).is_some() => self.abandon_exchange(leg),
             Purpose::Move | Purpose::Restore | Purpose::Transfer
                 if status == StatusCode::REQUEST_PENDING && self.retry_later(leg, purpose) =>
             {
@@ -532,11 +534,7 @@ impl Core {
     ) {
         let Some(found) = self.legs.get(leg) else { return };
         let tag = found.dialog.local_tag.clone();
-        let status = match status.as_u16() {
-            // A challenge of one side is not for the other.
-            401 | 407 => StatusCode::FORBIDDEN,
-            _ => status,
-        };
+        let status = super::pass::presentable(status);
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
         for name in [HeaderName::Warning, HeaderName::RetryAfter, HeaderName::Reason] {
             if let Some(header) = response.header(name) {
@@ -572,6 +570,7 @@ impl Core {
             Purpose::Move => self.happened.push_back(Happened::FarRefused(leg, StatusCode::REQUEST_TIMEOUT)),
             Purpose::Transfer => {
                 self.abandon_exchange(leg);
+                drop(self.take_undo(leg));
                 self.tell_transfer_of(leg, TransferNews::Refused(leg, StatusCode::REQUEST_TIMEOUT));
             }
             Purpose::Restore => self.happened.push_back(Happened::FarRestored(leg)),

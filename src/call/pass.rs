@@ -9,10 +9,6 @@ use crate::sip::dialog::{MAX_FORWARDS, write_via};
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 
-/// What a REFER, and a NOTIFY of where it led, say beside their body (RFC 3515 2.1, RFC 4488, RFC 6665 8.2).
-pub(super) const EVENT_HEADERS: [HeaderName; 4] =
-    [HeaderName::ReferTo, HeaderName::ReferSub, HeaderName::Event, HeaderName::SubscriptionState];
-
 impl Core {
     /// Passes a request of a leg's party on to the leg it talks with.
     ///
@@ -31,8 +27,6 @@ impl Core {
             return Ok(());
         }
         let branch = self.mint_branch();
-        // Who refers is who it proved to be, whatever it says (RFC 3892 2.2).
-        let referrer = self.identity_of(leg).filter(|_| *message.method() == Method::Refer);
         let found = self.legs.get_mut(peer).ok_or(Refusal::DialogUnknown)?;
         if found.dialog.remote_tag.is_empty() {
             return Err(Refusal::Unreachable);
@@ -40,14 +34,6 @@ impl Core {
         let flow = found.dialog.flow;
         let mut writer = found.dialog.request(message.method(), &branch);
         cross(message, trust, &mut writer);
-        if let Some(referrer) = &referrer {
-            writer.header(&HeaderName::ReferredBy, referrer);
-        }
-        if matches!(message.method(), Method::Refer | Method::Notify) {
-            for header in EVENT_HEADERS.into_iter().filter_map(|name| message.header(name)) {
-                writer.copy(&header);
-            }
-        }
         let body = message.body();
         write_body(message, &body, &mut writer);
         let bytes = writer.finish();
@@ -120,10 +106,13 @@ pub const fn trust_of(party: &Party) -> Trust {
     }
 }
 
-/// A challenge of one side is not for the other.
+/// What of a refusal the other side may see: a challenge is not for it, and we never answer one (it could be tricked
+/// into answering that with its own credentials).
 pub(super) const fn presentable(status: StatusCode) -> StatusCode {
     match status.as_u16() {
         401 | 407 => StatusCode::FORBIDDEN,
+        // A redirection would send it around us.
+        300..=399 => StatusCode::TEMPORARILY_UNAVAILABLE,
         _ => status,
     }
 }

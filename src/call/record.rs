@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::model::Side;
 use crate::base::UnixMillis;
 
 /// Where a call came from and went.
@@ -46,6 +47,15 @@ pub enum HangupBy {
     System,
 }
 
+impl From<Side> for HangupBy {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Caller => Self::Caller,
+            Side::Callee => Self::Callee,
+        }
+    }
+}
+
 /// The part of a call that one device had.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Segment {
@@ -80,8 +90,10 @@ pub struct CallRecord {
     pub from: String,
     /// The number dialled.
     pub to: String,
-    /// The user whose devices the call can move between.
+    /// The user to whom it counts: who called, else who was called; see `transferred_by`.
     pub user: Option<String>,
+    /// The user who transferred it to where it went; then it is that one's call, and not of who was transferred.
+    pub transferred_by: Option<String>,
     /// Its first device, `user*device`.
     pub first_device: Option<String>,
     /// Its last device.

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::core::{Core, Gone, Happened, Owner};
-use super::model::{CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer};
+use super::model::{CallHandle, CallState, LegHandle, LegState, Party, Role, timer};
 use super::record::{Disposition, HangupBy};
 use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
@@ -112,12 +112,7 @@ impl Core {
             self.happened.push_back(Happened::LegGone { call, leg, why });
             return;
         }
-        let side = found.side_of(leg);
-        let by = match (why, side) {
-            (Gone::ByParty, Some(Side::Caller)) => HangupBy::Caller,
-            (Gone::ByParty, Some(Side::Callee)) => HangupBy::Callee,
-            _ => HangupBy::System,
-        };
+        let by = why.hung_up_by(found.side_of(leg));
         self.end_call(call, by, reason.unwrap_or("SIP;cause=200"));
     }
 
@@ -210,6 +205,7 @@ impl Core {
     pub fn remove_leg(&mut self, leg: LegHandle) {
         self.release_leg_media(leg);
         let Some(found) = self.take_leg(leg) else { return };
+        self.leave_fork_ports(found.call, leg);
         if let Some(tx) = found.server_update {
             self.refuse(tx, &Refusal::Terminated, Some(&found.dialog.local_tag));
         }

@@ -267,6 +267,13 @@ impl Core {
         leg.is_run_by(user_agent, &self.settings.quirks);
         leg.media = media;
         let quirks = leg.quirks;
+        let trunk = match &leg.party {
+            Party::Trunk { index, .. } => Some(*index),
+            Party::User { .. } | Party::Service(_) => None,
+        };
+        if let Some(used) = trunk.and_then(|index| self.trunk_calls.get_mut(index)) {
+            *used += 1;
+        }
         let handle = self.add_leg(leg);
         let offer = match outgoing.offers {
             Some(leg) if leg == caller => self.offer_across(leg, handle).map(Some),
@@ -276,23 +283,17 @@ impl Core {
         let offer = match offer {
             Ok(offer) => offer,
             Err(refusal) => {
-                self.take_leg(handle);
+                self.remove_leg(handle);
                 return Err(refusal);
             }
         };
         let branch = self.mint_branch();
         let leg = self.legs.get_mut(handle).ok_or(Refusal::Internal)?;
-        let to_trunk = matches!(leg.party, Party::Trunk { .. });
-        if let Party::Trunk { index, .. } = &leg.party
-            && let Some(used) = self.trunk_calls.get_mut(*index)
-        {
-            *used += 1;
-        }
         let mut writer = leg.dialog.request_with_hops(&Method::Invite, &branch, outgoing.hops);
         let is_reliable = offer.is_some() && quirks.prack;
         write_invite_capabilities(&mut writer, &self.settings.software, is_reliable);
         // RFC 3325 5 and 7: who wants privacy is named to those we trust, with the wish, and to nobody else.
-        let is_hidden = outgoing.is_private && !to_trunk;
+        let is_hidden = outgoing.is_private && trunk.is_none();
         if outgoing.trust == Trust::Untrusted && !is_hidden {
             write_identity(&mut writer, &outgoing.identity, quirks, Shown::Calling);
             if outgoing.is_private {

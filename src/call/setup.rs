@@ -62,6 +62,7 @@ impl Leg {
             ports: SmallVec::new(),
             pairing: Pairing::default(),
             last_offer: Bytes::new(),
+            undo: None,
             glares: 0,
             is_private: false,
             session: super::session_timer::SessionTimer::default(),

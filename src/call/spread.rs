@@ -5,12 +5,15 @@ use super::answer::rank;
 use super::core::{Core, Owner};
 use super::headers::{Trust, cross};
 use super::model::Best;
-use super::pass::{EVENT_HEADERS, write_body};
+use super::pass::write_body;
 use crate::base::Handle;
 use crate::registrar::Binding;
 use crate::sip::dialog::MAX_FORWARDS;
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
+
+/// What a NOTIFY says beside its body (RFC 6665 8.2).
+const NOTIFY_HEADERS: [HeaderName; 2] = [HeaderName::Event, HeaderName::SubscriptionState];
 
 /// One such request.
 pub struct Spread {
@@ -46,7 +49,7 @@ impl Core {
             // RFC 6665 4.1.3 asks for a Contact; a NOTIFY without a subscription has nothing behind it.
             let contact = super::core::contact_uri(&self.settings, "mwi", &binding.flow);
             writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
-            for header in EVENT_HEADERS.into_iter().filter_map(|name| message.header(name)) {
+            for header in NOTIFY_HEADERS.into_iter().filter_map(|name| message.header(name)) {
                 writer.copy(&header);
             }
         }

@@ -32,6 +32,8 @@ pub struct RungFor {
     pub stays: LegHandle,
     /// Who transferred it (RFC 3892).
     pub referred_by: Option<Box<str>>,
+    /// The user who did, and to whom the call counts; none where it was a trunk.
+    pub payer: Option<Box<str>>,
 }
 
 /// What happens to a transfer, told to the engine.
@@ -76,10 +78,15 @@ impl Core {
                     self.ring_user(&outgoing, own, (account, device))
                 })
             }
-            Destination::Trunks(trunks) => self
-                .outgoing_of_transfer(call, Box::from(""))
-                .ok_or(Refusal::Internal)
-                .and_then(|outgoing| self.ring_trunks(outgoing, trunks)),
+            Destination::Trunks(trunks) => {
+                if let Some(found) = self.calls.get_mut(call) {
+                    // Wherever who is transferred had called from, this goes out.
+                    found.record.direction = Direction::Outbound;
+                }
+                self.outgoing_of_transfer(call, Box::from(""))
+                    .ok_or(Refusal::Internal)
+                    .and_then(|outgoing| self.ring_trunks(outgoing, trunks))
+            }
             Destination::Service(_) => Err(Refusal::DestinationUnknown),
         };
         match result {
@@ -105,13 +112,16 @@ impl Core {
             Party::Trunk { name, .. } => (number_in(&stays.dialog.remote), Some(name.to_string())),
             Party::Service(_) => return Err(Refusal::DestinationUnknown),
         };
-        let (user, id) = (stays.party.account().map(|account| account.name.to_string()), self.mint_ulid());
+        let payer = rung_for.payer.as_deref().map(str::to_owned);
+        let user = payer.clone().or_else(|| stays.party.account().map(|account| account.name.to_string()));
+        let id = self.mint_ulid();
         let record = CallRecord {
             id: id.to_string(),
             direction: if trunk.is_some() { Direction::Inbound } else { Direction::Internal },
             from,
             to: number.to_owned(),
             user,
+            transferred_by: payer,
             trunk,
             start: self.now.unix,
             node: self.settings.node.to_string(),
@@ -252,14 +262,25 @@ impl Core {
         found.transfer = None;
         found.generation = found.generation.wrapping_add(1);
         let was_ringing = found.state == CallState::Ringing;
+        let mut released = smallvec::SmallVec::<[LegHandle; 2]>::new();
         if let Some(other) = self.calls.get_mut(from) {
             other.transfer = None;
+            released = std::mem::take(&mut other.released);
             if other.caller == leg {
                 // Who is left stands for both sides of a call that is about to end.
                 other.caller = other.callee.take().unwrap_or(place);
             } else {
                 other.callee = None;
             }
+        }
+        // Devices that it was moved away from are kept from it in this call as in that.
+        for old in &released {
+            if let Some(found) = self.legs.get_mut(*old) {
+                found.call = into;
+            }
+        }
+        if let Some(found) = self.calls.get_mut(into) {
+            found.released.extend(released);
         }
         let before = self
             .legs
@@ -286,10 +307,8 @@ impl Core {
 
     /// The call that a transfer has emptied is over.
     pub fn end_transferred(&mut self, call: CallHandle, by: LegHandle, reason: &str) {
-        let side = self.legs.get(by).map(|leg| leg.role);
-        let by_whom = match side {
-            Some(Role::Talking(Side::Caller)) => HangupBy::Caller,
-            Some(Role::Talking(Side::Callee)) => HangupBy::Callee,
+        let by_whom = match self.legs.get(by).map(|leg| leg.role) {
+            Some(Role::Talking(side)) => side.into(),
             _ => HangupBy::System,
         };
         self.end_call(call, by_whom, reason);

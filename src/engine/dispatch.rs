@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Engine, Output};
 use crate::call::core::{ALLOW, Owner, SUPPORTED_IN_INVITE, write_refusal};
 use crate::call::{LegHandle, Party};
+use crate::moving::hold_off::Access;
 use crate::registrar::Binding;
 use crate::registrar::accounts::Account;
 use crate::sip::subscription::Event;
@@ -310,7 +311,10 @@ impl Engine {
                 self.on_options(tx);
                 Ok(())
             }
-            Method::Message | Method::Notify | Method::Other(_) => self.core.on_pass(leg, tx, message),
+            Method::Message | Method::Other(_) => self.core.on_pass(leg, tx, message),
+            // The subscriptions that we have are dialogs of their own. What another one says would be believed by the
+            // phone at the other end: restart, messages wait, the transfer is done.
+            Method::Notify => Err(Refusal::BadEvent),
             Method::Subscribe => self.on_subscribe_in_dialog(leg, tx, message),
             Method::Prack => self.core.on_prack(leg, tx, message),
             Method::Register | Method::Publish | Method::Ack | Method::Cancel | Method::Bye => {
@@ -364,6 +368,9 @@ impl Engine {
     }
 
     fn pass_message(&mut self, tx: ServerTx, message: &Message, party: &Party) -> Result<(), Refusal> {
+        if let Some(by) = super::moves::device_of(party) {
+            self.held(&by, Access::Other, "MESSAGE")?;
+        }
         let domain = &self.core.settings.domain;
         let from = match party {
             Party::User { account, .. } => {

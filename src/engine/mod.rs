@@ -187,6 +187,7 @@ impl Engine {
         core.on_leg_timers();
         core.registrar.handle_timeout(now, &mut self.registrations);
         self.on_moves_timeout();
+        self.on_transfers_timeout();
         self.on_watch_timeout();
         self.on_tallies_timeout();
         self.on_asks_timeout();
@@ -201,6 +202,7 @@ impl Engine {
             self.core.timers.next(),
             self.core.registrar.poll_timeout(),
             self.moves.poll_timeout(),
+            self.transfers.poll_timeout(),
             self.watch.poll_timeout(),
             self.tallies.poll_timeout(),
             self.asks.poll_timeout(),

@@ -220,6 +220,21 @@ impl HoldOffs {
         entries.filter(|entry| entry.ends > now).map(|entry| held(entry, now).seconds).max()
     }
 
+    /// The moves that keep a device from this one call alone.
+    #[must_use]
+    pub fn of_call(&self, device: &DeviceKey, call: CallKey) -> Vec<Box<str>> {
+        let entries = self.by_device.get(device).into_iter().flatten().filter_map(|id| self.entries.get(id));
+        let of_call = entries.filter(|entry| entry.call == Some(call) && entry.scope == Scope::Call);
+        of_call.map(|entry| entry.move_id.clone()).collect()
+    }
+
+    /// Who talked in one call talks in another: devices that may not touch the one may not touch the other.
+    pub fn carry_over(&mut self, from: CallKey, to: CallKey) {
+        for entry in self.entries.values_mut().filter(|entry| entry.call == Some(from)) {
+            entry.call = Some(to);
+        }
+    }
+
     /// Ends the hold-off that a move began: undo, or rollback.
     pub fn end_move(&mut self, move_id: &str) -> Option<Ended> {
         let id = *self.by_move.get(move_id)?;

@@ -96,6 +96,12 @@ impl Replaces {
         Ok(read)
     }
 
+    /// Whether it names the dialog of this Call-ID, with this tag of ours and that of theirs.
+    #[must_use]
+    pub fn names(&self, (call_id, ours, theirs): (&str, &str, &str), mode: ReplacesMode) -> bool {
+        *self.call_id == *call_id && tags_fit(self, (ours, theirs), mode)
+    }
+
     /// The token in it, where the Call-ID is one that we minted. Redeem it with
     /// [`Identifiers::redeem`](super::identifier::Identifiers::redeem); such a value is not for [`find`].
     #[must_use]
@@ -160,7 +166,7 @@ pub fn find<'a>(
     let mut matches = 0_usize;
     for candidate in candidates {
         let owned = candidate.owner.is_some_and(|owner| owner.user() == by.user());
-        let same = &*wanted.call_id == candidate.call_id && tags_fit(wanted, &candidate, mode);
+        let same = wanted.names((candidate.call_id, candidate.local_tag, candidate.remote_tag), mode);
         if owned & same & (mode != ReplacesMode::Off) {
             matches += 1;
             // A dialog that is over does not make one that lives ambiguous.
@@ -200,23 +206,21 @@ fn judge(
 /// RFC 3891 section 3: to-tag with our local tag, from-tag with our remote tag; a tag of `0` also means none
 /// (RFC 2543 peers). Lenient: a tag that is missing or `0` fits, and the two may be swapped; a tag that is there
 /// and fits neither way does not.
-fn tags_fit(wanted: &Replaces, leg: &Candidate<'_>, mode: ReplacesMode) -> bool {
-    let strict = |tag: &Option<Box<str>>, ours: &str| match tag.as_deref() {
-        Some("0") => ours.is_empty() || ours == "0",
-        Some(tag) => tag == ours,
+fn tags_fit(wanted: &Replaces, (ours, theirs): (&str, &str), mode: ReplacesMode) -> bool {
+    let strict = |tag: &Option<Box<str>>, known: &str| match tag.as_deref() {
+        Some("0") => known.is_empty() || known == "0",
+        Some(tag) => tag == known,
         None => false,
     };
-    let lenient = |tag: &Option<Box<str>>, ours: &str| match tag.as_deref() {
+    let lenient = |tag: &Option<Box<str>>, known: &str| match tag.as_deref() {
         None | Some("0") => true,
-        Some(tag) => tag == ours,
+        Some(tag) => tag == known,
     };
     match mode {
-        ReplacesMode::Strict => {
-            strict(&wanted.to_tag, leg.local_tag) & strict(&wanted.from_tag, leg.remote_tag)
-        }
+        ReplacesMode::Strict => strict(&wanted.to_tag, ours) & strict(&wanted.from_tag, theirs),
         ReplacesMode::Lenient | ReplacesMode::Off => {
-            let straight = lenient(&wanted.to_tag, leg.local_tag) & lenient(&wanted.from_tag, leg.remote_tag);
-            let swapped = lenient(&wanted.to_tag, leg.remote_tag) & lenient(&wanted.from_tag, leg.local_tag);
+            let straight = lenient(&wanted.to_tag, ours) & lenient(&wanted.from_tag, theirs);
+            let swapped = lenient(&wanted.to_tag, theirs) & lenient(&wanted.from_tag, ours);
             straight | swapped
         }
     }

@@ -199,8 +199,7 @@ impl Engine {
             let view = self.known_move(&view.id).ok_or(CommandError::NotFound)?;
             return Ok(Reply::Move(Box::new(view)));
         }
-        let call = self.core.calls.iter().find(|(_, call)| *call.id == *view.call).map(|(handle, _)| handle);
-        let call = call.ok_or(CommandError::NotFound)?;
+        let call = self.call_named(&view.call).ok_or(CommandError::NotFound)?;
         let begun = self.moves.live.keys().next_back().copied().filter(|key| Some(*key) > before);
         self.move_view(begun.unwrap_or_default(), call)
     }

@@ -195,11 +195,11 @@ impl Engine {
         let is_converted = self.core.calls.get(call).is_some_and(|call| call.is_transcoded);
         let bridging = if is_converted { Bridging::Allowed } else { Bridging::Never };
         let pairing = moving.pairing.clone();
+        moving.far_before = self.core.before(far, moving.old);
         let unanchored = self.core.legs.get(far).is_none_or(|leg| leg.media.is_none());
         let body = if unanchored {
             Ok(self.core.legs.get(new).map(|leg| leg.raw.clone()).unwrap_or_default())
         } else {
-            moving.far_before = self.core.legs.get(far).and_then(|leg| leg.media.as_ref()?.snapshot());
             self.core.with_media(far, |core, media, lender| {
                 let new = core.legs.get(new).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
                 let terms = (Hold::Lift, bridging);
@@ -232,15 +232,8 @@ impl Engine {
             return;
         }
         moving.restore_due = false;
-        let snapshot = moving.far_before.clone();
-        let old = moving.old;
-        let body = match (&snapshot, self.core.legs.get_mut(far).and_then(|leg| leg.media.as_mut())) {
-            (Some(snapshot), Some(media)) => media.restore(snapshot).ok(),
-            (_, None) => self.core.legs.get(old).map(|leg| leg.raw.clone()),
-            (None, Some(_)) => None,
-        };
-        if let Some(body) = body {
-            self.core.queue_reinvite(far, body, Purpose::Restore);
+        if let Some(before) = &moving.far_before {
+            self.core.offer_again(far, before);
         }
     }
 

@@ -1,15 +1,18 @@
 //! Push by the device that has the call: REFER to an own device (RFC 3515), or the push code from a second line; and
 //! taking a move back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AskedBy, device_of, leg_key};
+use super::{AskedBy, leg_key};
+use crate::call::dial_plan::{Destination, dialled};
 use crate::call::setup::Incoming;
-use crate::call::{LegHandle, Role};
+use crate::call::{CallHandle, LegHandle, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
 use crate::engine::transfer::is_silent;
 use crate::engine::view::MoveView;
+use crate::moving::directory::LiveLeg;
 use crate::moving::grant::{MOVE_INTERVAL, Mover};
 use crate::moving::hold_off::Access;
 use crate::moving::machine::State;
@@ -37,36 +40,42 @@ impl Engine {
         if !matches!(found.role, Role::Talking(_)) {
             return Err(Refusal::DialogUnknown);
         }
-        let own = device_of(&found.party).and_then(|by| Some((self.own_device(&by, &uri)?, by)));
-        let Some((to, by)) = own else { return self.transfer(leg, tx, message, &uri) };
-        let live = self.moves.directory.leg(leg_key(leg)).cloned().ok_or(Refusal::DialogUnknown)?;
+        let live = self.moves.directory.leg(leg_key(leg)).cloned();
+        let own = live.and_then(|live| Some((self.own_device(&live, &uri)?, live)));
+        let Some((to, live)) = own else { return self.transfer(leg, tx, message, &uri) };
+        let to = to?;
         let tells = !is_silent(message);
         let asked_by = if tells { AskedBy::Refer(leg) } else { AskedBy::Nobody };
-        self.push(Mover::Device(&by), &live, &to, Trigger::Refer, MoveMode::AutoAnswer, asked_by)?;
+        // A shared device that has the call has it of the user who signed in there.
+        let mover = match live.device.user() == &*live.owner {
+            true => Mover::Device(&live.device),
+            false => Mover::Login { user: &live.owner },
+        };
+        self.push(mover, &live, &to, Trigger::Refer, MoveMode::AutoAnswer, asked_by)?;
         self.accept_refer(leg, tx, tells);
         Ok(())
     }
 
-    /// The device of the same user that a URI names: `alice*desk`, or `alice` for any other one that is registered.
-    fn own_device(&self, by: &DeviceKey, uri: &Uri<'_>) -> Option<DeviceKey> {
-        if !self.core.settings.is_ours(uri.host()) {
+    /// The device of the same user that a URI dials: `alice*desk`, or the user, by whatever number, for any other one that
+    /// is registered, if there is one. `None` where it dials somebody else.
+    fn own_device(&self, live: &LiveLeg, uri: &Uri<'_>) -> Option<Result<DeviceKey, Refusal>> {
+        let number = dialled(uri).ok()?;
+        let Ok(Destination::User { account, device }) = self.core.route(uri, &number) else { return None };
+        if *account.name != *live.owner {
             return None;
         }
-        let (account, device) = self.core.accounts.by_address(&uri.user_decoded()?)?;
-        if *account.name != *by.user() {
-            return None;
-        }
-        match device {
+        let found = match device {
             Some(index) => Self::device_key(&account, index),
-            None => self.other_device(by),
-        }
+            None => self.other_device(&live.owner, &live.device),
+        };
+        Some(found.ok_or(Refusal::Unreachable))
     }
 
-    /// The best registered device of the same user that is not this one.
-    fn other_device(&self, by: &DeviceKey) -> Option<DeviceKey> {
-        let bindings = self.core.registrar.lookup(by.user(), self.core.now.at);
-        let found = bindings.iter().find(|binding| *binding.device != *by.device())?;
-        Some(DeviceKey::new(by.shared_user(), &*found.device))
+    /// The best registered device of a user that is not this one.
+    fn other_device(&self, owner: &Arc<str>, by: &DeviceKey) -> Option<DeviceKey> {
+        let bindings = self.core.registrar.lookup(owner, self.core.now.at);
+        let mut devices = bindings.iter().map(|binding| DeviceKey::new(owner.clone(), &*binding.device));
+        devices.find(|device| device != by)
     }
 
     /// The push code: this device's own call goes to the named device of the user, or to the only other one.
@@ -82,7 +91,7 @@ impl Engine {
         };
         let to = match device {
             Some(name) => self.named_device(by, name).ok_or(MoveRefusal::DeviceUnknown)?,
-            None => self.other_device(by).ok_or(MoveRefusal::DeviceUnknown)?,
+            None => self.other_device(&live.owner, by).ok_or(MoveRefusal::DeviceUnknown)?,
         };
         let asked_by = AskedBy::PushCode(incoming.tx);
         self.push(Mover::Device(by), &live, &to, Trigger::PushCode, MoveMode::AutoAnswer, asked_by)?;
@@ -95,10 +104,18 @@ impl Engine {
         Self::device_key(account, index)
     }
 
+    /// A call by its name, or by that of one whose party a transfer has brought into it.
+    pub(in crate::engine) fn call_named(&self, id: &str) -> Option<CallHandle> {
+        let is_former = |call: &CallHandle| {
+            self.moves.former.get(call).is_some_and(|names| names.iter().any(|name| **name == *id))
+        };
+        let mut calls = self.core.calls.iter();
+        calls.find(|(handle, call)| *call.id == *id || is_former(handle)).map(|(handle, _)| handle)
+    }
+
     /// A move is taken back at once, but taking it back is not: that would be a move a moment.
     fn check_undo_interval(&self, view: &MoveView) -> Result<(), MoveRefusal> {
-        let call = self.core.calls.iter().find(|(_, call)| *call.id == *view.call).map(|(handle, _)| handle);
-        let last = call.and_then(|call| self.moves.last.get(&call));
+        let last = self.call_named(&view.call).and_then(|call| self.moves.last.get(&call));
         let left = last.map_or(Duration::ZERO, |last| (*last + MOVE_INTERVAL).since(self.core.now.at));
         if view.trigger == Trigger::Undo && !left.is_zero() {
             return Err(MoveRefusal::TooSoon { seconds: 1 });
@@ -110,8 +127,8 @@ impl Engine {
     pub(crate) fn undo_by_code(&mut self, incoming: &Incoming<'_>, by: &DeviceKey) -> Result<(), Refusal> {
         let has_call = |view: &MoveView| {
             let legs = self.moves.directory.of_user(&view.user);
-            let mut calls = legs.iter().filter(|leg| leg.device == *by).map(|leg| super::call_of(leg.call));
-            calls.any(|call| self.core.calls.get(call).is_some_and(|call| *call.id == *view.call))
+            let call = self.call_named(&view.call).map(super::call_key);
+            legs.iter().any(|leg| leg.device == *by && Some(leg.call) == call)
         };
         let is_there = |view: &&MoveView| {
             let to = view.to_device.as_deref().map(|to| named(view, to));
@@ -153,8 +170,7 @@ impl Engine {
         };
         self.check_undo_interval(view)?;
         let (from, to) = (named(view, from), named(view, to));
-        let call = self.core.calls.iter().find(|(_, call)| *call.id == *view.call).map(|(handle, _)| handle);
-        let call = call.map(super::call_key);
+        let call = self.call_named(&view.call).map(super::call_key);
         let of_user = self.moves.directory.of_user(&view.user);
         let found = of_user.into_iter().find(|leg| Some(leg.call) == call && leg.device == to).cloned();
         let leg = found.ok_or(MoveRefusal::NoCall)?;

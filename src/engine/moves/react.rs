@@ -6,7 +6,6 @@ use bytes::Bytes;
 use super::{Joins, MoveKey};
 use crate::call::core::{Gone, Happened};
 use crate::call::media::admit;
-use crate::call::record::HangupBy;
 use crate::call::{CallHandle, LegHandle};
 use crate::engine::Engine;
 use crate::engine::event::{CallEvent, HoldOffEvent};
@@ -89,13 +88,9 @@ impl Engine {
         }
         let Some(key) = self.moves.of_leg(call) else {
             // The move that held the call was over before this was told: who talked there is gone all the same.
-            if let Some(side) = self.core.calls.get(call).and_then(|call| call.side_of(leg)) {
-                let by = match (why, side) {
-                    (Gone::ByParty, crate::call::Side::Caller) => HangupBy::Caller,
-                    (Gone::ByParty, crate::call::Side::Callee) => HangupBy::Callee,
-                    _ => HangupBy::System,
-                };
-                self.core.end_call(call, by, "SIP;cause=200");
+            let side = self.core.calls.get(call).and_then(|call| call.side_of(leg));
+            if side.is_some() {
+                self.core.end_call(call, why.hung_up_by(side), "SIP;cause=200");
             }
             return;
         };
@@ -349,6 +344,7 @@ impl Engine {
     fn on_call_over(&mut self, call: CallHandle) {
         self.on_transfer_call_over(call);
         self.moves.last.remove(&call);
+        self.moves.former.remove(&call);
         if let Some(key) = self.moves.by_call.get(&call).copied() {
             // The call was ended under the move, by an operator or a shutdown.
             self.on_far_gone(key);
@@ -368,10 +364,13 @@ impl Engine {
         }
         let Some(found) = self.core.legs.get(leg) else { return Ok(()) };
         let Some(device) = super::device_of(&found.party) else { return Ok(()) };
-        let access = if found.role == crate::call::Role::Released {
-            Access::Call(super::call_key(found.call))
-        } else {
-            Access::Other
+        let is_emergency = self.core.calls.get(found.call).is_some_and(|call| call.emergency);
+        let access = match (found.role, method) {
+            (crate::call::Role::Released, _) => Access::Call(super::call_key(found.call)),
+            // It asks for nothing, and an answer may wait for it (RFC 3262 3).
+            (_, Method::Prack) => return Ok(()),
+            _ if is_emergency => Access::Emergency,
+            _ => Access::Other,
         };
         self.held(&device, access, method.as_str())
     }

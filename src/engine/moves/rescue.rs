@@ -16,9 +16,10 @@ use crate::sip::Flow;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A device whose connection broke.
-pub(super) struct Probe {
-    /// When its counters are looked at; `NEVER` while the answer is out.
+pub(in crate::engine) struct Probe {
+    /// When its counters are looked at; once they were asked for, when their answer is waited for no more.
     pub(super) due: Timestamp,
+    is_asked: bool,
     /// Packets that it had sent when the connection broke.
     before: Option<u64>,
 }
@@ -37,7 +38,7 @@ impl Engine {
             on_it.filter(|handle| self.core.legs.get(*handle).is_some_and(is_concerned)).collect();
         let due = self.core.now.at + PATIENCE;
         for leg in legs {
-            self.moves.probes.insert(leg, Probe { due, before: None });
+            self.moves.probes.insert(leg, Probe { due, is_asked: false, before: None });
             self.ask_for_counters(leg);
         }
     }
@@ -55,11 +56,12 @@ impl Engine {
         let due: Vec<LegHandle> =
             self.moves.probes.iter().filter(|(_, probe)| probe.due <= now).map(|(leg, _)| *leg).collect();
         for leg in due {
-            // A media thread that did not answer the first question will not tell the truth in the second.
-            let known = self.moves.probes.get_mut(&leg).filter(|probe| probe.before.is_some());
-            match known {
+            // A media thread that did not answer the first question will not tell the truth in the second; and of ports
+            // that are gone meanwhile there is no answer at all.
+            let known = self.moves.probes.get_mut(&leg);
+            match known.filter(|probe| probe.before.is_some() && !probe.is_asked) {
                 Some(probe) if self.core.legs.get(leg).is_some() => {
-                    probe.due = Timestamp::NEVER;
+                    (probe.due, probe.is_asked) = (now + PATIENCE, true);
                     self.ask_for_counters(leg);
                 }
                 _ => drop(self.moves.probes.remove(&leg)),
@@ -72,7 +74,7 @@ impl Engine {
         let Some(probe) = self.moves.probes.get_mut(&leg) else { return };
         match probe.before {
             None => probe.before = Some(stats.received),
-            Some(before) if probe.due == Timestamp::NEVER => {
+            Some(before) if probe.is_asked => {
                 self.moves.probes.remove(&leg);
                 if stats.received == before {
                     self.core.on_leg_lost(leg, Death::Silent, "SIP;cause=503;text=\"Connection lost\"");

@@ -16,7 +16,7 @@ use crate::moving::grant::{Mover, Unlocked};
 use crate::moving::machine::{Event, Way};
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::registrar::Binding;
-use crate::registrar::accounts::Account;
+use crate::registrar::accounts::{Account, Trust};
 use crate::sip::Refusal;
 use crate::sip::dialog::Dialog;
 use crate::wire::sip::Method;
@@ -37,7 +37,11 @@ impl Engine {
         let (call, far, to, mode) = (moving.call, moving.far, moving.to.clone(), moving.mode);
         let (account, index, binding) = self.reach(&to)?;
         let owner = self.owner_of(key);
-        let may_answer_itself = account.devices.get(index).is_some_and(|device| device.auto_answer);
+        // What stands in a room opens no microphone by itself, whoever has signed in for it from afar.
+        let may_answer_itself = account
+            .devices
+            .get(index)
+            .is_some_and(|device| device.auto_answer && device.trust == Trust::Personal);
         let domain = self.core.settings.domain.clone();
         let is_private = self.core.legs.get(far).is_some_and(|leg| leg.is_private);
         let from = self.core.identity_of(far).unwrap_or_else(|| match is_private {

@@ -9,6 +9,7 @@ use super::prompt::Prompting;
 use super::referral::Referral;
 use super::rescue::Probe;
 use crate::base::{Now, Timestamp};
+use crate::call::undo::Before;
 use crate::call::{CallHandle, LegHandle, Side};
 use crate::engine::VerifyTicket;
 use crate::engine::command::{CommandError, MoveMode};
@@ -86,7 +87,7 @@ pub struct Moving {
     /// What happened.
     pub timeline: Timeline,
     /// What the far side had agreed before it was asked for other media.
-    pub far_before: Option<plan::Snapshot>,
+    pub far_before: Option<Before>,
     /// The pairing of far and new.
     pub pairing: plan::Pairing,
     /// The pairing of far and old, to go back to.
@@ -154,12 +155,14 @@ pub struct Moves {
     pub by_call: BTreeMap<CallHandle, MoveKey>,
     /// When a call was last moved.
     pub last: BTreeMap<CallHandle, Timestamp>,
+    /// The names of calls whose party a transfer has brought into this one.
+    pub former: BTreeMap<CallHandle, Vec<Box<str>>>,
     /// Which move waits for a store reply.
     pub stores: BTreeMap<StoreTicket, MoveKey>,
     /// REFERs of ours, by the moves that they are for.
     pub(in crate::engine) referrals: BTreeMap<MoveKey, Referral>,
     /// Devices whose connection broke, and of which it is asked whether they still send.
-    pub(super) probes: BTreeMap<LegHandle, Probe>,
+    pub(in crate::engine) probes: BTreeMap<LegHandle, Probe>,
     /// Finished ones, newest last.
     pub recent: VecDeque<MoveView>,
     /// Legs in the directory, by call.
@@ -190,6 +193,7 @@ impl Moves {
             live: BTreeMap::new(),
             by_call: BTreeMap::new(),
             last: BTreeMap::new(),
+            former: BTreeMap::new(),
             stores: BTreeMap::new(),
             referrals: BTreeMap::new(),
             probes: BTreeMap::new(),

@@ -28,10 +28,13 @@ mod scenes;
 mod secure;
 mod strangers;
 mod threats;
+mod three;
 mod timers;
 mod torture;
 mod transcoding;
 mod transfer;
+mod transfer_races;
+mod transfer_rights;
 mod watch;
 mod world;
 

@@ -134,6 +134,8 @@ pub(crate) struct Phone {
     pub(crate) reinvite: u16,
     /// The answer to in-dialog re-INVITEs is held back until [`Phone::release_reinvite`].
     pub(crate) holds_reinvites: bool,
+    /// Whether a CANCEL ends what is held back.
+    pub(crate) heeds_cancel: bool,
     pub(crate) acks: bool,
     /// What it does when it is asked to call.
     pub(crate) refers: Refers,
@@ -222,6 +224,7 @@ impl Phone {
             answer: Answer::Now,
             reinvite: 200,
             holds_reinvites: false,
+            heeds_cancel: false,
             acks: true,
             refers: Refers::Follow { with_replaces: true },
             referrals: Vec::new(),

@@ -34,19 +34,25 @@ const OUTSIDE: &str = "203.0.113.7:5060";
 
 #[test]
 fn races_leave_every_call_whole() {
-    run(KEPT.into_iter().chain(0..EACH_TIME));
+    run(KEPT.into_iter().chain(0..EACH_TIME), false);
+}
+
+#[test]
+fn races_with_transfers_leave_every_call_whole() {
+    run(0..EACH_TIME, true);
 }
 
 /// `cargo test --release --lib -- --ignored ten_thousand`.
 #[test]
 #[ignore = "takes minutes in a debug build"]
 fn ten_thousand_races_leave_every_call_whole() {
-    run(0..10_000);
+    run(0..10_000, false);
+    run(0..10_000, true);
 }
 
-fn run(seeds: impl Iterator<Item = u64>) {
+fn run(seeds: impl Iterator<Item = u64>, transfers: bool) {
     let failed: Vec<u64> =
-        seeds.filter(|seed| std::panic::catch_unwind(|| race(*seed)).is_err()).take(20).collect();
+        seeds.filter(|seed| std::panic::catch_unwind(|| race(*seed, transfers)).is_err()).take(20).collect();
     assert!(failed.is_empty(), "seeds {failed:?}");
 }
 
@@ -62,7 +68,7 @@ impl People {
     }
 }
 
-fn race(seed: u64) {
+fn race(seed: u64, transfers: bool) {
     let mut random = Random::from_number(seed);
     let (mut world, people) = house(seed, &mut random);
     world.finals = Some(BTreeMap::new());
@@ -92,7 +98,9 @@ fn race(seed: u64) {
     }
     for _ in 0..4 + random.below(12) {
         world.run(Duration::from_millis(random.below(400)));
-        if random.below(3) == 0 {
+        if transfers && random.below(3) == 0 {
+            hand_on(&mut world, &mut random, &people);
+        } else if random.below(3) == 0 {
             intrude(&mut world, &mut random, &people);
         } else {
             act(&mut world, &mut random, people.own, people.far);
@@ -225,6 +233,32 @@ fn intrude(world: &mut World, random: &mut Random, people: &People) {
                 world.phones[phone].register(3600);
             }
         }
+    }
+}
+
+/// Somebody hands on who it talks with, to a number or to another call of its own.
+fn hand_on(world: &mut World, random: &mut Random, people: &People) {
+    let phone = people.all()[random.below(5) as usize];
+    let lines = &world.phones[phone].lines;
+    let live: Vec<usize> = (0..lines.len()).filter(|line| !lines[*line].is_over).collect();
+    let up = live.iter().copied().find(|line| lines[*line].is_up);
+    let Some(line) = up else { return };
+    let other = live.into_iter().find(|other| *other != line).map(|other| &lines[other].dialog);
+    let to = match other.filter(|_| random.below(2) == 0) {
+        Some(dialog) => {
+            let (id, ours, theirs) = (&dialog.call_id, &dialog.local_tag, &dialog.remote_tag);
+            let theirs = if theirs.is_empty() { "0" } else { theirs };
+            format!("<sip:carol@example.org?Replaces={id}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}>")
+        }
+        None => {
+            let number = ["alice", "bob", "carol", "0049", "1002", "alice*tablet"][random.below(6) as usize];
+            format!("<sip:{number}@example.org>")
+        }
+    };
+    world.phones[phone].request(line, &Method::Refer, &[("Refer-To", &to)], b"");
+    if random.below(4) == 0 {
+        world.run(Duration::from_millis(random.below(60)));
+        world.phones[phone].bye(line);
     }
 }
 
@@ -395,7 +429,7 @@ fn settle(world: &mut World, people: &People) {
     check_hold_off(world);
     check_ears(world);
     for (_, call) in world.engine.core().calls.iter() {
-        assert!(!call.moving, "a move never ended\n{}", world.tail());
+        assert!(!call.moving && call.transfer.is_none(), "it never ended\n{}", world.tail());
     }
     let has_strayed = world.phones.iter().any(|phone| phone.has_strayed);
     for phone in &world.phones {

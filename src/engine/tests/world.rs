@@ -671,6 +671,8 @@ impl World {
         assert!(self.engine.moves.live.is_empty() && self.engine.moves.by_call.is_empty());
         assert!(self.engine.moves.referrals.is_empty(), "REFERs of ours are left");
         assert!(self.engine.transfers.is_empty(), "transfers are left");
+        assert!(self.engine.moves.probes.is_empty(), "devices are asked about that are gone");
+        assert!(self.engine.moves.former.is_empty() && self.engine.moves.last.is_empty());
         assert!(self.engine.tallies.is_empty(), "records wait for ports");
         assert!(self.engine.moves.directory.is_empty(), "legs are left in the directory");
     }

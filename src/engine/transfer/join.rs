@@ -6,11 +6,13 @@ use super::{Stage, Transfer};
 use crate::call::media::admit;
 use crate::call::record::HangupBy;
 use crate::call::transfer::TransferKey;
-use crate::call::{CallHandle, LegHandle, LegState, Purpose};
+use crate::call::undo::Before;
+use crate::call::{CallHandle, LegHandle, Purpose};
 use crate::engine::Engine;
+use crate::engine::moves::{call_key, device_of};
 use crate::media::plan::{self, Hold};
 use crate::media::relay::MediaCommand;
-use crate::moving::machine::Need;
+use crate::moving::machine::{Limits, Need};
 use crate::sip::Refusal;
 use crate::wire::sip::StatusCode;
 
@@ -31,11 +33,11 @@ impl Engine {
 
     /// The target is shown the media of who stays, and who that is.
     pub(super) fn rejoin(&mut self, key: TransferKey, with: LegHandle, offer: Bytes) {
+        let due = self.core.now.at + patience();
         let Some(found) = self.transfers.live.get_mut(&key) else { return };
-        found.stage = Stage::Rejoining;
+        (found.stage, found.due) = (Stage::Rejoining, due);
         let stays = found.stays;
-        let leg = self.core.legs.get(with);
-        found.with_before = leg.and_then(|leg| leg.media.as_ref()?.snapshot());
+        found.with_before = found.consulted.and_then(|other| self.core.before(with, other));
         self.introduce(with, stays);
         self.core.queue_reinvite(with, offer, Purpose::Transfer);
     }
@@ -61,8 +63,9 @@ impl Engine {
             Ok(joined) => joined,
             Err(refusal) => return self.fail_transfer(key, refusal.status()),
         };
+        let due = self.core.now.at + patience();
         if let Some(found) = self.transfers.live.get_mut(&key) {
-            (found.pairing, found.stage) = (pairing, Stage::Asking);
+            (found.pairing, found.stage, found.due) = (pairing, Stage::Asking, due);
         }
         if need == Need::Keep && !is_elsewhere {
             return self.finish_transfer(key);
@@ -86,9 +89,9 @@ impl Engine {
     ) -> Result<Bytes, Refusal> {
         let found = self.transfers.live.get_mut(&key).ok_or(Refusal::Internal)?;
         let (into, pairing) = (found.into, found.pairing.clone());
+        found.stays_before = self.core.before(stays, found.by);
         let leg = self.core.legs.get_mut(stays).ok_or(Refusal::DialogUnknown)?;
         leg.call = into;
-        found.stays_before = leg.media.as_ref().and_then(|media| media.snapshot());
         if is_elsewhere {
             found.spare = std::mem::take(&mut leg.ports);
         }
@@ -105,19 +108,14 @@ impl Engine {
     /// One of the two has accepted the media of the other.
     pub(super) fn on_transfer_agreed(&mut self, key: TransferKey, leg: LegHandle, body: &Bytes) {
         let Some(found) = self.transfers.live.get(&key) else { return };
-        let (stage, is_target) = (found.stage, found.with == Some(leg));
+        let is_target = found.with == Some(leg);
         let taken = admit(body, &self.core.settings.media.screen)
             .and_then(|description| self.core.receive_answer(leg, description))
             .and_then(|()| self.has_streams(leg));
-        match (stage, taken) {
-            (Stage::Undoing, _) => {
-                let before = self.transfers.live.get(&key).and_then(|found| found.with_before.clone());
-                self.put_back(leg, before.as_ref());
-                self.forget_transfer(key);
-            }
-            (_, Err(refusal)) => self.fail_transfer(key, refusal.status()),
-            (_, Ok(())) if is_target => self.ask_who_stays(key),
-            (_, Ok(())) => self.finish_transfer(key),
+        match taken {
+            Err(refusal) => self.fail_transfer(key, refusal.status()),
+            Ok(()) if is_target => self.ask_who_stays(key),
+            Ok(()) => self.finish_transfer(key),
         }
     }
 
@@ -143,6 +141,12 @@ impl Engine {
         let waits = self.core.ports_toward(stays);
         self.core.media.extend(waits.iter().flatten().map(|pair| MediaCommand::Stop { port: pair.id }));
         self.core.take_place(stays, call, into, place, found.pairing);
+        // Before the call ends that it left, and with it all that is known of its legs.
+        self.track(call);
+        self.carry_over((call, stays), (into, with));
+        if let (Some(into), Some(payer)) = (self.core.calls.get_mut(into), found.payer) {
+            into.record.transferred_by = Some(payer.into());
+        }
         self.core.release_leg(place, TRANSFERRED);
         self.core.end_transferred(call, by, TRANSFERRED);
         self.core.give_back_ports(&found.spare, call);
@@ -155,102 +159,97 @@ impl Engine {
         self.track(into);
     }
 
+    /// What is remembered of the moves of a call goes with who stays: who may not touch it, when it was moved, and by which
+    /// name it is taken back. Whom the transfer has put into the call may be in it, whatever it had lost before.
+    fn carry_over(
+        &mut self,
+        (call, stays): (CallHandle, LegHandle),
+        (into, with): (CallHandle, Option<LegHandle>),
+    ) {
+        for leg in [Some(stays), with].into_iter().flatten() {
+            let device = self.core.legs.get(leg).and_then(|leg| device_of(&leg.party));
+            for part in [call, into].map(call_key) {
+                let device = device.as_ref();
+                let moves =
+                    device.map(|device| self.moves.hold_offs.of_call(device, part)).unwrap_or_default();
+                moves.iter().for_each(|id| self.end_hold_off(id));
+            }
+        }
+        let Some(last) = self.moves.last.get(&call).copied() else { return };
+        self.moves.hold_offs.carry_over(call_key(call), call_key(into));
+        let known = self.moves.last.entry(into).or_insert(last);
+        *known = last.max(*known);
+        let mut names = self.moves.former.remove(&call).unwrap_or_default();
+        names.extend(self.core.calls.get(call).map(|call| call.id.clone()));
+        self.moves.former.entry(into).or_default().extend(names);
+    }
+
     /// It did not happen: the transferor has its calls as before, and hears why.
     pub(super) fn fail_transfer(&mut self, key: TransferKey, status: StatusCode) {
-        let Some(found) = self.transfers.live.get_mut(&key) else { return };
-        let (call, by, into, with, stage) = (found.call, found.by, found.into, found.with, found.stage);
-        let (tells, is_blind) = (std::mem::take(&mut found.tells), found.consulted.is_none());
-        self.put_back_who_stays(key);
-        if let Some(found) = self.core.calls.get_mut(call) {
-            found.transfer = None;
-        }
-        if tells {
-            self.notify_refer(by, status);
-        }
-        if is_blind {
-            if let Some(found) = self.core.calls.get_mut(into) {
-                found.transfer = None;
-                self.core.end_call(into, HangupBy::System, "SIP;cause=487;text=\"Transfer failed\"");
+        let Some(mut found) = self.transfers.live.remove(&key) else { return };
+        let (call, into) = (found.call, found.into);
+        self.put_back_who_stays(&mut found);
+        for part in [call, into] {
+            if let Some(part) = self.core.calls.get_mut(part) {
+                part.transfer = None;
             }
-            self.transfers.live.remove(&key);
-        } else if stage == Stage::Rejoining && self.stands(with) {
-            // Its answer is still out, and may be a yes.
-            if let Some(found) = self.transfers.live.get_mut(&key) {
-                found.stage = Stage::Undoing;
-            }
-        } else {
-            let before = self.transfers.live.get(&key).and_then(|found| found.with_before.clone());
-            if let Some(with) = with.filter(|_| stage == Stage::Asking) {
-                self.put_back(with, before.as_ref());
-            }
-            self.forget_transfer(key);
         }
-        self.end_if_alone(call);
-        self.track(call);
+        if found.tells {
+            self.notify_refer(found.by, status);
+        }
+        if found.consulted.is_none() {
+            self.core.end_call(into, HangupBy::System, "SIP;cause=487;text=\"Transfer failed\"");
+        } else if let Some(with) = found.with {
+            self.put_back(with, found.with_before);
+        }
+        for part in [call, into] {
+            self.end_if_alone(part);
+            self.track(part);
+        }
     }
 
     /// Who stays is where it was, with the ports that it had.
-    fn put_back_who_stays(&mut self, key: TransferKey) {
-        let Some(found) = self.transfers.live.get_mut(&key).filter(|found| found.stage == Stage::Asking)
-        else {
+    fn put_back_who_stays(&mut self, found: &mut Transfer) {
+        if found.stage != Stage::Asking {
             return;
+        }
+        let spare = std::mem::take(&mut found.spare);
+        let Some(leg) = self.core.legs.get_mut(found.stays) else {
+            return self.core.give_back_ports(&spare, found.call);
         };
-        let (stays, call, into, spare) =
-            (found.stays, found.call, found.into, std::mem::take(&mut found.spare));
-        self.core.unqueue(stays, Purpose::Transfer);
-        let Some(leg) = self.core.legs.get_mut(stays) else {
-            return self.core.give_back_ports(&spare, call);
-        };
-        leg.call = call;
-        leg.introduction = None;
+        leg.call = found.call;
         if !spare.is_empty() {
             let elsewhere = std::mem::replace(&mut leg.ports, spare);
-            self.core.give_back_ports(&elsewhere, into);
+            self.core.give_back_ports(&elsewhere, found.into);
         }
-        let before = self.transfers.live.get(&key).and_then(|found| found.stays_before.clone());
-        self.put_back(stays, before.as_ref());
+        self.put_back(found.stays, found.stays_before.take());
     }
 
     /// A leg hears again what it heard before it was asked.
-    fn put_back(&mut self, leg: LegHandle, before: Option<&plan::Snapshot>) {
-        self.core.unqueue(leg, Purpose::Transfer);
-        self.core.abandon_exchange(leg);
-        if !self.stands(Some(leg)) {
-            return;
+    fn put_back(&mut self, leg: LegHandle, before: Option<Before>) {
+        if let Some(found) = self.core.legs.get_mut(leg) {
+            found.introduction = None;
         }
-        let found = self.core.legs.get_mut(leg);
-        let media = found.and_then(|leg| leg.media.as_mut());
-        if let (Some(before), Some(media)) = (before, media)
-            && let Ok(offer) = media.restore(before)
-        {
-            self.core.queue_reinvite(leg, offer, Purpose::Restore);
-        }
+        self.core.take_back(leg, Purpose::Transfer, before);
     }
 
-    fn stands(&self, leg: Option<LegHandle>) -> bool {
-        leg.and_then(|leg| self.core.legs.get(leg)).is_some_and(|leg| leg.state != LegState::Ended)
-    }
-
-    /// Nothing is left of it; the consulted call is its own again.
-    pub(super) fn forget_transfer(&mut self, key: TransferKey) {
-        let Some(found) = self.transfers.live.remove(&key) else { return };
-        if let Some(into) = self.core.calls.get_mut(found.into) {
-            into.transfer = None;
+    /// Whoever was asked and says nothing final in time has said no.
+    pub(in crate::engine) fn on_transfers_timeout(&mut self) {
+        let now = self.core.now.at;
+        let late = self.transfers.live.iter().filter(|(_, found)| found.due <= now);
+        let late: Vec<TransferKey> = late.map(|(key, _)| *key).collect();
+        for key in late {
+            self.fail_transfer(key, StatusCode::REQUEST_TIMEOUT);
         }
-        if let Some(with) = found.with.and_then(|with| self.core.legs.get_mut(with)) {
-            with.introduction = None;
-        }
-        self.end_if_alone(found.into);
-        self.track(found.into);
     }
 
     /// A call is over, for whatever reason: a transfer from it or into it is, too.
     pub(in crate::engine) fn on_transfer_call_over(&mut self, call: CallHandle) {
         let is_part = |found: &Transfer| found.call == call || found.into == call;
         let key = self.transfers.live.iter().find(|(_, found)| is_part(found)).map(|(key, _)| *key);
-        let Some(key) = key else { return };
-        self.fail_transfer(key, StatusCode::TEMPORARILY_UNAVAILABLE);
-        self.forget_transfer(key);
+        if let Some(key) = key {
+            self.fail_transfer(key, StatusCode::TEMPORARILY_UNAVAILABLE);
+        }
     }
 
     /// A leg of a call that is in a transfer is gone; true if that was all there is to it.
@@ -260,18 +259,16 @@ impl Engine {
             return false;
         };
         if leg == found.stays || Some(leg) == found.with {
-            if found.stage == Stage::Undoing {
-                self.forget_transfer(key);
-            } else {
-                self.fail_transfer(key, StatusCode::TEMPORARILY_UNAVAILABLE);
-            }
-        } else if leg == found.by && found.stage != Stage::Undoing {
+            self.fail_transfer(key, StatusCode::TEMPORARILY_UNAVAILABLE);
+        } else if leg == found.by {
             let call = found.call;
             self.core.comfort(call, leg);
-        } else if found.stage == Stage::Undoing {
-            // The transferor leaves a call that is about to be as it was.
-            self.forget_transfer(key);
         }
         true
     }
+}
+
+/// As long as a move waits for its far side.
+fn patience() -> std::time::Duration {
+    Limits::default().far
 }

@@ -6,7 +6,7 @@
 //! ```text
 //!  blind      REFER ─► Ringing ── answered ──────────────► Asking ── stays agrees ─► joined: NOTIFY 200, BYE
 //!  attended   REFER ─► Rejoining ── target agrees ───────► Asking        (or needs not be asked)
-//!  any        target refuses, stays refuses, either is gone: NOTIFY with that, both calls as they were
+//!  any        target refuses, stays refuses, either is gone or silent: NOTIFY with that, both calls as they were
 //! ```
 //! The transferor may hang up at any time: the transfer goes on.
 
@@ -15,12 +15,14 @@ mod join;
 use std::collections::BTreeMap;
 
 use super::Engine;
+use super::moves::{call_key, device_of, leg_key, leg_of};
+use crate::base::Timestamp;
 use crate::call::dial_plan::{Destination, dialled, is_emergency};
 use crate::call::model::LegPorts;
 use crate::call::transfer::{InTransfer, RungFor, TransferKey, TransferNews};
+use crate::call::undo::Before;
 use crate::call::{CallHandle, CallState, LegHandle, LegState, Party, Role};
-use crate::media::plan::{Pairing, Snapshot};
-use crate::moving::ReplacesMode;
+use crate::media::plan::Pairing;
 use crate::moving::hold_off::Access;
 use crate::moving::replaces::Replaces;
 use crate::sip::Refusal;
@@ -35,6 +37,11 @@ pub(crate) struct Transfers {
 }
 
 impl Transfers {
+    /// When somebody has been waited for long enough.
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        self.live.values().map(|found| found.due).min()
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.live.is_empty()
@@ -50,8 +57,6 @@ enum Stage {
     Rejoining,
     /// Who stays is shown the media of the target.
     Asking,
-    /// It has failed while the target was asked, and waits only to take that back.
-    Undoing,
 }
 
 /// One transfer.
@@ -60,6 +65,8 @@ struct Transfer {
     call: CallHandle,
     /// The leg of who transfers it.
     by: LegHandle,
+    /// The user, where that is one.
+    payer: Option<Box<str>>,
     /// Whether that one wants to hear of it (RFC 4488).
     tells: bool,
     /// The last that it was told.
@@ -75,10 +82,12 @@ struct Transfer {
     /// Whether the target was offered the media of the transferor instead of that of who stays.
     is_offered_other: bool,
     stage: Stage,
+    /// When who is asked has had its time.
+    due: Timestamp,
     pairing: Pairing,
-    /// What the two had agreed before they were asked.
-    with_before: Option<Snapshot>,
-    stays_before: Option<Snapshot>,
+    /// What the two are offered again if it comes to nothing; `None` where they never changed.
+    with_before: Option<Before>,
+    stays_before: Option<Before>,
     /// Ports of who stays on the media thread of the call that it leaves.
     spare: LegPorts,
 }
@@ -185,25 +194,35 @@ impl Engine {
     fn begin_blind(&mut self, key: TransferKey, wish: &Wish<'_>, stays: LegHandle) -> Result<(), Refusal> {
         let number = dialled(wish.uri)?;
         let call = self.core.call_of(wish.leg).ok_or(Refusal::DialogUnknown)?;
-        if let Some(by) = self.core.legs.get(wish.leg).and_then(|leg| super::moves::device_of(&leg.party)) {
-            let access = if is_emergency(&number) { Access::Emergency } else { Access::Other };
-            self.held(&by, access, "REFER")?;
+        if self.is_draining {
+            return Err(Refusal::Draining);
+        }
+        // Who calls for help does so itself: help must know whom it speaks with, and that one be there.
+        if is_emergency(&number) {
+            return Err(Refusal::NotAuthorised);
         }
         let destination = self.core.route(wish.uri, &number)?;
         if matches!(destination, Destination::Service(_)) {
             return Err(Refusal::DestinationUnknown);
         }
         let thread = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.thread;
-        let rung_for = self.rung_for(wish.leg, stays);
+        let rung_for = self.rung_for(wish, stays);
         let into = self.core.ring_for((key, rung_for), &number, destination, thread)?;
         self.counters.calls += 1;
         self.put_transfer(key, wish, (call, stays, into));
         Ok(())
     }
 
-    fn rung_for(&self, by: LegHandle, stays: LegHandle) -> RungFor {
-        let is_private = self.core.legs.get(by).is_none_or(|leg| leg.is_private);
-        RungFor { stays, referred_by: (!is_private).then(|| self.core.shown_as(by)) }
+    fn rung_for(&self, wish: &Wish<'_>, stays: LegHandle) -> RungFor {
+        let is_private = self.core.legs.get(wish.leg).is_none_or(|leg| leg.is_private);
+        let referred_by = (!is_private).then(|| self.core.shown_as(wish.leg));
+        RungFor { stays, referred_by, payer: self.payer(wish.leg) }
+    }
+
+    /// The user who transfers, and to whom it counts.
+    fn payer(&self, by: LegHandle) -> Option<Box<str>> {
+        let leg = self.core.legs.get(by)?;
+        leg.acts_for.as_ref().or(leg.party.account()).map(|account| account.name.clone())
     }
 
     fn put_transfer(
@@ -222,6 +241,7 @@ impl Engine {
         let transfer = Transfer {
             call,
             by: wish.leg,
+            payer: self.payer(wish.leg),
             tells: wish.tells,
             told: StatusCode::TRYING,
             stays,
@@ -230,6 +250,8 @@ impl Engine {
             with: None,
             is_offered_other: false,
             stage: Stage::Ringing,
+            // The target's ringing has a timer of its own.
+            due: Timestamp::NEVER,
             pairing: Pairing::default(),
             with_before: None,
             stays_before: None,
@@ -238,31 +260,27 @@ impl Engine {
         self.transfers.live.insert(key, transfer);
     }
 
-    /// The transferor's own leg of the call that Refer-To names: by Replaces (RFC 3891), or by the Contact that we gave
-    /// it there.
+    /// The leg of another call of the transferring device that Refer-To names: by Replaces (RFC 3891), or by the Contact
+    /// that we gave it there. Calls of the user's other devices come by a move, which is granted or is not.
     fn consulted(&self, leg: LegHandle, uri: &Uri<'_>) -> Result<Option<LegHandle>, Refusal> {
-        let owner = self.moves.directory.leg(super::moves::leg_key(leg)).map(|live| live.owner.clone());
-        let own = owner.map(|owner| self.moves.directory.of_user(&owner)).unwrap_or_default();
-        let mut own =
-            own.into_iter().map(|live| super::moves::leg_of(live.leg)).filter(|other| *other != leg);
+        let by = self.moves.directory.leg(leg_key(leg));
+        let own = by.map(|by| self.moves.directory.of_user(&by.owner)).unwrap_or_default();
+        let own = own.into_iter().filter(|live| by.is_some_and(|by| by.device == live.device));
+        let mut own = own.map(|live| leg_of(live.leg)).filter(|other| *other != leg);
         let Some(value) = uri.header("Replaces") else {
             let tag = uri.user_decoded();
             let named = tag.and_then(|tag| self.core.leg_of_tag(&tag));
             return Ok(named.filter(|named| own.any(|other| other == *named)));
         };
         let wanted = Replaces::parse(&value)?;
-        let is_strict = self.settings.moving.replaces == ReplacesMode::Strict;
-        let found = own.find(|other| {
-            let Some(dialog) = self.core.legs.get(*other).map(|leg| &leg.dialog) else { return false };
-            let is = |tag: &Option<Box<str>>, known: &str| {
-                tag.as_ref().map_or(!is_strict, |tag| **tag == *known || (!is_strict && **tag == *"0"))
-            };
-            let (ours, theirs) = (&*dialog.local_tag, &*dialog.remote_tag);
-            let is_straight = is(&wanted.to_tag, ours) && is(&wanted.from_tag, theirs);
-            let is_swapped = !is_strict && is(&wanted.to_tag, theirs) && is(&wanted.from_tag, ours);
-            *dialog.call_id == *wanted.call_id && (is_straight || is_swapped)
-        });
-        found.map(Some).ok_or(Refusal::DialogUnknown)
+        let mode = self.settings.moving.replaces;
+        let is_named = |other: &LegHandle| {
+            let dialog = self.core.legs.get(*other).map(|leg| &leg.dialog);
+            dialog.is_some_and(|dialog| {
+                wanted.names((&dialog.call_id, &dialog.local_tag, &dialog.remote_tag), mode)
+            })
+        };
+        own.find(is_named).map(Some).ok_or(Refusal::DialogUnknown)
     }
 
     /// The transferor has called the target itself: the two that it talks with are joined.
@@ -274,7 +292,11 @@ impl Engine {
         other: LegHandle,
     ) -> Result<(), Refusal> {
         let call = self.core.call_of(wish.leg).ok_or(Refusal::DialogUnknown)?;
+        let by = self.core.legs.get(wish.leg).and_then(|leg| device_of(&leg.party));
         let into = self.core.call_of(other).filter(|into| *into != call).ok_or(Refusal::DialogUnknown)?;
+        if let Some(by) = by {
+            self.held(&by, Access::Call(call_key(into)), "REFER")?;
+        }
         let found = self.core.calls.get(into).ok_or(Refusal::DialogUnknown)?;
         if found.moving || found.transfer.is_some() || found.lost.is_some() {
             return Err(Refusal::RequestPending);
@@ -282,10 +304,16 @@ impl Engine {
         if found.emergency {
             return Err(Refusal::NotAuthorised);
         }
+        // Media through us and media past us cannot be joined.
+        if self.core.calls.get(call).is_none_or(|call| call.anchored != found.anchored) {
+            return Err(Refusal::OfferUnusable(
+                "media of one of the two calls does not run through here".into(),
+            ));
+        }
         let (is_ringing, is_caller) = (found.state == CallState::Ringing, found.caller == other);
         if is_ringing && is_caller {
             // It did not wait for the answer.
-            let rung_for = self.rung_for(wish.leg, stays);
+            let rung_for = self.rung_for(wish, stays);
             self.core.hand_on_ringing(into, key, rung_for)?;
             self.put_transfer(key, wish, (call, stays, into));
             if let Some(found) = self.transfers.live.get_mut(&key) {
@@ -324,9 +352,6 @@ impl Engine {
             }
             TransferNews::Failed(status) => self.fail_transfer(key, status),
             TransferNews::Agreed(leg, body) => self.on_transfer_agreed(key, leg, &body),
-            TransferNews::Refused(..) if found.stage == Stage::Undoing => {
-                self.forget_transfer(key);
-            }
             TransferNews::Refused(leg, status) => {
                 // Who refused has its session as it was.
                 let before =

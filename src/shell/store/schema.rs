@@ -11,7 +11,9 @@ use super::fault::Fault;
 const APPLICATION: i64 = 0x7365_6775;
 
 /// Step `n` leads from schema `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, TRANSFERS];
+
+const TRANSFERS: &str = "ALTER TABLE cdrs ADD COLUMN transferred_by TEXT;";
 
 const FIRST: &str = "
 CREATE TABLE accounts (

@@ -202,6 +202,12 @@ impl<O: Copy> Transactions<O> {
         self.settle_client(now, handle, actions, None, out);
     }
 
+    /// Whose a request is that has no final answer yet.
+    #[must_use]
+    pub fn client_owner(&self, tx: ClientTx) -> Option<O> {
+        self.clients.get(private(tx))?.owner
+    }
+
     /// Nobody wants to hear of it any more. The transaction does its duty and ends by itself; a 2xx to a
     /// forgotten INVITE comes as [`Effect::Stray`], for somebody must acknowledge it and hang up.
     pub fn forget(&mut self, tx: ClientTx) {

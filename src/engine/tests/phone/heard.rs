@@ -119,6 +119,11 @@ impl Phone {
     }
 
     pub(super) fn on_cancelled(&mut self, tx: ServerTx, message: &Message) {
+        if let Some(place) = self.held.iter().position(|held| held.1 == tx && self.heeds_cancel) {
+            let (line, _) = self.held.remove(place);
+            let tag = self.lines[line].dialog.local_tag.clone();
+            return self.reply(tx, StatusCode::REQUEST_TERMINATED, &tag);
+        }
         if let Some(line) = self.lines.iter_mut().find(|line| line.invite == Some(tx)) {
             line.invite = None;
             line.is_over = true;

@@ -16,6 +16,7 @@ pub(super) fn add(connection: &Connection, record: &CallRecord) -> Result<(), Fa
         ":from": record.from,
         ":to": record.to,
         ":user": record.user,
+        ":transferred_by": record.transferred_by,
         ":first_device": record.first_device,
         ":last_device": record.last_device,
         ":trunk": record.trunk,
@@ -40,10 +41,10 @@ pub(super) fn add(connection: &Connection, record: &CallRecord) -> Result<(), Fa
         connection,
         "INSERT INTO cdrs (id, sip_call_id, direction, \"from\", \"to\", user, first_device, last_device, trunk,
          start, ring, answer, \"end\", disposition, sip_code, hangup_by, codecs, srtp, transports, user_agents,
-         moves, mos_min, loss, jitter, node)
+         moves, mos_min, loss, jitter, node, transferred_by)
          VALUES (:id, :sip_call_id, :direction, :from, :to, :user, :first_device, :last_device, :trunk,
          :start, :ring, :answer, :end, :disposition, :sip_code, :hangup_by, :codecs, :srtp, :transports,
-         :user_agents, :moves, :mos_min, :loss, :jitter, :node)
+         :user_agents, :moves, :mos_min, :loss, :jitter, :node, :transferred_by)
          ON CONFLICT (id) DO NOTHING",
         values,
     )?;
@@ -101,6 +102,7 @@ fn read(row: &Row<'_>) -> Result<CallRecord, Error> {
         from: row.get("from")?,
         to: row.get("to")?,
         user: row.get("user")?,
+        transferred_by: row.get("transferred_by")?,
         first_device: row.get("first_device")?,
         last_device: row.get("last_device")?,
         trunk: row.get("trunk")?,

@@ -182,6 +182,7 @@ pub(super) fn record(id: &str, user: Option<&str>) -> CallRecord {
         first_device: Some("alice*desk".into()),
         last_device: Some("alice*mobile".into()),
         trunk: Some("carrier".into()),
+        transferred_by: Some("alice".into()),
         start: NOW,
         ring: Some(after(1)),
         answer: Some(after(2)),
