@@ -123,12 +123,14 @@ async fn versions_go_on_over_a_restart() {
     let mut house = House::open().await;
     let before = {
         let watch = house.mobile.subscribe("alice", "dialog", 300).await.unwrap();
-        watch.dialogs(0, "a document", SOON, |info| Some(info.version)).await.unwrap()
+        let version = watch.dialogs(0, "a document", SOON, |info| Some(info.version)).await.unwrap();
+        (version, watch.since(0).last().unwrap().cseq)
     };
     house.node.crash_and_restart().await;
     let watch = house.mobile.subscribe("alice", "dialog", 300).await.unwrap();
-    let after = watch.dialogs(0, "a document", SOON, |info| Some(info.version)).await.unwrap();
-    assert!(after > before, "{after} after {before}");
+    let version = watch.dialogs(0, "a document", SOON, |info| Some(info.version)).await.unwrap();
+    let cseq = watch.since(0).last().unwrap().cseq;
+    assert!(version > before.0 && cseq > before.1, "{version}, {cseq} after {before:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
