@@ -70,18 +70,45 @@ fn build(work: &Path) -> Result<PathBuf, Failure> {
             "--fetch-retries=1",
             "--fetch-timeout=30000",
         ];
-        run("npm", &fetch, work)?;
+        // What is there now goes with the first step of it.
+        match fs::remove_file(&is_fetched) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let cache = format!("--cache={}", work.join("cache").display());
+        let own_cache = (!has_home()).then_some(&*cache);
+        run("npm", &fetch.into_iter().chain(own_cache).collect::<Vec<_>>(), work)?;
         fs::write(&is_fetched, &lock)?;
     }
     run("node", &["build.mjs"], work)?;
     Ok(work.join("dist"))
 }
 
+/// Has the next build try again once a program has come into one of the directories of PATH.
+fn watch_path() {
+    println!("cargo:rerun-if-env-changed=PATH");
+    let path = env::var_os("PATH").unwrap_or_default();
+    for directory in env::split_paths(&path).filter(|directory| directory.is_absolute() && directory.is_dir())
+    {
+        println!("cargo:rerun-if-changed={}", directory.display());
+    }
+}
+
+/// Whether npm has a place for its cache; builders in a cage often have none.
+fn has_home() -> bool {
+    env::var_os("HOME").is_some_and(|home| {
+        fs::metadata(home).is_ok_and(|home| home.is_dir() && !home.permissions().readonly())
+    })
+}
+
 fn run(program: &str, arguments: &[&str], work: &Path) -> Result<(), Failure> {
     let output =
         Command::new(program).args(arguments).current_dir(work).output().map_err(|error| {
             match error.kind() {
-                io::ErrorKind::NotFound => format!("{program} was not found when it was built"),
+                io::ErrorKind::NotFound => {
+                    watch_path();
+                    format!("{program} was not found when it was built")
+                }
                 _ => format!("{program}: {error}"),
             }
         })?;
@@ -131,7 +158,7 @@ fn table(built: Result<PathBuf, Failure>) -> Result<String, Failure> {
     let not_built = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>segue</title>\
          <h1>This segue was built without its page</h1><p>{why}.</p>\
-         <p>With Node.js 20 and npm, <code>touch build.rs &amp;&amp; cargo build</code> puts it in. \
+         <p>With Node.js 18 or later and npm, <code>touch build.rs &amp;&amp; cargo build</code> puts it in. \
          Calls, moves, the API under <a href=\"/v1/openapi.json\">/v1</a> and the command line work without it.</p>"
     );
     writeln!(

@@ -11,6 +11,8 @@ const browser = await chromium.launch({
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
+    // The tests' certificates are signed by nobody.
+    "--ignore-certificate-errors",
   ],
 });
 const context = await browser.newContext({ viewport: { width: 1180, height: 860 }, permissions: ["microphone"] });
@@ -18,16 +20,22 @@ context.setDefaultTimeout(8000);
 let page;
 /** What a page of ours must never do. */
 const faults = [];
+/** What the pages asked the API for: `GET /v1/calls?user=alice&limit=500`. */
+const asked = [];
+/** Lets go of the answers that are held back. */
+let letGo = () => {};
 
 async function open() {
   page = await context.newPage();
   page.on("console", (message) => {
-    if (message.type() === "error" && !/status of 4\d\d/.test(message.text())) faults.push(message.text());
+    if (message.type() === "error" && !/status of (4\d\d|503)/.test(message.text())) faults.push(message.text());
   });
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("request", (request) => {
     const { host } = new URL(request.url());
     if (host && host !== new URL(base).host) faults.push(`asked ${request.url()}`);
+    const path = request.url().slice(new URL(base).origin.length);
+    if (path.startsWith("/v1/")) asked.push(`${request.method()} ${path}`);
   });
   await page.addInitScript(() => {
     addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
@@ -39,6 +47,75 @@ const card = (who) => page.getByRole("article", { name: who });
 const bar = () => page.getByRole("region", { name: "This browser as a phone" });
 
 const steps = {
+  /** Another tab of the same browser, signed in as that is. */
+  async new_tab() {
+    await open();
+    await page.getByRole("heading", { name: "Live calls" }).waitFor();
+    return {};
+  },
+  /** A copy of the tab, with all that it remembers: it finds out that it is another. */
+  async duplicate_tab() {
+    const [copy] = await Promise.all([page.waitForEvent("popup"), page.evaluate(() => void open(location.href))]);
+    await copy.waitForFunction(() => sessionStorage.getItem("segue.phone") === null);
+    await copy.getByText("becomes a phone when you take a call").waitFor();
+    await copy.close();
+    return {};
+  },
+  async asked() {
+    return { asked: asked.splice(0) };
+  },
+  /** Requests of a method and path go out only with `let_go`, or are answered with a status. */
+  async hold_back({ method, path, status }) {
+    const held = new Promise((resolve) => (letGo = resolve));
+    await page.route(`**${path}`, async (route) => {
+      if (route.request().method() !== method) return route.fallback();
+      if (status) return route.fulfill({ status, body: "{}" });
+      await held;
+      return route.continue();
+    });
+    return {};
+  },
+  async let_go({ path }) {
+    letGo();
+    if (path) await page.unroute(`**${path}`);
+    return {};
+  },
+  async focus_link({ name }) {
+    await page.getByRole("link", { name }).focus();
+    return {};
+  },
+  async focused() {
+    return { text: await page.evaluate(() => document.activeElement?.textContent) };
+  },
+  /** Somebody looks at another tab for a while, and comes back. */
+  async look({ away }) {
+    await page.evaluate((state) => {
+      Object.defineProperty(document, "visibilityState", { value: state, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, away ? "hidden" : "visible");
+    const waiting = page.getByText("Waiting for live updates…");
+    await waiting.waitFor({ state: away ? "visible" : "detached" });
+    return {};
+  },
+  async microphone_is_blocked() {
+    await page.evaluate(() => {
+      navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("no", "NotAllowedError"));
+    });
+    return {};
+  },
+  /** Presses without waiting for what becomes of it. */
+  async begin_taking({ also }) {
+    await page.evaluate((also) => {
+      const press = (label) => document.querySelector(`button[aria-label^="${label}"]`).click();
+      if (also) press(also);
+      press("Take the call");
+    }, also);
+    return {};
+  },
+  async is_in_call() {
+    await bar().locator(".time").waitFor();
+    return { shows: await bar().innerText() };
+  },
   async open() {
     await open();
     await page.getByRole("button", { name: "Sign in" }).waitFor();
@@ -94,6 +171,7 @@ const steps = {
   async view({ name }) {
     await page.getByRole("navigation").getByRole("link", { name }).click();
     await page.getByRole("heading", { level: 1, name }).waitFor();
+    await page.locator(".loading").waitFor({ state: "detached" });
     return { text: await page.getByRole("main").innerText() };
   },
   async timeline() {
@@ -105,15 +183,21 @@ const steps = {
   async hears() {
     return {
       hz: await page.evaluate(async () => {
-        const stream = document.querySelector("audio")?.srcObject;
+        let stream = null;
+        for (let tries = 0; tries < 50 && !stream; tries += 1) {
+          stream = document.querySelector("audio")?.srcObject;
+          if (!stream) await new Promise((resolve) => setTimeout(resolve, 100));
+        }
         if (!stream) return null;
         const audio = new AudioContext();
         const analyser = audio.createAnalyser();
         analyser.fftSize = 8192;
         audio.createMediaStreamSource(stream).connect(analyser);
-        await new Promise((resolve) => setTimeout(resolve, 400));
         const bins = new Uint8Array(analyser.frequencyBinCount);
-        analyser.getByteFrequencyData(bins);
+        for (let tries = 0; tries < 10 && !bins.some((level) => level > 0); tries += 1) {
+          await new Promise((resolve) => setTimeout(resolve, 400));
+          analyser.getByteFrequencyData(bins);
+        }
         const best = bins.reduce((best, level, at) => (level > bins[best] ? at : best), 0);
         await audio.close();
         return bins[best] === 0 ? null : (best * audio.sampleRate) / analyser.fftSize;

@@ -9,11 +9,14 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use segue::shell::phone::Dial;
 
-use crate::house::{BOB_HZ, DESK_HZ, House, SOON};
+use crate::house::{self, BOB_HZ, DESK_HZ, House, MOBILE_HZ, SOON};
 use crate::node::{Node, PASSWORD, Settings, free_port, login_hash};
 
 /// A step that takes longer has hung; Chromium starts within it.
 const STEP: Duration = Duration::from_secs(40);
+
+/// The tone that says that the line stands.
+const WAITING_HZ: u32 = 450;
 
 /// A browser with our page.
 struct Page {
@@ -128,6 +131,9 @@ async fn somebody_without_a_sip_key_sees_a_call_sends_it_and_takes_it_back() {
     );
     page.shot("history").await;
     page.does("view", json!({ "name": "Calls" })).await;
+    // A tab that nobody looks at needs no stream of events; one that is looked at again has them all.
+    page.does("look", json!({ "away": true })).await;
+    page.does("look", json!({ "away": false })).await;
     page.does("press", json!({ "who": "bob", "name": "Hang up the call with bob" })).await;
     page.does("no_calls", json!({})).await;
     desk.ended(SOON).await.expect("hung up");
@@ -157,22 +163,37 @@ async fn a_browser_rings_keeps_its_device_over_a_reload_and_loses_it_with_its_se
     page.does("reload", json!({})).await;
     page.does("sees_text", json!({ "text": device })).await;
     assert_eq!(api.until("/v1/registrations", SOON, browser_in).await, device);
+    // A copy of the tab is another tab, whatever it remembers.
+    page.does("duplicate_tab", json!({})).await;
+    assert_eq!(api.until("/v1/registrations", SOON, browser_in).await, device);
 
-    // All of alice's devices ring, the browser among them.
+    // All of alice's devices ring, the browser among them. Whoever types at that moment types on.
+    page.does("focus_link", json!({ "name": "History" })).await;
     let dialing = house.bob.dial(Dial::new("alice")).await.expect("sent");
     house.desk.ringing(SOON).await.expect("desk rings");
     page.does("in_bar", json!({ "name": "Answer", "wait": true })).await;
+    assert_eq!(page.does("focused", json!({})).await["text"], "History");
     page.shot("incoming").await;
     page.does("in_bar", json!({ "name": "Decline" })).await;
     page.does("bar_gone", json!({})).await;
     dialing.cancel(SOON).await.expect("cancelled");
 
+    // Who cannot be signed out is told so, and stays.
+    page.does("hold_back", json!({ "method": "DELETE", "path": "/v1/session", "status": 503 })).await;
+    page.does("press", json!({ "name": "Sign out" })).await;
+    page.does("sees_text", json!({ "text": "You are still signed in." })).await;
+    page.does("let_go", json!({ "path": "/v1/session" })).await;
     page.does("sign_out", json!({})).await;
     let is_gone = |found: &Value| browser_in(found).is_none().then_some(());
     api.until("/v1/registrations", SOON, is_gone).await;
     let devices = api.read("/v1/devices").await;
     assert!(!devices.to_string().contains("web-"), "{devices}");
     page.ends_clean().await;
+    // The browser is gone, and with its last words no password was wrong: that would ban the address in the end.
+    let metrics = house.node.api().get("/metrics").await.unwrap().body;
+    let wrong = metrics.lines().filter(|line| line.starts_with("segue_auth_failures_total"));
+    let wrong: Vec<&str> = wrong.filter(|line| !line.ends_with(" 0")).collect();
+    assert_eq!(wrong, Vec::<&str>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,6 +203,13 @@ async fn an_administrator_sees_the_node() {
     let mobile = house.pull(&talk).await;
     let mut page = Page::open(&house.node).await;
     page.sign_in("root").await;
+    page.does("no_calls", json!({})).await;
+    // Whoever may see everything has own lists all the same, which no list of everybody's cuts short.
+    let asked = page.does("asked", json!({})).await["asked"].clone();
+    let lists = asked.as_array().unwrap().iter().filter(|path| path.as_str().unwrap().contains("limit="));
+    let (own, others): (Vec<_>, Vec<_>) =
+        lists.partition(|path| path.as_str().unwrap().contains("user=root&"));
+    assert!(own.len() >= 4 && others.is_empty(), "{asked}");
     let text = page.does("view", json!({ "name": "Node" })).await["text"].clone();
     let text = text.as_str().unwrap();
     for part in ["alice*desk", "s left", "registrations", "alice: mobile", "star code", "segue-phone"] {
@@ -236,4 +264,112 @@ fn after(name: &str) -> &str {
         "Resume" => "Hold",
         other => other,
     }
+}
+
+/// A house whose browsers come by TLS, with a certificate that nobody signed.
+async fn house_under_tls() -> (House, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let more = format!("[[listen]]\nuri = \"wss://{}\"\ncert = {cert:?}\nkey = {key:?}\n", free_port());
+    (House::with(&Settings { more, ..Settings::default() }).await, dir)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_phone_of_the_page_works_over_tls() {
+    let (house, _papers) = house_under_tls().await;
+    let talk = house.talk().await;
+    let mut page = Page::open(&house.node).await;
+    page.sign_in("alice").await;
+    page.does("take_here", json!({ "who": "bob" })).await;
+    talk.desk.ended(SOON).await.expect("the desk is released");
+    let hz = page.does("hears", json!({})).await["hz"].as_f64().unwrap();
+    assert!((hz - f64::from(BOB_HZ)).abs() < 40.0, "the browser hears {hz} Hz");
+    let registrations = house.node.api().login("alice").await.read("/v1/registrations").await;
+    let browser = registrations["items"].as_array().unwrap().iter().find(|item| item["transport"] == "wss");
+    assert!(browser.is_some(), "{registrations}");
+    page.ends_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_call_of_a_tab_that_was_closed_is_taken_up_by_another() {
+    let house = house().await;
+    let talk = house.talk().await;
+    let mut page = Page::open(&house.node).await;
+    page.sign_in("alice").await;
+    page.does("take_here", json!({ "who": "bob" })).await;
+    talk.desk.ended(SOON).await.expect("the desk is released");
+    let mark = talk.bob.media().mark();
+    page.does("close_tab", json!({})).await;
+    talk.bob.heard(mark, WAITING_HZ, 5, 2 * SOON).await.expect("bob hears that the line stands");
+    page.does("new_tab", json!({})).await;
+    page.does("take_here", json!({ "who": "bob" })).await;
+    let hz = page.does("hears", json!({})).await["hz"].as_f64().unwrap();
+    assert!((hz - f64::from(BOB_HZ)).abs() < 40.0, "the browser hears {hz} Hz");
+    // And by a handset, where nobody opens the page again.
+    page.does("close_tab", json!({})).await;
+    let mark = talk.bob.media().mark();
+    talk.bob.heard(mark, WAITING_HZ, 5, 2 * SOON).await.expect("bob waits again");
+    let mobile = house.mobile.call("*11").await.expect("the call can be taken up");
+    talk.bob.hears(MOBILE_HZ, SOON).await.expect("bob hears the mobile");
+    mobile.hears(BOB_HZ, SOON).await.expect("and the mobile bob");
+    assert!(!talk.bob.has_ended());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_answers_the_call_that_it_asked_for_and_no_other() {
+    let house = house().await;
+    let _talk = house.talk().await;
+    let eve = house::phone(house::device(&house.node, "eve", "desk", 800)).await;
+    let mut page = Page::open(&house.node).await;
+    page.sign_in("alice").await;
+    page.does("sees", json!({ "who": "bob", "text": "talking" })).await;
+    page.does("press", json!({ "name": "Let this browser ring" })).await;
+    page.does("in_bar", json!({ "name": "Call", "wait": true })).await;
+    // While the move is asked for, somebody calls who knows what makes phones answer.
+    page.does("hold_back", json!({ "method": "POST", "path": "/v1/moves" })).await;
+    page.does("begin_taking", json!({})).await;
+    page.does("sees", json!({ "who": "bob", "text": "Taking it…" })).await;
+    let dial = Dial::new("alice")
+        .header("Call-Info", "<sip:pbx.test>;answer-after=0")
+        .header("Segue-Move", "01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    let dialing = eve.dial(dial).await.expect("sent");
+    house.mobile.ringing(SOON).await.expect("alice's devices ring");
+    page.does("in_bar", json!({ "name": "Answer", "wait": true })).await;
+    page.does("let_go", json!({})).await;
+    page.does("in_bar", json!({ "name": "Answer", "wait": true })).await;
+    dialing.cancel(SOON).await.expect("nobody answered");
+    page.ends_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_pressed_at_the_same_time_makes_one_phone_and_a_blocked_microphone_none() {
+    let house = house().await;
+    let _talk = house.talk().await;
+    let api = house.node.api().login("alice").await;
+    let mut page = Page::open(&house.node).await;
+    page.sign_in("alice").await;
+    page.does("sees", json!({ "who": "bob", "text": "talking" })).await;
+    let both = json!({ "also": "Let this browser ring" });
+    page.does("begin_taking", both).await;
+    page.does("is_in_call", json!({})).await;
+    let asked = page.does("asked", json!({})).await["asked"].clone();
+    let lent = asked.as_array().unwrap().iter().filter(|path| *path == "POST /v1/session/phone").count();
+    assert_eq!(lent, 1, "{asked}");
+    page.does("press", json!({ "who": "bob", "name": "Undo" })).await;
+    let desk = house.desk.ringing(SOON).await.expect("desk rings").answer().await.expect("answered");
+    desk.hears(BOB_HZ, SOON).await.expect("desk hears bob");
+    page.does("bar_gone", json!({})).await;
+    page.does("press", json!({ "name": "Disconnect this browser" })).await;
+
+    page.does("microphone_is_blocked", json!({})).await;
+    let said = page.does("take_here_fails", json!({ "who": "bob" })).await;
+    assert!(said["said"].as_str().unwrap().contains("microphone is blocked"), "{said}");
+    page.does("sees_text", json!({ "text": "becomes a phone when you take a call" })).await;
+    let is_gone = |found: &Value| browser_in(found).is_none().then_some(());
+    api.until("/v1/registrations", SOON, is_gone).await;
+    desk.hears(BOB_HZ, SOON).await.expect("the call is where it was");
+    page.ends_clean().await;
 }

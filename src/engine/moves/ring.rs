@@ -16,10 +16,14 @@ use crate::moving::grant::{Mover, Unlocked};
 use crate::moving::machine::{Event, Way};
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::registrar::Binding;
-use crate::registrar::accounts::{Account, Trust};
+use crate::registrar::accounts::{Account, Tenure, Trust};
 use crate::sip::Refusal;
 use crate::sip::dialog::Dialog;
 use crate::wire::sip::Method;
+
+/// Names the move to a device that is lent to a page: the page knows by it the call that it asked for, and answers no
+/// other. Nobody else can know the id before.
+const MOVE_HEADER: &str = "Segue-Move";
 
 /// How long a sign-in at a shared device counts: it only has to last until the grant.
 const SIGNED_IN: Duration = Duration::from_secs(1);
@@ -37,11 +41,10 @@ impl Engine {
         let (call, far, to, mode) = (moving.call, moving.far, moving.to.clone(), moving.mode);
         let (account, index, binding) = self.reach(&to)?;
         let owner = self.owner_of(key);
+        let device = account.devices.get(index).ok_or(Refusal::DestinationUnknown)?;
         // What stands in a room opens no microphone by itself, whoever has signed in for it from afar.
-        let may_answer_itself = account
-            .devices
-            .get(index)
-            .is_some_and(|device| device.auto_answer && device.trust == Trust::Personal);
+        let may_answer_itself = device.auto_answer && device.trust == Trust::Personal;
+        let names = (device.tenure == Tenure::Lent).then(|| moving.id.clone());
         let domain = self.core.settings.domain.clone();
         let is_private = self.core.legs.get(far).is_some_and(|leg| leg.is_private);
         let from = self.core.identity_of(far).unwrap_or_else(|| match is_private {
@@ -68,7 +71,8 @@ impl Engine {
         if let Some(moving) = self.moves.live.get_mut(&key) {
             moving.new = Some(new);
         }
-        self.send_push_invite(new, &from, mode == MoveMode::AutoAnswer && may_answer_itself, &offer)
+        let answers_itself = mode == MoveMode::AutoAnswer && may_answer_itself;
+        self.send_push_invite(new, &from, answers_itself, names.as_deref(), &offer)
     }
 
     /// A push to a device at which the call's user has just signed in: that is what a shared one is unlocked by.
@@ -143,6 +147,7 @@ impl Engine {
         new: LegHandle,
         identity: &str,
         answers_itself: bool,
+        named: Option<&str>,
         offer: &bytes::Bytes,
     ) -> Result<(), Refusal> {
         let branch = self.core.mint_branch();
@@ -154,6 +159,9 @@ impl Engine {
         write_identity(&mut writer, identity, quirks, Shown::Calling);
         if answers_itself {
             quirks.auto_answer.write(&mut writer, &domain);
+        }
+        if let Some(id) = named {
+            writer.header(MOVE_HEADER, id);
         }
         self.core.offer_session(new, &mut writer);
         writer.body("application/sdp", offer);

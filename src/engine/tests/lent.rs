@@ -61,10 +61,13 @@ fn a_lent_device_registers_gets_a_call_and_is_gone() {
         mode: MoveMode::AutoAnswer,
         trigger: Trigger::Http,
     });
-    assert!(matches!(world.ask(Subject::User("alice".into()), start), Reply::Move(_)));
+    let Reply::Move(view) = world.ask(Subject::User("alice".into()), start) else {
+        panic!("{}", world.tail())
+    };
     world.run(SECOND);
     let rung = world.heard_by_phones.iter().map(|bytes| String::from_utf8_lossy(bytes));
-    let rung = rung.filter(|text| text.starts_with("INVITE") && text.contains("answer-after=0")).count();
+    let rung = rung.filter(|text| text.starts_with("INVITE") && text.contains("answer-after=0"));
+    let rung = rung.filter(|text| text.contains(&format!("\r\nSegue-Move: {}\r\n", view.id))).count();
     assert_eq!(rung, 1, "the page may answer by itself: {}", world.tail());
     assert_eq!(world.heard_by("alice*web-1"), ["bob*desk"], "{}", world.tail());
     assert_eq!(take_back(&mut world, "web-1"), Reply::Done);

@@ -4,6 +4,8 @@
 //! `SameSite=Strict`. So a request that comes with the cookie must also come from our origin: by `Sec-Fetch-Site` where
 //! the browser says it, and by `Origin` for everything that changes anything.
 
+use std::net::Ipv4Addr;
+
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use super::problem::Problem;
@@ -21,16 +23,44 @@ pub(super) struct Home {
     origin: Option<Box<str>>,
     /// Whether we speak TLS ourselves.
     is_tls: bool,
+    /// Names of this node: its domain and what else it is called.
+    names: Vec<Box<str>>,
 }
 
 impl Home {
     pub(super) fn new(origin: Option<Box<str>>) -> Self {
-        Self { origin, is_tls: false }
+        Self { origin, ..Self::default() }
+    }
+
+    /// The same, known by these names.
+    pub(super) fn named(self, names: Vec<Box<str>>) -> Self {
+        Self { names, ..self }
     }
 
     /// The same, under TLS of our own.
     pub(super) fn under_tls(self) -> Self {
         Self { is_tls: true, ..self }
+    }
+
+    /// Whether a proxy is in front of us, for all we know: only then is there somebody to name another source.
+    pub(super) fn is_behind_proxy(&self) -> bool {
+        self.origin.is_some()
+    }
+
+    /// Refuses requests for names that are not ours: a stranger's page can have its name lead to our address (DNS
+    /// rebinding), and is then of one origin with us. Addresses and names without a dot are nobody's in the public DNS.
+    /// Under TLS the certificate says the same, and with a configured origin nothing else counts.
+    pub(super) fn check_host(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(name) = host_name(headers).filter(|_| self.origin.is_none() && !self.is_tls) else {
+            return Ok(());
+        };
+        let is_address = name.starts_with('[') || name.parse::<Ipv4Addr>().is_ok();
+        if is_address || !name.contains('.') || self.names.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            return Ok(());
+        }
+        let detail = "This node does not know the name that it was asked by: ask by its address or its domain, add the \
+            name to node.aliases, or say with http.origin how browsers reach the page.";
+        Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail))
     }
 
     /// Whether browsers come by TLS, for all we know.
@@ -192,6 +222,26 @@ mod tests {
         assert!(check("https://pbx.example.com").is_ok());
         for other in ["http://pbx.example.com", "https://10.0.0.1", "https://pbx.example.com:444"] {
             assert!(check(other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_not_ours_is_a_strangers() {
+        let home = Home::default().named(vec!["pbx.example.com".into(), "sip.example.com".into()]);
+        let check = |home: &Home, host: &str| home.check_host(&headers(&[("host", host)])).is_ok();
+        for ours in
+            ["127.0.0.1:8080", "[::1]:8080", "192.0.2.7", "localhost:8080", "segue", "PBX.example.com"]
+        {
+            assert!(check(&home, ours), "{ours}");
+        }
+        for other in
+            ["evil.example", "evil.example:8080", "pbx.example.com.evil.example", "localhost.evil.example"]
+        {
+            assert!(!check(&home, other), "{other}");
+            assert!(
+                check(&Home::new(Some("https://pbx".into())), other)
+                    && check(&home.clone().under_tls(), other)
+            );
         }
     }
 

@@ -57,9 +57,12 @@ pub(super) struct Peer(pub(super) SocketAddr);
 impl FromRequestParts<Api> for Source {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Problem> {
         let Peer(peer) = parts.extensions.get().ok_or_else(Problem::misfit)?;
-        Ok(Self(source(peer.ip(), &parts.headers)))
+        Ok(Self(match api.home.is_behind_proxy() {
+            true => source(peer.ip(), &parts.headers),
+            false => peer.ip(),
+        }))
     }
 }
 

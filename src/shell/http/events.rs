@@ -20,13 +20,12 @@ use super::caller::Caller;
 use super::extract::Params;
 use super::problem::Problem;
 use super::{Api, now};
-use crate::engine::command::Subject;
 use crate::engine::event::{Event, Ulid};
 use crate::shell::control::Position;
 
-/// Streams at once.
-const STREAMS: usize = 128;
-/// Of them those of one subject: some pages and an integration or two.
+/// Streams at once: half of the connections that there may be.
+const STREAMS: usize = 512;
+/// Of them those of one user: some pages that are looked at, and an integration or two.
 const STREAMS_EACH: usize = 8;
 /// A comment keeps proxies from closing a quiet stream, and tells us of a reader that is gone.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -50,11 +49,9 @@ impl Default for Streams {
 }
 
 impl Streams {
-    fn enter(&self, subject: &Subject) -> Option<Place> {
-        let name: Box<str> = match subject {
-            Subject::Admin => "".into(),
-            Subject::User(name) => name.clone(),
-        };
+    /// A place for a user; `None` is whoever has the administrator's token.
+    fn enter(&self, user: Option<&str>) -> Option<Place> {
+        let name: Box<str> = user.unwrap_or_default().into();
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.values().sum::<usize>() >= STREAMS || open.get(&name).is_some_and(|own| *own >= STREAMS_EACH)
         {
@@ -104,7 +101,7 @@ pub(super) async fn stream(
     Params(wanted): Params<Wanted>,
 ) -> Result<Response, Problem> {
     let kinds = kinds(wanted.types.as_deref())?;
-    let place = api.streams.enter(&caller.subject).ok_or_else(|| {
+    let place = api.streams.enter(caller.user.as_deref()).ok_or_else(|| {
         let detail = "Too many event streams are open.";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail).after(5)
     })?;
@@ -243,12 +240,12 @@ mod tests {
     #[test]
     fn streams_are_counted_and_given_back() {
         let streams = Streams::default();
-        let alice = Subject::User("alice".into());
-        let mut places: Vec<_> = (0..STREAMS_EACH).map(|_| streams.enter(&alice).unwrap()).collect();
-        assert!(streams.enter(&alice).is_none());
-        assert!(streams.enter(&Subject::Admin).is_some());
+        let alice = Some("alice");
+        let mut places: Vec<_> = (0..STREAMS_EACH).map(|_| streams.enter(alice).unwrap()).collect();
+        assert!(streams.enter(alice).is_none());
+        assert!(streams.enter(Some("root")).is_some() && streams.enter(None).is_some());
         places.pop();
-        assert!(streams.enter(&alice).is_some());
+        assert!(streams.enter(alice).is_some());
         drop(places);
         assert!(streams.open.lock().unwrap().is_empty());
     }

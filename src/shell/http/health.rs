@@ -17,6 +17,11 @@ use crate::shell::telemetry::CONTENT_TYPE;
 /// How long an answer of the node is good for: strangers who ask more often cost the node nothing.
 const FRESH: Duration = Duration::from_millis(500);
 
+/// Whether the path is one of those that say no more than whether somebody is there.
+pub(super) fn is_probe(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
 /// The last answer of the node.
 #[derive(Default)]
 pub(super) struct Health(Mutex<Option<(Instant, Option<StatusView>)>>);

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::caller::{Caller, Source};
 use super::extract::Body;
 use super::problem::Problem;
-use super::session::{Carrier, Grant, LIFETIME, TokenHash};
+use super::session::{Carrier, Grant, LIFETIME, NotBegun, TokenHash};
 use super::{Api, now, phone, unix_now};
 use crate::base::UnixMillis;
 use crate::engine::command::{Command, NAME_LEN, Reply, Subject};
@@ -157,8 +157,14 @@ async fn session_view(
 
 fn begin(api: &Api, grant: Grant, carrier: Carrier) -> Result<String, Problem> {
     api.sessions.begin(grant, carrier, now()).map_err(|error| {
-        tracing::error!(%error, "no randomness for a token");
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "No token can be made now.").after(2)
+        let detail = match &error {
+            NotBegun::Changed => "The account was changed at this moment; sign in again.",
+            NotBegun::NoRandomness(_) => {
+                tracing::error!(%error, "no session");
+                "No token can be made now."
+            }
+        };
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail).after(2)
     })
 }
 
@@ -170,6 +176,7 @@ async fn authenticate(api: &Api, source: Source, credentials: Credentials) -> Re
         let detail = "Too many tries to sign in; wait before the next.";
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail).after(seconds)
     })?;
+    let as_of = api.sessions.moment();
     let (hash, may_be_admin) =
         stored_hash(api, &user).await.inspect_err(|_| api.throttle.give_back(&user, source, now()))?;
     match api.passwords.verify(password, hash).await {
@@ -195,7 +202,7 @@ async fn authenticate(api: &Api, source: Source, credentials: Credentials) -> Re
         }
     }
     api.throttle.succeeded(&user, source, now());
-    Ok(Grant { user, admin: may_be_admin && scopes.contains(&Scope::Admin) })
+    Ok(Grant { user, admin: may_be_admin && scopes.contains(&Scope::Admin), as_of })
 }
 
 async fn stored_hash(api: &Api, user: &str) -> Result<(Option<Box<str>>, bool), Problem> {

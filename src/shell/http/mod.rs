@@ -51,6 +51,8 @@ pub struct Settings {
     pub tls: Option<Acceptors>,
     /// How browsers reach the page, where it is not as they ask for it: `https://pbx.example.com`.
     pub origin: Option<Box<str>>,
+    /// Names of this node: its domain and what else it is called.
+    pub names: Vec<Box<str>>,
     /// The WebSocket of browser phones, where it is none of the listeners: `wss://pbx.example.com/sip`.
     pub phone: Option<Box<str>>,
     /// Where the node listens for SIP.
@@ -81,6 +83,8 @@ struct Shared {
     passwords: Passwords,
     metrics: Metrics,
     sessions: session::Sessions,
+    /// Held by whoever lends phones or takes them back: one at a time.
+    lending: tokio::sync::Mutex<()>,
     throttle: throttle::Throttle,
     home: browser::Home,
     reach: phone::Reach,

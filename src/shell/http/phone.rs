@@ -14,7 +14,7 @@ use super::browser::host_name;
 use super::caller::Caller;
 use super::extract::Body;
 use super::problem::Problem;
-use super::session::{Phone, mint};
+use super::session::{PHONES_EACH, Phone, TokenHash, mint};
 use super::{Api, browser, now, unix_now};
 use crate::base::UnixMillis;
 use crate::engine::command::{Command, Ha1Text, NAME_LEN, NewDevice, Reply, Secret, Subject, TrustName};
@@ -79,26 +79,16 @@ pub(super) async fn lend(
         Problem::new(StatusCode::CONFLICT, "no_websocket", detail)
     })?;
     let status = status(&api).await?;
-    let device = match wanted.device {
-        Some(device) if api.sessions.has_phone(&caller.token, &device) => device,
-        _ => format!("web-{}", random(8)?).into(),
-    };
     let (auth_user, password) = (format!("web-{}", random(24)?), random(64)?);
-    let lent = Command::LendDevice {
-        user: user.clone(),
-        device: NewDevice {
-            id: device.clone(),
-            auth_user: auth_user.as_str().into(),
-            ha1: hashes(&Ha1s::from_password(&auth_user, &status.realm, &password)),
-            trust: TrustName::Personal,
-        },
+    let new = NewDevice {
+        id: format!("web-{}", random(8)?).into(),
+        auth_user: auth_user.as_str().into(),
+        ha1: hashes(&Ha1s::from_password(&auth_user, &status.realm, &password)),
+        trust: TrustName::Personal,
     };
-    match api.node.command(&Subject::Admin, lent).await? {
-        Reply::Done => {}
-        Reply::Error(error) => return Err(error.into()),
-        _ => return Err(Problem::misfit()),
-    }
-    api.sessions.add_phone(&caller.token, Phone { user, device: device.clone() });
+    // Whoever asked may go away: what was begun is ended, so that no device is lent of which no session knows.
+    let lending = tokio::spawn(lend_to(api.clone(), caller.token, user, wanted.device, new));
+    let device = lending.await.map_err(|_| Problem::misfit())??;
     let left = ends.saturating_duration_since(now()).as_millis() as u64;
     Ok((
         StatusCode::CREATED,
@@ -107,6 +97,59 @@ pub(super) async fn lend(
             "device": device, "ws_uri": ws_uri, "expires": Time(UnixMillis(unix_now().0 + left)),
         })),
     ))
+}
+
+/// Lends a new device to a session, or again one that it has; gives its name.
+async fn lend_to(
+    api: Api,
+    token: TokenHash,
+    user: Box<str>,
+    again: Option<Box<str>>,
+    mut new: NewDevice,
+) -> Result<Box<str>, Problem> {
+    let _one = api.lending.lock().await;
+    let phones = api.sessions.phones(&token);
+    let again = again.filter(|device| phones.contains(device));
+    let is_new = again.is_none();
+    match again {
+        Some(device) => new.id = device,
+        None if phones.len() >= PHONES_EACH => make_room(&api, &token, &user, &phones).await?,
+        None => {}
+    }
+    let device = new.id.clone();
+    let phone = Phone { user: user.clone(), device: device.clone() };
+    match api.node.command(&Subject::Admin, Command::LendDevice { user, device: new }).await {
+        Ok(Reply::Done) => {
+            api.sessions.add_phone(&token, phone);
+            Ok(device)
+        }
+        Ok(Reply::Error(error)) => Err(error.into()),
+        Ok(_) => Err(Problem::misfit()),
+        Err(error) => {
+            // It may have been carried out all the same.
+            if is_new {
+                api.sessions.keep_orphan(phone);
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// Has one of a session's devices give way that no tab holds any more.
+async fn make_room(api: &Api, token: &TokenHash, user: &str, phones: &[Box<str>]) -> Result<(), Problem> {
+    let account = match api.node.command(&Subject::Admin, Command::ShowUser { name: user.into() }).await? {
+        Reply::User(account) => account,
+        Reply::Error(error) => return Err(error.into()),
+        _ => return Err(Problem::misfit()),
+    };
+    let is_held = |phone: &str| account.devices.iter().any(|device| device.id == *phone && device.registered);
+    let idle = phones.iter().find(|phone| !is_held(phone)).ok_or_else(|| {
+        let detail = "This browser is a phone in several tabs already; close one of them.";
+        Problem::new(StatusCode::CONFLICT, "too_many_phones", detail)
+    })?;
+    api.sessions.give_back(token, idle);
+    return_orphans(api).await;
+    Ok(())
 }
 
 /// `DELETE /v1/session/phone/{device}`
@@ -122,8 +165,19 @@ pub(super) async fn give_back(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes back the phones that have no session any more. Those that the node has no time for stay on the list.
+/// Takes back the phones that have no session any more. Whoever waits for it may go away, and sees them gone where
+/// somebody else has begun with it.
 pub(super) async fn take_back(api: &Api) {
+    let api = api.clone();
+    let work = tokio::spawn(async move {
+        let _one = api.lending.lock().await;
+        return_orphans(&api).await;
+    });
+    let _ = work.await;
+}
+
+/// Those that the node has no time for stay on the list.
+async fn return_orphans(api: &Api) {
     for phone in api.sessions.take_orphans() {
         let Phone { user, device } = phone.clone();
         let command = Command::ReturnDevice { user, device };

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -20,17 +20,18 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, watch};
 
 use super::caller::Peer;
-use super::health::Health;
+use super::health::{self, Health};
 use super::problem::Problem;
 use super::session::{ADMIN_FILE, Sessions};
 use super::throttle::Throttle;
 use super::{Acceptors, Api, Settings, Shared, browser, events, now, openapi, page, phone, routes, unix_now};
 use crate::engine::store::FailureCounter;
 
-/// Connections at once.
-const CONNECTIONS: usize = 512;
-/// Of them those of one address; a proxy on this machine stands for many.
-const CONNECTIONS_EACH: usize = 64;
+/// Connections at once: some hundred pages, each with its stream and up to five more while it reads its lists.
+const CONNECTIONS: usize = 1024;
+/// Of them those of one address: an office of thirty pages behind one NAT, most of which have nothing but their stream
+/// at any moment. A proxy on this machine stands for many.
+const CONNECTIONS_EACH: usize = 128;
 /// Time for the head of a request, and for the pause before the next on the same connection.
 const HEAD: Duration = Duration::from_secs(10);
 /// Time for a request with its body, and for the beginning of its answer.
@@ -95,10 +96,11 @@ impl HttpServer {
             passwords: settings.passwords,
             metrics: settings.metrics,
             sessions,
+            lending: tokio::sync::Mutex::default(),
             throttle: Throttle::new(now(), unix_now(), &settings.failures),
-            home: match settings.tls {
-                Some(_) => browser::Home::new(settings.origin).under_tls(),
-                None => browser::Home::new(settings.origin),
+            home: match (settings.tls.is_some(), browser::Home::new(settings.origin).named(settings.names)) {
+                (true, home) => home.under_tls(),
+                (false, home) => home,
             },
             reach: phone::Reach::new(settings.phone, &settings.listeners),
             streams: events::Streams::default(),
@@ -154,9 +156,18 @@ fn app(api: Api) -> Router {
             let detail = "This path does not take that method.";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method", detail)
         })
+        .layer(middleware::from_fn_with_state(api.clone(), by_our_name))
         .layer(DefaultBodyLimit::max(BODY_BYTES))
         .layer(middleware::from_fn(frame))
         .with_state(api)
+}
+
+/// Only requests for a name of ours. Whether we are there is told by any name.
+async fn by_our_name(State(api): State<Api>, request: Request, next: Next) -> Response {
+    match api.home.check_host(request.headers()) {
+        Err(problem) if !health::is_probe(request.uri().path()) => problem.into_response(),
+        _ => next.run(request).await,
+    }
 }
 
 /// A limit of time on the way in, headers of caution on the way out.

@@ -1,7 +1,7 @@
 //! Sessions: a token of 256 random bits, kept as its SHA-256, in memory only; and the phones that are lent to them.
 //! A restart ends every session, and a phone goes with its session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -36,8 +36,11 @@ impl TokenHash {
     }
 }
 
-/// Phones lent to one session; the one that was lent first gives way.
-const PHONES_EACH: usize = 4;
+/// Phones lent to one session: a few tabs. One that is not registered gives way to another.
+pub(super) const PHONES_EACH: usize = 4;
+
+/// Changes of accounts that are remembered for sign-ins under way; a sign-in takes a second, with argon2 in it.
+const CHANGES: usize = 64;
 
 /// How a token comes with each request. One that is carried one way is worth nothing the other way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +57,23 @@ pub(super) struct Grant {
     pub(super) user: Box<str>,
     /// Everything, instead of what is the user's.
     pub(super) admin: bool,
+    /// When the account was read: [`Sessions::moment`] before that.
+    pub(super) as_of: Moment,
+}
+
+/// How many changes of accounts there were.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Moment(u64);
+
+/// Why there is no session.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotBegun {
+    /// What was proved held for the account as it was.
+    #[error("the account was changed meanwhile")]
+    Changed,
+    /// Nothing to make a token of.
+    #[error("no randomness for a token: {0}")]
+    NoRandomness(#[from] io::Error),
 }
 
 /// Who holds a token.
@@ -84,6 +104,9 @@ struct Table {
     sessions: BTreeMap<TokenHash, Session>,
     /// Phones whose session has ended; they are to be taken back.
     orphans: Vec<Phone>,
+    /// How many changes of accounts there were, and the last of them, each with its number. Without a name: of all.
+    changes: u64,
+    changed: VecDeque<(u64, Option<Box<str>>)>,
 }
 
 struct Session {
@@ -103,10 +126,21 @@ impl Sessions {
         Ok(Self { admin, table: Mutex::default(), orphaned: Notify::new() })
     }
 
+    /// Now, to be taken before an account is read of which something is to be proved.
+    pub(super) fn moment(&self) -> Moment {
+        Moment(self.lock().changes)
+    }
+
     /// A new session: its token, which is not kept.
-    pub(super) fn begin(&self, grant: Grant, carrier: Carrier, now: Instant) -> io::Result<String> {
+    ///
+    /// # Errors
+    /// Where the account was changed after it was read, and where there is no randomness.
+    pub(super) fn begin(&self, grant: Grant, carrier: Carrier, now: Instant) -> Result<String, NotBegun> {
         let token = mint()?;
         let mut table = self.lock();
+        if table.has_changed(&grant) {
+            return Err(NotBegun::Changed);
+        }
         table.end_where(|session| session.ends <= now);
         let own = table.sessions.values().filter(|session| session.grant.user == grant.user).count();
         let crowded = (own >= PER_USER).then_some(&grant.user);
@@ -153,6 +187,7 @@ impl Sessions {
     /// Ends the sessions of a user, whose account was changed or removed.
     pub(super) fn end_all_of(&self, user: &str) {
         let mut table = self.lock();
+        table.note_change(Some(user.into()));
         table.end_where(|session| *session.grant.user == *user);
         self.tell(&table);
     }
@@ -160,6 +195,7 @@ impl Sessions {
     /// Ends every session of users.
     pub(super) fn end_all(&self) {
         let mut table = self.lock();
+        table.note_change(None);
         table.end_where(|_| true);
         self.tell(&table);
     }
@@ -170,24 +206,20 @@ impl Sessions {
         table.end_where(|session| session.ends <= now);
     }
 
-    /// Whether that device was lent to the session.
-    pub(super) fn has_phone(&self, token: &TokenHash, device: &str) -> bool {
-        self.lock().sessions.get(token).is_some_and(|session| session.phones.iter().any(|p| **p == *device))
+    /// The devices that are lent to the session, the one that was lent first at the front.
+    pub(super) fn phones(&self, token: &TokenHash) -> Vec<Box<str>> {
+        self.lock().sessions.get(token).map(|session| session.phones.clone()).unwrap_or_default()
     }
 
     /// A device was lent to the session, and goes with it. Where that is over already, the device goes at once.
     pub(super) fn add_phone(&self, token: &TokenHash, phone: Phone) {
         let mut table = self.lock();
-        let Table { sessions, orphans } = &mut *table;
+        let Table { sessions, orphans, .. } = &mut *table;
         match sessions.get_mut(token) {
             None => orphans.push(phone),
             Some(session) => {
                 session.phones.retain(|known| *known != phone.device);
                 session.phones.push(phone.device);
-                if session.phones.len() > PHONES_EACH {
-                    let device = session.phones.remove(0);
-                    orphans.push(Phone { user: phone.user, device });
-                }
             }
         }
         self.tell(&table);
@@ -196,7 +228,7 @@ impl Sessions {
     /// The session gives a device back; false where it has none of that name.
     pub(super) fn give_back(&self, token: &TokenHash, device: &str) -> bool {
         let mut table = self.lock();
-        let Table { sessions, orphans } = &mut *table;
+        let Table { sessions, orphans, .. } = &mut *table;
         let Some(session) = sessions.get_mut(token) else { return false };
         let Some(at) = session.phones.iter().position(|known| **known == *device) else { return false };
         let device = session.phones.remove(at);
@@ -231,6 +263,22 @@ impl Sessions {
 }
 
 impl Table {
+    fn note_change(&mut self, user: Option<Box<str>>) {
+        self.changes += 1;
+        if self.changed.len() >= CHANGES {
+            self.changed.pop_front();
+        }
+        self.changed.push_back((self.changes, user));
+    }
+
+    /// Whether the account of a grant is another one than when it was read; so it is, where that is too long ago to know.
+    fn has_changed(&self, grant: &Grant) -> bool {
+        let Moment(as_of) = grant.as_of;
+        let oldest = self.changed.front().map_or(self.changes, |(number, _)| number - 1);
+        let is_meant = |user: &Option<Box<str>>| user.as_ref().is_none_or(|user| *user == grant.user);
+        as_of < oldest || self.changed.iter().any(|(number, user)| *number > as_of && is_meant(user))
+    }
+
     fn end(&mut self, token: &TokenHash) {
         if let Some(Session { grant, phones, .. }) = self.sessions.remove(token) {
             let user = &grant.user;
@@ -284,7 +332,7 @@ mod tests {
     }
 
     fn begin(sessions: &Sessions, user: &str, now: Instant) -> TokenHash {
-        let grant = Grant { user: user.into(), admin: false };
+        let grant = Grant { user: user.into(), admin: false, as_of: sessions.moment() };
         TokenHash::of(&sessions.begin(grant, Carrier::Header, now).unwrap())
     }
 
@@ -310,7 +358,7 @@ mod tests {
     #[test]
     fn a_token_holds_only_as_it_was_given_out() {
         let ((sessions, dir), now) = (sessions(), Instant::now());
-        let grant = Grant { user: "alice".into(), admin: true };
+        let grant = Grant { user: "alice".into(), admin: true, as_of: sessions.moment() };
         let cookie = TokenHash::of(&sessions.begin(grant, Carrier::Cookie, now).unwrap());
         assert!(sessions.holder(&cookie, Carrier::Header, now).is_none());
         let holder = sessions.holder(&cookie, Carrier::Cookie, now).unwrap();
@@ -328,7 +376,7 @@ mod tests {
         sessions.add_phone(&alice, phone("alice", "web-1"));
         sessions.add_phone(&alice, phone("alice", "web-2"));
         sessions.add_phone(&bob, phone("bob", "web-3"));
-        assert!(sessions.has_phone(&alice, "web-1") && !sessions.has_phone(&bob, "web-1"));
+        assert_eq!((sessions.phones(&alice).len(), sessions.phones(&bob).len()), (2, 1));
         assert!(!sessions.give_back(&bob, "web-1"), "another's phone");
         assert!(sessions.give_back(&alice, "web-1") && !sessions.give_back(&alice, "web-1"));
         assert_eq!(sessions.take_orphans(), [phone("alice", "web-1")]);
@@ -341,16 +389,22 @@ mod tests {
     }
 
     #[test]
-    fn a_session_has_a_few_phones_and_no_more() {
+    fn a_sign_in_that_was_proved_before_its_account_changed_begins_nothing() {
         let ((sessions, _dir), now) = (sessions(), Instant::now());
-        let alice = begin(&sessions, "alice", now);
-        let add = |name: &str| sessions.add_phone(&alice, phone("alice", name));
-        (0..PHONES_EACH).for_each(|n| add(&format!("web-{n}")));
-        add("web-0");
-        assert_eq!(sessions.take_orphans(), [], "the same again");
-        add("web-9");
-        assert_eq!(sessions.take_orphans(), [phone("alice", "web-1")]);
-        assert!(sessions.has_phone(&alice, "web-9") && sessions.has_phone(&alice, "web-0"));
+        let begin = |user: &str, as_of| {
+            sessions.begin(Grant { user: user.into(), admin: false, as_of }, Carrier::Header, now)
+        };
+        let before = sessions.moment();
+        sessions.end_all_of("alice");
+        assert!(matches!(begin("alice", before), Err(NotBegun::Changed)));
+        assert!(begin("bob", before).is_ok() && begin("alice", sessions.moment()).is_ok());
+        sessions.end_all();
+        assert!(matches!(begin("bob", before), Err(NotBegun::Changed)), "nobody knows which accounts");
+        let before = sessions.moment();
+        (0..CHANGES).for_each(|_| sessions.end_all_of("carol"));
+        assert!(begin("bob", before).is_ok());
+        sessions.end_all_of("carol");
+        assert!(matches!(begin("bob", before), Err(NotBegun::Changed)), "too long ago to know");
     }
 
     #[test]

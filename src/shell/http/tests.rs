@@ -47,10 +47,10 @@ impl World {
     }
 
     async fn with_node(node: Node) -> Self {
-        Self::with(node, None).await
+        Self::with(node, None, None).await
     }
 
-    async fn with(node: Node, tls: Option<Acceptors>) -> Self {
+    async fn with(node: Node, tls: Option<Acceptors>, origin: Option<Box<str>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let settings = password::Settings { threads: 1, cost: CHEAP, ..password::Settings::default() };
         let passwords = Passwords::start(settings).unwrap();
@@ -58,7 +58,8 @@ impl World {
         let server = HttpServer::bind(Settings {
             bind: "127.0.0.1:0".parse().unwrap(),
             tls,
-            origin: None,
+            origin,
+            names: vec!["pbx.test".into()],
             phone: None,
             listeners: vec![(Transport::Ws, "127.0.0.1:5066".parse().unwrap())],
             data_dir: dir.path().into(),
@@ -613,6 +614,7 @@ async fn an_address_in_use_is_named() {
         bind: world.address,
         tls: None,
         origin: None,
+        names: Vec::new(),
         phone: None,
         listeners: Vec::new(),
         data_dir: dir.path().into(),

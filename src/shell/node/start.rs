@@ -146,6 +146,7 @@ impl Node {
             bind: resolved.http.bind,
             tls: self.page_tls(resolved)?,
             origin: resolved.http.origin.clone(),
+            names: [&resolved.node.domain].into_iter().chain(&resolved.node.aliases).cloned().collect(),
             phone: resolved.http.phone.clone(),
             listeners: self.addresses.clone(),
             data_dir: resolved.node.data_dir.clone(),

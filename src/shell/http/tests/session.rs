@@ -283,6 +283,168 @@ async fn a_phone_that_cannot_be_taken_back_now_is_taken_back_later() {
     assert_eq!(world.by_cookie("GET", "/v1/session", &cookie, &Value::Null).await.status, 401);
 }
 
+/// A world whose node answers each command about lent devices when it is told to.
+async fn world_in_steps() -> (World, std::sync::mpsc::Sender<()>) {
+    let hash = password::hash("correct horse", CHEAP).unwrap();
+    let (go, gate) = std::sync::mpsc::channel();
+    let gate = std::sync::Mutex::new(gate);
+    let node = Node::with_workers(1, move |_, asked| match &asked.command {
+        Command::Login { .. } => Reply::Login { hash: Some(Secret::from(hash.clone())), admin: false },
+        Command::LendDevice { .. } | Command::ReturnDevice { .. } => {
+            let _ = tokio::task::block_in_place(|| gate.lock().unwrap().recv_timeout(PATIENCE));
+            Reply::Done
+        }
+        _ => answer(asked),
+    });
+    (World::with_node(node).await, go)
+}
+
+impl World {
+    /// Asks, waits until the node has heard of one device more, and hangs up; the server has noticed when this returns.
+    async fn abandon(&self, method: &str, path: &str, cookie: &str) {
+        let told = self.devices_told().len();
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\norigin: http://x\r\ncookie: {cookie}\r\n\
+             content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        self.is_told(told + 1).await;
+        stream.shutdown().await.unwrap();
+        let mut rest = Vec::new();
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut rest)).await.unwrap().unwrap();
+        assert!(rest.is_empty(), "answered before it was abandoned");
+    }
+
+    async fn is_told(&self, count: usize) {
+        let told = async {
+            while self.devices_told().len() < count {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("{:?}", self.devices_told()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_begun_with_phones_is_ended_though_nobody_waits_for_it() {
+    let (world, go) = world_in_steps().await;
+    let cookie = world.sign_in("alice").await;
+    for _ in 0..2 {
+        world.abandon("POST", "/v1/session/phone", &cookie).await;
+        go.send(()).unwrap();
+    }
+    // The next one waits for both, so they are the session's.
+    go.send(()).unwrap();
+    assert_eq!(world.by_cookie("POST", "/v1/session/phone", &cookie, &json!({})).await.status, 201);
+    world.abandon("DELETE", "/v1/session", &cookie).await;
+    (0..3).for_each(|_| go.send(()).unwrap());
+    world.is_told(6).await;
+    let told = world.devices_told();
+    let names = |told: &[String]| told.iter().map(|told| told[1..].to_owned()).collect::<BTreeSet<_>>();
+    assert!(told[3..].iter().all(|told| told.starts_with('-')), "{told:?}");
+    assert_eq!(names(&told[3..]), names(&told[..3]), "all three are taken back");
+}
+
+#[tokio::test]
+async fn a_session_with_phones_enough_gets_another_only_for_one_that_nobody_holds() {
+    let hash = password::hash("correct horse", CHEAP).unwrap();
+    let idle: Arc<std::sync::Mutex<Option<Box<str>>>> = Arc::default();
+    let lent: Arc<std::sync::Mutex<Vec<Box<str>>>> = Arc::default();
+    let world = World::with_node(Node::with_workers(1, {
+        let (idle, lent) = (Arc::clone(&idle), Arc::clone(&lent));
+        move |_, asked| match &asked.command {
+            Command::Login { .. } => Reply::Login { hash: Some(Secret::from(hash.clone())), admin: false },
+            Command::LendDevice { device, .. } => {
+                lent.lock().unwrap().push(device.id.clone());
+                Reply::Done
+            }
+            Command::ShowUser { .. } => {
+                let mut user = crate::shell::control::testing::user("alice");
+                let (desk, idle) = (user.devices[0].clone(), idle.lock().unwrap().clone());
+                user.devices = lent
+                    .lock()
+                    .unwrap()
+                    .iter()
+                    .map(|id| crate::engine::view::DeviceView {
+                        id: id.to_string(),
+                        registered: Some(id) != idle.as_ref(),
+                        ..desk.clone()
+                    })
+                    .collect();
+                Reply::User(Box::new(user))
+            }
+            _ => answer(asked),
+        }
+    }))
+    .await;
+    let cookie = world.sign_in("alice").await;
+    let nothing = json!({});
+    let lend = || world.by_cookie("POST", "/v1/session/phone", &cookie, &nothing);
+    for _ in 0..4 {
+        assert_eq!(lend().await.status, 201);
+    }
+    let refused = lend().await;
+    assert_eq!(
+        (refused.status, refused.json()["code"].as_str()),
+        (409, Some("too_many_phones")),
+        "all are in use"
+    );
+    let third = lent.lock().unwrap()[2].clone();
+    *idle.lock().unwrap() = Some(third.clone());
+    assert_eq!(lend().await.status, 201);
+    assert_eq!(world.devices_told()[4], format!("-alice*{third}"));
+}
+
+#[tokio::test]
+async fn a_name_that_leads_here_and_is_not_ours_gets_nothing() {
+    let world = World::start().await;
+    let get = |host: &'static str, path: &'static str| {
+        let address = world.address;
+        async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut text = String::new();
+            stream.read_to_string(&mut text).await.unwrap();
+            Response::parse(&text).status
+        }
+    };
+    for path in ["/metrics", "/v1/openapi.json"] {
+        assert_eq!((get("evil.example:8080", path).await, get("pbx.test", path).await), (421, 200), "{path}");
+    }
+    assert_eq!(get("evil.example", "/healthz").await, 200);
+}
+
+#[tokio::test]
+async fn a_source_is_taken_from_a_proxy_where_there_is_one() {
+    let wrong = json!({ "user": "nobody", "password": "wrong" }).to_string();
+    for (origin, statuses) in [(None, [401, 429]), (Some("https://pbx.test"), [401, 401])] {
+        let hash = password::hash("correct horse", CHEAP).unwrap();
+        let node = Node::with_workers(1, move |_, asked| match &asked.command {
+            Command::Login { .. } => Reply::Login { hash: Some(Secret::from(hash.clone())), admin: false },
+            _ => answer(asked),
+        });
+        let world = World::with(node, None, origin.map(Box::from)).await;
+        let try_from = |n: u8| {
+            let (world, wrong) = (&world, wrong.replace("nobody", &format!("nobody{n}")));
+            async move {
+                let from = format!("203.0.113.{n}");
+                let headers = [JSON, ("x-forwarded-for", from.as_str())];
+                world.request("POST", "/v1/login", None, &headers, &wrong).await.status
+            }
+        };
+        let mut last = 0;
+        for n in 0..22 {
+            last = try_from(n).await;
+            if n == 0 {
+                assert_eq!(last, statuses[0]);
+            }
+        }
+        assert_eq!(last, statuses[1], "{origin:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_administrators_token_is_no_phone() {
     let world = World::start().await;
@@ -350,7 +512,7 @@ async fn under_tls_the_cookie_goes_over_tls_alone() {
         Command::Login { .. } => Reply::Login { hash: Some(Secret::from(hash.clone())), admin: false },
         _ => answer(asked),
     });
-    let world = World::with(node, Some(Box::new(move || Arc::clone(&server).into()))).await;
+    let world = World::with(node, Some(Box::new(move || Arc::clone(&server).into())), None).await;
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
     let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();

@@ -5,23 +5,37 @@ import type { Call, Device, Move, Page, Quality, Registration, Session, Status }
 
 /** How long changes are gathered before the lists are read again, ms. */
 const GATHER = 60;
+/** Of an administrator's events most are about others: so long between two reads, ms. */
+const PAUSE = 1_000;
 /** How often they are read again without any event, ms: what changes without one is a countdown at most. */
 const REFRESH = 20_000;
 /** How often the quality of own calls is asked for, ms. */
 const QUALITY = 5_000;
+/** A page that nobody looks at gives its stream back after this time, ms: a browser has six connections to one host. */
+const HIDDEN = 5_000;
+/** Until a stream that was refused is tried again, ms, doubled each time. */
+const RETRY = { first: 2_000, last: 30_000 };
 /** Moves shown before somebody asks for more. */
 const MOVES = 25;
 
-export interface State {
-  /** undefined: not asked yet. null: nobody is signed in. */
-  session: Session | null | undefined;
-  /** Said on the sign-in view. */
-  notice: string | null;
+export interface Lists {
   calls: Call[];
   devices: Device[];
   registrations: Registration[];
   moves: Move[];
-  status: Status | null;
+}
+
+export interface Everything extends Lists {
+  status: Status;
+}
+
+export interface State extends Lists {
+  /** undefined: not asked yet. null: nobody is signed in. */
+  session: Session | null | undefined;
+  /** Said on the sign-in view. */
+  notice: string | null;
+  /** Everybody's, while an administrator looks. */
+  node: Everything | null;
   quality: Record<string, Quality>;
   /** Whether events come in. */
   isLive: boolean;
@@ -30,7 +44,7 @@ export interface State {
   failure: string | null;
 }
 
-const NOTHING = { calls: [], devices: [], registrations: [], moves: [], status: null, quality: {} };
+const NOTHING = { calls: [], devices: [], registrations: [], moves: [], node: null, quality: {} };
 
 export const live = new Store<State>({
   session: undefined,
@@ -44,9 +58,23 @@ export const live = new Store<State>({
 let source: EventSource | null = null;
 let timers: ReturnType<typeof setInterval>[] = [];
 let pending: ReturnType<typeof setTimeout> | null = null;
+let hiding: ReturnType<typeof setTimeout> | undefined;
+let retry: number = RETRY.first;
+let isReading = false;
+/** Something changed while the lists were read. */
+let isStale = false;
+let isNodeShown = false;
 const listeners = new Set<(kind: string, data: Record<string, unknown>) => void>();
 
-whenSignedOut(() => end("Your session has ended. Sign in again."));
+whenSignedOut(() => live.get().session !== null && end("Your session has ended. Sign in again."));
+document.addEventListener("visibilitychange", () => {
+  clearTimeout(hiding);
+  if (document.visibilityState === "hidden") {
+    hiding = setTimeout(unfollow, HIDDEN);
+  } else if (live.get().session && !source) {
+    follow();
+  }
+});
 
 /** Who is signed in; asked when the page is loaded. */
 export async function begin(): Promise<void> {
@@ -62,12 +90,16 @@ export async function signIn(user: string, password: string): Promise<void> {
   await open(await ask<Session>("POST", "/session", { user, password, scopes: ["user", "admin"] }));
 }
 
+/** Where it fails the cookie is still there, and so is the session. */
 export async function signOut(): Promise<void> {
   try {
     await ask("DELETE", "/session");
-  } finally {
-    end("You are signed out.");
+  } catch (error) {
+    if (!(error instanceof Problem && error.status === 401)) {
+      throw new Error(`You are still signed in. ${error instanceof Error ? error.message : String(error)}`);
+    }
   }
+  end("You are signed out.");
 }
 
 export const isAdmin = (state: State) => state.session?.scopes.includes("admin") ?? false;
@@ -88,27 +120,48 @@ async function open(session: Session): Promise<void> {
 }
 
 function end(notice: string): void {
-  source?.close();
-  source = null;
+  unfollow();
   timers.forEach(clearInterval);
   timers = [];
   if (live.get().session === undefined) notice = "";
   live.set({ session: null, notice: notice || null, isLive: false, failure: null, ...NOTHING });
 }
 
-function follow(): void {
+/** Keeps everybody's lists up to date as well, for as long as they are shown. */
+export function showNode(isShown: boolean): void {
+  isNodeShown = isShown;
+  if (isShown) void read();
+}
+
+function unfollow(): void {
   source?.close();
-  source = new EventSource("/v1/events?types=call,move,hold_off,registration");
-  source.onopen = () => {
+  source = null;
+  live.set({ isLive: false });
+}
+
+function follow(): void {
+  unfollow();
+  // Opened behind another page.
+  clearTimeout(hiding);
+  if (document.visibilityState === "hidden") hiding = setTimeout(unfollow, HIDDEN);
+  const stream = new EventSource("/v1/events?types=call,move,hold_off,registration");
+  source = stream;
+  stream.onopen = () => {
+    retry = RETRY.first;
     live.set({ isLive: true });
     readSoon();
   };
-  source.onerror = () => {
+  stream.onerror = () => {
+    if (source !== stream) return;
     live.set({ isLive: false });
-    // A stream that the node refused is not tried again by the browser: the next read finds out why.
-    if (source?.readyState === EventSource.CLOSED) {
-      setTimeout(() => live.get().session && void read().then(() => live.get().session && follow()), 3000);
-    }
+    // A stream that the node refused is not tried again by the browser: a read finds out why.
+    if (stream.readyState !== EventSource.CLOSED) return;
+    setTimeout(() => {
+      if (source !== stream) return;
+      readSoon();
+      follow();
+    }, retry);
+    retry = Math.min(2 * retry, RETRY.last);
   };
   const kinds = [
     "call.ringing", "call.answered", "call.held", "call.ended",
@@ -116,7 +169,7 @@ function follow(): void {
     "hold_off.started", "hold_off.rejected", "hold_off.ended", "registration.added", "registration.removed", "stream.gap",
   ];
   for (const kind of kinds) {
-    source.addEventListener(kind, (event) => {
+    stream.addEventListener(kind, (event) => {
       const data = (JSON.parse((event as MessageEvent<string>).data) as { data?: Record<string, unknown> }).data ?? {};
       listeners.forEach((hear) => hear(kind, data));
       readSoon();
@@ -125,36 +178,48 @@ function follow(): void {
 }
 
 export function readSoon(): void {
-  pending ??= setTimeout(() => {
-    pending = null;
-    void read();
-  }, GATHER);
+  const wait = isAdmin(live.get()) ? Math.max(GATHER, live.get().readAt + PAUSE - Date.now()) : GATHER;
+  pending ??= setTimeout(() => void read(), wait);
 }
 
+/** One at a time, so that what was asked earlier never comes later. */
 async function read(): Promise<void> {
-  const state = live.get();
-  if (!state.session) return;
+  if (pending) clearTimeout(pending);
+  pending = null;
+  const { session } = live.get();
+  if (!session) return;
+  isStale = isReading;
+  if (isReading) return;
+  isReading = true;
+  let change: Partial<State>;
   try {
-    const [calls, devices, registrations, moves, status] = await Promise.all([
-      ask<Page<Call>>("GET", "/calls?limit=500"),
-      ask<Page<Device>>("GET", "/devices?limit=500"),
-      ask<Page<Registration>>("GET", "/registrations?limit=500"),
-      ask<Page<Move>>("GET", `/moves?limit=${MOVES}`),
-      isAdmin(state) ? ask<Status>("GET", "/status") : Promise.resolve(null),
+    const [own, node] = await Promise.all([
+      lists(`user=${encodeURIComponent(session.user ?? "")}&`),
+      isAdmin(live.get()) && isNodeShown ? everything() : null,
     ]);
-    if (!live.get().session) return;
-    live.set({
-      calls: calls.items,
-      devices: devices.items,
-      registrations: registrations.items,
-      moves: moves.items,
-      status,
-      readAt: Date.now(),
-      failure: null,
-    });
+    change = { ...own, node, readAt: Date.now(), failure: null };
   } catch (error) {
-    if (live.get().session) live.set({ failure: error instanceof Error ? error.message : String(error) });
+    change = { failure: error instanceof Error ? error.message : String(error) };
   }
+  isReading = false;
+  // An answer to somebody who has signed out since is nobody's.
+  if (live.get().session === session) live.set(change);
+  if (isStale) readSoon();
+}
+
+async function lists(whose: string): Promise<Lists> {
+  const [calls, devices, registrations, moves] = await Promise.all([
+    ask<Page<Call>>("GET", `/calls?${whose}limit=500`),
+    ask<Page<Device>>("GET", `/devices?${whose}limit=500`),
+    ask<Page<Registration>>("GET", `/registrations?${whose}limit=500`),
+    ask<Page<Move>>("GET", `/moves?${whose}limit=${MOVES}`),
+  ]);
+  return { calls: calls.items, devices: devices.items, registrations: registrations.items, moves: moves.items };
+}
+
+async function everything(): Promise<Everything> {
+  const [all, status] = await Promise.all([lists(""), ask<Status>("GET", "/status")]);
+  return { ...all, status };
 }
 
 async function readQuality(): Promise<void> {

@@ -2,14 +2,14 @@
 import { render } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { begin, isAdmin, live, signOut } from "./live";
-import { forget, hangUp, phone, turnOn, wasOn } from "./phone";
+import { forget, phone, resume } from "./phone";
 import { useStore } from "./store";
 import { Calls } from "./views/calls";
 import { History } from "./views/history";
 import { Node } from "./views/node";
 import { PhoneBar } from "./views/phone_bar";
 import { SignIn } from "./views/sign_in";
-import { Notice } from "./views/parts";
+import { Act, Notice } from "./views/parts";
 
 const VIEWS = { calls: "Calls", history: "History", node: "Node" } as const;
 type View = keyof typeof VIEWS;
@@ -22,6 +22,7 @@ function viewNamed(hash: string): View {
 function App() {
   const state = useStore(live);
   const [view, show] = useState<View>(viewNamed(location.hash));
+  const [why, setWhy] = useState<string | null>(null);
   const isIn = Boolean(state.session);
   useEffect(() => {
     const look = () => show(viewNamed(location.hash));
@@ -29,7 +30,7 @@ function App() {
     return () => removeEventListener("hashchange", look);
   }, []);
   useEffect(() => {
-    if (isIn && wasOn()) void turnOn().catch(() => {});
+    if (isIn) void resume().catch(() => {});
     if (state.session === null) forget();
   }, [isIn, state.session === null]);
   if (state.session === undefined) return <p class="loading" role="status">Loading…</p>;
@@ -53,12 +54,17 @@ function App() {
         <div class="who">
           <span class={state.isLive ? "dot on" : "dot"} title={state.isLive ? "Live" : "Connecting"} aria-hidden="true" />
           <span class="name">{state.session.display ?? state.session.user}</span>
-          <button type="button" class="quiet" onClick={() => (hangUp(), void signOut())}>
+          <Act kind="quiet" run={signOut} onFailure={setWhy}>
             Sign out
-          </button>
+          </Act>
         </div>
       </header>
       <main id="main" tabIndex={-1}>
+        {why && (
+          <Notice kind="bad" onClose={() => setWhy(null)}>
+            {why}
+          </Notice>
+        )}
         {state.failure && <Notice kind="bad">{state.failure}</Notice>}
         {!state.isLive && !state.failure && <p class="hint" role="status">Waiting for live updates…</p>}
         {shown === "calls" && <Calls />}

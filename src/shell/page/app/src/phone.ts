@@ -1,19 +1,16 @@
 // The browser as a phone: JsSIP over a WebSocket, with credentials that end with the session.
 import { UA, WebSocketInterface, type IncomingRTCSessionEvent, type RTCSession, type RTCSessionEvent } from "./jssip";
 import { ask } from "./api";
-import { onEvent } from "./live";
+import { become, leave, recall } from "./lent";
+import { live } from "./live";
+import { closeMicrophone, openMicrophone } from "./microphone";
+import { arrival, request } from "./moves";
 import { Store } from "./store";
-import type { Credentials, Move } from "./types";
-import { failure, isOver, reason } from "./words";
+import type { Credentials } from "./types";
+import { failure, hasLegAt } from "./words";
 
 /** How long the WebSocket and the registration may take, ms. */
 const CONNECT = 8_000;
-/** How long a move may take, ms. The node gives up on a device that does not answer earlier. */
-const MOVE = 40_000;
-/** An INVITE within this time of our own request, with a hint to answer by itself, is the call that we asked for, ms. */
-const EXPECTED = 20_000;
-/** What the tab remembers when it is loaded anew: which device it was, and that it was one. */
-const REMEMBERED = "segue.phone";
 
 export type Line =
   | { state: "idle" }
@@ -42,29 +39,56 @@ export const phone = new Store<PhoneState>({
 });
 
 let ua: UA | null = null;
+let socket: WebSocketInterface | null = null;
 let session: RTCSession | null = null;
-/** The microphone, opened at the click. */
-let microphone: Promise<MediaStream> | null = null;
-let expectedUntil = 0;
+/** Under way from off to ready; whoever wants a phone meanwhile waits for the same. */
+let turning: Promise<void> | null = null;
+/** How often the phone was stopped: what was begun before that is over. */
+let generation = 0;
+/** The node does not take this device any more; its call goes on as long as it lasts. */
+let isRefused = false;
+/** The id of the move that was asked for here: the call that names it is the one to answer. */
+let expected: Promise<string> | null = null;
 const speaker = new Audio();
 speaker.autoplay = true;
 speaker.hidden = true;
 document.body.append(speaker);
 
 /** Becomes a phone; nothing where it is one already. */
-export async function turnOn(): Promise<void> {
-  if (phone.get().state === "ready") return;
+export function turnOn(): Promise<void> {
+  const { state, line } = phone.get();
+  if (state === "ready") return Promise.resolve();
+  if (line.state !== "idle") return Promise.reject(new Error("There is a call here, over a connection that is lost."));
+  if (turning) return turning;
+  const begun = connect().finally(() => {
+    if (turning === begun) turning = null;
+  });
+  turning = begun;
+  return begun;
+}
+
+async function connect(): Promise<void> {
+  stop();
+  const begun = generation;
+  const isOver = () => begun !== generation;
   phone.set({ state: "connecting", failure: null });
   try {
-    const remembered = recall();
-    const given = await ask<Credentials>("POST", "/session/phone", { device: remembered?.device ?? null });
-    const instance = remembered?.device === given.device ? remembered.instance : crypto.randomUUID?.() ?? randomInstance();
-    sessionStorage.setItem(REMEMBERED, JSON.stringify({ device: given.device, instance }));
+    const known = await recall();
+    const given = await ask<Credentials>("POST", "/session/phone", { device: known?.device ?? null });
+    if (isOver()) {
+      void giveBack(given.device);
+      throw new Error("This browser was disconnected.");
+    }
+    const { instance } = become(given.device, known);
     await register(given, instance);
+    if (isOver()) throw new Error("This browser was disconnected.");
     phone.set({ state: "ready", device: given.device });
   } catch (error) {
-    stop();
-    phone.set({ state: "off", failure: failure(error) });
+    // Whoever stopped it has said how it is.
+    if (!isOver()) {
+      stop();
+      phone.set({ state: "off", failure: failure(error) });
+    }
     throw error;
   }
 }
@@ -72,70 +96,66 @@ export async function turnOn(): Promise<void> {
 /** Is no phone any more; what it has of a call ends. */
 export async function turnOff(): Promise<void> {
   const { device } = phone.get();
-  hangUp();
-  stop();
-  sessionStorage.removeItem(REMEMBERED);
-  phone.set({ state: "off", device: null, line: { state: "idle" }, taking: null, failure: null });
-  if (device) await ask("DELETE", `/session/phone/${device}`).catch(() => {});
+  forget();
+  if (device) await giveBack(device);
 }
 
-/** Was it a phone before the page was loaded anew? */
-export function wasOn(): boolean {
-  return recall() !== null;
+/** After the page was loaded anew: a phone again, if it was one. */
+export async function resume(): Promise<void> {
+  if (await recall()) await turnOn();
 }
 
 /** The session is over: everything goes, and the node has taken its side back already. */
 export function forget(): void {
-  hangUp();
   stop();
-  sessionStorage.removeItem(REMEMBERED);
+  leave();
   phone.set({ state: "off", device: null, line: { state: "idle" }, taking: null, failure: null, took: null });
 }
 
-/**
- * Takes a live call of the user's from the device that has it. Where that is the device of this tab before it was loaded
- * anew, the tab becomes another one: a call does not move to where it is.
- */
-export async function takeHere(call: string, user: string, isOnOurDevice: boolean): Promise<void> {
+const giveBack = (device: string) => ask("DELETE", `/session/phone/${device}`).catch(() => {});
+
+/** Takes a live call of the user's from the device that has it. */
+export async function takeHere(call: string, user: string): Promise<void> {
   const begun = performance.now();
+  const wasOff = phone.get().state === "off";
   phone.set({ taking: call, failure: null, took: null });
   try {
-    if (isOnOurDevice) {
-      stop();
-      sessionStorage.removeItem(REMEMBERED);
-      phone.set({ state: "off", device: null });
-    }
     // Asked for at once: the person's answer, the WebSocket and the registration take their time side by side.
     const listening = openMicrophone();
     listening.catch(() => {});
     await turnOn();
+    const before = await leaveDeviceOf(call, user);
     await listening;
-    expectedUntil = Date.now() + EXPECTED;
-    const move = await ask<Move>("POST", "/moves", { call, to_device: phone.get().device, mode: "auto-answer", user });
-    const ended = await finalState(move.id);
-    if (ended.state !== "done") throw new Error(`The call stays where it is. ${reason(ended.reason ?? "cancelled")}`);
+    const asked = request(call, phone.get().device, user);
+    expected = asked;
+    await arrival(await asked);
     phone.set({ took: performance.now() - begun });
+    if (before) void giveBack(before);
   } catch (error) {
-    if (!session) closeMicrophone();
+    if (!session) {
+      closeMicrophone();
+      if (wasOff) await turnOff();
+    }
     phone.set({ failure: failure(error) });
   } finally {
-    expectedUntil = 0;
+    expected = null;
     phone.set({ taking: null });
   }
 }
 
-/** Sends a call to another device; resolves when the call is there. */
-export async function sendTo(call: string, device: string, user: string): Promise<void> {
-  const move = await ask<Move>("POST", "/moves", { call, to_device: device, mode: "auto-answer", user });
-  const ended = await finalState(move.id);
-  if (ended.state !== "done") throw new Error(`The call stays where it is. ${reason(ended.reason ?? "cancelled")}`);
-}
-
-export async function undo(move: string): Promise<void> {
-  const back = await ask<Move>("POST", `/moves/${move}/undo`);
-  const ended = await finalState(back.id);
-  const isBack = ended.state === "done" || (back.id === move && ended.state === "rolled_back");
-  if (!isBack) throw new Error(`The call stays where it is. ${reason(ended.reason ?? "cancelled")}`);
+/**
+ * Becomes another device where this one has the call, as it has after the page was loaded anew: a call does not move to
+ * where it is. Gives the device that it was.
+ */
+async function leaveDeviceOf(call: string, user: string): Promise<string | null> {
+  const { device } = phone.get();
+  const found = live.get().calls.find((known) => known.id === call);
+  if (!found || !hasLegAt(found, user, device) || session) return null;
+  stop();
+  leave();
+  phone.set({ state: "off", device: null });
+  await turnOn();
+  return device;
 }
 
 export async function answer(): Promise<void> {
@@ -158,6 +178,7 @@ export async function dial(number: string): Promise<void> {
   } catch (error) {
     phone.set({ failure: failure(error) });
   }
+  if (!session) closeMicrophone();
 }
 
 export function hangUp(): void {
@@ -178,26 +199,10 @@ export function digit(key: string): void {
   session?.sendDTMF(key, { transportType: "RFC2833" as never });
 }
 
-function recall(): { device: string; instance: string } | null {
-  try {
-    const found = JSON.parse(sessionStorage.getItem(REMEMBERED) ?? "null") as { device: string; instance: string } | null;
-    return found?.device && found.instance ? found : null;
-  } catch {
-    return null;
-  }
-}
-
-/** `crypto.randomUUID` is there in secure contexts only. */
-function randomInstance(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-4${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`;
-}
-
 function register(given: Credentials, instance: string): Promise<void> {
-  stop();
+  const connection = new WebSocketInterface(given.ws_uri);
   const agent = new UA({
-    sockets: [new WebSocketInterface(given.ws_uri)],
+    sockets: [connection],
     uri: given.uri,
     authorization_user: given.auth_user,
     password: given.password,
@@ -209,7 +214,7 @@ function register(given: Credentials, instance: string): Promise<void> {
     no_answer_timeout: 60,
     user_agent: "segue page",
   });
-  ua = agent;
+  [ua, socket, isRefused] = [agent, connection, false];
   agent.on("newRTCSession", (event: RTCSessionEvent) => began(event));
   agent.on("disconnected", () => {
     if (ua === agent && phone.get().state === "ready") phone.set({ state: "lost" });
@@ -226,46 +231,34 @@ function register(given: Credentials, instance: string): Promise<void> {
     agent.on("registrationFailed", (event: { cause?: string; response?: { status_code: number } | null }) => {
       if (ua !== agent || (!event.response && event.cause === "Connection Error")) return;
       clearTimeout(late);
-      phone.set({ state: "off" });
-      reject(new Error(`This browser could not be registered (${event.response?.status_code ?? event.cause ?? "no answer"}).`));
+      const why = `This browser could not be registered (${event.response?.status_code ?? event.cause ?? "no answer"}).`;
+      reject(new Error(why));
+      refused(why);
     });
     agent.start();
   });
 }
 
+/** After it was ready. */
+function refused(why: string): void {
+  const { state, line } = phone.get();
+  if (state !== "ready" && state !== "lost") return;
+  isRefused = true;
+  if (line.state === "idle") stop();
+  phone.set({ state: line.state === "idle" ? "off" : "lost", failure: why });
+}
+
+/**
+ * Hangs up and closes the connection, which is all that the node needs to know. No REGISTER is sent: after sign-out its
+ * password is wrong, and who sends wrong passwords is banned.
+ */
 function stop(): void {
-  const old = ua;
-  ua = null;
+  generation += 1;
+  const [old, connection] = [ua, socket];
+  hangUp();
+  [ua, socket, turning] = [null, null, null];
+  connection?.disconnect();
   old?.stop();
-}
-
-async function openMicrophone(): Promise<MediaStream> {
-  const devices = navigator.mediaDevices as MediaDevices | undefined;
-  if (!devices) {
-    throw new Error("Browsers give a microphone only to pages that came over HTTPS, or from this machine itself.");
-  }
-  if (microphone) {
-    const stream = await microphone;
-    if (stream.getAudioTracks().some((track) => track.readyState === "live")) return stream;
-  }
-  const opening = devices.getUserMedia({ audio: true });
-  microphone = opening;
-  try {
-    return await opening;
-  } catch (error) {
-    if (microphone === opening) microphone = null;
-    const name = error instanceof DOMException ? error.name : "";
-    if (name === "NotAllowedError") throw new Error("The microphone is blocked. Allow it for this page and try again.");
-    if (name === "NotFoundError") throw new Error("There is no microphone.");
-    if (name === "NotReadableError") throw new Error("Another program has the microphone.");
-    throw error;
-  }
-}
-
-function closeMicrophone(): void {
-  const open = microphone;
-  microphone = null;
-  open?.then((stream) => stream.getTracks().forEach((track) => track.stop())).catch(() => {});
 }
 
 function began(event: RTCSessionEvent): void {
@@ -279,22 +272,23 @@ function began(event: RTCSessionEvent): void {
   const who = fresh.remote_identity.display_name || fresh.remote_identity.uri.user;
   phone.set({ line: { state: isIncoming ? "incoming" : "calling", who }, took: null });
   listen(fresh, who);
-  if (isIncoming && expectedUntil > Date.now() && answersItself(event as IncomingRTCSessionEvent)) {
-    expectedUntil = 0;
-    phone.set({ line: { state: "connecting", who } });
-    openMicrophone().then(
-      (stream) => accept(fresh, stream),
-      (error: unknown) => {
-        phone.set({ failure: failure(error) });
-        fresh.terminate({ status_code: 480 });
-      },
-    );
-  }
+  const move = isIncoming ? (event as IncomingRTCSessionEvent).request.getHeader("Segue-Move") : undefined;
+  if (expected && move) void answerIfAskedFor(fresh, who, move, expected);
 }
 
-/** The node says so to devices that may; nobody else's INVITE reaches us. */
-function answersItself({ request }: IncomingRTCSessionEvent): boolean {
-  return /;\s*answer-after=0/i.test(request.getHeader("Call-Info") ?? "");
+/** The node names the move in the call that it sends to a device of ours; a stranger cannot know it. */
+async function answerIfAskedFor(fresh: RTCSession, who: string, move: string, asked: Promise<string>): Promise<void> {
+  phone.set({ line: { state: "connecting", who } });
+  if ((await asked.catch(() => null)) !== move) {
+    if (fresh === session && !fresh.isEnded()) phone.set({ line: { state: "incoming", who } });
+    return;
+  }
+  try {
+    accept(fresh, await openMicrophone());
+  } catch (error) {
+    phone.set({ failure: failure(error) });
+    if (!fresh.isEnded()) fresh.terminate({ status_code: 480 });
+  }
 }
 
 function accept(fresh: RTCSession, stream: MediaStream): void {
@@ -313,6 +307,10 @@ function listen(fresh: RTCSession, who: string): void {
     speaker.srcObject = null;
     closeMicrophone();
     phone.set({ line: { state: "idle" }, ...(failed === null ? {} : { failure: failed }) });
+    if (isRefused) {
+      stop();
+      phone.set({ state: "off" });
+    }
   };
   // The node knows where we are from our first check, so one address of ours is enough to begin with.
   fresh.on("icecandidate", (event) => event.ready());
@@ -340,35 +338,4 @@ function listen(fresh: RTCSession, who: string): void {
   };
   if (fresh.connection) hear(fresh.connection);
   fresh.on("peerconnection", ({ peerconnection }) => hear(peerconnection));
-}
-
-/** Waits until a move is over: told by an event, and asked for now and then in case that one is lost. */
-function finalState(id: string): Promise<Move> {
-  return new Promise((resolve, reject) => {
-    let isAsking = false;
-    const look = async () => {
-      if (isAsking) return;
-      isAsking = true;
-      try {
-        const move = await ask<Move>("GET", `/moves/${id}`);
-        if (isOver(move.state)) finish(() => resolve(move));
-      } catch (error) {
-        finish(() => reject(error instanceof Error ? error : new Error(String(error))));
-      } finally {
-        isAsking = false;
-      }
-    };
-    const unhear = onEvent((kind, data) => {
-      if (kind.startsWith("move.") && data["move"] === id) void look();
-    });
-    const every = setInterval(() => void look(), 500);
-    const late = setTimeout(() => finish(() => reject(new Error("The move takes too long."))), MOVE);
-    const finish = (then: () => void) => {
-      unhear();
-      clearInterval(every);
-      clearTimeout(late);
-      then();
-    };
-    void look();
-  });
 }

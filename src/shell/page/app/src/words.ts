@@ -106,6 +106,11 @@ export function ownLegs(call: Call, user: string): Leg[] {
   return call.legs.filter((leg) => leg.user === user && leg.role !== "released" && leg.role !== "moving");
 }
 
+/** Whether that device of the user has the call. */
+export function hasLegAt(call: Call, user: string, device: string | null): boolean {
+  return device !== null && ownLegs(call, user).some((leg) => leg.device === device);
+}
+
 /** Who is at the other end, for `user`. */
 export function farParty(call: Call, user: string): string {
   const own = ownLegs(call, user)[0];

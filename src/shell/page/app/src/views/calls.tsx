@@ -2,10 +2,11 @@
 import { useState } from "preact/hooks";
 import { ask } from "../api";
 import { live, me, type State } from "../live";
-import { phone, sendTo, takeHere, turnOff, turnOn, undo } from "../phone";
+import { sendTo, undo } from "../moves";
+import { phone, takeHere, turnOff, turnOn } from "../phone";
 import { useSecond, useStore } from "../store";
 import type { Call, Device } from "../types";
-import { deviceName, failure, farParty, ownLegs, reason, secondsUntil, since, sound, targets, undoable } from "../words";
+import { deviceName, failure, farParty, hasLegAt, ownLegs, reason, secondsUntil, since, sound, targets, undoable } from "../words";
 import { Act, Chip, Empty, Notice } from "./parts";
 
 const STATES: Record<Call["state"], [string, "good" | "warn" | "calm" | undefined]> = {
@@ -20,7 +21,7 @@ export function Calls() {
   const state = useStore(live);
   const { device: here } = useStore(phone);
   const own = state.calls.filter((call) => ownLegs(call, me(state)).length > 0);
-  const devices = state.devices.filter((device) => device.user === me(state));
+  const { devices } = state;
   const isCounting = own.length > 0 || devices.some((device) => device.hold_off_s) || state.moves.some((move) => move.hold_off_until);
   const now = useSecond(isCounting);
   return (
@@ -65,8 +66,7 @@ function CallCard({ call, state, now }: { call: Call; state: State; now: number 
   const legs = ownLegs(call, user);
   const leg = legs[0];
   // A page that was loaded anew in mid-call has the device, but not the call any more.
-  const isOnDevice = legs.some((own) => own.device !== null && own.device === here);
-  const isHere = isOnDevice && line.state !== "idle";
+  const isHere = hasLegAt(call, user, here) && line.state !== "idle";
   const who = farParty(call, user);
   const [word, kind] = STATES[call.state];
   const back = undoable(state.moves, call.id, now);
@@ -116,7 +116,7 @@ function CallCard({ call, state, now }: { call: Call; state: State; now: number 
         {!isHere && (
           <Act
             kind="main"
-            run={() => takeHere(call.id, user, isOnDevice)}
+            run={() => takeHere(call.id, user)}
             disabled={!movable || bar !== null || taking !== null || isBusyHere}
             label={`Take the call with ${who} here`}
           >
@@ -139,11 +139,12 @@ export function SendTo({ call, others, user, onFailure }: {
   onFailure: (why: string | null) => void;
 }) {
   const [going, setGoing] = useState<string | null>(null);
-  const send = async (device: string) => {
-    setGoing(device);
+  const send = async (device: Device) => {
+    if (going !== null || device.hold_off_s) return;
+    setGoing(device.id);
     onFailure(null);
     try {
-      await sendTo(call.id, device, user);
+      await sendTo(call.id, device.id, user);
     } catch (error) {
       onFailure(failure(error));
     } finally {
@@ -156,9 +157,9 @@ export function SendTo({ call, others, user, onFailure }: {
         <button
           key={device.id}
           type="button"
-          disabled={going !== null || Boolean(device.hold_off_s)}
+          aria-disabled={going !== null || Boolean(device.hold_off_s)}
           aria-busy={going === device.id}
-          onClick={() => void send(device.id)}
+          onClick={() => void send(device)}
         >
           {going === device.id ? `Ringing ${deviceName(device.id)}…` : `Send to ${deviceName(device.id)}`}
         </button>
@@ -220,13 +221,12 @@ function ThisBrowser() {
       </div>
       <div class="chips">
         <Chip kind={kind}>{word}</Chip>
-        {state === "off" ? (
+        {line.state !== "idle" ? null : state === "off" ? (
           <Act kind="quiet" run={turnOn} label="Let this browser ring">
             Let it ring
           </Act>
         ) : (
-          state !== "connecting" &&
-          line.state === "idle" && (
+          state !== "connecting" && (
             <Act kind="quiet" run={turnOff} label="Disconnect this browser">
               Disconnect
             </Act>

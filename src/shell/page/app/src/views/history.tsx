@@ -1,8 +1,9 @@
 // Moves that were asked for, each with its timeline.
 import { useEffect, useState } from "preact/hooks";
 import { ask } from "../api";
-import { isAdmin, live, me } from "../live";
-import { phone, undo } from "../phone";
+import { live, me } from "../live";
+import { undo } from "../moves";
+import { phone } from "../phone";
 import { useSecond, useStore } from "../store";
 import type { Move, Page } from "../types";
 import { clock, deviceName, entry, failure, MOVE_STATES, reason, secondsUntil, TRIGGERS, undoable } from "../words";
@@ -16,9 +17,8 @@ export function History() {
   const [older, setOlder] = useState<Move[]>([]);
   const [next, setNext] = useState<string | null | undefined>(undefined);
   const [why, setWhy] = useState<string | null>(null);
-  const isMine = (move: Move) => !isAdmin(state) || move.user === me(state);
   const seen = new Set(state.moves.map((move) => move.id));
-  const moves = [...state.moves, ...older.filter((move) => !seen.has(move.id))].filter(isMine);
+  const moves = [...state.moves, ...older.filter((move) => !seen.has(move.id))];
   const now = useSecond(moves.some((move) => secondsUntil(move.hold_off_until, Date.now()) > 0));
   const last = moves.at(-1)?.id;
   const more = async () => {
@@ -38,7 +38,7 @@ export function History() {
       {moves.length === 0 && <Empty>Nothing has been moved yet.</Empty>}
       <ul class="moves">
         {moves.map((move) => (
-          <MoveRow key={move.id} move={move} now={now} onFailure={setWhy} />
+          <MoveRow key={move.id} move={move} moves={state.moves} now={now} onFailure={setWhy} />
         ))}
       </ul>
       {next !== null && moves.length >= 25 && (
@@ -50,8 +50,10 @@ export function History() {
   );
 }
 
-export function MoveRow({ move, now, onFailure, showUser }: {
+export function MoveRow({ move, moves, now, onFailure, showUser }: {
   move: Move;
+  /** Among which the last one of the call can be taken back. */
+  moves: Move[];
   now: number;
   onFailure: (why: string | null) => void;
   showUser?: boolean;
@@ -59,7 +61,7 @@ export function MoveRow({ move, now, onFailure, showUser }: {
   const [isOpen, setOpen] = useState(false);
   const here = phone.get().device;
   const left = secondsUntil(move.hold_off_until, now);
-  const canUndo = undoable(live.get().moves, move.call, now)?.id === move.id;
+  const canUndo = undoable(moves, move.call, now)?.id === move.id;
   return (
     <li class="card move">
       <div class="move-head">

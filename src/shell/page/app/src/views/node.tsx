@@ -1,8 +1,8 @@
 // The administrator's view: everything that the node has to do with, now.
 import type { ComponentChildren } from "preact";
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { ask } from "../api";
-import { live, readSoon } from "../live";
+import { live, readSoon, showNode } from "../live";
 import { useSecond, useStore } from "../store";
 import type { Call } from "../types";
 import { deviceName, duration, since } from "../words";
@@ -14,12 +14,25 @@ export function Node() {
   const [filter, setFilter] = useState("");
   const [why, setWhy] = useState<string | null>(null);
   const now = useSecond(true);
+  useEffect(() => {
+    showNode(true);
+    return () => showNode(false);
+  }, []);
   const has = (...texts: (string | null | undefined)[]) =>
     filter === "" || texts.some((text) => text?.toLowerCase().includes(filter.toLowerCase()));
-  const calls = state.calls.filter((call) => has(call.from, call.to, call.id, ...call.legs.map((leg) => leg.user)));
-  const registrations = state.registrations.filter((found) => has(found.user, found.device, found.address, found.user_agent));
-  const moves = state.moves.filter((move) => has(move.user, move.from_device, move.to_device, move.id));
-  const held = state.devices.filter((device) => device.hold_off_s && has(device.user, device.id));
+  const { node } = state;
+  if (!node) {
+    return (
+      <>
+        <h1>Node</h1>
+        <p class="loading" role="status">Loading…</p>
+      </>
+    );
+  }
+  const calls = node.calls.filter((call) => has(call.from, call.to, call.id, ...call.legs.map((leg) => leg.user)));
+  const registrations = node.registrations.filter((found) => has(found.user, found.device, found.address, found.user_agent));
+  const moves = node.moves.filter((move) => has(move.user, move.from_device, move.to_device, move.id));
+  const held = node.devices.filter((device) => device.hold_off_s && has(device.user, device.id));
   const done = async (work: Promise<unknown>) => {
     await work;
     readSoon();
@@ -27,18 +40,16 @@ export function Node() {
   return (
     <>
       <h1>Node</h1>
-      {state.status && (
-        <dl class="figures">
-          <Figure name="calls" value={state.status.calls_answered} more={state.status.calls_ringing ? `${state.status.calls_ringing} ringing` : null} />
-          <Figure name="moves under way" value={state.status.moves} />
-          <Figure name="registrations" value={state.status.registrations} />
-          <Figure name="users" value={state.status.users} />
-          <Figure name="media ports used" value={state.status.ports_used} more={`${state.status.ports_free} free`} />
-          <Figure name={`up, version ${state.status.version}`} value={duration(state.status.uptime_s + (now - state.readAt) / 1000)} />
-        </dl>
-      )}
-      {state.status?.draining && <Notice kind="bad">The node is draining: it takes no new calls.</Notice>}
-      {state.status && state.status.store !== "ok" && <Notice kind="bad">Store: {state.status.store}</Notice>}
+      <dl class="figures">
+        <Figure name="calls" value={node.status.calls_answered} more={node.status.calls_ringing ? `${node.status.calls_ringing} ringing` : null} />
+        <Figure name="moves under way" value={node.status.moves} />
+        <Figure name="registrations" value={node.status.registrations} />
+        <Figure name="users" value={node.status.users} />
+        <Figure name="media ports used" value={node.status.ports_used} more={`${node.status.ports_free} free`} />
+        <Figure name={`up, version ${node.status.version}`} value={duration(node.status.uptime_s + (now - state.readAt) / 1000)} />
+      </dl>
+      {node.status.draining && <Notice kind="bad">The node is draining: it takes no new calls.</Notice>}
+      {node.status.store !== "ok" && <Notice kind="bad">Store: {node.status.store}</Notice>}
       {why && (
         <Notice kind="bad" onClose={() => setWhy(null)}>
           {why}
@@ -95,7 +106,7 @@ export function Node() {
         {moves.length === 0 && <Empty>None.</Empty>}
         <ul class="moves">
           {moves.map((move) => (
-            <MoveRow key={move.id} move={move} now={now} onFailure={setWhy} showUser />
+            <MoveRow key={move.id} move={move} moves={node.moves} now={now} onFailure={setWhy} showUser />
           ))}
         </ul>
       </section>

@@ -24,7 +24,10 @@ export function Chip({ kind, children }: { kind?: "good" | "warn" | "bad" | "cal
   return <span class={`chip ${kind ?? ""}`}>{children}</span>;
 }
 
-/** A button whose work takes a moment: it cannot be pressed twice, and what goes wrong is told. */
+/**
+ * A button whose work takes a moment: it cannot be pressed twice, and what goes wrong is told. It keeps the focus that a
+ * button with `disabled` loses.
+ */
 export function Act({ run, children, kind, label, disabled, onFailure }: {
   run: () => Promise<unknown>;
   children: ComponentChildren;
@@ -35,6 +38,7 @@ export function Act({ run, children, kind, label, disabled, onFailure }: {
 }) {
   const [isBusy, setBusy] = useState(false);
   const press = async () => {
+    if (isBusy || disabled) return;
     setBusy(true);
     try {
       await run();
@@ -45,7 +49,7 @@ export function Act({ run, children, kind, label, disabled, onFailure }: {
     }
   };
   return (
-    <button type="button" class={kind} aria-label={label} aria-busy={isBusy} disabled={disabled || isBusy} onClick={() => void press()}>
+    <button type="button" class={kind} aria-label={label} aria-busy={isBusy} aria-disabled={isBusy || disabled === true} onClick={() => void press()}>
       {children}
     </button>
   );

@@ -1,7 +1,8 @@
 // The call that this browser has, at the foot of every view.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { live, me } from "../live";
-import { answer, dial, digit, hangUp, hold, mute, phone, undo } from "../phone";
+import { undo } from "../moves";
+import { answer, dial, digit, hangUp, hold, mute, phone } from "../phone";
 import { useSecond, useStore } from "../store";
 import { deviceName, duration, ownLegs, secondsUntil, targets, undoable } from "../words";
 import { SendTo } from "./calls";
@@ -51,8 +52,11 @@ function InCall() {
   const now = useSecond(line.state === "talking");
   const first = useRef<HTMLButtonElement>(null);
   useRing(line.state === "incoming");
-  // Whoever uses the keyboard is where the call is.
-  useEffect(() => first.current?.focus(), [line.state]);
+  // Whoever uses the keyboard is where the call is, but not before they took it: a key that was meant for something else
+  // would answer, with an open microphone.
+  useEffect(() => {
+    if (line.state === "talking") first.current?.focus();
+  }, [line.state]);
   if (line.state === "idle") return null;
   const user = me(state);
   const call = state.calls.find((found) => ownLegs(found, user).some((leg) => leg.device === device));
@@ -79,7 +83,7 @@ function InCall() {
       )}
       <div class="actions">
         {line.state === "incoming" && (
-          <button type="button" class="main" ref={first} onClick={() => void answer()}>
+          <button type="button" class="main" onClick={() => void answer()}>
             Answer
           </button>
         )}
