@@ -9,10 +9,16 @@ pub(super) struct Bounds {
     pub(super) most: usize,
     /// Of them those from one address; an IPv6 /64 is one.
     pub(super) most_each: usize,
+    /// Of them those from one IPv6 /48, in which one site may have 65,536 addresses of the kind above.
+    pub(super) most_wide: usize,
+    /// Connections of our own making beyond `most`: those who come do not keep us from going.
+    pub(super) reserve: usize,
     /// Connections at once whose handshake (TLS, WebSocket) is not over.
     pub(super) handshakes: usize,
     /// Of them those from one address.
     pub(super) handshakes_each: usize,
+    /// Of them those from one IPv6 /48.
+    pub(super) handshakes_wide: usize,
     /// Handshakes that one address may begin in a second, once it has begun `most_each`.
     pub(super) arrivals_each: u32,
     /// Messages that one address may send in a second over TLS and WebSocket, once it has sent as many at once. What
@@ -28,6 +34,8 @@ pub(super) struct Bounds {
     pub(super) queues: usize,
     /// A connection brings its first whole message, and ends each message it begins, within this.
     pub(super) patience: Duration,
+    /// A handshake takes no longer than this once half of `handshakes` are under way.
+    pub(super) hurry: Duration,
     /// A connection of ours stands within this.
     pub(super) connect: Duration,
     /// A connection on which nothing came for so long is closed.
@@ -46,9 +54,12 @@ impl Default for Bounds {
             most: 16_384,
             // A proxy, or an office behind one address.
             most_each: 256,
+            most_wide: 4_096,
+            reserve: 1_024,
             // A handshake costs half a millisecond of a processor: what waits here is a second or two of work.
             handshakes: 1_024,
             handshakes_each: 64,
+            handshakes_wide: 256,
             // An office whose power comes back is all there at once (`most_each`); after that, it is attacks.
             arrivals_each: 20,
             // An office of 256 phones that all call somebody within a second.
@@ -58,6 +69,8 @@ impl Default for Bounds {
             queues_each: 8 * 1024 * 1024,
             queues: 64 * 1024 * 1024,
             patience: Duration::from_secs(20),
+            // Far away, over a lossy line, a handshake takes a second.
+            hurry: Duration::from_secs(2),
             // Of the 32 s that a request may take, something must be left for another way.
             connect: Duration::from_secs(8),
             // Longer than any keep-alive and any registration.

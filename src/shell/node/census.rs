@@ -24,19 +24,63 @@ pub(super) struct Census {
 
 #[derive(Default)]
 struct Counts {
-    connections: usize,
-    handshakes: usize,
+    all: Share,
     each: BTreeMap<IpAddr, Source>,
+    /// IPv6 /48s.
+    wide: BTreeMap<Ipv6Addr, Share>,
 }
 
-/// One address, or IPv6 network.
-struct Source {
+/// What somebody has.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+struct Share {
     connections: usize,
     handshakes: usize,
+}
+
+impl Share {
+    fn has_room(self, connections: usize, handshakes: usize, shakes: bool) -> bool {
+        self.connections < connections && (!shakes || self.handshakes < handshakes)
+    }
+
+    fn add(&mut self, shakes: bool) {
+        self.connections += 1;
+        self.handshakes += usize::from(shakes);
+    }
+}
+
+/// One address, or IPv6 /64.
+struct Source {
+    share: Share,
     arrivals: Meter,
     messages: Meter,
     /// What waits to be written on its connections.
     queued: Arc<AtomicUsize>,
+}
+
+impl Source {
+    fn new(now: Instant) -> Self {
+        Self { share: Share::default(), arrivals: Meter(now), messages: Meter(now), queued: Arc::default() }
+    }
+
+    /// Whether nothing is lost when it is forgotten.
+    fn is_gone(&self, now: Instant) -> bool {
+        self.share.connections == 0 && self.arrivals.is_paid(now) && self.messages.is_paid(now)
+    }
+}
+
+impl Counts {
+    /// Changes what the seat of a source counts in.
+    fn change(&mut self, source: IpAddr, change: impl Fn(&mut Share)) {
+        change(&mut self.all);
+        if let Some(of_peer) = self.each.get_mut(&source) {
+            change(&mut of_peer.share);
+        }
+        if let Some(network) = wide(source)
+            && let Some(of_network) = self.wide.get_mut(&network)
+        {
+            change(of_network);
+        }
+    }
 }
 
 /// How a connection comes to be.
@@ -59,39 +103,44 @@ impl Census {
     /// A seat for a connection with `peer`; `None` where there is none left, or none for this peer.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, arrival: Arrival) -> Option<Seat> {
         let (bounds, now, source) = (&self.bounds, Instant::now(), source(peer));
-        let shakes = arrival == Arrival::Handshake;
-        let mut counts = self.counts();
-        if counts.connections >= bounds.most || (shakes && counts.handshakes >= bounds.handshakes) {
+        let (is_ours, shakes) = (arrival == Arrival::Ours, arrival == Arrival::Handshake);
+        let mut guard = self.counts();
+        let counts = &mut *guard;
+        let most = if is_ours { bounds.most + bounds.reserve } else { bounds.most };
+        if !counts.all.has_room(most, bounds.handshakes, shakes) {
             return None;
         }
-        if counts.each.len() > counts.connections + REMEMBERED {
-            counts.each.retain(|_, known| known.connections > 0 || !known.arrivals.is_paid(now));
+        let of_network =
+            wide(source).and_then(|network| counts.wide.get(&network)).copied().unwrap_or_default();
+        if !is_ours && !of_network.has_room(bounds.most_wide, bounds.handshakes_wide, shakes) {
+            return None;
         }
-        let of_peer = counts.each.entry(source).or_insert_with(|| Source {
-            connections: 0,
-            handshakes: 0,
-            arrivals: Meter(now),
-            messages: Meter(now),
-            queued: Arc::default(),
-        });
-        if arrival != Arrival::Ours && of_peer.connections >= bounds.most_each {
+        if counts.each.len() > counts.all.connections + REMEMBERED {
+            counts.each.retain(|_, known| !known.is_gone(now));
+        }
+        let of_peer = counts.each.entry(source).or_insert_with(|| Source::new(now));
+        if !is_ours && !of_peer.share.has_room(bounds.most_each, bounds.handshakes_each, shakes) {
             return None;
         }
         if shakes {
             let (each, burst) = (interval(bounds.arrivals_each), bounds.most_each);
-            if of_peer.handshakes >= bounds.handshakes_each
-                || !of_peer.arrivals.wait(now, each, burst).is_zero()
-            {
+            if !of_peer.arrivals.wait(now, each, burst).is_zero() {
                 return None;
             }
             of_peer.arrivals.count(now, each);
-            of_peer.handshakes += 1;
         }
-        of_peer.connections += 1;
         let queued = Arc::clone(&of_peer.queued);
-        counts.connections += 1;
-        counts.handshakes += usize::from(shakes);
+        if let Some(network) = wide(source) {
+            counts.wide.entry(network).or_default();
+        }
+        counts.change(source, |share| share.add(shakes));
+        drop(guard);
         Some(Seat { census: Arc::clone(self), source, shakes, queued })
+    }
+
+    /// Whether half of the handshakes that may be are under way.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.counts().all.handshakes * 2 >= self.bounds.handshakes
     }
 
     #[cfg(test)]
@@ -121,11 +170,7 @@ impl Seat {
     /// The handshake is over.
     pub(super) fn settle(&mut self) {
         if std::mem::take(&mut self.shakes) {
-            let mut counts = self.census.counts();
-            counts.handshakes -= 1;
-            if let Some(of_peer) = counts.each.get_mut(&self.source) {
-                of_peer.handshakes -= 1;
-            }
+            self.census.counts().change(self.source, |share| share.handshakes -= 1);
         }
     }
 
@@ -142,12 +187,17 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         self.settle();
-        let mut counts = self.census.counts();
-        counts.connections -= 1;
-        let Some(of_peer) = counts.each.get_mut(&self.source) else { return };
-        of_peer.connections -= 1;
-        if of_peer.connections == 0 && of_peer.arrivals.is_paid(Instant::now()) {
+        let mut guard = self.census.counts();
+        let counts = &mut *guard;
+        counts.change(self.source, |share| share.connections -= 1);
+        // What a source has done is remembered until it is paid for, or it would come anew to do it again.
+        if counts.each.get(&self.source).is_some_and(|known| known.is_gone(Instant::now())) {
             counts.each.remove(&self.source);
+        }
+        if let Some(network) = wide(self.source)
+            && counts.wide.get(&network).is_some_and(|share| share.connections == 0)
+        {
+            counts.wide.remove(&network);
         }
     }
 }
@@ -183,6 +233,14 @@ fn source(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// The /48 of an IPv6 source: what one site is given (RFC 6177).
+fn wide(source: IpAddr) -> Option<Ipv6Addr> {
+    match source {
+        IpAddr::V6(ip) => Some(Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80)),
+        IpAddr::V4(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,16 +263,49 @@ mod tests {
 
     #[test]
     fn one_source_does_not_take_the_seats_of_another() {
-        let census = census(Bounds { most: 5, most_each: 3, ..Bounds::default() });
+        let census = census(Bounds { most: 5, most_each: 3, reserve: 1, ..Bounds::default() });
         let mut seats: Vec<_> = (0..3).map(|_| census.admit(NEAR, Arrival::Open).unwrap()).collect();
         assert!(census.admit(NEAR, Arrival::Open).is_none(), "a fourth");
         seats.push(census.admit(FAR, Arrival::Open).unwrap());
         // What we make ourselves is bounded by the whole alone.
         seats.push(census.admit(NEAR, Arrival::Ours).unwrap());
         assert!(census.admit(FAR, Arrival::Open).is_none(), "a sixth of all");
+        // Where all seats are taken, we still go out.
+        seats.push(census.admit(FAR, Arrival::Ours).unwrap());
+        assert!(census.admit(FAR, Arrival::Ours).is_none(), "the reserve has an end");
         seats.clear();
         let counts = census.counts();
-        assert_eq!((counts.connections, counts.handshakes, counts.each.len()), (0, 0, 0));
+        assert_eq!((counts.all, counts.each.len(), counts.wide.len()), (Share::default(), 0, 0));
+    }
+
+    #[test]
+    fn a_site_does_not_take_the_seats_of_all_with_its_many_networks() {
+        let bounds = Bounds { most_wide: 3, handshakes_wide: 2, ..Bounds::default() };
+        let census = census(bounds);
+        let at =
+            |network: u16, site: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, site, network, 0, 0, 0, 1));
+        let mut seats: Vec<_> =
+            (0..2).map(|network| census.admit(at(network, 1), Arrival::Handshake).unwrap()).collect();
+        assert!(census.admit(at(2, 1), Arrival::Handshake).is_none(), "a third handshake");
+        seats.push(census.admit(at(3, 1), Arrival::Open).unwrap());
+        assert!(census.admit(at(4, 1), Arrival::Open).is_none(), "a fourth connection");
+        seats.push(census.admit(at(4, 1), Arrival::Ours).unwrap());
+        seats.push(census.admit(at(0, 2), Arrival::Handshake).unwrap());
+        seats.iter_mut().for_each(Seat::settle);
+        assert_eq!(census.counts().all, Share { connections: 5, handshakes: 0 });
+        seats.clear();
+        assert!(census.counts().wide.is_empty());
+        assert!(census.admit(at(5, 1), Arrival::Handshake).is_some());
+    }
+
+    #[test]
+    fn who_comes_back_has_not_paid_by_going() {
+        let census = census(Bounds { rate_each: 10, ..Bounds::default() });
+        let seat = census.admit(NEAR, Arrival::Open).unwrap();
+        assert!((0..10).all(|_| seat.meter().is_zero()));
+        drop(seat);
+        let seat = census.admit(NEAR, Arrival::Open).unwrap();
+        assert!(!seat.meter().is_zero(), "the burst was spent");
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub(super) async fn carry(mut wire: impl Wire, flow: Flow, seat: &Seat, outbox: 
         life.must_begin_within(bounds.patience);
     }
     let why = loop {
+        // Where something is always there to be read, nothing below gets to it.
+        if life.is_over(bounds) {
+            break Closing::Late;
+        }
         let waits = life.until(bounds);
         let came = tokio::select! {
             biased;
@@ -48,13 +52,15 @@ pub(super) async fn carry(mut wire: impl Wire, flow: Flow, seat: &Seat, outbox: 
             }
         };
         life.hears(&came, bounds.patience);
+        if matches!(came, Came::Message(_) | Came::Alive | Came::Ping) {
+            // Beyond its rate, a source waits: we read nothing more, and its own system holds it back.
+            let wait = seat.meter();
+            if !wait.is_zero() {
+                tokio::time::sleep(wait).await;
+            }
+        }
         match came {
             Came::Message(bytes) => {
-                // Beyond its rate, a source waits: we read nothing more, and its own system holds it back.
-                let wait = seat.meter();
-                if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
-                }
                 let Some(room) = door.room(bytes.len()).await else { return };
                 door.tell(News::Received { flow, bytes, room });
             }
@@ -137,5 +143,81 @@ impl Life {
         let now = Instant::now();
         let is_late = [self.first, self.part, self.pong].into_iter().flatten().any(|due| due <= now);
         is_late || now >= self.heard + bounds.idle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Arc;
+
+    use super::super::super::census::{Arrival, Census};
+    use super::*;
+    use crate::sip::Transport;
+    use crate::wire::sip::Limits;
+
+    /// A peer from whom there is always something to read, so often; then it goes.
+    struct Talkative {
+        say: fn() -> Came,
+        left: usize,
+        pause: Duration,
+    }
+
+    impl Wire for &mut Talkative {
+        async fn receive(&mut self) -> Came {
+            if self.left == 0 {
+                return Came::End;
+            }
+            self.left -= 1;
+            // Time goes by, and whoever asks finds it ready all the same.
+            std::thread::sleep(self.pause);
+            (self.say)()
+        }
+
+        async fn send(&mut self, _: Bytes) -> std::io::Result<()> {
+            Ok(())
+        }
+
+        async fn ping(&mut self) -> std::io::Result<bool> {
+            Ok(false)
+        }
+
+        async fn close(&mut self, _: Closing) {
+            self.left = 0;
+        }
+    }
+
+    /// A connection with a peer, from its beginning to its end.
+    async fn carried(mut peer: Talkative, bounds: Bounds) {
+        let at = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let census = Census::new(bounds);
+        let door = Door::new(bounds, Limits::default(), Arc::clone(&census), |_| ());
+        let seat = census.admit(at, Arrival::Open).unwrap();
+        let outbox = Outbox::new(seat.backlog());
+        let flow = Flow { transport: Transport::Wss, listener: 0, connection: 1, peer: (at, 9).into() };
+        carry(&mut peer, flow, &seat, &outbox, &door).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_word_that_asks_for_nothing_is_metered_too() {
+        let bounds = Bounds { rate_each: 10, patience: Duration::from_secs(3600), ..Bounds::default() };
+        for say in [|| Came::Alive, || Came::Ping, || Came::Message(Bytes::from_static(b"x"))] {
+            let begun = Instant::now();
+            carried(Talkative { say, left: 50, pause: Duration::ZERO }, bounds).await;
+            assert!(
+                begun.elapsed() >= Duration::from_secs(3),
+                "{:?} for 40 above the burst",
+                begun.elapsed()
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn who_always_has_something_to_say_but_never_a_message_is_let_go_in_time() {
+        let bounds = Bounds { patience: Duration::from_millis(20), ..Bounds::default() };
+        let peer = Talkative { say: || Came::Part, left: 2000, pause: Duration::from_millis(1) };
+        let begun = Instant::now();
+        carried(peer, bounds).await;
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     }
 }

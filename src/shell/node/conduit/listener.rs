@@ -1,11 +1,12 @@
 //! Who comes in at a listener: let in by the census, through the handshakes, within a patience.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::super::census::{Arrival, Seat};
 use super::super::stream::{is_out_of_resources, tune};
@@ -76,12 +77,26 @@ async fn receive(socket: TcpStream, flow: Flow, seat: Seat, speech: Arc<Speech>,
         None => speak(socket, (flow, at), seat, &speech, &door).await,
         Some(tls) => {
             // On the heap for as long as it lasts: a connection that stands does not carry its handshake along.
-            let shaken = Box::pin(timeout(door.bounds.patience, tls.acceptor().accept(socket))).await;
+            let shaken = Box::pin(in_time(&door, tls.acceptor().accept(socket))).await;
             match shaken {
-                Ok(Ok(stream)) => speak(Box::new(stream), (flow, at), seat, &speech, &door).await,
-                Ok(Err(error)) => tracing::debug!(%flow, %error, "no TLS"),
-                Err(_) => tracing::debug!(%flow, "a TLS handshake takes too long"),
+                Some(Ok(stream)) => speak(Box::new(stream), (flow, at), seat, &speech, &door).await,
+                Some(Err(error)) => tracing::debug!(%flow, %error, "no TLS"),
+                None => tracing::debug!(%flow, "a TLS handshake takes too long"),
             }
+        }
+    }
+}
+
+/// Waits for a handshake, but not for long where many wait: silence takes no places from those who speak.
+async fn in_time<T>(door: &Door, shaking: impl Future<Output = T>) -> Option<T> {
+    let (patience, begun) = (door.bounds.patience, Instant::now());
+    let mut shaking = pin!(shaking);
+    loop {
+        let left = patience.saturating_sub(begun.elapsed());
+        match timeout(left.min(door.bounds.hurry), &mut shaking).await {
+            Ok(shaken) => return Some(shaken),
+            Err(_) if begun.elapsed() >= patience || door.census.is_crowded() => return None,
+            Err(_) => {}
         }
     }
 }
@@ -101,15 +116,15 @@ async fn speak<S>(
         return attend(StreamWire::new(stream, door.limits, flow), flow, &seat, door).await;
     };
     let is_welcome = |origin: &str| pages.welcome(origin, at);
-    let upgraded = Box::pin(timeout(door.bounds.patience, upgrade(&mut stream, &is_welcome))).await;
+    let upgraded = Box::pin(in_time(door, upgrade(&mut stream, &is_welcome))).await;
     match upgraded {
-        Ok(Ok(rest)) => {
+        Some(Ok(rest)) => {
             seat.settle();
             let wire = SocketWire::new(stream, rest, door.limits).await;
             attend(wire, flow, &seat, door).await;
         }
-        Ok(Err(refused)) => tracing::debug!(%flow, ?refused, "no WebSocket"),
-        Err(_) => tracing::debug!(%flow, "the opening of a WebSocket takes too long"),
+        Some(Err(refused)) => tracing::debug!(%flow, ?refused, "no WebSocket"),
+        None => tracing::debug!(%flow, "the opening of a WebSocket takes too long"),
     }
 }
 
@@ -131,5 +146,33 @@ pub(super) struct Presence<'d> {
 impl Drop for Presence<'_> {
     fn drop(&mut self) {
         self.door.tell(News::Closed(self.flow));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::bounds::Bounds;
+    use super::super::super::census::Census;
+    use super::*;
+    use crate::wire::sip::Limits;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_handshake_is_let_go_soon_where_many_wait() {
+        let bounds = Bounds { handshakes: 4, handshakes_each: 4, ..Bounds::default() };
+        let census = Census::new(bounds);
+        let door = Door::new(bounds, Limits::default(), Arc::clone(&census), |_| ());
+        let lasts = async || {
+            let begun = Instant::now();
+            assert_eq!(in_time(&door, std::future::pending::<()>()).await, None);
+            begun.elapsed()
+        };
+        let peer = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+        let _first = census.admit(peer, Arrival::Handshake).unwrap();
+        let long = lasts().await;
+        assert!(long >= bounds.patience && long < bounds.patience + bounds.hurry, "{long:?}");
+        let _second = census.admit(peer, Arrival::Handshake).unwrap();
+        let short = lasts().await;
+        assert!(short >= bounds.hurry && short < 2 * bounds.hurry, "{short:?}");
+        assert_eq!(in_time(&door, async { 7 }).await, Some(7));
     }
 }
