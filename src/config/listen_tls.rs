@@ -89,7 +89,13 @@ fn origin(text: &str) -> Result<Box<str>, &'static str> {
     if scheme.is_empty() || !is_scheme || super::values::host_port(authority).is_err() {
         return Err(FORM);
     }
-    Ok(lower.into())
+    // Browsers leave the usual port out.
+    let usual = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return Ok(lower.into()),
+    };
+    Ok(lower.strip_suffix(usual).unwrap_or(&lower).into())
 }
 
 type Path = Option<Taken<PathBuf>>;

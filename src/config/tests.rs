@@ -475,3 +475,34 @@ fn a_quirk_is_for_the_user_agents_that_it_names() {
     assert_eq!(resolved.quirks.algorithms("Acme/2", &offered)[..], [Algorithm::Md5]);
     assert!(resolved.trunks[0].may_refer && !resolved.trunks[0].may_notify);
 }
+
+#[test]
+fn an_origin_is_compared_as_a_browser_writes_it() {
+    let listen = |origin: &str| {
+        let text = format!("[[listen]]\nuri = \"ws://0.0.0.0:8080\"\norigins = [\"{origin}\"]\n");
+        resolve(&small(&text)).listens[0].origins[0].to_string()
+    };
+    for (written, compared) in [
+        ("https://PBX.example:443", "https://pbx.example"),
+        ("http://pbx.example:80", "http://pbx.example"),
+        ("https://pbx.example:80", "https://pbx.example:80"),
+        ("https://[2001:db8::1]:443", "https://[2001:db8::1]"),
+        ("https://pbx.example:8443", "https://pbx.example:8443"),
+        ("*", "*"),
+    ] {
+        assert_eq!(listen(written), compared);
+    }
+}
+
+#[test]
+fn authorities_of_a_trunk_are_for_those_that_may_be_called_over_tls() {
+    let trunk =
+        |uri: &str| small(&format!("[[trunk]]\nname = \"c\"\nuri = \"{uri}\"\nca = \"fullchain.pem\"\n"));
+    for uri in ["sip:carrier.example", "sip:carrier.example;transport=tls", "sips:carrier.example:5061"] {
+        assert!(resolve(&trunk(uri)).trunks[0].ca.is_some(), "{uri}");
+    }
+    for uri in ["sip:carrier.example;transport=tcp", "sip:192.0.2.1", "sip:carrier.example:5060"] {
+        let told = faults(&trunk(uri));
+        assert!(told.iter().any(|fault| fault.contains("may be called over TLS")), "{uri}: {told:?}");
+    }
+}

@@ -37,8 +37,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
     });
     let uri = section.read_needed("uri", trunk_uri).map(|taken| taken.value);
     let ca = section.read("ca", |path| listen_tls::pem(source, path)).map(|taken| taken.value);
-    if ca.is_some() && uri.as_ref().is_some_and(|(_, _, transport)| *transport != Transport::Tls) {
-        section.fault("ca", "is for trunks with transport=tls only");
+    if ca.is_some() && uri.as_ref().is_some_and(is_never_tls) {
+        section.fault("ca", "is for trunks that may be called over TLS only");
     }
     let from = section.read_all("from", Network::parse).unwrap_or_default();
     let auth = section.section("auth").map(|section| auth(section, source));
@@ -70,6 +70,13 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         may_refer,
         may_notify,
     })
+}
+
+/// Whether neither the URI nor DNS (RFC 3263 4.1) can choose TLS.
+fn is_never_tls((text, host, transport): &(Box<str>, HostPort, Transport)) -> bool {
+    let is_stated = Uri::parse(text).is_ok_and(|uri| uri.param("transport").is_some());
+    let is_address = host.host.parse::<std::net::IpAddr>().is_ok();
+    *transport != Transport::Tls && (is_stated || is_address || host.port.is_some())
 }
 
 /// `sip:host[:port][;transport=…]`, without user, headers or other parameters.

@@ -2,7 +2,7 @@
 //!
 //! Looking up is done here, beside the calls: what was found last is what the engine tries, in order.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,17 +36,34 @@ pub(super) struct Wanted {
     /// A transport in the URI: then it is not DNS that chooses (4.1).
     pub(super) transport: Option<Transport>,
     /// Listeners: a target is reached from one of its transport and address family.
-    pub(super) listeners: Vec<(Transport, IpAddr)>,
+    pub(super) listeners: Vec<(Transport, SocketAddr)>,
 }
 
 impl Wanted {
-    pub(super) fn can_use(&self, transport: Transport) -> bool {
+    /// Whether DNS may choose this transport (4.1).
+    pub(super) fn may_be(&self, transport: Transport) -> bool {
+        self.transport.is_none() && self.port.is_none() && self.can_use(transport)
+    }
+
+    fn can_use(&self, transport: Transport) -> bool {
         self.listeners.iter().any(|(own, _)| *own == transport)
     }
 
     fn leads_to(&self, target: &Target) -> bool {
-        let fits = |ip: &IpAddr| ip.is_ipv4() == target.peer.is_ipv4();
-        self.listeners.iter().any(|(own, ip)| *own == target.transport && fits(ip))
+        let fits = |at: &SocketAddr| at.is_ipv4() == target.peer.is_ipv4();
+        let ip = target.peer.ip();
+        let is_host = !ip.is_unspecified() && !ip.is_multicast() && ip != IpAddr::V4(Ipv4Addr::BROADCAST);
+        let is_way = self.listeners.iter().any(|(own, at)| *own == target.transport && fits(at));
+        is_host && is_way && !self.leads_home(target.peer)
+    }
+
+    /// Whether who listens there is ourselves: a call that went there would come back for ever.
+    fn leads_home(&self, peer: SocketAddr) -> bool {
+        // Only an address of this machine can be bound.
+        let is_here = || UdpSocket::bind((peer.ip(), 0)).is_ok();
+        let of_port = self.listeners.iter().filter(|(_, at)| at.port() == peer.port());
+        let mut of_family = of_port.filter(|(_, at)| at.is_ipv4() == peer.is_ipv4());
+        of_family.any(|(_, at)| at.ip() == peer.ip() || (at.ip().is_unspecified() && is_here()))
     }
 }
 
@@ -105,60 +122,70 @@ pub(super) async fn keep_located(
     }
 }
 
-/// Targets in the order in which they are to be tried, and until when that holds.
+/// Targets in the order in which they are to be tried, and until when that holds. What a name server refuses to say, or
+/// cannot, does not hide what others say.
 ///
 /// # Errors
-/// Name servers that do not answer. A name that has nothing is no error.
+/// Name servers that do not answer; answers that are refusals, where nothing else was found. A name that has nothing is no
+/// error.
 pub(super) async fn locate(
     resolver: &TokioResolver,
     wanted: &Wanted,
     random: &mut Random,
 ) -> Result<(Vec<Target>, Instant), NetError> {
-    let mut found = Found { targets: Vec::new(), until: Instant::now() + FRESH.1 };
+    let mut found = Found { wanted, targets: Vec::new(), until: Instant::now() + FRESH.1, fault: None };
     if let Some(port) = wanted.port {
         let transport = wanted.transport.unwrap_or(Transport::Udp);
         found.addresses(resolver, &wanted.host, (transport, port)).await?;
-        return Ok(found.fitting(wanted));
+        return found.result();
     }
     let services = match wanted.transport {
         Some(transport) => vec![(transport, service(transport, &wanted.host))],
         None => {
-            let naptr = found.naptr(resolver, wanted).await?;
+            let naptr = found.naptr(resolver).await?;
             if naptr.is_empty() { guesses(wanted) } else { naptr }
         }
     };
+    let mut is_served = false;
     for (transport, name) in services {
-        for srv in found.srv(resolver, &name, random).await? {
-            let host = srv.target.to_utf8();
-            found.addresses(resolver, &host, (transport, srv.port)).await?;
+        let records = found.srv(resolver, &name).await?;
+        is_served |= !records.is_empty();
+        // "A Target of "." means that the service is decidedly not available" (RFC 2782).
+        let hosts = records.into_iter().filter(|srv| !srv.target.is_root()).collect();
+        for srv in in_order(hosts, random) {
+            found.addresses(resolver, &srv.target.to_utf8(), (transport, srv.port)).await?;
         }
     }
-    if found.targets.is_empty() {
+    // "If no SRV records were found" (4.2); what has some says all that there is.
+    if !is_served {
         let transport = wanted.transport.unwrap_or(Transport::Udp);
         found.addresses(resolver, &wanted.host, (transport, default_port(transport))).await?;
     }
-    Ok(found.fitting(wanted))
+    found.result()
 }
 
 /// What was found so far.
-struct Found {
+struct Found<'w> {
+    wanted: &'w Wanted,
     targets: Vec<Target>,
     until: Instant,
+    /// The first answer that was none.
+    fault: Option<NetError>,
 }
 
-impl Found {
-    fn fitting(mut self, wanted: &Wanted) -> (Vec<Target>, Instant) {
-        self.targets.retain(|target| wanted.leads_to(target));
-        self.targets.truncate(MAX_TARGETS);
-        (self.targets, self.until)
+impl Found<'_> {
+    fn result(self) -> Result<(Vec<Target>, Instant), NetError> {
+        match self.fault {
+            Some(fault) if self.targets.is_empty() => Err(fault),
+            // What is not whole is asked for again soon.
+            Some(_) => Ok((self.targets, Instant::now())),
+            None => Ok((self.targets, self.until)),
+        }
     }
 
     /// Names of service records by NAPTR (4.1).
-    async fn naptr(
-        &mut self,
-        resolver: &TokioResolver,
-        wanted: &Wanted,
-    ) -> Result<Vec<(Transport, String)>, NetError> {
+    async fn naptr(&mut self, resolver: &TokioResolver) -> Result<Vec<(Transport, String)>, NetError> {
+        let wanted = self.wanted;
         let records = self.records(resolver.lookup(absolute(&wanted.host), RecordType::NAPTR).await)?;
         let mut usable: Vec<(&NAPTR, Transport)> = records
             .iter()
@@ -173,20 +200,14 @@ impl Found {
         Ok(usable.into_iter().map(name).take(MAX_HOSTS).collect())
     }
 
-    /// Service records in the order in which they are to be tried.
-    async fn srv(
-        &mut self,
-        resolver: &TokioResolver,
-        name: &str,
-        random: &mut Random,
-    ) -> Result<Vec<SRV>, NetError> {
+    /// Service records, as they come.
+    async fn srv(&mut self, resolver: &TokioResolver, name: &str) -> Result<Vec<SRV>, NetError> {
         let records = self.records(resolver.srv_lookup(absolute(name)).await)?;
         let records = records.into_iter().filter_map(|record| match record {
-            // "A Target of "." means that the service is decidedly not available" (RFC 2782).
-            RData::SRV(srv) if !srv.target.is_root() => Some(srv),
+            RData::SRV(srv) => Some(srv),
             _ => None,
         });
-        Ok(in_order(records.collect(), random))
+        Ok(records.collect())
     }
 
     /// Addresses of a host, of both families.
@@ -201,12 +222,14 @@ impl Found {
                 self.until = self.until.min(lookup.valid_until());
                 lookup.iter().collect()
             }
-            Err(error) if is_nothing(&error) => Vec::new(),
-            Err(error) => return Err(error),
+            Err(error) => return self.note(error),
         };
         for ip in addresses {
+            if self.targets.len() >= MAX_TARGETS {
+                break;
+            }
             let target = Target { transport, peer: SocketAddr::new(ip, port) };
-            if !self.targets.contains(&target) {
+            if self.wanted.leads_to(&target) && !self.targets.contains(&target) {
                 self.targets.push(target);
             }
         }
@@ -222,15 +245,21 @@ impl Found {
                 self.until = self.until.min(lookup.valid_until());
                 Ok(lookup.answers().iter().map(|record| record.data.clone()).collect())
             }
-            Err(error) if is_nothing(&error) => Ok(Vec::new()),
-            Err(error) => Err(error),
+            Err(error) => self.note(error).map(|()| Vec::new()),
         }
     }
-}
 
-/// The name is there, or not, and has no such record: an answer.
-fn is_nothing(error: &NetError) -> bool {
-    matches!(error, NetError::Dns(DnsError::NoRecordsFound(_)))
+    /// An answer without what was asked for is one; a refusal is kept for the end; silence is the end.
+    fn note(&mut self, error: NetError) -> Result<(), NetError> {
+        match error {
+            NetError::Dns(DnsError::NoRecordsFound(_)) => Ok(()),
+            NetError::Dns(_) => {
+                self.fault.get_or_insert(error);
+                Ok(())
+            }
+            silent => Err(silent),
+        }
+    }
 }
 
 /// The name as it is, without the search list of the system.

@@ -137,7 +137,10 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
 fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
     let re_invite = trunk.re_invite.unwrap_or(resolved.moving.re_invite);
     let transport = if trunk.transport == Transport::Udp { "" } else { trunk.transport.uri_token() };
-    let mut host = trunk.host.host.to_string();
+    let mut host = match trunk.host.host.parse::<Ipv6Addr>() {
+        Ok(ip) => format!("[{ip}]"),
+        Err(_) => trunk.host.host.to_string(),
+    };
     if let Some(port) = trunk.host.port {
         host += &format!(":{port}");
     }
@@ -339,6 +342,20 @@ tone = "*44"
         }
         assert_eq!(call.routes[0].trunks, [1, 0]);
         assert_eq!((call.routes[1].user.as_deref(), call.routes[1].trunks.len()), (Some("alice"), 0));
+    }
+
+    #[test]
+    fn a_trunk_at_an_ipv6_address_is_called_in_brackets() {
+        for (uri, host, peer) in [
+            ("sip:[2001:db8::1]:5080", "[2001:db8::1]:5080", "[2001:db8::1]:5080"),
+            ("sip:[2001:DB8:0::1];transport=tcp", "[2001:db8::1];transport=tcp", "[2001:db8::1]:5060"),
+        ] {
+            let call = settings(&WHOLE.replace("sip:127.0.0.1:5080;transport=tcp", uri)).call;
+            assert_eq!(&*call.trunks[0].host, host);
+            assert_eq!(call.trunks[0].targets[0].peer.to_string(), peer);
+            let uri = format!("sip:9123@{host}");
+            assert!(crate::wire::sip::Uri::parse(&uri).is_ok(), "{uri}");
+        }
     }
 
     #[test]

@@ -40,7 +40,7 @@ fn wanted(trunk: &Trunk, resolved: &Resolved) -> Option<Wanted> {
         host: trunk.host.host.clone(),
         port: trunk.host.port,
         transport: is_stated.then_some(trunk.transport),
-        listeners: resolved.listens.iter().map(|listen| (listen.transport, listen.bind.ip())).collect(),
+        listeners: resolved.listens.iter().map(|listen| (listen.transport, listen.bind)).collect(),
     })
 }
 
@@ -58,17 +58,26 @@ pub(super) fn locate(
     let mut names = None;
     let mut first = Vec::new();
     for (index, trunk) in resolved.trunks.iter().enumerate() {
-        let wanted = wanted(trunk, resolved);
+        let mut wanted = wanted(trunk, resolved);
         // DNS may choose TLS where the URI leaves it open.
-        let may_be_tls = wanted
-            .as_ref()
-            .is_some_and(|wanted| wanted.transport.is_none() && wanted.can_use(Transport::Tls));
+        let may_be_tls = wanted.as_ref().is_some_and(|wanted| wanted.may_be(Transport::Tls));
         let proof = if trunk.transport == Transport::Tls || may_be_tls {
             let failed = |error: super::tls::TlsError| StartError::TrunkTls {
                 name: trunk.name.clone(),
                 error: error.to_string(),
             };
-            Some(Proof::of(&trunk.host.host, trunk.ca.as_deref()).map_err(failed)?)
+            match Proof::of(&trunk.host.host, trunk.ca.as_deref()) {
+                Ok(proof) => Some(proof),
+                // Nobody said that it has to be TLS.
+                Err(error) if may_be_tls => {
+                    tracing::warn!("trunk {} is not called over TLS: {error}", trunk.name);
+                    if let Some(wanted) = &mut wanted {
+                        wanted.listeners.retain(|(transport, _)| *transport != Transport::Tls);
+                    }
+                    None
+                }
+                Err(error) => return Err(failed(error)),
+            }
         } else {
             None
         };

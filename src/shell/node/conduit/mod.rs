@@ -29,7 +29,7 @@ use super::backlog::Full;
 use super::bounds::Bounds;
 use super::census::Census;
 use super::stream::{GUESTS, Happened, OURS, tell_closed};
-use super::tls::Proofs;
+use super::tls::{Demands, Proofs};
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::Limits;
 
@@ -128,11 +128,13 @@ struct Link {
     outbox: Arc<Outbox>,
     /// Flows without a number that were served here and are told of the end.
     guests: SmallVec<[Flow; 1]>,
+    /// What the peer of a connection of ours has proved, or is about to.
+    proved: Demands,
 }
 
 impl Link {
-    const fn new(flow: Flow, outbox: Arc<Outbox>) -> Self {
-        Self { flow, outbox, guests: SmallVec::new_const() }
+    const fn new(flow: Flow, outbox: Arc<Outbox>, proved: Demands) -> Self {
+        Self { flow, outbox, guests: SmallVec::new_const(), proved }
     }
 }
 
@@ -146,7 +148,7 @@ impl Conduits {
     pub(super) fn take(&mut self, news: News, out: &mut Vec<Happened>) -> Option<Room> {
         match news {
             News::Opened { flow, outbox } => {
-                self.links.insert(flow.connection, Link::new(flow, outbox));
+                self.links.insert(flow.connection, Link::new(flow, outbox, Demands::default()));
                 None
             }
             News::Received { flow, bytes, room } => {
@@ -184,9 +186,11 @@ impl Conduits {
         if flow.transport != Transport::Tls || (flow.connection != 0 && flow.connection & OURS == 0) {
             return None;
         }
-        let number = match self.by_peer.get(&flow.peer) {
+        let demands = self.proofs.of(flow.peer);
+        let meets = |number: &&u32| self.links.get(*number).is_some_and(|link| link.proved.cover(&demands));
+        let number = match self.by_peer.get(&flow.peer).filter(meets) {
             Some(number) => *number,
-            None => self.connect(flow, from)?,
+            None => self.connect(flow, from, demands)?,
         };
         let link = self.links.get_mut(&number)?;
         if link.flow != flow && !link.guests.contains(&flow) && link.guests.len() < GUESTS {
@@ -195,15 +199,16 @@ impl Conduits {
         Some(link)
     }
 
-    fn connect(&mut self, flow: Flow, from: IpAddr) -> Option<u32> {
-        let proof = self.proofs.of(flow.peer)?;
+    fn connect(&mut self, flow: Flow, from: IpAddr, demands: Demands) -> Option<u32> {
+        let name = demands.name()?;
+        let config = Arc::new(demands.config().ok()?);
         let seat = outgoing::seat(&self.door.census, flow.peer)?;
         let number = self.door.number() | OURS;
         let flow = Flow { connection: number, ..flow };
         let outbox = Outbox::new(seat.backlog());
-        self.links.insert(number, Link::new(flow, Arc::clone(&outbox)));
+        self.links.insert(number, Link::new(flow, Arc::clone(&outbox), demands));
         self.by_peer.insert(flow.peer, number);
-        self.runtime.spawn(outgoing::call(flow, from, proof, outbox, seat, Arc::clone(&self.door)));
+        self.runtime.spawn(outgoing::call(flow, from, (name, config), outbox, seat, Arc::clone(&self.door)));
         Some(number)
     }
 

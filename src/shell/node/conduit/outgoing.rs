@@ -7,10 +7,11 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::super::census::{Arrival, Census, Seat};
 use super::super::stream::tune;
-use super::super::tls::Proof;
 use super::Door;
 use super::carry::carry;
 use super::listener::Presence;
@@ -27,14 +28,14 @@ pub(super) fn seat(census: &Arc<Census>, peer: SocketAddr) -> Option<Seat> {
 pub(super) async fn call(
     flow: Flow,
     from: IpAddr,
-    proof: Proof,
+    (name, config): (ServerName<'static>, Arc<ClientConfig>),
     outbox: Arc<Outbox>,
     seat: Seat,
     door: Arc<Door>,
 ) {
     let presence = Presence { flow, door: &door };
-    let name = proof.name.clone();
-    match Box::pin(timeout(door.bounds.connect, connect(flow.peer, from, proof))).await {
+    let connecting = connect(flow.peer, from, name.clone(), config);
+    match Box::pin(timeout(door.bounds.connect, connecting)).await {
         Ok(Ok(stream)) => {
             let wire = StreamWire::new(Box::new(stream), door.limits, flow);
             carry(wire, flow, &seat, &outbox, &door).await;
@@ -45,12 +46,17 @@ pub(super) async fn call(
     drop(presence);
 }
 
-async fn connect(peer: SocketAddr, from: IpAddr, proof: Proof) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(
+    peer: SocketAddr,
+    from: IpAddr,
+    name: ServerName<'static>,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     if !from.is_unspecified() {
         socket.bind(SocketAddr::new(from, 0))?;
     }
     let stream = socket.connect(peer).await?;
     tune(&socket2::SockRef::from(&stream));
-    TlsConnector::from(proof.config).connect(proof.name, stream).await
+    TlsConnector::from(config).connect(name, stream).await
 }

@@ -15,6 +15,8 @@ struct NameServer {
     address: SocketAddr,
     asked: Arc<Mutex<Vec<String>>>,
     is_down: Arc<AtomicBool>,
+    /// It knows no NAPTR.
+    is_old: Arc<AtomicBool>,
 }
 
 fn name(text: &str) -> Name {
@@ -35,9 +37,10 @@ impl NameServer {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let records: Vec<Record> =
             records.into_iter().map(|(owner, data)| Record::from_rdata(name(owner), 300, data)).collect();
-        let (asked, is_down) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let server =
-            Self { address: socket.local_addr().unwrap(), asked: asked.clone(), is_down: is_down.clone() };
+        let (asked, is_down, is_old) =
+            (Arc::new(Mutex::new(Vec::new())), Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
+        let address = socket.local_addr().unwrap();
+        let server = Self { address, asked: asked.clone(), is_down: is_down.clone(), is_old: is_old.clone() };
         std::thread::spawn(move || {
             let mut bytes = [0; 1024];
             while let Ok((length, from)) = socket.recv_from(&mut bytes) {
@@ -56,6 +59,11 @@ impl NameServer {
                 if of_name.is_empty() {
                     reply.metadata.response_code = ResponseCode::NXDomain;
                 }
+                let is_unknown = question.query_type() == RecordType::NAPTR && is_old.load(Ordering::Relaxed);
+                if is_unknown || question.name().to_utf8().starts_with("refused.") {
+                    reply.metadata.response_code =
+                        if is_unknown { ResponseCode::NotImp } else { ResponseCode::ServFail };
+                }
                 let _ = socket.send_to(&reply.to_vec().unwrap(), from);
             }
         });
@@ -71,7 +79,7 @@ impl NameServer {
 
 /// Both families for TLS, one for the others.
 fn wanted(host: &str) -> Wanted {
-    let (v4, v6) = ("192.0.2.9".parse().unwrap(), "2001:db8::9".parse().unwrap());
+    let (v4, v6) = ("192.0.2.9:5060".parse().unwrap(), "[2001:db8::9]:5061".parse().unwrap());
     let listeners =
         vec![(Transport::Udp, v4), (Transport::Tcp, v4), (Transport::Tls, v4), (Transport::Tls, v6)];
     Wanted { host: host.into(), port: None, transport: None, listeners }
@@ -92,6 +100,12 @@ fn house() -> NameServer {
         ("plain.test", v4(3)),
         ("_sip._tcp.gone.test", srv(0, 0, 0, ".")),
         ("gone.test", v4(4)),
+        ("home.test", v4(9)),
+        ("home.test", v4(10)),
+        ("home.test", RData::A(A::new(224, 0, 0, 1))),
+        ("home.test", RData::A(A::new(0, 0, 0, 0))),
+        ("_sip._udp.partly.test", srv(1, 0, 5070, "refused.test")),
+        ("_sip._udp.partly.test", srv(2, 0, 5080, "b.carrier.test")),
     ])
 }
 
@@ -125,6 +139,44 @@ async fn names_lead_to_targets_as_rfc_3263_says() {
         ["tls:192.0.2.3:5061"]
     );
     assert!(server.located(&wanted("nowhere.test")).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_refused_does_not_hide_what_is_said() {
+    let server = house();
+    // One of two hosts cannot be looked up.
+    assert_eq!(server.located(&wanted("partly.test")).await, ["udp:192.0.2.2:5080"]);
+    // A name server that knows no NAPTR: the service records are guessed.
+    server.is_old.store(true, Ordering::Relaxed);
+    let found = server.located(&wanted("carrier.test")).await;
+    assert_eq!(found[..2], ["udp:192.0.2.1:5070", "udp:192.0.2.2:5080"]);
+    // Nothing but refusals is an error: what was found before stays.
+    let resolver = resolver(&[server.address]).unwrap();
+    let refused = Wanted { port: Some(5060), ..wanted("refused.test") };
+    assert!(locate(&resolver, &refused, &mut Random::from_number(1)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_service_that_is_not_there_is_not_looked_for_at_the_name() {
+    let server = house();
+    let tcp = Wanted { transport: Some(Transport::Tcp), ..wanted("gone.test") };
+    assert!(server.located(&tcp).await.is_empty(), "the target is a dot");
+    assert_eq!(server.located(&wanted("gone.test")).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_no_host_or_ourselves_is_no_target_and_many_are_cut() {
+    let server = house();
+    assert_eq!(server.located(&wanted("home.test")).await, ["udp:192.0.2.10:5060"]);
+    let port = Wanted { port: Some(5070), ..wanted("home.test") };
+    assert_eq!(server.located(&port).await.len(), 2, "another program may be there");
+    let at = |text: &str| Target { transport: Transport::Udp, peer: text.parse().unwrap() };
+    let any = Wanted { listeners: vec![(Transport::Udp, "0.0.0.0:5060".parse().unwrap())], ..wanted("x") };
+    assert!(!any.leads_to(&at("127.0.0.1:5060")) && any.leads_to(&at("127.0.0.1:5061")));
+    assert!(any.leads_to(&at("192.0.2.1:5060")) && !any.leads_to(&at("255.255.255.255:5060")));
+    let many = (0..40).map(|last| ("many.test", RData::A(A::new(198, 51, 100, last))));
+    let found = NameServer::new(many.collect()).located(&wanted("many.test")).await;
+    assert_eq!(found.len(), MAX_TARGETS);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use super::super::tls::{Demands, Proof, Proofs};
 use super::secured::*;
 use super::*;
 use crate::shell::phone::{Message, Options, Phone};
@@ -168,4 +169,63 @@ fn a_trunk_proves_its_name_or_is_not_called() {
             std::thread::scope(|scope| drop(scope.spawn(|| drop(node))));
         });
     }
+}
+
+/// Whether a server with a certificate for `names` gets a connection of which this is demanded.
+async fn is_taken(demands: &Demands, authority: &Authority, names: &[&str]) -> bool {
+    let (cert, key) = authority.sign(names);
+    let chain = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let builder =
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let server = builder.with_no_client_auth().with_single_cert(chain, key).unwrap();
+    let (near, far) = tokio::io::duplex(16 * 1024);
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(demands.config().unwrap()));
+    let (connected, _) = tokio::join!(
+        connector.connect(demands.name().unwrap(), near),
+        TlsAcceptor::from(Arc::new(server)).accept(far)
+    );
+    connected.is_ok()
+}
+
+#[test]
+fn a_connection_is_shared_by_the_trunks_of_an_address_only_if_it_proves_the_names_of_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let (authority, other) = (Authority::new(), Authority::new());
+    for (file, authority) in [("one.pem", &authority), ("two.pem", &other)] {
+        std::fs::write(dir.path().join(file), authority.pem()).unwrap();
+    }
+    let proof = |name: &str, file: &str| Proof::of(name, Some(&dir.path().join(file))).unwrap();
+    let at = |last: u8| SocketAddr::from(([192, 0, 2, last], 5061));
+    let proofs = Proofs::default();
+    proofs.demand(0, vec![at(1), at(2)], proof("a.test", "one.pem"));
+    proofs.demand(1, vec![at(2)], proof("b.test", "one.pem"));
+    proofs.demand(2, vec![at(3)], proof("a.test", "two.pem"));
+    runtime().block_on(async {
+        let (one, both) = (proofs.of(at(1)), proofs.of(at(2)));
+        assert!(is_taken(&one, &authority, &["a.test"]).await);
+        assert!(!is_taken(&one, &authority, &["b.test"]).await);
+        assert!(is_taken(&both, &authority, &["a.test", "b.test"]).await);
+        assert!(!is_taken(&both, &authority, &["a.test"]).await, "the second trunk is not proved");
+        assert!(!is_taken(&both, &authority, &["b.test"]).await, "nor the first");
+        assert!(!is_taken(&proofs.of(at(3)), &authority, &["a.test"]).await, "another authority");
+        assert!(is_taken(&proofs.of(at(3)), &other, &["a.test"]).await);
+        // What stands may serve who demands no more.
+        assert!(both.cover(&one) && !one.cover(&both));
+    });
+    assert!(proofs.of(at(9)).name().is_none(), "nobody's address");
+}
+
+#[test]
+fn a_carrier_whose_addresses_change_is_still_reached_at_those_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("one.pem"), Authority::new().pem()).unwrap();
+    let proof = Proof::of("a.test", Some(&dir.path().join("one.pem"))).unwrap();
+    let (proofs, at) = (Proofs::default(), |last: u8| SocketAddr::from(([192, 0, 2, last], 5061)));
+    for last in 0..200 {
+        proofs.demand(0, vec![at(last)], proof.clone());
+    }
+    let known: Vec<u8> = (0..=255).filter(|last| proofs.of(at(*last)).name().is_some()).collect();
+    assert_eq!(known, (136..200).collect::<Vec<u8>>(), "the newest 64");
 }

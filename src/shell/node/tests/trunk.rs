@@ -68,3 +68,22 @@ fn a_trunk_that_cannot_be_connected_fails_the_call_at_once() {
         assert!(took < Duration::from_secs(5), "{peer}: the engine hears of it by a timer, after {took:?}");
     }
 }
+
+#[test]
+fn a_trunk_that_need_not_be_called_over_tls_does_not_keep_the_node_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    secured::Authority::new().write(dir.path(), "own", &["pbx.test"]);
+    // No authority can be read: as on a system that has none.
+    std::fs::write(dir.path().join("none.pem"), "-----BEGIN NOTHING-----\n-----END NOTHING-----\n").unwrap();
+    // A name server that is not there.
+    let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let with = |uri: &str| {
+        let more = format!(
+            "[[trunk]]\nname = \"carrier\"\nuri = \"{uri}\"\nca = \"none.pem\"\n[dns]\nservers = [\"{closed}\"]\n"
+        );
+        resolve(dir.path(), &(secured::listens("") + &more))
+    };
+    drop(Node::start(with("sip:carrier.invalid")).unwrap());
+    let told = start_error(with("sip:carrier.invalid;transport=tls"));
+    assert!(told.contains("trunk carrier") && told.contains("none.pem"), "{told}");
+}

@@ -5,19 +5,24 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::{TlsError, files};
 
-/// What a peer has to prove (RFC 5922 7.2).
-#[derive(Clone)]
+/// Addresses of one trunk that are remembered: a call may last longer than what DNS says of its target.
+const MAX_ADDRESSES: usize = 64;
+
+/// What a trunk has to prove (RFC 5922 7.2).
+#[derive(Clone, Debug)]
 pub(in crate::shell::node) struct Proof {
     /// Its name as configured: what DNS made of it proves nothing.
-    pub(in crate::shell::node) name: ServerName<'static>,
+    name: ServerName<'static>,
     /// Whose word counts.
-    pub(in crate::shell::node) config: Arc<ClientConfig>,
+    verifier: Arc<WebPkiServerVerifier>,
 }
 
 impl Proof {
@@ -26,15 +31,89 @@ impl Proof {
     /// # Errors
     /// The file that is at fault; a host that is no name.
     pub(in crate::shell::node) fn of(host: &str, ca: Option<&Path>) -> Result<Self, TlsError> {
-        let name = ServerName::try_from(host.to_owned())
-            .map_err(|error| TlsError { path: host.into(), why: error.to_string() })?;
-        let roots = ca.map_or_else(system_roots, files::roots)?;
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| TlsError { path: host.into(), why: error.to_string() })?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Ok(Self { name, config: Arc::new(config) })
+        let failed = |why: String| TlsError { path: host.into(), why };
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
+        let roots = Arc::new(ca.map_or_else(system_roots, files::roots)?);
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()));
+        let verifier = verifier.build().map_err(|error| failed(error.to_string()))?;
+        Ok(Self { name, verifier })
+    }
+}
+
+/// All that a peer has to prove: of each trunk that is at its address, for a connection is shared by them.
+#[derive(Clone, Debug, Default)]
+pub(in crate::shell::node) struct Demands(Vec<(usize, Proof)>);
+
+impl Demands {
+    /// The name that the peer is asked for; none where nothing could be proved.
+    pub(in crate::shell::node) fn name(&self) -> Option<ServerName<'static>> {
+        self.0.first().map(|(_, proof)| proof.name.clone())
+    }
+
+    /// Whether whoever has met these has met `others`.
+    pub(in crate::shell::node) fn cover(&self, others: &Self) -> bool {
+        others.0.iter().all(|(trunk, _)| self.0.iter().any(|(own, _)| own == trunk))
+    }
+
+    /// For a connection on which they are met, or that does not come to be.
+    ///
+    /// # Errors
+    /// Never with the versions of TLS that there are.
+    pub(in crate::shell::node) fn config(&self) -> Result<ClientConfig, Error> {
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let verifier = Arc::new(Strict(self.clone()));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        Ok(builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
+    }
+}
+
+/// Takes a certificate that is right for each trunk of the address, by rustls' own judgement.
+#[derive(Debug)]
+struct Strict(Demands);
+
+impl Strict {
+    fn any(&self) -> Result<&WebPkiServerVerifier, Error> {
+        let first = self.0.0.first().map(|(_, proof)| &*proof.verifier);
+        first.ok_or_else(|| Error::General("nothing could be proved".into()))
+    }
+}
+
+impl ServerCertVerifier for Strict {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.any()?;
+        for (_, proof) in &self.0.0 {
+            proof.verifier.verify_server_cert(certificate, chain, &proof.name, ocsp, now)?;
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.any()?.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.any()?.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.any().map(ServerCertVerifier::supported_verify_schemes).unwrap_or_default()
     }
 }
 
@@ -54,15 +133,21 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
 pub(in crate::shell::node) struct Proofs(RwLock<BTreeMap<usize, (Vec<SocketAddr>, Proof)>>);
 
 impl Proofs {
-    /// The peers of a trunk, which are these from now on, have to prove this.
+    /// The peers of a trunk have to prove this. Those of before do as well: a dialog ends where it was begun, and a name
+    /// that stands for many addresses tells of some at a time.
     pub(in crate::shell::node) fn demand(&self, trunk: usize, addresses: Vec<SocketAddr>, proof: Proof) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(trunk, (addresses, proof));
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let (known, now) = all.entry(trunk).or_insert_with(|| (Vec::new(), proof.clone()));
+        *now = proof;
+        known.retain(|before| !addresses.contains(before));
+        known.splice(..0, addresses);
+        known.truncate(MAX_ADDRESSES);
     }
 
     /// What the peer at `address` has to prove.
-    pub(in crate::shell::node) fn of(&self, address: SocketAddr) -> Option<Proof> {
+    pub(in crate::shell::node) fn of(&self, address: SocketAddr) -> Demands {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let found = all.values().find(|(addresses, _)| addresses.contains(&address));
-        found.map(|(_, proof)| proof.clone())
+        let here = all.iter().filter(|(_, (addresses, _))| addresses.contains(&address));
+        Demands(here.map(|(trunk, (_, proof))| (*trunk, proof.clone())).collect())
     }
 }

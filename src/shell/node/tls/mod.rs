@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-pub(super) use self::client::{Proof, Proofs};
+pub(super) use self::client::{Demands, Proof, Proofs};
 use self::files::{Identity, Stamp};
 use crate::base::UnixMillis;
 use crate::config;
@@ -36,6 +36,8 @@ pub(super) struct TlsError {
 /// The certificates of one listener.
 pub(super) struct ServerTls {
     files: config::Tls,
+    /// How the files looked before they were read first.
+    stamp: Stamp,
     current: RwLock<Loaded>,
 }
 
@@ -51,7 +53,9 @@ impl ServerTls {
     /// # Errors
     /// The file that is at fault.
     pub(super) fn load(files: &config::Tls) -> Result<Self, TlsError> {
-        Ok(Self { files: files.clone(), current: RwLock::new(read(files)?) })
+        // What changes while it is read is a change.
+        let stamp = Stamp::of(files);
+        Ok(Self { files: files.clone(), stamp, current: RwLock::new(read(files)?) })
     }
 
     /// For the next connection.
@@ -62,7 +66,7 @@ impl ServerTls {
     /// Takes up what changes on disk, and reminds of certificates that lapse. Ends with the runtime.
     pub(super) async fn keep_current(self: Arc<Self>) {
         let mut seconds = tokio::time::interval(LOOK);
-        let mut used = Stamp::of(&self.files);
+        let mut used = self.stamp.clone();
         let mut seen = used.clone();
         let mut reminded: Option<tokio::time::Instant> = None;
         loop {
@@ -135,4 +139,35 @@ fn read(files: &config::Tls) -> Result<Loaded, TlsError> {
 
 fn date(seconds: i64) -> UnixMillis {
     UnixMillis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_changes_before_anybody_looks_is_taken_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = config::TlsFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+        let write = |name: &str| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            for (path, text) in
+                [(&files.cert, made.cert.pem()), (&files.key, made.signing_key.serialize_pem())]
+            {
+                let fresh = path.with_extension("new");
+                std::fs::write(&fresh, text).unwrap();
+                std::fs::rename(fresh, path).unwrap();
+            }
+        };
+        write("one.test");
+        let tls = config::Tls { identities: vec![files.clone()], client_ca: None };
+        let tls = Arc::new(ServerTls::load(&tls).unwrap());
+        write("two.test");
+        let names = || tls.current().identities.first().unwrap().names();
+        assert_eq!(names(), "one.test");
+        let keeping = tokio::spawn(Arc::clone(&tls).keep_current());
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(names(), "two.test");
+        keeping.abort();
+    }
 }
