@@ -41,8 +41,8 @@ impl Pages {
         // A page that comes from an address was served there; a name may lead anywhere.
         let is_here = host.parse().is_ok_and(|ip: IpAddr| ip.to_canonical() == at.to_canonical());
         let is_this_machine = at.to_canonical().is_loopback() && host.eq_ignore_ascii_case("localhost");
-        let is_own = |own: &Box<str>| own.trim_matches(['[', ']']).eq_ignore_ascii_case(host);
-        is_here || is_this_machine || self.own.iter().any(is_own)
+        let is_own = |own: &str| own.trim_matches(['[', ']']).eq_ignore_ascii_case(host);
+        is_here || is_this_machine || self.own.iter().any(|own| is_own(own))
     }
 }
 
