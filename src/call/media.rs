@@ -311,6 +311,7 @@ impl Core {
 
     /// A fork takes over the ports that all forks were offered, with its pairing becoming the call's.
     pub(super) fn adopt_winner(&mut self, call: CallHandle, leg: LegHandle) {
+        self.part_with_early_media(call, Some(leg));
         let Some(found) = self.calls.get_mut(call) else { return };
         let ports = std::mem::take(&mut found.fork_ports);
         let Some(winner) = self.legs.get_mut(leg) else { return };
@@ -333,6 +334,17 @@ impl Core {
                 Some(heir) => drop(self.port_legs.insert(pair.id, heir)),
                 None => drop(self.port_legs.remove(&pair.id)),
             }
+        }
+    }
+
+    /// The ports of the forks pass from the one that was heard early to another, if to any: keys, sources and counters of
+    /// one party are nothing to the next.
+    pub(super) fn part_with_early_media(&mut self, call: CallHandle, to: Option<LegHandle>) {
+        let Some(found) = self.calls.get_mut(call) else { return };
+        if found.early_media.is_some() && found.early_media != to {
+            found.early_media = None;
+            let ports = found.fork_ports.iter().flatten();
+            self.media.extend(ports.map(|pair| MediaCommand::Release { port: pair.id }));
         }
     }
 
@@ -408,7 +420,7 @@ impl Core {
             return;
         }
         let streams = plan::streams(media_a, media_b, pairing);
-        let (call, is_transcoded) = (leg_a.call, streams.iter().any(Stream::is_converted));
+        let (call, is_transcoded) = (leg_a.call, streams.iter().any(|stream| stream.is_converted));
         let (tells_a, tells_b) = (self.takes_keys_by_info(b), self.takes_keys_by_info(a));
         let ports_b = self.ports_toward(b);
         let ports_a = self.ports_toward(a);
@@ -428,7 +440,7 @@ impl Core {
             else {
                 continue;
             };
-            let Stream { a: end_a, b: end_b, a_to_b, b_to_a } = stream;
+            let Stream { a: end_a, b: end_b, a_to_b, b_to_a, .. } = stream;
             let mut of_a = self.ingress(&leg_a.dialog.flow, &end_a);
             let mut of_b = self.ingress(&leg_b.dialog.flow, &end_b);
             (of_a.report_dtmf, of_b.report_dtmf) = (tells_a, tells_b);
@@ -507,11 +519,8 @@ impl Core {
             } else {
                 base.sending
             },
-            kind: match end.kind {
-                Kind::Audio => relay::Kind::Audio,
-                Kind::Video => relay::Kind::Video,
-                _ => relay::Kind::Opaque,
-            },
+            // All that is carried is RTP, text and whatever else there may be, too.
+            kind: if end.kind == Kind::Audio { relay::Kind::Audio } else { relay::Kind::Video },
             clock_rate: clock_rate.max(1),
             // A side that was told not to send is allowed to be silent.
             timeout: if end.speaks() { self.settings.media.timeout } else { None },

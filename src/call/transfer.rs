@@ -166,9 +166,9 @@ impl Core {
         if let Some(leg) = self.legs.get_mut(stand_in) {
             leg.call = call;
         }
+        self.part_with_early_media(call, None);
         if let Some(found) = self.calls.get_mut(call) {
             found.caller = stand_in;
-            found.early_media = None;
             found.transfer = Some(InTransfer { key, rung_for: Some(rung_for) });
         }
         self.refuse_inbound(caller, &Refusal::Terminated);
@@ -251,6 +251,7 @@ impl Core {
         place: LegHandle,
         pairing: Pairing,
     ) {
+        self.part_with_early_media(into, None);
         let Some(found) = self.calls.get_mut(into) else { return };
         let side = found.side_of(place).unwrap_or(Side::Caller);
         match side {
@@ -258,7 +259,6 @@ impl Core {
             Side::Callee => found.callee = Some(leg),
         }
         found.pairing = pairing;
-        found.early_media = None;
         found.transfer = None;
         found.generation = found.generation.wrapping_add(1);
         let was_ringing = found.state == CallState::Ringing;

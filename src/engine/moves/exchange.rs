@@ -189,7 +189,7 @@ impl Engine {
         let (Some(far_media), Some(onto_media)) = (&far_leg.media, &onto_leg.media) else { return };
         let mut commands: SmallVec<[MediaCommand; 8]> = SmallVec::new();
         let streams = plan::streams(far_media, onto_media, pairing);
-        let (call, is_transcoded) = (far_leg.call, streams.iter().any(plan::Stream::is_converted));
+        let (call, is_transcoded) = (far_leg.call, streams.iter().any(|stream| stream.is_converted));
         for stream in streams {
             let (Some(far_port), Some(onto_port)) =
                 (port_at(&far_leg.ports, stream.a.line), port_at(&onto_leg.ports, stream.b.line))

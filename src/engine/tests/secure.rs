@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{accounts, settings};
-use super::{Answer, Kind, World};
+use super::{Answer, Early, Kind, World};
 use crate::engine::store::Loaded;
 use crate::media::plan::Rule;
 use crate::media::relay::MediaCommand;
@@ -173,6 +173,45 @@ fn a_move_between_plain_and_secure_devices_keeps_the_far_keys() {
         let kept = format!("{:?}{:?}", world.stored, world.events);
         assert!(!kept.contains("inline:W") && !kept.contains("cGhvbmU"), "no key is kept");
         world.hang_up_all();
+        world.run(70 * SECOND);
+        world.check_idle();
+    }
+}
+
+/// All forks are told the same ports. One that has keys is heard before another one without answers, or it answers itself.
+#[test]
+fn keys_of_a_fork_that_was_heard_early_are_nothing_to_another_that_answers() {
+    for is_other in [true, false] {
+        let mut world = world(8, Rule::Either);
+        let alice = world.phone("alice", "desk");
+        let (desk, mobile) = (world.phone_over(Transport::Tls, "bob", "desk"), world.phone("bob", "mobile"));
+        world.phones[desk].kind = Kind::Sdes;
+        world.phones[desk].early = Early::Unreliable;
+        for phone in [desk, mobile] {
+            world.phones[phone].answer = Answer::Ring;
+        }
+        world.phones[alice].dial("bob");
+        world.run(SECOND);
+        assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
+        world.phones[if is_other { mobile } else { desk }].pick_up(0);
+        world.run(SECOND);
+        assert!(world.phones[alice].lines[0].is_up, "{}", world.tail());
+        let winner = if is_other { "bob*mobile" } else { "bob*desk" };
+        assert_eq!(world.heard_by(winner), ["alice*desk"], "{}", world.tail());
+        let port_of = world.port_of(winner).expect("a port");
+        // Whether it is released, or with keys or without.
+        let steps: Vec<Option<bool>> = (world.media.iter())
+            .filter_map(|command| match command {
+                MediaCommand::Configure { port, ingress } if *port == port_of => {
+                    Some(Some(ingress.security != Security::Plain))
+                }
+                MediaCommand::Release { port } if *port == port_of => Some(None),
+                _ => None,
+            })
+            .collect();
+        assert_eq!((steps.first(), steps.last()), (Some(&Some(true)), Some(&Some(!is_other))));
+        assert_eq!(steps.contains(&None), is_other);
+        world.phones[alice].bye(0);
         world.run(70 * SECOND);
         world.check_idle();
     }

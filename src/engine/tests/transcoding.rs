@@ -142,3 +142,23 @@ fn the_cap_counts_calls_and_frees_them() {
     world.run(A_MINUTE);
     world.check_idle();
 }
+
+/// Nobody hears anybody, and yet the place is that of the call: it would fail at the resumption.
+#[test]
+fn a_call_that_is_held_both_ways_keeps_its_place() {
+    let (mut world, [desk, .., bob]) = house(520, 1, ["0 101", "0 101", "0 101", "9 101"]);
+    world.phones[desk].dial("bob");
+    world.run(2 * SECOND);
+    assert_eq!(becomes(&world, "alice*desk"), Some(Speech::G722));
+    for (phone, direction) in [(desk, "inactive"), (desk, "sendrecv"), (bob, "inactive"), (bob, "sendrecv")] {
+        world.phones[phone].reinvite(0, direction);
+        world.run(SECOND);
+        assert_eq!(world.phones[phone].lines[0].status, Some(200), "{direction}\n{}", world.tail());
+        assert_eq!(world.engine.core().transcoded, 1, "{direction}");
+    }
+    assert_eq!(becomes(&world, "alice*desk"), Some(Speech::G722));
+    world.phones[desk].bye(0);
+    world.run(A_MINUTE);
+    assert_eq!(world.engine.core().transcoded, 0);
+    world.check_idle();
+}

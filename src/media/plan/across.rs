@@ -30,8 +30,14 @@ pub fn offer_across(
     pairing: &mut Pairing,
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
-    // A call whose speech is converted is changed without losing what the other side speaks.
-    offer_with(from, to, pairing, bridge::kept, ports)
+    // A call whose speech is converted is changed without losing what the other side speaks. (Of one that is not, what a
+    // side has is what the other one is offered.)
+    let is_converted = super::streams(from, to, pairing).iter().any(|stream| stream.is_converted);
+    let extras = |to: &LegMedia, line: usize, kind: Kind, formats: &[Format]| match is_converted {
+        true => bridge::kept(to, line, kind, formats),
+        false => Formats::new(),
+    };
+    offer_with(from, to, pairing, extras, ports)
 }
 
 /// The same with formats of our own: what `extras` gives for a line of `to`, beside the formats that are there.

@@ -81,14 +81,8 @@ pub struct Stream {
     pub a_to_b: Option<PtMap>,
     /// And back.
     pub b_to_a: Option<PtMap>,
-}
-
-impl Stream {
-    /// Whether speech is converted on its way.
-    #[must_use]
-    pub fn is_converted(&self) -> bool {
-        [&self.a_to_b, &self.b_to_a].into_iter().flatten().any(|map| map.conversion().is_some())
-    }
+    /// Whether speech is converted on its way, or will be when it is forwarded again: what is held keeps its place.
+    pub is_converted: bool,
 }
 
 /// Ladder: `segue = relay`, after each finished exchange, and at the swap with the far leg and the new one.
@@ -98,13 +92,14 @@ pub fn streams(a: &LegMedia, b: &LegMedia, pairing: &Pairing) -> SmallVec<[Strea
     let (Ok(at_a), Ok(at_b)) = (a.agreed(), b.agreed()) else { return SmallVec::new() };
     let stream = |(line_a, line_b): (usize, usize)| {
         let (end_a, end_b) = (RemoteMedia::read(at_a, line_a)?, RemoteMedia::read(at_b, line_b)?);
-        let a_to_b = (end_a.speaks() && end_b.hears())
-            .then(|| PtMap::between(at_a.our_formats(line_a), at_b.their_formats(line_b)))
-            .map(|map| map.or_converted(&end_a.sends, &end_b.accepts));
-        let b_to_a = (end_b.speaks() && end_a.hears())
-            .then(|| PtMap::between(at_b.our_formats(line_b), at_a.their_formats(line_a)))
-            .map(|map| map.or_converted(&end_b.sends, &end_a.accepts));
-        Some(Stream { a: end_a, b: end_b, a_to_b, b_to_a })
+        let a_to_b = PtMap::between(at_a.our_formats(line_a), at_b.their_formats(line_b))
+            .or_converted(&end_a.sends, &end_b.accepts);
+        let b_to_a = PtMap::between(at_b.our_formats(line_b), at_a.their_formats(line_a))
+            .or_converted(&end_b.sends, &end_a.accepts);
+        let is_converted = a_to_b.conversion().or(b_to_a.conversion()).is_some();
+        let a_to_b = (end_a.speaks() && end_b.hears()).then_some(a_to_b);
+        let b_to_a = (end_b.speaks() && end_a.hears()).then_some(b_to_a);
+        Some(Stream { a: end_a, b: end_b, a_to_b, b_to_a, is_converted })
     };
     pairing.pairs(a, b).filter_map(stream).collect()
 }

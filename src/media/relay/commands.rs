@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::keys::Presser;
+use super::pace::Pace;
 use super::route::{Awaited, Outgoing};
 use super::sound::Player;
 use super::{MediaCommand, MediaEvent, Outlet, PortId, Relay, Sink, Timer};
@@ -26,7 +27,7 @@ impl Relay {
                 if let Some(timeout) = route.expected.timeout {
                     self.timers.push(now + timeout, Timer::Quiet(port.slot, route.generation));
                 }
-                self.configure_web(now, port.slot, &ingress.security);
+                self.configure_web(now, port.slot, &ingress.security, out);
             }
             MediaCommand::SetSinks { port, sinks } => self.set_sinks(port, sinks),
             MediaCommand::Swap { far, old, new, to_far, to_new } => {
@@ -61,25 +62,25 @@ impl Relay {
         }
     }
 
-    /// Who becomes a sink anew joins the stream anew: what it did not get before was not lost on the way.
+    /// Who becomes a sink anew joins the stream anew: what it did not get before was not lost on the way. So does what
+    /// was converted, and is no more or in another way.
     fn set_sinks(&mut self, port: PortId, sinks: SmallVec<[Sink; 2]>) {
         let mut outgoing = SmallVec::<[Outgoing; MAX_SINKS]>::new();
         for sink in sinks.into_iter().filter(|s| s.to.thread == port.thread).take(MAX_SINKS) {
             let Some(life) = self.routes.get(sink.to.slot as usize).map(|route| route.life) else { continue };
             let transcoder = self.transcoder_for(port, &sink, life);
-            // What is to be converted and cannot be goes nowhere.
-            let map = match (&sink.conversion, &transcoder) {
-                (Some(_), None) => Some(Box::new([u8::MAX; 128])),
-                _ => sink.map,
-            };
-            outgoing.push(Outgoing { to: sink.to.slot, life, map, transcoder });
+            // What is to be converted goes nowhere as it is, even if it cannot be converted.
+            let map = if sink.conversion.is_some() { Some(Box::new([u8::MAX; 128])) } else { sink.map };
+            outgoing.push(Outgoing { to: sink.to.slot, life, map, transcoder, pace: Pace::default() });
         }
         let Some(route) = self.open(port) else { return };
         route.moved &= outgoing.is_empty();
         let before = std::mem::replace(&mut route.sinks, outgoing);
         let now: SmallVec<[u32; MAX_SINKS]> = route.sinks.iter().map(|s| s.to).collect();
         for slot in now {
-            if before.iter().all(|sink| sink.to != slot)
+            // One that was converted and goes on in the same way has given its transcoder away.
+            let goes_on = |sink: &Outgoing| sink.to == slot && sink.transcoder.is_none();
+            if !before.iter().any(goes_on)
                 && let Some(route) = self.routes.get_mut(slot as usize)
             {
                 route.egress.part();

@@ -1,5 +1,7 @@
 //! Packets whose speech is converted on the way. Everything else of their way is as that of others.
 
+use std::time::Duration;
+
 use super::egress::Arrival;
 use super::route::Admitted;
 use super::{DropReason, Outlet, PortId, Relay, Sink};
@@ -7,15 +9,23 @@ use crate::base::Timestamp;
 use crate::media::transcode::{ROOM, Transcoder, Useless};
 use crate::wire::rtp::{HEADER, Header};
 
+/// Speech may come so far ahead of time, as after a hiccup of the network. To convert it costs as much as hundreds of
+/// packets that cross as they are, so that more than one party can say is not converted.
+const AHEAD: Duration = Duration::from_secs(1);
+
 impl Relay {
     /// The transcoder of a sink, if it needs one: the one that it had, or else a new one, which is where memory is taken.
+    /// What a new one makes is numbered from the beginning, and joins the stream as that of a new source does.
     pub(super) fn transcoder_for(&mut self, port: PortId, sink: &Sink, life: u32) -> Option<Box<Transcoder>> {
         let conversion = sink.conversion.as_deref()?;
         let route = self.routes.get_mut(port.slot as usize)?;
         let is_same = |transcoder: &Transcoder| transcoder.conversion() == conversion;
         let known = route.sinks.iter_mut().find(|known| (known.to, known.life) == (sink.to.slot, life));
         let known = known.and_then(|known| known.transcoder.take_if(|transcoder| is_same(transcoder)));
-        known.or_else(|| Transcoder::new(conversion.clone()).map(Box::new))
+        known.or_else(|| {
+            self.routes.get_mut(sink.to.slot as usize)?.egress.part();
+            Transcoder::new(conversion.clone()).map(Box::new)
+        })
     }
 
     /// Sends what becomes of an admitted packet to sink `n` of its port: nothing yet, or some packets.
@@ -30,6 +40,14 @@ impl Relay {
     ) -> Result<(), DropReason> {
         let sink = self.routes.get_mut(slot as usize).and_then(|route| route.sinks.get_mut(n));
         let sink = sink.ok_or(DropReason::NoSink)?;
+        let length = sink.transcoder.as_ref().map(|transcoder| {
+            let source = (admitted.feed.ssrc, admitted.feed.run);
+            transcoder.length(source, admitted.extended, &admitted.header, admitted.header.payload(packet))
+        });
+        // A clock may go a little fast.
+        if length.is_some_and(|length| !sink.pace.admits(now, length - length / 16, AHEAD)) {
+            return Err(DropReason::TooFast);
+        }
         let way = (slot, sink.to, sink.life);
         let mut transcoder = sink.transcoder.take().ok_or(DropReason::NoSink)?;
         let result = self.pass_through(now, way, &mut transcoder, admitted, packet, out);

@@ -15,6 +15,11 @@ impl Guard {
         Self { keys: keys.clone(), opener: Opener::new(&keys.theirs), sealer: Sealer::new(&keys.ours) }
     }
 
+    /// For a peer whose keys are all new, both ways; it may well be the one that we had.
+    pub(super) fn renewed(&self, keys: &Keys) -> Self {
+        Self { opener: self.opener.rekeyed(&keys.theirs), ..Self::new(keys) }
+    }
+
     pub(super) fn has_our_key(&self, keys: &Keys) -> bool {
         self.keys.ours == keys.ours
     }

@@ -77,6 +77,28 @@ impl Latch {
         (self.learning, self.held) = (Learning::Off, false);
     }
 
+    /// Whether RTP from `src` is refused whatever it says; nothing changes by the question.
+    pub(super) fn refuses(&self, now: Timestamp, src: SocketAddr) -> bool {
+        self.source != Some(src) && !self.takes(now, src, || true)
+    }
+
+    /// Whether RTP from `src`, from which the last packets did not come, is taken.
+    fn takes(&self, now: Timestamp, src: SocketAddr, carries_on: impl FnOnce() -> bool) -> bool {
+        let Some(signalled) = self.signalled else { return false };
+        let open = now <= self.window_until;
+        match (self.source, self.learning) {
+            (None, _) if src == signalled => true,
+            (None, Learning::Off) => src.ip() == signalled.ip(),
+            (None, Learning::Guarded) => Some(src.ip()) == self.signalling,
+            (None, Learning::Always) => true,
+            // The signalled address itself comes after somebody who stood in for it.
+            (Some(_), Learning::Off | Learning::Guarded) if src == signalled => open,
+            (Some(_), Learning::Off) => false,
+            (Some(_), Learning::Guarded) => open && self.second_chance && carries_on(),
+            (Some(_), Learning::Always) => now.since(self.latched_at) >= RELATCH,
+        }
+    }
+
     /// Whether RTP from `src` is taken. `carries_on` tells whether the packet carries on the current stream.
     pub(super) fn admit(
         &mut self,
@@ -90,20 +112,7 @@ impl Latch {
             }
             return Admission::Known;
         }
-        let Some(signalled) = self.signalled else { return Admission::Refused };
-        let open = now <= self.window_until;
-        let taken = match (self.source, self.learning) {
-            (None, _) if src == signalled => true,
-            (None, Learning::Off) => src.ip() == signalled.ip(),
-            (None, Learning::Guarded) => Some(src.ip()) == self.signalling,
-            (None, Learning::Always) => true,
-            // The signalled address itself comes after somebody who stood in for it.
-            (Some(_), Learning::Off | Learning::Guarded) if src == signalled => open,
-            (Some(_), Learning::Off) => false,
-            (Some(_), Learning::Guarded) => open && self.second_chance && carries_on(),
-            (Some(_), Learning::Always) => now.since(self.latched_at) >= RELATCH,
-        };
-        if !taken {
+        if !self.takes(now, src, carries_on) {
             return Admission::Refused;
         }
         if self.source.is_some() {
@@ -115,17 +124,29 @@ impl Latch {
         }
         self.source = Some(src);
         self.latched_at = now;
-        if src == signalled { Admission::Signalled } else { Admission::Learned }
+        if self.signalled == Some(src) { Admission::Signalled } else { Admission::Learned }
+    }
+
+    /// Whether RTCP from `src` is refused whatever it says.
+    pub(super) fn refuses_rtcp(&self, src: SocketAddr) -> bool {
+        !self.knows_rtcp(src) && !self.may_send_rtcp(src)
+    }
+
+    fn knows_rtcp(&self, src: SocketAddr) -> bool {
+        self.rtcp_source == Some(src) || self.signalled_rtcp == Some(src)
+    }
+
+    fn may_send_rtcp(&self, src: SocketAddr) -> bool {
+        self.rtcp_source.is_none() && self.source.is_some_and(|s| s.ip() == src.ip())
     }
 
     /// Whether RTCP from `src` is taken: from the signalled RTCP address, or once from the host that RTP comes
     /// from, if `same_sender` (the sender's SSRC is that of the RTP stream).
     pub(super) fn admit_rtcp(&mut self, src: SocketAddr, same_sender: bool) -> bool {
-        if self.rtcp_source == Some(src) || self.signalled_rtcp == Some(src) {
+        if self.knows_rtcp(src) {
             return true;
         }
-        let same_host = self.source.is_some_and(|s| s.ip() == src.ip());
-        if self.rtcp_source.is_none() && same_host && same_sender {
+        if self.may_send_rtcp(src) && same_sender {
             self.rtcp_source = Some(src);
             return true;
         }

@@ -16,6 +16,7 @@ pub mod g711;
 mod guard;
 mod keys;
 mod latch;
+mod pace;
 mod reception;
 mod route;
 mod rtcp;
@@ -160,11 +161,12 @@ impl Relay {
     ) -> Result<u8, DropReason> {
         let port = PortId { thread: self.thread, slot };
         let route = self.routes.get_mut(slot as usize).ok_or(DropReason::Unused)?;
-        if route.open && route.expected.kind == Kind::Opaque {
-            return self.handle_opaque(now, port, src, packet, out);
-        }
         let packet = match &mut route.guard {
+            None if route.is_web => return Err(DropReason::NoKeys),
             None => packet,
+            // To look at a seal costs more than to look at an address, and what was opened once is not opened again:
+            // who is not the other end does not get that far.
+            Some(_) if route.latch.refuses(now, src) => return Err(DropReason::WrongSource),
             Some(guard) => {
                 let len = guard.open_rtp(packet)?;
                 packet.get_mut(..len).unwrap_or_default()
@@ -303,32 +305,6 @@ impl Relay {
         Ok(())
     }
 
-    #[cold]
-    fn handle_opaque(
-        &mut self,
-        now: Timestamp,
-        port: PortId,
-        src: SocketAddr,
-        packet: &[u8],
-        out: &mut impl Outlet,
-    ) -> Result<u8, DropReason> {
-        let route = self.routes.get_mut(port.slot as usize).ok_or(DropReason::Unused)?;
-        let (first, learned) = route.admit_opaque(now, src, packet.len())?;
-        self.totals.received += 1;
-        if first {
-            out.event(MediaEvent::Heard { port });
-        }
-        if let Some(addr) = learned {
-            out.event(MediaEvent::Latched { port, addr });
-        }
-        self.for_each_sink(port.slot, |relay, n| {
-            let from = relay.routes.get(port.slot as usize).ok_or(DropReason::Unused)?;
-            let (to, route) = sink(&relay.routes, from, n)?;
-            let target = route.target.ok_or(DropReason::NoRemote)?;
-            relay.emit(to, target, Leaving { packet, extended: 0, octets: packet.len() }, out)
-        })
-    }
-
     fn handle_rtcp(
         &mut self,
         now: Timestamp,
@@ -339,7 +315,9 @@ impl Relay {
     ) -> Result<u8, DropReason> {
         let route = self.routes.get_mut(slot as usize).filter(|r| r.open).ok_or(DropReason::Unused)?;
         let len = match &mut route.guard {
+            None if route.is_web => return Err(DropReason::NoKeys),
             None => bytes.len(),
+            Some(_) if route.latch.refuses_rtcp(src) => return Err(DropReason::WrongSource),
             Some(guard) => guard.open_rtcp(bytes)?,
         };
         let bytes = bytes.get(..len).unwrap_or_default();

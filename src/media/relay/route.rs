@@ -9,6 +9,7 @@ use super::egress::{Egress, Feed};
 use super::guard::Guard;
 use super::keys::Presser;
 use super::latch::{Admission, Latch};
+use super::pace::Pace;
 use super::reception::{Place, Reception};
 use super::sound::Player;
 use super::{Component, DropReason, Ingress, Kind, PayloadMap, PortStats, Reported};
@@ -17,6 +18,11 @@ use crate::media::srtp::Security;
 use crate::media::transcode::Transcoder;
 use crate::wire::rtcp::Packet;
 use crate::wire::rtp::{EventDecoder, Header, RtpError, TelephoneEvent};
+
+/// No key is pressed, and let go of, in less.
+const KEY: Duration = Duration::from_millis(40);
+/// Those that were pressed while the network held them back may arrive at once.
+const KEYS_AHEAD: Duration = Duration::from_millis(400);
 
 /// A move that the far leg has not heard of yet: who is to be heard next.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +39,8 @@ pub(super) struct Outgoing {
     pub map: Option<PayloadMap>,
     /// Taken out while it works.
     pub transcoder: Option<Box<Transcoder>>,
+    /// Of what it is given to do.
+    pub pace: Pace,
 }
 
 /// What the settings say of packets that arrive.
@@ -84,6 +92,7 @@ pub(super) struct Route {
     pub sent_octets: u64,
     pub cname: [u8; 16],
     events: EventDecoder,
+    digits: Pace,
     /// SSRC and timestamp of the telephone event that began while nobody was there to hear it.
     unheard: Option<(u32, u32)>,
     /// To be told with the next packet that goes on.
@@ -132,12 +141,14 @@ impl Route {
     /// counter at 0 and an SSRC that was never sealed under another.
     pub(super) fn protect(&mut self, security: &Security, random: &mut Random) {
         match (security, &mut self.guard) {
-            // What was secured stays so until the port is released, whatever a description says later.
+            // What was secured stays so until the port is released, whatever a description says later. (That a dialog
+            // is not less secure than it was is for the plan to see to; a port that passes to another is released.)
             // A browser's keys come from its handshake.
             (Security::Plain | Security::Web(_), _) => {}
             (Security::Srtp(keys), Some(guard)) if guard.has_our_key(keys) => guard.rekey(keys),
             (Security::Srtp(keys), guard) => {
-                *guard = Some(Box::new(Guard::new(keys)));
+                let new = guard.as_ref().map_or_else(|| Guard::new(keys), |before| before.renewed(keys));
+                *guard = Some(Box::new(new));
                 self.egress = Egress::sealed(random.bits() as u32);
             }
         }
@@ -239,6 +250,9 @@ impl Route {
             None
         };
         let Place::At { extended, run } = place else { return Err(DropReason::OutOfSequence) };
+        // Each that is told costs the engine a message: only what somebody could have pressed is.
+        let is_told = |_: &char| self.expected.report_dtmf && self.digits.admits(now, KEY, KEYS_AHEAD);
+        let digit = digit.filter(is_told);
         Ok(Admitted {
             header,
             feed: Feed { slot, ssrc: header.ssrc, run },
@@ -246,32 +260,8 @@ impl Route {
             event,
             learned: self.learned.take(),
             first: !std::mem::replace(&mut self.heard, true),
-            digit: digit.filter(|_| self.expected.report_dtmf),
+            digit,
         })
-    }
-
-    /// Lets a packet that is not RTP in, by its source alone.
-    pub(super) fn admit_opaque(
-        &mut self,
-        now: Timestamp,
-        src: SocketAddr,
-        len: usize,
-    ) -> Result<(bool, Option<SocketAddr>), DropReason> {
-        let admission = self.latch.admit(now, src, || false);
-        match admission {
-            Admission::Refused => return Err(DropReason::WrongSource),
-            Admission::Known => {}
-            Admission::Signalled | Admission::Learned => self.aim(),
-        }
-        let first = !self.heard;
-        self.heard = true;
-        (self.last_heard, self.quiet_told) = (now, false);
-        self.stats.received += 1;
-        self.stats.received_bytes += len as u64;
-        if self.moved {
-            return Err(DropReason::Moved);
-        }
-        Ok((first, (admission == Admission::Learned).then_some(src)))
     }
 
     /// Lets RTCP in, and keeps what it says of our stream.

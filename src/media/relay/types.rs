@@ -41,8 +41,6 @@ pub enum Kind {
     Audio,
     /// RTP video and other RTP: the marker bit belongs to the payload format and is left alone.
     Video,
-    /// Not RTP (T.38 UDPTL): passed as it is, from the signalled address only (or its host).
-    Opaque,
 }
 
 /// Whether another source than the signalled one may be taken for the remote end.
@@ -83,7 +81,7 @@ pub struct Ingress {
     pub learning: Learning,
     /// Whether to send before anything was heard.
     pub sending: Sending,
-    /// Audio, video, or not RTP at all.
+    /// Audio or not.
     pub kind: Kind,
     /// RTP clock of what arrives, in Hz: for jitter, and for the timestamps where a stream is joined. Not 0.
     pub clock_rate: u32,

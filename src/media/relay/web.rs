@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use super::latch::Latch;
 use super::{Component, DropReason, MediaEvent, Outlet, PortId, Relay, Verdict};
 use crate::base::{RedactAddr, Timestamp};
 use crate::media::srtp::{Keys, Security};
@@ -74,16 +75,29 @@ impl Relay {
         route.settle(target);
     }
 
-    /// After the settings of a port: its transport is a browser's, or is not.
-    pub(super) fn configure_web(&mut self, now: Timestamp, slot: u32, security: &Security) {
-        let (Security::Web(end), Some(web)) = (security, &mut self.web) else { return };
-        let is_new = web.configure(now, slot, end);
-        let target = web.target(slot);
+    /// After the settings of a port: its transport is a browser's, or is one no more.
+    pub(super) fn configure_web(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        security: &Security,
+        out: &mut impl Outlet,
+    ) {
         let Some(route) = self.routes.get_mut(slot as usize) else { return };
+        if route.is_web && matches!(security, Security::Srtp(_)) {
+            // Keys came in the description, and who no longer checks is not missed.
+            route.is_web = false;
+            return self.release_web(now, slot, out);
+        }
+        let (Security::Web(end), Some(web)) = (security, &mut self.web) else { return };
+        let is_new =
+            web.configure(now, slot, end, &mut |to, bytes| _ = out.send(0, Component::Web, to, bytes));
+        let target = web.target(slot);
         route.is_web = true;
         if is_new {
             // Until there are keys with the new one, nobody is there.
-            (route.guard, route.target, route.rtcp_target) = (None, None, None);
+            (route.guard, route.latch) = (None, Latch::default());
+            (route.target, route.rtcp_target) = (None, None);
         } else if let Some(target) = target.filter(|_| route.guard.is_some()) {
             route.settle(target);
         }

@@ -46,11 +46,14 @@ impl Opener {
         }
     }
 
-    /// For the same peer with a new key. It may begin its rollover counters anew or go on; the tags will tell.
+    /// For the same peer with a new key. It may begin its rollover counters anew or go on; the tags will tell. (Who was not
+    /// heard under this key is where it was under the one before.)
     #[must_use]
     pub fn rekeyed(&self, master: &MasterKey) -> Self {
-        let before = self.sources.iter().map(|(ssrc, window)| (*ssrc, window.highest())).collect();
-        Self { before, ..Self::new(master) }
+        let heard = self.sources.iter().map(|(ssrc, window)| (*ssrc, window.highest()));
+        let is_heard = |ssrc: u32| self.sources.iter().any(|(of, _)| *of == ssrc);
+        let others = self.before.iter().copied().filter(|(ssrc, _)| !is_heard(*ssrc));
+        Self { before: heard.chain(others).take(MAX_SOURCES).collect(), ..Self::new(master) }
     }
 
     /// Opens an SRTP packet in place; gives its length as RTP.

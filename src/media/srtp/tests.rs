@@ -176,6 +176,11 @@ fn a_source_with_a_new_key_may_go_on_counting_or_begin_anew() {
         Err(SrtpError::BadTag),
         "a stranger's counter is not guessed"
     );
+    let between = key(Suite::AeadAes128Gcm, 7);
+    assert!(
+        open(&mut opener.rekeyed(&between).rekeyed(&new), &sealed).is_ok(),
+        "nothing was said in between"
+    );
     let sealed = seal(&mut Sealer::new(&new), 1 << 14, b"y");
     assert!(open(&mut opener.rekeyed(&new), &sealed).is_ok());
 }

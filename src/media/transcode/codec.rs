@@ -1,5 +1,7 @@
 //! The codecs that are converted into each other, as one kind of decoder and one kind of encoder.
 
+use std::time::Duration;
+
 use opus_pure::{Application, OpusDecoder, OpusEncoder};
 
 use super::g722;
@@ -41,6 +43,18 @@ impl Speech {
             ("G722", 8000) => Some(Self::G722),
             ("OPUS", 48_000) => Some(Self::Opus),
             _ => None,
+        }
+    }
+
+    /// How long a packet says that it lasts.
+    pub(super) fn length(self, payload: &[u8]) -> Duration {
+        match self {
+            Self::G711(_) | Self::G722 => {
+                Duration::from_micros(125) * u32::try_from(payload.len()).unwrap_or(u32::MAX)
+            }
+            Self::Opus => {
+                Duration::from_millis(opus_pure::packet::samples(payload, 8000).map_or(0, |n| n as u64 / 8))
+            }
         }
     }
 

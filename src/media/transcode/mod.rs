@@ -2,7 +2,7 @@
 //!
 //! One [`Transcoder`] is one direction. RTP packets go in one by one, packets of 20 ms come out, with a sequence and a
 //! clock of their own that follow those of the source: what was lost is a hole or is made up, a pause is a pause.
-//! No allocation after it is made, but what the Opus encoder takes for itself.
+//! No allocation after it is made, but what Opus takes for itself: its encoder, and its decoder where it makes up a loss.
 //!
 //! ```text
 //!  packet ─► in order? ─► hole or concealment ─► decode ─► 8 ⇄ 16 kHz ─► 20 ms gathered? ─► encode ─► packet
@@ -14,6 +14,8 @@ mod g722;
 mod resample;
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -28,8 +30,10 @@ use crate::wire::rtp::Header;
 const FRAME_MS: u32 = 20;
 /// Longer gaps are left open: what is made up for longer is no speech any more.
 const MAX_CONCEALED_MS: u32 = 100;
-/// A step of the source's clock beyond this is another clock.
+/// A step of the source's clock beyond this is no loss, but another clock.
 const MAX_STEP_MS: u32 = 5000;
+/// What a packet counts for at least: one that holds nothing is work, too.
+const LEAST: Duration = Duration::from_millis(1);
 /// Samples that wait for a packet to be full: the longest packet at the higher rate, what was made up before it, and what
 /// was left over.
 const CAPACITY: usize = 2 * LONGEST + 2048;
@@ -143,6 +147,13 @@ struct Input {
     resampler: Option<Resampler>,
 }
 
+impl Input {
+    /// Ticks of its clock in milliseconds.
+    fn ms(&self, ticks: u32) -> u32 {
+        ticks / (self.speech.clock_rate() / 1000)
+    }
+}
+
 impl Transcoder {
     /// `None` where a codec's library refuses, which is a fault of ours.
     #[must_use]
@@ -188,6 +199,24 @@ impl Transcoder {
     #[must_use]
     pub fn clock_rate(&self) -> u32 {
         self.conversion.to.1.clock_rate()
+    }
+
+    /// The time that a packet fills, as far as it can be told without decoding it: what it holds, and what is made up
+    /// before it. None, if nothing is decoded for it.
+    #[must_use]
+    pub fn length(&self, feed: (u32, u32), extended: u32, header: &Header, payload: &[u8]) -> Duration {
+        let input = self.decoders.iter().find(|(number, _)| *number == header.payload_type);
+        let Some((_, input)) = input else { return Duration::ZERO };
+        let made_up = match self.source.filter(|place| place.feed == feed) {
+            None => 0,
+            Some(place) => match extended.wrapping_sub(place.extended).cast_signed() {
+                ..=0 => return Duration::ZERO,
+                1 => 0,
+                _ => input.ms(header.timestamp.wrapping_sub(place.until)),
+            },
+        };
+        let made_up = if made_up <= MAX_CONCEALED_MS { made_up } else { 0 };
+        input.speech.length(payload).max(LEAST) + Duration::from_millis(made_up.into())
     }
 
     /// Takes a packet of a stream. `feed` names its source and run: with another one everything begins anew but the count
@@ -243,9 +272,9 @@ impl Transcoder {
     fn bridge(&mut self, index: usize, ticks: u32, lost: u32, payload: &[u8]) {
         let Some((_, input)) = self.decoders.get_mut(index) else { return };
         let gap = ticks.cast_signed();
-        let ms = ticks / (input.speech.clock_rate() / 1000);
-        if gap <= 0 || ms > MAX_STEP_MS {
-            // No gap, or another clock.
+        let ms = input.ms(ticks);
+        if gap <= 0 || (lost > 0 && ms > MAX_STEP_MS) {
+            // No gap, or another clock. (A pause may last, and is kept; where it was none, the stream that it joins sees.)
             return;
         }
         if lost > 0 && ms <= MAX_CONCEALED_MS {
@@ -262,7 +291,7 @@ impl Transcoder {
     fn leave_open(&mut self, ms: u32, lost: u32) {
         let waited = self.filled as u32 / (self.rate / 1000);
         self.filled = 0;
-        self.timestamp = self.timestamp.wrapping_add((waited + ms) * (self.clock_rate() / 1000));
+        self.timestamp = self.timestamp.wrapping_add((waited + ms).wrapping_mul(self.clock_rate() / 1000));
         if lost > 0 {
             self.extended = self.extended.wrapping_add(ms / FRAME_MS);
         } else {

@@ -223,10 +223,34 @@ fn a_pause_is_a_pause_and_what_is_late_or_foreign_is_refused() {
     listener.listen(&mut transcoder);
     let third = listener.pieces[2];
     assert_eq!((third.extended, third.marker), (second.extended + 1, true));
-    // A clock that jumped is another clock, not a pause of an hour.
+    // A pause of an hour is one, too; that there was none is for who knows the time.
     transcoder.take((99, 1), 4, &header(8, 77 + 28_800_000, 160), &packet).unwrap();
     listener.listen(&mut transcoder);
-    assert_eq!(listener.pieces[3].timestamp, third.timestamp + 160);
+    assert_eq!(listener.pieces[3].timestamp, third.timestamp + 28_800_000);
+    // After a loss it is another clock.
+    transcoder.take((99, 1), 6, &header(8, 77 + 57_600_000, 160), &packet).unwrap();
+    listener.listen(&mut transcoder);
+    assert_eq!(listener.pieces[4].timestamp, listener.pieces[3].timestamp + 160);
+}
+
+#[test]
+fn the_length_of_a_packet_is_known_before_it_is_decoded() {
+    let ms = Duration::from_millis;
+    for speech in ALL {
+        let (to, number) = (if speech == MU { A } else { MU }, number(speech));
+        let mut transcoder = transcoder(speech, to);
+        let (mut talker, mut spent) = (Talker::new(speech, 20), Duration::ZERO);
+        for n in [0, 1, 4] {
+            let (timestamp, packet) = (talker.timestamp(n), talker.say(700.0));
+            let header = header(number, timestamp, packet.len());
+            spent += transcoder.length(FEED, n, &header, &packet);
+            transcoder.take(FEED, n, &header, &packet).unwrap();
+            assert_eq!(transcoder.length(FEED, n, &header, &packet), ms(0), "it came already");
+        }
+        assert_eq!(spent, ms(20 + 20 + 40 + 20), "{speech:?}: with what was lost between");
+        assert_eq!(transcoder.length(FEED, 5, &header(number, 0, 0), &[]), ms(1));
+        assert_eq!(transcoder.length(FEED, 5, &header(101, 0, 4), &[0; 4]), ms(0), "an event");
+    }
 }
 
 #[test]

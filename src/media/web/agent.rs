@@ -21,6 +21,9 @@ pub(super) const CONSENT: Duration = Duration::from_secs(30);
 pub(super) struct Source {
     pub address: SocketAddr,
     pub checked: Timestamp,
+    /// Whether a check from it ever picked its pair. A browser that picks several (RFC 5245 8.1.1.2) may shake hands over
+    /// another than the last one.
+    pub picked: bool,
 }
 
 /// Everything of one leg.
@@ -88,8 +91,8 @@ impl Agent {
         }
         let answer = Writer::success(request, src, credentials.password.as_bytes());
         (self.due, self.is_gone) = (now + CONSENT, false);
-        let evicted = self.note(now, src);
         let picks = request.uses_candidate() && (is_current || self.nominated.is_none());
+        let evicted = self.note(now, src, picks);
         let moved = (picks && self.nominated != Some(src)).then_some(src);
         if picks {
             self.nominated = Some(src);
@@ -100,9 +103,9 @@ impl Agent {
         Some(Checked { answer, evicted, moved })
     }
 
-    fn note(&mut self, now: Timestamp, src: SocketAddr) -> Option<SocketAddr> {
+    fn note(&mut self, now: Timestamp, src: SocketAddr, picks: bool) -> Option<SocketAddr> {
         if let Some(source) = self.sources.iter_mut().find(|source| source.address == src) {
-            source.checked = now;
+            (source.checked, source.picked) = (now, source.picked || picks);
             return None;
         }
         let mut evicted = None;
@@ -112,8 +115,13 @@ impl Agent {
                 .min_by_key(|n| self.sources.get(*n).map(|source| source.checked));
             evicted = oldest.map(|n| self.sources.remove(n).address);
         }
-        self.sources.push(Source { address: src, checked: now });
+        self.sources.push(Source { address: src, checked: now, picked: picks });
         evicted
+    }
+
+    /// Whether this side has picked the pair of `address`, be it that it picked another one since.
+    pub(super) fn has_picked(&self, address: SocketAddr) -> bool {
+        self.sources.iter().any(|source| source.address == address && source.picked)
     }
 
     /// When `address` was last checked by this side.

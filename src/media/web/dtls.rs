@@ -1,8 +1,9 @@
 //! The handshake of one leg, until both sides have keys for SRTP (RFC 5764).
 //!
-//! What comes to us is let in only from the pair that ICE picked, and nothing that comes can end what stands:
+//! What comes to us is let in only from a pair that ICE picked, and nothing that comes can end what stands:
 //! before we have answered a hello with our own, a hello begins anew; after that a bad record is passed over; once
-//! there are keys only the other side's last flight, repeated, and its `close_notify` mean anything.
+//! there are keys only the other side's last flight, repeated, and its `close_notify` mean anything. An alert in clear
+//! is anybody's, so that none is listened to and none is sent.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,8 +24,11 @@ const ATTEMPTS: u8 = 8;
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
 /// Longer records are none of a handshake's (a certificate of a browser has some 400 bytes).
 const MAX_DATAGRAM: usize = 1500;
-/// What handshakes may bring in all; the library itself would hold two megabytes.
+/// What a handshake may bring in all; the library itself would hold two megabytes.
 const MAX_BYTES: usize = 64 * 1024;
+/// In how many pieces, repeated ones included: the library puts messages together in a time that grows with the cube of
+/// their number. A browser's handshake has some ten.
+const MAX_PIECES: usize = 128;
 
 /// Which end of the handshake we are (RFC 5763 5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +73,7 @@ pub(super) struct Dtls {
     role: Role,
     attempts: u8,
     bytes: usize,
+    pieces: usize,
 }
 
 /// DTLS by its first byte (RFC 7983 7).
@@ -89,15 +94,59 @@ fn says(datagram: &[u8], kind: u8) -> bool {
     datagram.first() == Some(&22) && datagram.get(13) == Some(&kind)
 }
 
-/// A record of type alert.
+/// Types of records.
+const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+/// Octets before what a record holds (RFC 6347 4.1), and before what a piece of a message holds (RFC 6347 4.2.2).
+const RECORD_HEADER: usize = 13;
+const MESSAGE_HEADER: usize = 12;
 /// Messages of a handshake.
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 
+/// The whole records of a datagram.
+fn records(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let len = u16::from_be_bytes(*rest.get(11..)?.first_chunk()?);
+        let (record, behind) = rest.split_at_checked(RECORD_HEADER + usize::from(len))?;
+        rest = behind;
+        Some(record)
+    })
+}
+
+/// Whether a record may be what it says: sealed, or of a kind that is sent in clear by who shakes hands.
+fn is_credible(record: &[u8]) -> bool {
+    let is_sealed = record.get(3..5) != Some(&[0, 0]);
+    is_sealed
+        || match record.split_at_checked(RECORD_HEADER) {
+            Some(([CHANGE_CIPHER_SPEC, ..], body)) => body == [1],
+            Some(([kind, ..], _)) => *kind == HANDSHAKE,
+            _ => false,
+        }
+}
+
+/// How many pieces of messages a record holds; of a sealed one how many it could.
+fn pieces(record: &[u8]) -> usize {
+    let Some(mut rest) = record.get(RECORD_HEADER..).filter(|_| record.first() == Some(&HANDSHAKE)) else {
+        return 1;
+    };
+    if record.get(3..5) != Some(&[0, 0]) {
+        return rest.len().div_ceil(MESSAGE_HEADER);
+    }
+    let mut count = 0;
+    while let Some([_, high, middle, low]) = rest.first_chunk() {
+        let len = u32::from_be_bytes([0, *high, *middle, *low]) as usize;
+        rest = rest.get(MESSAGE_HEADER + len..).unwrap_or_default();
+        count += 1;
+    }
+    count
+}
+
 impl Dtls {
     pub(super) fn new(identity: &Identity, role: Role) -> Self {
-        Self { endpoint: endpoint(identity, role), state: State::Open, role, attempts: 0, bytes: 0 }
+        let endpoint = endpoint(identity, role);
+        Self { endpoint, state: State::Open, role, attempts: 0, bytes: 0, pieces: 0 }
     }
 
     /// Says hello, where that is our part and was not done.
@@ -121,10 +170,12 @@ impl Dtls {
         expected: &Fingerprint,
         send: &mut impl FnMut(&[u8]),
     ) -> Progress {
-        self.bytes = self.bytes.saturating_add(datagram.len());
-        let is_begun = matches!(self.state, State::Open | State::Committed);
-        if datagram.len() > MAX_DATAGRAM || self.state == State::Closed || is_begun && self.bytes > MAX_BYTES
-        {
+        let (mut credible, mut parts) = (BytesMut::new(), 0);
+        for record in records(datagram).filter(|record| is_credible(record)) {
+            parts += pieces(record);
+            credible.extend_from_slice(record);
+        }
+        if datagram.len() > MAX_DATAGRAM || credible.is_empty() || self.state == State::Closed {
             return Progress::None;
         }
         let is_first = self.role == Role::Passive && begins(datagram, CLIENT_HELLO);
@@ -133,21 +184,21 @@ impl Dtls {
                 if self.attempts >= ATTEMPTS {
                     return Progress::None;
                 }
-                (self.attempts, self.bytes) = (self.attempts + 1, datagram.len());
+                (self.attempts, self.bytes, self.pieces) = (self.attempts + 1, 0, 0);
             }
             (self.endpoint, self.state) = (endpoint(identity, self.role), State::Open);
         }
-        if self.state == State::Failed {
+        if self.state == State::Failed || !self.may_take(credible.len(), parts) {
             return Progress::None;
         }
-        let events = self.endpoint.read(now, PEER, None, BytesMut::from(datagram));
+        let events = self.endpoint.read(now, PEER, None, credible);
         self.flush(send);
         // An error is one of this datagram, unless the library gives up later; what stands goes on.
         let mut progress = Progress::None;
         for event in events.unwrap_or_default() {
             match event {
                 EndpointEvent::HandshakeComplete => progress = self.completed(expected),
-                EndpointEvent::PeerClosed => {
+                EndpointEvent::PeerClosed if self.state == State::Secured => {
                     self.state = State::Closed;
                     progress = Progress::Closed;
                 }
@@ -156,6 +207,16 @@ impl Dtls {
             }
         }
         progress
+    }
+
+    /// Counts what comes; false where it is more than a handshake has.
+    fn may_take(&mut self, bytes: usize, pieces: usize) -> bool {
+        let (bytes, pieces) = (self.bytes.saturating_add(bytes), self.pieces.saturating_add(pieces));
+        let may = bytes <= MAX_BYTES && pieces <= MAX_PIECES;
+        if may {
+            (self.bytes, self.pieces) = (bytes, pieces);
+        }
+        may
     }
 
     fn completed(&mut self, expected: &Fingerprint) -> Progress {
@@ -208,8 +269,9 @@ impl Dtls {
             if self.state == State::Open && says(&transmit.message, SERVER_HELLO) {
                 self.state = State::Committed;
             }
-            // A complaint about a hello is in clear, and may be about somebody else's: it would end the right one.
-            if self.state != State::Open || transmit.message.first() != Some(&ALERT) {
+            // Before there are keys an alert is in clear, and a complaint about a record that may be somebody else's: it
+            // would end the right handshake.
+            if self.state == State::Secured || transmit.message.first() != Some(&ALERT) {
                 send(&transmit.message);
             }
         }

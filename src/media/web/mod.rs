@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  datagram ─► first byte (RFC 7983) ─┬─ STUN ─ username ─► leg ─ signed with its password? ─► answer; picked? ─► pair
-//!                                     ├─ DTLS ─ source is a leg's picked pair? ─► handshake ─► keys
+//!                                     ├─ DTLS ─ source of a pair that was picked? ─► handshake ─► keys
 //!                                     └─ media ─ source is a leg's? ─► the relay, which opens it
 //! ```
 //! Sans-IO: datagrams and time go in, datagrams go out through a function, and what matters to the relay is returned.
@@ -121,8 +121,16 @@ impl Web {
 
     /// Takes a leg in, or what a later exchange of its descriptions changed: other credentials are an ICE restart
     /// (RFC 8445 9), under which the pair and the keys stay until the new ones are used; another fingerprint, or the
-    /// other role, is a new association (RFC 8842 4). True if there must be keys anew.
-    pub fn configure(&mut self, now: Timestamp, slot: u32, end: &WebEnd) -> bool {
+    /// other role, is a new association (RFC 8842 4), which we begin at once where that is our part and a pair is there.
+    /// True if there must be keys anew.
+    pub fn configure(
+        &mut self,
+        now: Timestamp,
+        slot: u32,
+        end: &WebEnd,
+        send: &mut impl FnMut(SocketAddr, &[u8]),
+    ) -> bool {
+        let instant = self.instant(now);
         let dtls = || Dtls::new(&self.identity, end.role);
         let mut is_new = true;
         match self.agents.get_mut(&slot) {
@@ -131,6 +139,9 @@ impl Web {
                 is_new = agent.end.fingerprint != end.fingerprint || agent.end.role != end.role;
                 if is_new {
                     agent.dtls = dtls();
+                    if let Some(to) = agent.nominated {
+                        agent.dtls.start(instant, &self.identity, &mut |datagram| send(to, datagram));
+                    }
                 }
                 let before = std::mem::replace(&mut agent.end, end.clone());
                 if before.local != end.local {
@@ -152,6 +163,7 @@ impl Web {
             }
         }
         self.names.insert(end.local.ufrag.clone(), slot);
+        self.arm(slot);
         is_new
     }
 
@@ -241,7 +253,8 @@ impl Web {
         if let Some(name) = had.filter(|_| agent.before.is_none()) {
             self.names.remove(&name);
         }
-        if let Some(evicted) = checked.evicted {
+        // An address that was forgotten may be another leg's by now.
+        if let Some(evicted) = checked.evicted.filter(|evicted| self.sources.get(evicted) == Some(&slot)) {
             self.sources.remove(&evicted);
         }
         self.sources.insert(src, slot);
@@ -261,7 +274,7 @@ impl Web {
         send: &mut impl FnMut(SocketAddr, &[u8]),
     ) -> Option<Arrival> {
         let instant = self.instant(now);
-        let agent = self.agents.get_mut(&slot).filter(|agent| agent.nominated == Some(src))?;
+        let agent = self.agents.get_mut(&slot).filter(|agent| agent.has_picked(src))?;
         let mut send = |datagram: &[u8]| send(src, datagram);
         let expected = &agent.end.fingerprint;
         let progress = agent.dtls.receive(instant, datagram, &self.identity, expected, &mut send);

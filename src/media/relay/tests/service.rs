@@ -215,21 +215,6 @@ fn counters_say_what_happened_and_the_last_word_comes_with_the_release() {
 }
 
 #[test]
-fn what_is_not_rtp_crosses_as_it_is() {
-    let mut world = World::new();
-    let opaque = |ingress: &mut Ingress| ingress.kind = Kind::Opaque;
-    let (alice, bob) = (world.phone_with(ALICE, opaque), world.phone_with(BOB, opaque));
-    world.call(&alice, &bob);
-    assert_eq!(world.receive(alice.port, Component::Rtp, alice.addr, b"udptl"), Verdict::Forwarded(1));
-    assert_eq!(world.heard_by(&bob)[0].bytes, b"udptl");
-    let stranger = addr("203.0.113.66:6");
-    assert_eq!(
-        world.receive(alice.port, Component::Rtp, stranger, b"udptl"),
-        Verdict::Dropped(DropReason::WrongSource)
-    );
-}
-
-#[test]
 fn a_send_that_fails_is_counted() {
     struct Broken;
     impl Outlet for Broken {
@@ -247,4 +232,24 @@ fn a_send_that_fails_is_counted() {
         world.relay.handle_packet(world.log.now, slot, Component::Rtp, alice.addr, &mut bytes, &mut Broken);
     assert_eq!(verdict, Verdict::Dropped(DropReason::SendFailed));
     assert_eq!(world.stats(bob.port).sent, 0);
+}
+
+#[test]
+fn more_keys_than_can_be_pressed_are_not_told() {
+    let mut world = World::new();
+    let mut alice = world.phone_with(ALICE, |ingress| {
+        (ingress.telephone_event, ingress.report_dtmf) = (Some(101), true);
+    });
+    // 500 a second, for two seconds.
+    for n in 0..1000u32 {
+        let bytes = alice.packet(101, n * 16, &[(n % 10) as u8, 0x80, 0, 160]);
+        world.receive(alice.port, Component::Rtp, alice.addr, &bytes);
+        world.pass(ms(2));
+    }
+    let told = digits(world.events()).len();
+    assert!((50..=62).contains(&told), "{told}: one in 40 ms, and some at once");
+    world.pass(ms(1000));
+    alice.timestamp = 16_000;
+    press(&mut world, &mut alice, '5', &[]);
+    assert_eq!(digits(world.events()), "5");
 }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::secure::key;
 use super::*;
-use crate::media::srtp::{Opener, Sealer, Security};
+use crate::media::srtp::{Keys, Opener, Sealer, Security, Suite};
 use crate::media::web::tests::browser::{Browser, Pick};
 use crate::media::web::{Credentials, Identity, Role, Web, WebEnd};
 
@@ -213,10 +214,8 @@ fn nothing_comes_in_or_goes_out_before_keys_nor_in_plain_after() {
     assert_eq!(early, Verdict::Dropped(DropReason::NoKeys));
     assert_eq!(houses.world.send(&mut desk), Verdict::Dropped(DropReason::NoRemote));
     // The pair of sockets that the port has besides.
-    assert_eq!(
-        houses.world.receive(web.phone.port, Component::Rtp, src, &plain),
-        Verdict::Dropped(DropReason::WrongSource)
-    );
+    let own = houses.world.receive(web.phone.port, Component::Rtp, src, &plain);
+    assert_eq!(own, Verdict::Dropped(DropReason::NoKeys));
     houses.connect(&mut web);
     let late =
         houses.world.relay.handle_packet(now, 0, Component::Web, src, &mut plain, &mut houses.world.log);
@@ -241,6 +240,14 @@ fn a_refresh_keeps_the_keys_and_a_new_certificate_waits_for_new_ones() {
     ingress.security = Security::Web(Box::new(other));
     houses.world.command(MediaCommand::Configure { port: web.phone.port, ingress });
     assert_eq!(houses.send(&mut web, &[1; 160]), Verdict::Dropped(DropReason::NoKeys));
+    // Nor in plain, by the sockets that the port has besides, from where the browser was.
+    let (port, src) = (web.phone.port, web.browser.address);
+    let plain = web.phone.packet(0, 0, &[1; 160]);
+    let verdict = houses.world.receive(port, Component::Rtp, src, &plain);
+    assert_eq!(verdict, Verdict::Dropped(DropReason::NoKeys));
+    let report = reports::sender_report(&web.phone, &[]).bytes().to_vec();
+    let verdict = houses.world.receive(port, Component::Rtcp, src, &report);
+    assert_eq!(verdict, Verdict::Dropped(DropReason::NoKeys));
     assert_eq!(
         houses.world.send(&mut desk),
         Verdict::Dropped(DropReason::NoRemote),
@@ -262,4 +269,86 @@ fn who_no_longer_checks_is_told_as_quiet_and_a_released_port_is_nobodys() {
     let verdict =
         houses.world.relay.handle_packet(now, 0, Component::Web, src, &mut check, &mut houses.world.log);
     assert_eq!(verdict, Verdict::Dropped(DropReason::WrongSource));
+}
+
+/// A browser's leg whose keys are in its description from now on, as when it is handed to a gateway.
+#[test]
+fn a_leg_that_goes_over_to_keys_in_its_description_is_no_browsers_any_more() {
+    let mut houses = Houses::new();
+    let mut desk = houses.world.phone("192.0.2.1:4000");
+    let mut web = houses.browser("192.0.2.7:50000");
+    houses.world.call(&desk, &web.phone);
+    houses.connect(&mut web);
+    assert_eq!(houses.send(&mut web, &[1; 160]), Verdict::Forwarded(1));
+    let suite = Suite::AesCm128HmacSha1Tag80;
+    let (keys, at) = (Keys { theirs: key(suite, 1), ours: key(suite, 2) }, addr("192.0.2.9:4000"));
+    let (mut sealer, mut opener) = (Sealer::new(&keys.theirs), Opener::new(&keys.ours));
+    let port = web.phone.port;
+    let security = Security::Srtp(Box::new(keys));
+    let ingress = Ingress { security, ..Ingress::audio(Some(at), Some(at.ip())) };
+    houses.world.command(MediaCommand::Configure { port, ingress });
+    houses.world.log.sent.clear();
+    for n in 0..2000u32 {
+        let (plain, mut sealed) = (web.phone.packet(0, 160 * n, &[2; 160]), [0; 200]);
+        let len = sealer.seal_rtp(n, &plain, &mut sealed).unwrap();
+        assert_eq!(houses.world.receive(port, Component::Rtp, at, &sealed[..len]), Verdict::Forwarded(1));
+        assert_eq!(houses.world.send(&mut desk), Verdict::Forwarded(1));
+        houses.world.pass(ms(20));
+    }
+    for mut sent in houses.world.heard_by(&web.phone) {
+        assert_eq!(sent.to, at);
+        opener.open_rtp(&mut sent.bytes).unwrap();
+    }
+    assert!(!houses.world.log.events.contains(&MediaEvent::Quiet { port }), "nobody has to check any more");
+    assert_eq!(houses.send(&mut web, &[1; 160]), Verdict::Dropped(DropReason::WrongSource));
+}
+
+#[test]
+fn a_phone_with_keys_in_its_description_and_a_browser_hear_each_other_before_and_after_moves() {
+    for suite in Suite::ALL {
+        let mut houses = Houses::new();
+        let mut far = houses.world.secured("192.0.2.1:4000", suite);
+        let mut desk = houses.world.phone("192.0.2.2:4000");
+        let mut web = houses.browser("192.0.2.7:50000");
+        let mut soft = houses.world.secured("192.0.2.3:4000", Suite::AesCm128HmacSha1Tag80);
+        houses.connect(&mut web);
+        houses.world.call(&far.phone, &desk);
+        let mut heard = Vec::new();
+        for round in 0..4u8 {
+            for n in 0..20 {
+                let verdict = match round {
+                    0 => houses.world.send_as(&mut desk, 0, &[round; 160]),
+                    2 => houses.world.send_sealed(&mut soft, &[round; 160]),
+                    _ => houses.send(&mut web, &[round; 160]),
+                };
+                assert_eq!(verdict, Verdict::Forwarded(1), "{suite:?} {round}");
+                let verdict = houses.world.send_sealed(&mut far, &[100 + n; 160]);
+                assert_eq!(verdict, Verdict::Forwarded(1), "{suite:?} {round}");
+                houses.world.pass(ms(20));
+            }
+            heard.extend(houses.world.opened_by(&mut far));
+            let payloads: Vec<Vec<u8>> = match round {
+                0 => houses.world.heard_by(&desk).into_iter().map(|sent| sent.bytes).collect(),
+                2 => houses.world.opened_by(&mut soft).into_iter().map(|sent| sent.bytes).collect(),
+                _ => houses.opened_by(&mut web),
+            };
+            assert_eq!(payloads.len(), 20, "{suite:?} {round}");
+            assert!(payloads.iter().zip(100..).all(|(bytes, n)| bytes[12..] == [n; 160]));
+            match round {
+                0 => houses.world.swap(&far.phone, &desk, &web.phone),
+                1 => houses.world.swap(&far.phone, &web.phone, &soft.phone),
+                2 => {
+                    // The browser's leg of before is over; it comes back as another one.
+                    houses.world.command(MediaCommand::Release { port: web.phone.port });
+                    web = houses.browser("192.0.2.7:50000");
+                    houses.connect(&mut web);
+                    houses.world.swap(&far.phone, &soft.phone, &web.phone);
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(heard.len(), 80);
+        assert_continuous(&heard);
+        assert!(heard.iter().zip(0..).all(|(sent, n)| sent.bytes[12..] == [(n / 20) as u8; 160]));
+    }
 }

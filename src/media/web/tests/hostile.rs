@@ -210,3 +210,124 @@ fn mutated_datagrams_during_a_handshake_are_survived() {
         house.pass(Duration::from_secs(60), &mut browser);
     }
 }
+
+/// A record in clear, as anybody can send it.
+fn in_clear(kind: u8, number: u8, body: &[u8]) -> Vec<u8> {
+    let mut record = vec![kind, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, number];
+    record.extend((body.len() as u16).to_be_bytes());
+    record.extend(body);
+    record
+}
+
+/// `close_notify`, complaints and data in clear, from the address of the browser: before its hello, and after each of the
+/// datagrams of the handshake.
+#[test]
+fn what_anybody_can_send_ends_no_handshake_and_is_not_answered() {
+    for role in [Role::Passive, Role::Active] {
+        let mut house = House::new();
+        let mut browser = house.leg(0, "192.0.2.7:5000", role);
+        let mut told = Told::default();
+        let mut number = 100;
+        let mut forge = |house: &mut House, browser: &mut Browser| {
+            let forged = [
+                (21, &[1, 0][..]),
+                (21, &[2, 40]),
+                (21, &[9]),
+                (23, b"data"),
+                (20, &[7]),
+                (20, &[1]),
+                (99, b"?"),
+            ];
+            let src = browser.address;
+            for (kind, body) in forged {
+                number += 1;
+                let mut together =
+                    browser.outgoing.front().cloned().filter(|d| d[0] == 22).unwrap_or_default();
+                let record = in_clear(kind, number, body);
+                let arrival =
+                    house.web.handle_datagram(house.now, src, &record, &mut |_, _| panic!("answered"));
+                assert!(matches!(arrival, Arrival::Handled | Arrival::Stranger), "{arrival:?}");
+                // And behind a good one.
+                together.extend(record);
+                if together[0] == 22 {
+                    *browser.outgoing.front_mut().unwrap() = together;
+                }
+            }
+        };
+        browser.check(Pick::Yes);
+        let check = browser.outgoing.pop_front().unwrap();
+        let src = browser.address;
+        house.deliver(src, &check, &mut browser, &mut told);
+        forge(&mut house, &mut browser);
+        browser.start(house.now);
+        while let Some(datagram) = browser.outgoing.pop_front() {
+            let is_keyed = told.keys.is_some();
+            house.deliver(src, &datagram, &mut browser, &mut told);
+            if !is_keyed {
+                forge(&mut house, &mut browser);
+            }
+        }
+        assert!(told.keys.is_some() && browser.keys.is_some(), "{role:?}");
+        assert_eq!(house.pass(Duration::from_secs(5), &mut browser), [0u32; 0], "nobody said goodbye");
+    }
+}
+
+/// A message in thousands of pieces: to put it together once more with each of them costs their cube.
+#[test]
+fn pieces_of_messages_are_few() {
+    for before in [false, true] {
+        let mut house = House::new();
+        let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+        if !before {
+            house.connect(&mut browser);
+        } else {
+            browser.check(Pick::Yes);
+            house.settle(&mut browser, &mut Told::default());
+        }
+        let (src, mut told) = (browser.address, Told::default());
+        // Each of another length and one octet long, many in a record; the next that is expected, if not answered yet.
+        let piece = |n: usize, sequence: u8| {
+            let [_, high, middle, low] = (n as u32).to_be_bytes();
+            vec![11, 0, 0, 1, 0, sequence, high, middle, low, 0, 0, 1, 7]
+        };
+        let begun = Instant::now();
+        for sequence in [0, 1, 2, 3, 6] {
+            for datagram in 0..200usize {
+                let body: Vec<u8> = (0..100).flat_map(|n| piece(100 * datagram + n, sequence)).collect();
+                let mut record = in_clear(22, 0, &body);
+                record[5..11]
+                    .copy_from_slice(&(1000 * u64::from(sequence + 1) + datagram as u64).to_be_bytes()[2..]);
+                house.deliver(src, &record, &mut browser, &mut told);
+            }
+        }
+        // Without a bound it takes minutes, or more stack than there is.
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn an_address_that_one_leg_forgets_stays_that_of_another() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    house.connect(&mut browser);
+    let check_from = |house: &mut House, browser: &mut Browser, port: u16| {
+        let check = browser.check_of(Pick::No);
+        let src = SocketAddr::new(browser.address.ip(), port);
+        house.web.handle_datagram(house.now, src, &check, &mut |_, _| {});
+    };
+    check_from(&mut house, &mut browser, 6000);
+    // Nobody checks from there for a while, and it becomes another's.
+    for _ in 0..6 {
+        house.now = house.now + Duration::from_secs(4);
+        check_from(&mut house, &mut browser, 5000);
+    }
+    let mut other = house.leg(1, "192.0.2.7:6000", Role::Passive);
+    house.connect(&mut other);
+    // The first leg has so many addresses that it forgets those of before.
+    for port in 7000..7020 {
+        house.now = house.now + Duration::from_millis(1);
+        check_from(&mut house, &mut browser, port);
+    }
+    let media = house.deliver(other.address, &[0x80, 0, 0, 1], &mut other, &mut Told::default());
+    assert!(matches!(media, Arrival::Media { slot: 1, .. }), "{media:?}");
+}

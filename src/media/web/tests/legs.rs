@@ -31,11 +31,7 @@ fn a_hello_in_several_datagrams_is_one() {
     let (fingerprint, origin) = (house.fingerprint(), house.origin);
     let mut browser = Browser::with(identity, address, local.clone(), Role::Passive, fingerprint, origin);
     let fingerprint = browser.fingerprint();
-    house.web.configure(
-        house.now,
-        0,
-        &WebEnd { local, remote: "them".into(), fingerprint, role: Role::Passive },
-    );
+    house.configure(0, &WebEnd { local, remote: "them".into(), fingerprint, role: Role::Passive });
     assert!(house.connect(&mut browser).keys.is_some() && browser.keys.is_some());
 }
 
@@ -112,8 +108,8 @@ fn an_ice_restart_keeps_pair_and_keys_until_its_credentials_are_used() {
         fingerprint: browser.fingerprint(),
         role: Role::Passive,
     };
-    assert!(!house.web.configure(house.now, 0, &end), "the association stays");
-    assert!(!house.web.configure(house.now, 0, &end), "a refresh changes nothing");
+    assert!(!house.configure(0, &end), "the association stays");
+    assert!(!house.configure(0, &end), "a refresh changes nothing");
     let mut told = Told::default();
     browser.check(Pick::Yes);
     house.settle(&mut browser, &mut told);
@@ -144,7 +140,7 @@ fn another_certificate_in_the_same_dialog_is_another_association() {
         house.origin,
     );
     let end = WebEnd { local, remote: "them".into(), fingerprint: second.fingerprint(), role: Role::Passive };
-    assert!(house.web.configure(house.now, 0, &end));
+    assert!(house.configure(0, &end));
     let after = house.connect(&mut second).keys.expect("keys with the second");
     assert_ne!(before, after);
 }
@@ -222,4 +218,51 @@ fn a_leg_costs_less_than_100_kilobytes() {
     println!("{each} bytes a leg, {:?} of a handshake, {longest:?} the longest step", spent / LEGS);
     assert!(each < 100_000, "{each}");
     assert_eq!((house.web.len(), house.web.names.len(), house.web.sources.len()), (300, 300, 300));
+}
+
+/// As with aggressive nomination (RFC 5245 8.1.1.2): every check picks its pair, and the handshake goes over the one that
+/// the browser likes best.
+#[test]
+fn a_handshake_may_go_over_any_pair_that_was_picked() {
+    for role in [Role::Passive, Role::Active] {
+        let mut house = House::new();
+        let mut browser = house.leg(0, "192.0.2.7:5000", role);
+        let (mut told, best, other) =
+            (Told::default(), browser.address, "198.51.100.9:6000".parse().unwrap());
+        let tried = "198.51.100.9:7000".parse().unwrap();
+        for (pick, src) in [(Pick::Yes, best), (Pick::Yes, other), (Pick::No, tried)] {
+            let check = browser.check_of(pick);
+            house.deliver(src, &check, &mut browser, &mut told);
+        }
+        assert_eq!(house.web.target(0), Some(other));
+        browser.start(house.now);
+        let hello = browser.outgoing.front().cloned().unwrap_or_else(|| vec![22; 40]);
+        assert_eq!(
+            house.deliver(tried, &hello, &mut browser, &mut told),
+            Arrival::Stranger,
+            "it picked no pair"
+        );
+        house.settle(&mut browser, &mut told);
+        assert!(told.keys.is_some() && browser.keys.is_some(), "{role:?}");
+    }
+}
+
+#[test]
+fn a_new_association_with_the_same_address_is_begun_by_who_is_to_begin_it() {
+    let mut house = House::new();
+    let mut first = house.leg(0, "192.0.2.7:5000", Role::Active);
+    let before = house.connect(&mut first).keys.unwrap();
+    let local = first.house.clone();
+    let (fingerprint, origin) = (house.fingerprint(), house.origin);
+    let mut second = Browser::new(first.address, local.clone(), Role::Active, fingerprint, origin);
+    let end = WebEnd { local, remote: "them".into(), fingerprint: second.fingerprint(), role: Role::Active };
+    let mut said = Vec::new();
+    assert!(house.web.configure(house.now, 0, &end, &mut |to, bytes| said.push((to, bytes.to_vec()))));
+    assert!(said.iter().all(|(to, _)| *to == second.address) && !said.is_empty());
+    let mut told = Told::default();
+    for (_, hello) in said {
+        second.receive(house.now, &hello);
+    }
+    house.settle(&mut second, &mut told);
+    assert!(told.keys.is_some_and(|keys| keys != before));
 }
