@@ -13,7 +13,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use super::TlsError;
-use super::der::Certificate;
+use super::certificate::Certificate;
 use crate::config;
 
 /// Largest PEM file: a chain of ten certificates has some 20 KB, all authorities of a system have 220 KB.

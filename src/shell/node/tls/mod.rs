@@ -2,8 +2,8 @@
 //!
 //! A connection keeps the certificate that it was made with; what is on disk is for those that come after.
 
+mod certificate;
 mod client;
-mod der;
 mod files;
 
 use std::sync::{Arc, PoisonError, RwLock};
