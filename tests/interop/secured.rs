@@ -23,7 +23,7 @@ use segue::shell::phone::Message as Answer;
 use segue::sip::digest::{Challenge, Secret};
 use segue::wire::sip::Method;
 
-use crate::house::{SOON, device, phone};
+use crate::house::{DESK_HZ, House, MOBILE_HZ, SOON, device, phone, seamless};
 use crate::node::{DOMAIN, Node, PASSWORD, Settings, free_port};
 
 /// A certificate of the domain, and where the node listens with it.
@@ -36,11 +36,20 @@ pub(crate) struct Papers {
 
 impl Papers {
     pub(crate) fn new() -> Self {
+        Self::until(2096)
+    }
+
+    /// Good until the end of January of a year.
+    fn until(year: i32) -> Self {
         let dir = TempDir::new().expect("a temporary directory");
-        let made = rcgen::generate_simple_self_signed([DOMAIN.to_owned(), "127.0.0.1".to_owned()]).unwrap();
-        fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
-        fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        Self { dir, certificate: made.cert.der().clone(), tls: free_port(), wss: free_port() }
+        let names = [DOMAIN.to_owned(), "127.0.0.1".to_owned()];
+        let mut params = rcgen::CertificateParams::new(names).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 31);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        fs::write(dir.path().join("cert.pem"), certificate.pem()).unwrap();
+        fs::write(dir.path().join("key.pem"), key.serialize_pem()).unwrap();
+        Self { dir, certificate: certificate.der().clone(), tls: free_port(), wss: free_port() }
     }
 
     /// The sections of the configuration.
@@ -206,6 +215,47 @@ async fn idle(
 enum Web {
     Yes,
     No,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_has_lapsed_is_named_in_the_log_with_its_date() {
+    let papers = Papers::until(2020);
+    let node = Node::start(&papers.settings()).await;
+    let told = format!("the certificate of {DOMAIN}, 127.0.0.1 lapsed on 2020-01-31");
+    let line = async {
+        while !node.log().contains(&told) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SOON, line).await.unwrap_or_else(|_| panic!("no {told:?} in\n{}", node.log()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_connections_from_one_address_leaves_a_call_of_others_whole() {
+    let papers = Papers::new();
+    let house = House::with(&papers.settings()).await;
+    let talk = house.talk().await;
+    let mark = talk.bob.media().mark();
+    let mut kept = Vec::new();
+    for round in 0..1500_u32 {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Another address of this machine.
+        socket.bind("127.0.0.66:0".parse().unwrap()).unwrap();
+        let at = if round % 2 == 0 { papers.wss } else { papers.tls };
+        let Ok(mut stream) = socket.connect(at).await else { continue };
+        // The beginning of a handshake that never goes on.
+        let _ = stream.write_all(&[22, 3, 1, 2, 0, 1]).await;
+        kept.push(stream);
+    }
+    talk.bob.heard(mark, DESK_HZ, 50, SOON).await.unwrap();
+    seamless(&talk.bob.media().report(mark));
+    // It can be moved, too, while all of them are there.
+    let mobile = house.pull(&talk).await;
+    talk.bob.heard(mark, MOBILE_HZ, 25, SOON).await.unwrap();
+    seamless(&talk.bob.media().report(mark));
+    drop(kept);
+    mobile.hang_up().await.unwrap();
+    talk.bob.ended(SOON).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
