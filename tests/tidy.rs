@@ -56,10 +56,11 @@ impl Source {
     }
 }
 
-/// Tests that may: DTLS counts from an origin that only a clock gives, and what a leg costs is measured.
-const MEASURED: [(&str, &str); 4] = [
+/// Tests that may: DTLS counts from an origin that only a clock gives, and what a leg or an attack costs is measured.
+const MEASURED: [(&str, &str); 5] = [
     ("src/media/relay/tests/web.rs", "Instant::now"),
     ("src/media/web/tests.rs", "Instant::now"),
+    ("src/media/web/tests/hostile.rs", "Instant::now"),
     ("src/media/web/tests/legs.rs", "Instant::now"),
     ("src/media/web/tests/legs.rs", "std::fs"),
 ];
