@@ -7,7 +7,7 @@ mod time;
 mod timers;
 
 pub use random::Random;
-pub use redact::{RedactAddr, Redacted};
+pub use redact::{RedactAddr, Redacted, Secret};
 pub use slab::{Handle, Slab};
 pub use time::{Now, Timestamp, UnixMillis};
 pub use timers::{TimerHeap, Timers};

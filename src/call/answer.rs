@@ -29,8 +29,10 @@ impl Core {
         let Some(status) = response.status() else { return };
         let Some(found) = self.legs.get_mut(leg) else { return };
         found.learn(response, &self.settings.quirks);
+        found.timers.stop(timer::SILENCE);
+        let is_given_up = found.release.is_some() && found.role != Role::Mover;
         if status.is_provisional() {
-            if status != StatusCode::TRYING && self.acknowledge_provisional(leg, response) {
+            if status != StatusCode::TRYING && self.acknowledge_provisional(leg, response) && !is_given_up {
                 self.on_ringing(leg, status, response);
             }
         } else if status.is_success() {
@@ -136,7 +138,8 @@ impl Core {
         let Some(found) = self.legs.get(leg) else { return };
         let mut other = found.dialog.clone();
         other.on_response(response);
-        let ack = other.ack(&of_ack, response.cseq().map_or(0, |cseq| cseq.number), None);
+        let cseq = response.cseq().map_or(0, |cseq| cseq.number);
+        let ack = other.ack(&of_ack, cseq, found.proof_of(cseq), None);
         let mut bye = other.request(&Method::Bye, &of_bye);
         let bytes = bye.header(&HeaderName::Reason, ANSWERED_ELSEWHERE).finish();
         let (flow, tag) = (other.flow, &other.remote_tag);
@@ -247,7 +250,8 @@ impl Core {
         let branch = self.mint_branch();
         let Some(found) = self.legs.get_mut(leg) else { return };
         found.owed_ack = None;
-        let ack = found.dialog.ack(&branch, cseq, answer.map(|body| ("application/sdp", &body[..])));
+        let body = answer.map(|body| ("application/sdp", &body[..]));
+        let ack = found.dialog.ack(&branch, cseq, found.proof_of(cseq), body);
         let (flow, tag) = (found.dialog.flow, found.dialog.remote_tag.clone());
         self.transactions.acked(self.now.at, tx, Some(&tag), flow, ack, &mut self.effects);
     }
@@ -275,8 +279,9 @@ impl Core {
         found.state = LegState::Ended;
         let (call, role) = (found.call, found.role);
         let way = match &found.party {
-            Party::Trunk { index, .. } => Some((*index, found.dialog.flow.peer)),
-            Party::User { .. } | Party::Service(_) => None,
+            // What it says to a CANCEL of ours says nothing of the target.
+            Party::Trunk { index, .. } if found.release.is_none() => Some((*index, found.dialog.flow.peer)),
+            Party::Trunk { .. } | Party::User { .. } | Party::Service(_) => None,
         };
         if let Some((trunk, peer)) = way {
             self.on_target_failed(call, trunk, peer, status);
@@ -287,7 +292,13 @@ impl Core {
             self.remove_leg(leg);
             return;
         }
-        let is_open = self.calls.get(call).is_some_and(Call::is_open);
+        let found = self.calls.get(call).filter(|call| call.is_open());
+        if found.is_some_and(|call| !call.forks.contains(&leg)) {
+            // It was given up, and others ring in its place.
+            self.remove_leg(leg);
+            return;
+        }
+        let is_open = found.is_some();
         let is_rung_again = is_open && self.ring_in_plain(leg, status);
         self.remove_leg(leg);
         let Some(found) = self.calls.get_mut(call) else { return };

@@ -220,8 +220,8 @@ pub struct Core {
     pub timers: TimerHeap<LegHandle>,
     /// Calls whose speech is converted.
     pub transcoded: usize,
-    /// Calls per trunk.
-    pub trunk_calls: Vec<u32>,
+    /// What the trunks carry.
+    pub capacity: super::capacity::Capacity,
     /// Where the trunks are.
     pub targets: super::targets::Targets,
     /// Our number among the workers, in every id we mint.

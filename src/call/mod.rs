@@ -1,16 +1,18 @@
 //! The B2BUA: calls, legs, forks, dial plan, call records.
 //!
 //! A call joins two legs; a leg is one dialog with one party. Everything works on one [`Core`]; each file beside
-//! this one adds one job to it: [`setup`] (INVITE in), `ring` (INVITE out), [`answer`] (what comes back), [`bridge`] (no common codec), [`modify`] (re-INVITE,
+//! this one adds one job to it: [`setup`] (INVITE in), `ring` (INVITE out), [`answer`] (what comes back), [`bridge`] (no common codec), [`capacity`] (how much trunks carry), [`prove`] (challenges of trunks), `failover` (trunks that are silent), [`modify`] (re-INVITE,
 //! UPDATE), [`pickup`] (answered from outside), [`reliable`] (PRACK), [`release`] (BYE, CANCEL), [`rescue`] (a device dies), [`pass`] (INFO, MESSAGE in a dialog), [`keys`] (INFO and RFC 4733), [`spread`] (MESSAGE outside), [`transfer`] (what REFER needs), [`session_timer`] (RFC 4028), [`media`] (descriptions, ports, routes).
 //! What the layers above must know is told in [`Happened`].
 
 pub mod abilities;
 pub mod answer;
 pub mod bridge;
+pub mod capacity;
 pub mod core;
 pub mod dial_plan;
 mod early;
+mod failover;
 pub mod headers;
 pub mod keys;
 pub mod media;
@@ -19,6 +21,7 @@ pub mod modify;
 mod multipart;
 pub mod pass;
 pub mod pickup;
+pub mod prove;
 pub mod quirks;
 pub mod record;
 pub mod release;

@@ -167,8 +167,10 @@ pub mod timer {
     pub const RESCUE: usize = 4;
     /// A reliable provisional response of ours waits for its PRACK (RFC 3262 3).
     pub const RELIABLE: usize = 5;
+    /// A target has not said anything yet.
+    pub const SILENCE: usize = 6;
     /// Number of letters.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 }
 
 /// One dialog of ours with one party.
@@ -235,6 +237,10 @@ pub struct Leg {
     pub reliable: Option<Box<Reliable>>,
     /// Who it is told that it speaks with, in the next re-INVITE of a transfer.
     pub introduction: Option<Box<str>>,
+    /// Whether it counts as a call of its trunk.
+    pub has_line: bool,
+    /// The credentials of our last INVITE that had any.
+    pub proof: Option<Box<super::prove::Proof>>,
     /// Their User-Agent, cut to a sane length.
     pub user_agent: Option<Box<str>>,
     /// What is done otherwise for it.
@@ -294,6 +300,8 @@ pub struct Call {
     pub forks: SmallVec<[LegHandle; 2]>,
     /// Targets of trunks that come after those being rung.
     pub next_ways: SmallVec<[Way; 2]>,
+    /// The trunk that counted the call toward its rate last.
+    pub admitted_by: Option<usize>,
     /// The number that the trunk targets are called by.
     pub number: Box<str>,
     /// Our ports toward the callee while it is not known which device answers.
@@ -339,6 +347,7 @@ impl Call {
             callee: None,
             forks: SmallVec::new(),
             next_ways: SmallVec::new(),
+            admitted_by: None,
             number: number.into(),
             fork_ports: SmallVec::new(),
             early_media: None,

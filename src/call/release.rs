@@ -201,19 +201,13 @@ impl Core {
         }
     }
 
-    /// Forgets a leg; its trunk has room for one more.
+    /// Forgets a leg.
     pub fn remove_leg(&mut self, leg: LegHandle) {
         self.release_leg_media(leg);
         let Some(found) = self.take_leg(leg) else { return };
         self.leave_fork_ports(found.call, leg);
         if let Some(tx) = found.server_update {
             self.refuse(tx, &Refusal::Terminated, Some(&found.dialog.local_tag));
-        }
-        if let Party::Trunk { index, .. } = found.party
-            && !found.is_inbound
-            && let Some(used) = self.trunk_calls.get_mut(index)
-        {
-            *used = used.saturating_sub(1);
         }
     }
 
@@ -265,6 +259,7 @@ impl Core {
                     timer::RELIABLE => self.on_reliable_due(leg),
                     timer::SESSION => self.on_session_expired(leg),
                     timer::RESCUE => self.on_rescue_over(leg),
+                    timer::SILENCE => self.on_silent_target(leg),
                     _ => {}
                 }
             }

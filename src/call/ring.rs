@@ -114,25 +114,38 @@ impl Core {
 
     fn ring_next_trunk(&mut self, mut outgoing: Outgoing<'_>) -> Result<(), Refusal> {
         let settings = self.settings.clone();
+        let mut full: Option<Refusal> = None;
         loop {
             let Some(found) = self.calls.get_mut(outgoing.call) else { return Err(Refusal::Internal) };
             if found.next_ways.is_empty() {
-                return Err(Refusal::Overloaded { what: "trunk", retry_after: 5 });
+                return Err(full.unwrap_or(Refusal::Overloaded { what: "trunk", retry_after: 5 }));
             }
             let Way { trunk: index, target: at } = found.next_ways.remove(0);
             let Some(trunk) = settings.trunks.get(index) else { continue };
-            let used = self.trunk_calls.get(index).copied().unwrap_or(0);
-            if trunk.max_calls.is_some_and(|most| used >= most) {
+            let Some(listener) = settings.listener_for(at.transport, at.peer) else { continue };
+            let room = match found.admitted_by {
+                _ if found.emergency => Ok(()),
+                // Another target of the trunk is no further call of it.
+                Some(trunk) if trunk == index => self.capacity.has_line(index),
+                _ => self.capacity.admit(index, self.now.at),
+            };
+            if let Err(refusal) = room {
+                // The caller is told of the trunk that has room first.
+                if full.as_ref().is_none_or(|known| refusal.retry_after() < known.retry_after()) {
+                    full = Some(refusal);
+                }
                 continue;
             }
-            let Some(listener) = settings.listener_for(at.transport, at.peer) else { continue };
+            found.admitted_by = Some(index);
             found.record.trunk = Some(trunk.name.to_string());
             let target = format!("sip:{}@{}", found.number, trunk.host);
             let flow = Flow { transport: at.transport, listener, connection: 0, peer: at.peer };
             outgoing.to = format!("<{target}>").into_boxed_str();
             let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
             let dialog = self.dialog_to(&outgoing, &target, Vec::new(), flow);
-            return self.send_invite(&outgoing, party, dialog, "");
+            self.send_invite(&outgoing, party, dialog, "")?;
+            self.expect_response(outgoing.call);
+            return Ok(());
         }
     }
 
@@ -271,9 +284,6 @@ impl Core {
             Party::Trunk { index, .. } => Some(*index),
             Party::User { .. } | Party::Service(_) => None,
         };
-        if let Some(used) = trunk.and_then(|index| self.trunk_calls.get_mut(index)) {
-            *used += 1;
-        }
         let handle = self.add_leg(leg);
         let offer = match outgoing.offers {
             Some(leg) if leg == caller => self.offer_across(leg, handle).map(Some),

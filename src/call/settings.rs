@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::quirks::QuirkTable;
 use super::targets::Target;
+use crate::base::Secret;
 use crate::sip::digest::Algorithm;
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::Host;
@@ -110,14 +111,29 @@ pub struct Trunk {
     pub targets: Vec<Target>,
     /// Who may send us calls without credentials: networks (address, prefix length) with an optional port.
     pub from: Vec<Source>,
+    /// What its challenges are answered with; `None`: they are not.
+    pub auth: Option<TrunkAuth>,
     /// Most calls at once; `None` without limit.
     pub max_calls: Option<u32>,
+    /// Most calls begun in a second; `None` without limit.
+    pub max_cps: Option<u32>,
     /// Whether it may transfer our users' calls (RFC 3515).
     pub may_refer: bool,
     /// Whether it may tell users of waiting messages (RFC 3842).
     pub may_notify: bool,
     /// Whether each move is shown to it by a re-INVITE, wanted or not.
     pub re_invite_always: bool,
+}
+
+/// Our account at a trunk.
+#[derive(Clone, Debug)]
+pub struct TrunkAuth {
+    /// The digest username.
+    pub user: Box<str>,
+    /// Its password.
+    pub password: Secret,
+    /// The only realm that is answered.
+    pub realm: Option<Box<str>>,
 }
 
 /// A network, and a port where only one is trusted.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
 use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED, SUPPORTED_IN_INVITE, move_dialog};
-use super::dial_plan::Destination;
+use super::dial_plan::{Destination, is_emergency};
 use super::headers::is_private;
 use super::media::{description_in, is_translated};
 use super::model::{
@@ -72,6 +72,8 @@ impl Leg {
             quirks: super::quirks::Quirks::default(),
             reliable: None,
             introduction: None,
+            proof: None,
+            has_line: true,
             user_agent: None,
             answered: None,
             release: None,
@@ -96,6 +98,13 @@ impl Leg {
         self.is_private |= is_private(message);
     }
 
+    /// The credentials of our INVITE with this CSeq.
+    #[must_use]
+    pub fn proof_of(&self, cseq: u32) -> Option<(HeaderName, &str)> {
+        let proof = self.proof.as_ref().filter(|proof| proof.cseq == cseq)?;
+        Some((proof.name, &proof.value))
+    }
+
     /// Takes note of the software of the party.
     pub fn is_run_by(&mut self, user_agent: &str, table: &QuirkTable) {
         if !user_agent.is_empty() {
@@ -112,6 +121,7 @@ impl Core {
         let bits = self.random.bits();
         let (worker, settings) = (self.worker, self.settings.clone());
         let flow = leg.dialog.flow;
+        self.capacity.enter(&leg.party);
         let handle = self.legs.insert_with(|handle| {
             let tag = super::core::format_tag(worker, handle, bits);
             leg.dialog.contact = super::core::contact_uri(&settings, &tag, &leg.dialog.flow);
@@ -141,6 +151,9 @@ impl Core {
     pub(super) fn take_leg(&mut self, handle: LegHandle) -> Option<Leg> {
         let leg = self.legs.remove(handle)?;
         self.on_streams.remove(&(leg.dialog.flow, handle));
+        if leg.has_line {
+            self.capacity.leave(&leg.party);
+        }
         Some(leg)
     }
 
@@ -167,6 +180,11 @@ impl Core {
             return Err(Refusal::TooManyHops);
         }
         let offer = description_in(incoming.message, &self.settings.media.screen)?;
+        if let Party::Trunk { index, .. } = &incoming.party
+            && !is_emergency(&incoming.number)
+        {
+            self.capacity.admit(*index, self.now.at)?;
+        }
         let is_service = matches!(destination, Destination::Service(_));
         let call = self.open_call(&incoming, offer.as_ref(), is_service)?;
         let result = match destination {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::network::Network;
 use super::routes::Routes;
+pub use crate::base::Secret;
 use crate::media::relay::Learning;
 use crate::moving::{self, ReInvite};
 use crate::registrar;
@@ -261,30 +262,6 @@ pub struct TrunkAuth {
     pub password: Secret,
     /// The only realm that is answered; none: that of the first challenge.
     pub realm: Option<Box<str>>,
-}
-
-/// A password or a URL with one; never shown.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Box<str>);
-
-impl Secret {
-    /// Takes it in.
-    #[must_use]
-    pub fn new(text: impl Into<Box<str>>) -> Self {
-        Self(text.into())
-    }
-
-    /// Gives it out: for the one place that needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(…)")
-    }
 }
 
 impl Resolved {

@@ -92,7 +92,13 @@ impl Engine {
                     self.core.on_ack(leg, &message);
                 }
             }
-            Effect::Response { tx, owner, message, .. } => self.on_response(tx, owner, &message),
+            Effect::Response { tx, owner, message, sent, .. } => {
+                let is_answered =
+                    sent.is_some_and(|sent| self.core.answer_challenge(tx, owner, &message, &sent));
+                if !is_answered {
+                    self.on_response(tx, owner, &message);
+                }
+            }
             Effect::Stray { message, .. } => {
                 tracing::trace!(method = message.method().as_str(), "stray response");
             }

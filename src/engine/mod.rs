@@ -32,6 +32,7 @@ pub use settings::Settings;
 
 use crate::base::{Now, Random, Slab, TimerHeap, Timestamp};
 use crate::call::abilities::Abilities;
+use crate::call::capacity::Capacity;
 use crate::call::core::Core;
 use crate::call::targets::Targets;
 use crate::media::ports::Ports;
@@ -98,7 +99,6 @@ impl Engine {
         let watch = watch::Watchers::new(now);
         let ports =
             Ports::new(settings.call.media.threads, Arc::clone(&settings.call.media.screen.own_ports));
-        let trunks = settings.call.trunks.len();
         let core = Core {
             now,
             settings: Arc::new(settings.call.clone()),
@@ -118,7 +118,7 @@ impl Engine {
             happened: std::collections::VecDeque::new(),
             spreads: Slab::default(),
             timers: TimerHeap::default(),
-            trunk_calls: vec![0; trunks],
+            capacity: Capacity::new(&settings.call.trunks),
             transcoded: 0,
             targets: Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..])),
             worker,

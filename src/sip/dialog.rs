@@ -181,8 +181,17 @@ impl Dialog {
 
     /// An ACK for the 2xx to the INVITE with number `cseq` (RFC 3261 13.2.2.4).
     #[must_use]
-    pub fn ack(&self, branch: &str, cseq: u32, body: Option<(&str, &[u8])>) -> Bytes {
+    pub fn ack(
+        &self,
+        branch: &str,
+        cseq: u32,
+        proof: Option<(HeaderName, &str)>,
+        body: Option<(&str, &[u8])>,
+    ) -> Bytes {
         let mut writer = self.head(&Method::Ack, branch, cseq, MAX_FORWARDS);
+        if let Some((name, value)) = proof {
+            writer.header(&name, value);
+        }
         match body {
             Some((kind, body)) => writer.body(kind, body),
             None => &mut writer,

@@ -37,6 +37,7 @@ mod transcoding;
 mod transfer;
 mod transfer_races;
 mod transfer_rights;
+mod trunks;
 mod watch;
 mod world;
 

@@ -1,6 +1,7 @@
 //! A software phone without sockets: one user agent that registers, calls, answers, and remembers what it was told.
 
 mod credentials;
+mod demand;
 mod follow;
 mod heard;
 mod kind;
@@ -11,6 +12,7 @@ mod session;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+pub(crate) use demand::Demand;
 pub(crate) use kind::Kind;
 pub(crate) use reliable::{Early, Progress};
 
@@ -183,6 +185,8 @@ pub(crate) struct Phone {
     pub(crate) text_answer: Option<StatusCode>,
     /// Methods that came in, in order.
     pub(crate) requests: Vec<String>,
+    /// Credentials that it asks for.
+    pub(crate) demand: Option<Demand>,
     held: Vec<(usize, ServerTx)>,
     transactions: Transactions<Want>,
     effects: Vec<Effect<Want>>,
@@ -251,6 +255,7 @@ impl Phone {
             texts: Vec::new(),
             text_answer: Some(StatusCode::OK),
             requests: Vec::new(),
+            demand: None,
             held: Vec::new(),
             transactions,
             effects: Vec::new(),

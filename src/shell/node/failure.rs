@@ -136,9 +136,7 @@ pub(super) fn without_effect(resolved: &Resolved) -> Vec<String> {
                 keys.push(format!("trunk[{index}].{key} ({}): {why}", trunk.name));
             }
         };
-        note(trunk.auth.is_some(), "auth", "challenges of trunks are not answered");
         note(trunk.register, "register", "the node does not register at trunks");
-        note(trunk.max_cps.is_some(), "max_cps", "the rate of calls to a trunk is not limited");
         note(trunk.ping.is_some(), "ping_s", "trunks are not pinged");
     }
     keys

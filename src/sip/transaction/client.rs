@@ -7,7 +7,7 @@ use super::client_invite::{self, ClientInvite};
 use super::client_non_invite::{self, ClientNonInvite};
 use super::key::Key;
 use super::layer::{Transactions, Wakeup};
-use super::{ClientTx, Effect, build};
+use super::{ClientTx, Effect, Sent, build};
 use crate::base::{Handle, Timestamp};
 use crate::sip::Flow;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
@@ -19,6 +19,10 @@ pub(super) struct Entry<O> {
     owner: Option<O>,
     flow: Flow,
     machine: Machine,
+    /// The request, until its final response.
+    sent: Bytes,
+    /// How many challenges it answers, with those before it.
+    answers: u8,
     /// The earliest wake-up that is asked for.
     wakeup: Timestamp,
 }
@@ -82,18 +86,30 @@ impl<O: Copy> Transactions<O> {
         }
         let key = self.keys.response(branch, method);
         let (pace, mut actions) = (self.paces.of(flow.transport), Actions::new());
+        let sent = bytes.clone();
         let machine = match method {
             Method::Invite => Machine::Invite(ClientInvite::new(now, bytes, &pace, &mut actions)),
             _ => Machine::Other(ClientNonInvite::new(now, bytes, &pace, &mut actions)),
         };
         let handle = self.open_client(flow, key, Some(owner), machine);
+        if let Some(entry) = self.clients.get_mut(handle) {
+            entry.sent = sent;
+        }
         self.settle_client(now, handle, actions, None, out);
         public(handle)
     }
 
     fn open_client(&mut self, flow: Flow, key: Key, owner: Option<O>, machine: Machine) -> Handle<Entry<O>> {
         self.counters.clients += 1;
-        let handle = self.clients.insert(Entry { key, owner, flow, machine, wakeup: Timestamp::NEVER });
+        let handle = self.clients.insert(Entry {
+            key,
+            owner,
+            flow,
+            machine,
+            sent: Bytes::new(),
+            answers: 0,
+            wakeup: Timestamp::NEVER,
+        });
         self.client_keys.insert(key, handle);
         if flow.transport.is_reliable() {
             self.on_streams.insert((flow, handle));
@@ -202,6 +218,13 @@ impl<O: Copy> Transactions<O> {
         self.settle_client(now, handle, actions, None, out);
     }
 
+    /// Takes note of how many challenges a request answers, with those before it.
+    pub fn set_answers(&mut self, tx: ClientTx, answers: u8) {
+        if let Some(entry) = self.clients.get_mut(private(tx)) {
+            entry.answers = answers;
+        }
+    }
+
     /// Whose a request is that has no final answer yet.
     #[must_use]
     pub fn client_owner(&self, tx: ClientTx) -> Option<O> {
@@ -268,7 +291,8 @@ impl<O: Copy> Transactions<O> {
                 Action::Cancel(bytes) => cancel = Some(bytes),
                 Action::Deliver => {
                     if let Some((flow, message)) = message.take() {
-                        out.extend(delivery(tx, owner, flow, message));
+                        let sent = entry.challenged(&message);
+                        out.extend(delivery(tx, owner, flow, message, sent));
                     }
                 }
                 Action::TimedOut => {
@@ -311,9 +335,26 @@ impl<O: Copy> Transactions<O> {
     }
 }
 
-fn delivery<O>(tx: ClientTx, owner: Option<O>, flow: Flow, message: Message) -> Option<Effect<O>> {
+impl<O> Entry<O> {
+    /// The request, where `response` challenges it; what has any other final response is not needed again.
+    fn challenged(&mut self, response: &Message) -> Option<Sent> {
+        let status = response.status().filter(|status| status.is_final())?;
+        let bytes = std::mem::take(&mut self.sent);
+        let is_challenge =
+            matches!(status, StatusCode::UNAUTHORIZED | StatusCode::PROXY_AUTHENTICATION_REQUIRED);
+        (is_challenge && !bytes.is_empty()).then_some(Sent { bytes, answers: self.answers })
+    }
+}
+
+fn delivery<O>(
+    tx: ClientTx,
+    owner: Option<O>,
+    flow: Flow,
+    message: Message,
+    sent: Option<Sent>,
+) -> Option<Effect<O>> {
     match owner {
-        Some(owner) => Some(Effect::Response { tx, owner, flow, message }),
+        Some(owner) => Some(Effect::Response { tx, owner, flow, message, sent }),
         None => {
             let accepted = *message.method() == Method::Invite && message.status()?.is_success();
             accepted.then_some(Effect::Stray { flow, message })

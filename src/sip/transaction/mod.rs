@@ -35,6 +35,15 @@ pub use server::ServerView;
 
 /// A server transaction.
 pub type ServerTx = Handle<Server>;
+/// A request of ours that was challenged.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// As it was sent.
+    pub bytes: Bytes,
+    /// How many challenges it answers, with those before it.
+    pub answers: u8,
+}
+
 /// A client transaction.
 pub type ClientTx = Handle<Client>;
 
@@ -132,6 +141,8 @@ pub enum Effect<O> {
         flow: Flow,
         /// It.
         message: Message,
+        /// The request, where this is a challenge (401, 407).
+        sent: Option<Sent>,
     },
     /// A response that belongs to nothing, or a 2xx to an INVITE that was forgotten.
     Stray {

@@ -12,6 +12,9 @@ impl Phone {
 
     pub(super) fn on_request(&mut self, tx: ServerTx, message: &Message) {
         self.requests.push(message.method().as_str().into());
+        if self.demands(tx, message) {
+            return;
+        }
         let line = self.line_of(message);
         if self.refuses_session(tx, message) || self.refuses_media(tx, message) {
             return;
@@ -135,6 +138,9 @@ impl Phone {
     }
 
     pub(super) fn on_ack(&mut self, message: &Message) {
+        if let Some(demand) = &mut self.demand {
+            demand.note(message);
+        }
         let Some(line) = self.line_of(message) else { return };
         if !message.body().is_empty() {
             self.lines[line].heard.push(message.body());
@@ -206,7 +212,7 @@ impl Phone {
         }
         let cseq = message.cseq().unwrap().number;
         let body = (!answer.is_empty()).then_some(("application/sdp", answer.as_bytes()));
-        let ack = found.dialog.ack(&branch, cseq, body);
+        let ack = found.dialog.ack(&branch, cseq, None, body);
         let (flow, tag) = (found.dialog.flow, found.dialog.remote_tag.clone());
         self.transactions.acked(self.now.at, tx, Some(&tag), flow, ack, &mut self.effects);
     }
