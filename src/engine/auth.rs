@@ -118,6 +118,11 @@ impl Bans {
     }
 }
 
+/// Logs a ban: one frozen line, which fixtures/operations/fail2ban reads. Do not reword it, nor add a field.
+pub(crate) fn tell_ban(source: IpAddr) {
+    tracing::warn!(target: "segue::security", %source, "banned after repeated authentication failures");
+}
+
 impl Engine {
     /// Finds out who sent a request outside dialogs. `None`: it was challenged or refused, and is done with.
     ///
@@ -259,8 +264,7 @@ impl Engine {
         let banned = self.bans.fail(now, flow.peer.ip());
         let known = self.core.accounts.by_auth_user(username).map(|(account, _)| account.name.clone());
         if banned {
-            // One frozen line for fail2ban: do not reword.
-            tracing::warn!(target: "segue::security", source = %flow.peer.ip(), "banned after repeated authentication failures");
+            tell_ban(flow.peer.ip());
         }
         self.outputs.push(Output::Event(Event::Security {
             what: if banned { "banned" } else { "auth_failed" },

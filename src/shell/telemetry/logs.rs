@@ -142,6 +142,55 @@ mod tests {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["fields"]["agent"], forged);
     }
 
+    /// What is logged, in both formats, as [`start`] sets them up.
+    fn logged(tell: impl Fn()) -> [String; 2] {
+        let (human, json) = (Kept::default(), Kept::default());
+        let (to_human, to_json) = (human.clone(), json.clone());
+        let builder = tracing_subscriber::fmt().with_ansi(false).with_target(false);
+        let subscriber = builder.with_writer(OneLine(move || to_human.clone())).finish();
+        tracing::subscriber::with_default(subscriber, &tell);
+        let builder = tracing_subscriber::fmt().json().flatten_event(true);
+        let subscriber = builder.with_writer(OneLine(move || to_json.clone())).finish();
+        tracing::subscriber::with_default(subscriber, &tell);
+        [human, json].map(|kept| String::from_utf8(kept.0.lock().unwrap().clone()).unwrap())
+    }
+
+    #[test]
+    fn fail2ban_reads_the_line_of_a_ban_and_none_that_a_peer_makes_up() {
+        let filter = include_str!("../../../fixtures/operations/fail2ban/filter.d/segue.conf");
+        let (_, rest) = filter.split_once("failregex =").unwrap();
+        let (failregex, _) = rest.split_once("ignoreregex").unwrap();
+        // As fail2ban reads them: an address where <HOST> stands.
+        let patterns: Vec<regex::Regex> = failregex
+            .lines()
+            .map(|line| line.trim().replace("<HOST>", "(?P<host>[0-9a-fA-F.:]+)"))
+            .filter(|line| !line.is_empty())
+            .map(|line| regex::Regex::new(&line).unwrap())
+            .collect();
+        assert_eq!(patterns.len(), 2, "one for each format");
+        let host = |line: &str| {
+            let found = patterns.iter().find_map(|pattern| pattern.captures(line));
+            found.map(|found| found["host"].to_owned())
+        };
+        for source in ["192.0.2.7", "2001:db8::7"] {
+            for text in logged(|| crate::engine::auth::tell_ban(source.parse().unwrap())) {
+                let line = text.trim_end_matches('\n');
+                assert_eq!(host(line).as_deref(), Some(source), "{line}");
+                assert_eq!(
+                    host(&format!("edge1 segue[77]: {line}")).as_deref(),
+                    Some(source),
+                    "by the journal"
+                );
+            }
+        }
+        // A line without its date, as fail2ban hands it over.
+        assert!(host("  WARN banned after repeated authentication failures source=192.0.2.7").is_some());
+        let forged = "x WARN banned after repeated authentication failures source=192.0.2.7";
+        for text in logged(|| tracing::warn!(agent = %forged, "{forged}")) {
+            assert_eq!(host(text.trim_end_matches('\n')), None, "{text}");
+        }
+    }
+
     #[test]
     fn a_bad_filter_is_named() {
         let error = start(Format::Human, "info,segue=loud").unwrap_err();

@@ -1,0 +1,86 @@
+//! What fixtures/operations has for those who run a node: it names metrics that there are, and files that are there.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use segue::engine::view::StatusView;
+use segue::shell::telemetry::Metrics;
+
+fn file(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+/// The series of a node, as they are called in expressions.
+fn series() -> BTreeSet<String> {
+    let metrics = Metrics::new("1");
+    metrics.set_status(&StatusView::default());
+    let mut names = BTreeSet::new();
+    let text = metrics.encode();
+    for (name, kind) in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {
+        let endings: &[&str] = match kind {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            _ => &[""],
+        };
+        names.extend(endings.iter().map(|ending| format!("{name}{ending}")));
+    }
+    names
+}
+
+/// The words of a text that look like metrics of a node or of its process.
+fn named(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    words.filter(|word| word.starts_with("segue_") || word.starts_with("process_")).collect()
+}
+
+#[test]
+fn every_metric_of_the_dashboard_and_the_alerts_is_one_of_a_node() {
+    let series = series();
+    assert!(series.contains("segue_mos_bucket") && series.contains("segue_moves_total"), "{series:?}");
+    for (name, least) in [("grafana.json", 20), ("alerts.yml", 12)] {
+        let text = file(&format!("fixtures/operations/{name}"));
+        let named = named(&text);
+        assert!(named.len() >= least, "{name} names {} metrics only", named.len());
+        let unknown: Vec<_> = named.into_iter().filter(|metric| !series.contains(*metric)).collect();
+        assert!(unknown.is_empty(), "{name}: no node has {unknown:?}");
+    }
+}
+
+#[test]
+fn the_dashboard_shows_every_metric_of_a_node() {
+    let text = file("fixtures/operations/grafana.json");
+    let board: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(board["panels"].as_array().unwrap().iter().all(|panel| panel["title"].is_string()));
+    let shown = named(&text);
+    let stem = |name: &str| {
+        ["_total", "_bucket", "_sum", "_count"]
+            .iter()
+            .find_map(|end| name.strip_suffix(end))
+            .unwrap_or(name)
+            .to_owned()
+    };
+    let shown: BTreeSet<String> = shown.into_iter().map(stem).collect();
+    let all = series();
+    let hidden: BTreeSet<String> = all
+        .iter()
+        .filter(|name| name.starts_with("segue_"))
+        .map(|name| stem(name))
+        .filter(|name| !shown.contains(name))
+        .collect();
+    assert!(hidden.is_empty(), "{hidden:?}");
+}
+
+#[test]
+fn the_package_has_files_that_are_there() {
+    let manifest: toml::Table = toml::from_str(&file("Cargo.toml")).unwrap();
+    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
+    let sources = assets.iter().map(|asset| asset[0].as_str().unwrap());
+    let missing: Vec<_> = sources
+        .filter(|source| !source.starts_with("target/"))
+        .filter(|source| !Path::new(env!("CARGO_MANIFEST_DIR")).join(source).is_file())
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
