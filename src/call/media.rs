@@ -322,8 +322,12 @@ impl Core {
         winner.ports = ports;
     }
 
-    /// A fork is gone: the ports that all forks were offered count to one that is left.
+    /// A fork is gone: the ports that all forks were offered count to one that is left, and if it was heard early, the
+    /// next one that plays is heard.
     pub(super) fn leave_fork_ports(&mut self, call: CallHandle, leg: LegHandle) {
+        if self.calls.get(call).is_some_and(|call| call.early_media == Some(leg)) {
+            self.part_with_early_media(call, None);
+        }
         let Some(found) = self.calls.get(call) else { return };
         let heir = found.forks.iter().copied().find(|fork| *fork != leg);
         for pair in found.fork_ports.iter().flatten() {

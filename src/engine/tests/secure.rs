@@ -216,3 +216,38 @@ fn keys_of_a_fork_that_was_heard_early_are_nothing_to_another_that_answers() {
         world.check_idle();
     }
 }
+
+#[test]
+fn a_fork_that_was_heard_early_and_fails_gives_its_place_to_the_next() {
+    let mut world = world(9, Rule::Either);
+    let alice = world.phone("alice", "desk");
+    let (desk, mobile) = (world.phone("bob", "desk"), world.phone("bob", "mobile"));
+    for phone in [desk, mobile] {
+        world.phones[phone].answer = Answer::Ring;
+    }
+    world.phones[desk].early = Early::Unreliable;
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
+    // While one is heard, the other is not.
+    world.phones[mobile].early = Early::Unreliable;
+    world.phones[mobile].play(0);
+    world.run(SECOND);
+    let played = |world: &World| {
+        world.phones[alice].progress.iter().filter(|progress| !progress.body.is_empty()).count()
+    };
+    let once = played(&world);
+    assert!(once > 0 && world.heard_by("bob*mobile").is_empty(), "{}", world.tail());
+    world.phones[desk].refuse(0, 486);
+    world.run(SECOND);
+    world.phones[mobile].play(0);
+    world.run(SECOND);
+    assert!(played(&world) > once, "{}", world.tail());
+    assert_eq!(world.heard_by("bob*mobile"), ["alice*desk"], "{}", world.tail());
+    world.phones[mobile].pick_up(0);
+    world.run(SECOND);
+    assert!(world.phones[alice].lines[0].is_up, "{}", world.tail());
+    world.phones[alice].bye(0);
+    world.run(70 * SECOND);
+    world.check_idle();
+}

@@ -50,6 +50,13 @@ impl Phone {
         self.request(line, &Method::Prack, &headers, offer.as_bytes());
     }
 
+    /// Plays again, or for the first time, to whom its line rings for.
+    pub(crate) fn play(&mut self, line: usize) {
+        if let Some(tx) = self.lines[line].invite {
+            self.play_early(line, tx);
+        }
+    }
+
     /// Plays before it answers.
     pub(super) fn play_early(&mut self, line: usize, tx: ServerTx) {
         if self.early == Early::No {
