@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use segue::base::{Random, Timestamp};
 use segue::media::relay::{
-    Component, Ingress, MediaCommand, MediaEvent, Outlet, PortId, PortPair, Relay, Sending, Sink,
+    Component, Ingress, MediaCommand, MediaEvent, Outlet, PortId, PortPair, Relay, Sending, Sink, Verdict,
 };
+use segue::media::srtp::{Keys, MasterKey, Sealer, Security, Suite};
 use segue::shell::media::{Driver, MediaSettings, MediaThreads};
 
 fn main() {
@@ -77,30 +78,76 @@ impl Outlet for Nowhere {
     fn event(&mut self, _: MediaEvent) {}
 }
 
-/// 500 calls, one packet from each end in turn, as a loaded thread sees them.
-#[divan::bench]
-fn forward_a_packet(bencher: divan::Bencher<'_, '_>) {
-    let mut relay = Relay::new(0, Random::from_number(1));
-    let mut out = Nowhere(0);
-    let ends: Vec<(PortId, SocketAddr)> =
-        (0..1000u16).map(|n| (relay.add_port(), SocketAddr::from(([127, 0, 0, 2], 10_000 + n)))).collect();
-    for (n, (port, end)) in ends.iter().enumerate() {
-        let ingress = Ingress::audio(Some(*end), Some(end.ip()));
-        relay.handle_command(Timestamp::ZERO, MediaCommand::Configure { port: *port, ingress }, &mut out);
-        let sinks = [Sink::plain(ends[n ^ 1].0)].into_iter().collect();
-        relay.handle_command(Timestamp::ZERO, MediaCommand::SetSinks { port: *port, sinks }, &mut out);
+/// 500 calls between 1000 ends, each with the protection that it is given.
+fn calls(
+    relay: &mut Relay,
+    out: &mut Nowhere,
+    mut security: impl FnMut() -> Security,
+) -> Vec<(u32, SocketAddr)> {
+    let ports: Vec<PortId> = (0..1000).map(|_| relay.add_port()).collect();
+    let end = |n: usize| SocketAddr::from(([127, 0, 0, 2], 10_000 + n as u16));
+    for (n, port) in ports.iter().enumerate() {
+        let ingress = Ingress { security: security(), ..Ingress::audio(Some(end(n)), Some(end(n).ip())) };
+        relay.handle_command(Timestamp::ZERO, MediaCommand::Configure { port: *port, ingress }, out);
+        let sinks = [Sink::plain(ports[n ^ 1])].into_iter().collect();
+        relay.handle_command(Timestamp::ZERO, MediaCommand::SetSinks { port: *port, sinks }, out);
     }
-    let mut packet = [0xd5u8; 172];
-    let mut n = 0usize;
-    bencher.bench_local(|| {
-        let (port, src) = ends[n % 1000];
-        let round = n / 1000;
+    ports.iter().enumerate().map(|(n, port)| (port.slot, end(n))).collect()
+}
+
+/// The packet of a round from an end.
+fn packet(round: u32, ssrc: u32) -> [u8; 172] {
+    let mut packet = [0xd5; 172];
+    packet[..2].copy_from_slice(&[0x80, 0]);
+    packet[2..4].copy_from_slice(&(round as u16).to_be_bytes());
+    packet[4..8].copy_from_slice(&(round * 160).to_be_bytes());
+    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+    packet
+}
+
+const fn at(round: u32) -> Timestamp {
+    Timestamp::from_micros(round as u64 * 20_000)
+}
+
+/// One packet from each end in turn, as a loaded thread sees them.
+#[divan::bench(sample_size = 1000)]
+fn forward_a_packet(bencher: divan::Bencher<'_, '_>) {
+    let (mut relay, mut out) = (Relay::new(0, Random::from_number(1)), Nowhere(0));
+    let ends = calls(&mut relay, &mut out, || Security::Plain);
+    let mut n = 0;
+    let next = move || {
+        let ((slot, src), round) = (ends[n % 1000], (n / 1000) as u32);
         n += 1;
-        packet[..2].copy_from_slice(&[0x80, 0]);
-        packet[2..4].copy_from_slice(&(round as u16).to_be_bytes());
-        packet[4..8].copy_from_slice(&(round as u32 * 160).to_be_bytes());
-        packet[8..12].copy_from_slice(&port.slot.to_be_bytes());
-        let now = Timestamp::from_micros(round as u64 * 20_000);
-        relay.handle_packet(now, port.slot, Component::Rtp, src, &mut packet, &mut out)
+        (at(round), slot, src, packet(round, slot))
+    };
+    bencher.with_inputs(next).bench_local_refs(|(now, slot, src, packet)| {
+        let verdict = relay.handle_packet(*now, *slot, Component::Rtp, *src, packet, &mut out);
+        assert_eq!(verdict, Verdict::Forwarded(1));
+    });
+}
+
+/// The same where both legs have SDES: each packet is opened, and sealed anew for the other end.
+#[divan::bench(sample_size = 1000, args = [Suite::AesCm128HmacSha1Tag80, Suite::AeadAes128Gcm])]
+fn forward_a_sealed_packet(bencher: divan::Bencher<'_, '_>, suite: Suite) {
+    let (mut relay, mut out) = (Relay::new(0, Random::from_number(1)), Nowhere(0));
+    let (mut random, mut sealers) = (Random::from_number(2), Vec::new());
+    let ends = calls(&mut relay, &mut out, || {
+        let [theirs, ours] = [(); 2].map(|()| MasterKey::generate(suite, &mut random));
+        sealers.push(Sealer::new(&theirs));
+        Security::Srtp(Box::new(Keys { theirs, ours }))
+    });
+    let mut n = 0;
+    // The ends seal outside of what is timed.
+    let next = move || {
+        let ((slot, src), round) = (ends[n % 1000], (n / 1000) as u32);
+        let mut sealed = [0; 200];
+        let length = sealers[n % 1000].seal_rtp(round, &packet(round, slot), &mut sealed).unwrap();
+        n += 1;
+        (at(round), slot, src, sealed, length)
+    };
+    bencher.with_inputs(next).bench_local_refs(|(now, slot, src, sealed, length)| {
+        let verdict =
+            relay.handle_packet(*now, *slot, Component::Rtp, *src, &mut sealed[..*length], &mut out);
+        assert_eq!(verdict, Verdict::Forwarded(1));
     });
 }
