@@ -345,8 +345,10 @@ impl Core {
         if !found.forks.is_empty() || self.try_next_trunk(call) {
             return;
         }
-        let Some(best) = self.calls.get_mut(call).and_then(|call| call.best.take()) else { return };
-        self.refuse_caller(call, &best);
+        let best = self.calls.get_mut(call).and_then(|call| call.best.take());
+        let status = StatusCode::TEMPORARILY_UNAVAILABLE;
+        let none = || Best { status, reason: status.reason().into(), answer: None };
+        self.refuse_caller(call, &best.unwrap_or_else(none));
     }
 
     /// The caller's final answer is a refusal; the call is over.

@@ -63,11 +63,17 @@ impl Core {
         let Some(found) = self.legs.get_mut(leg) else { return };
         let tag = found.dialog.local_tag.clone();
         let (call, role, state) = (found.call, found.role, found.state);
+        let reason =
+            message.header(HeaderName::Reason).and_then(|h| h.value_str().ok().map(|v| v.into_owned()));
+        if state == LegState::Early && !found.is_inbound {
+            // Who is called may not send it before it answers (RFC 3261 15): it is out, as if it had refused. Others ring
+            // on, and our INVITE to it has an end of its own, be it a 2xx that is on its way.
+            self.respond_plain(tx, StatusCode::OK, &tag);
+            return self.release_leg(leg, reason.as_deref().unwrap_or("SIP;cause=200"));
+        }
         found.state = LegState::Ended;
         found.timers.stop_all();
         self.respond_plain(tx, StatusCode::OK, &tag);
-        let reason =
-            message.header(HeaderName::Reason).and_then(|h| h.value_str().ok().map(|v| v.into_owned()));
         if state != LegState::Ended {
             self.end_open_requests(leg);
             self.leg_gone(call, leg, role, Gone::ByParty, reason.as_deref());

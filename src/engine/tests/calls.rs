@@ -56,6 +56,35 @@ fn all_devices_of_a_user_ring_and_one_wins() {
     world.check_idle();
 }
 
+/// RFC 3261 15 forbids it to who is called, and it is done all the same.
+#[test]
+fn a_device_that_says_bye_while_it_rings_is_out_and_the_others_ring_on() {
+    for answers_too in [false, true] {
+        let mut world = World::new(19);
+        let alice = world.phone("alice", "desk");
+        let (desk, mobile) = (world.phone("bob", "desk"), world.phone("bob", "mobile"));
+        for phone in [desk, mobile] {
+            world.phones[phone].answer = Answer::Ring;
+        }
+        world.phones[alice].dial("bob");
+        world.run(SECOND);
+        world.phones[desk].bye(0);
+        if answers_too {
+            world.phones[desk].pick_up(0);
+        }
+        world.run(SECOND);
+        assert!(!world.phones[alice].lines[0].is_over, "{}", world.tail());
+        // Its INVITE is cancelled, or its answer acknowledged and ended.
+        assert!(world.phones[desk].lines[0].is_over, "{}", world.tail());
+        world.phones[mobile].pick_up(0);
+        world.run(SECOND);
+        assert_eq!(world.heard_by("alice*desk"), ["bob*mobile"], "{}", world.tail());
+        world.phones[alice].bye(0);
+        world.run(A_MINUTE);
+        world.check_idle();
+    }
+}
+
 #[test]
 fn a_caller_gives_up_and_a_busy_device_says_so() {
     let mut world = World::new(3);
