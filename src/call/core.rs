@@ -1,6 +1,6 @@
 //! The state that every part of the call layer works on, and what all of them need: minting, replying, finding.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -62,6 +62,8 @@ pub enum Owner {
     ReferNotify(LegHandle),
     /// A MESSAGE of ours to the device of a leg that was moved away from.
     Notice(LegHandle),
+    /// A request in the dialog of a leg whose outcome nobody waits for.
+    Aside(LegHandle),
     /// Their request on a leg.
     Served(LegHandle),
     /// Nobody waits for the outcome.
@@ -222,6 +224,8 @@ pub struct Core {
     pub transcoded: usize,
     /// What the trunks carry.
     pub capacity: super::capacity::Capacity,
+    /// The realm of the first challenge of each trunk, by its place: no other is answered after that.
+    pub realms: BTreeMap<usize, Box<str>>,
     /// Where the trunks are.
     pub targets: super::targets::Targets,
     /// Our number among the workers, in every id we mint.

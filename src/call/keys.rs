@@ -43,7 +43,7 @@ impl Core {
         let mut writer = found.dialog.request(&Method::Info, &branch);
         writer.body("application/dtmf-relay", body.as_bytes());
         let bytes = writer.finish();
-        self.send_request(flow, &Method::Info, &branch, bytes, Owner::Nobody);
+        self.send_request(flow, &Method::Info, &branch, bytes, Owner::Aside(peer));
     }
 
     /// Whether keys reach the party of a leg by INFO alone: it was found to be so (a quirk), or it agreed to no events

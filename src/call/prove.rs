@@ -32,6 +32,7 @@ impl Core {
         let new = self.send_request(flow, &method, &branch, bytes.clone(), owner);
         self.transactions.set_answers(new, sent.answers + 1);
         if let Some(found) = self.legs.get_mut(leg) {
+            found.timers.stop(timer::SILENCE);
             match owner {
                 Owner::Invite(_) => (found.client_invite, found.sent_invite) = (Some(new), Some(bytes)),
                 Owner::Reinvite(..) => found.client_invite = Some(new),
@@ -55,9 +56,7 @@ impl Core {
         };
         let leg = leg_of(owner)?;
         let settings = self.settings.clone();
-        let (branch, cnonce) = (self.mint_branch(), self.random.token());
-        let found = self.legs.get_mut(leg)?;
-        found.timers.stop(timer::SILENCE);
+        let found = self.legs.get(leg)?;
         let Party::Trunk { index, .. } = found.party else { return None };
         let trunk = settings.trunks.get(index)?;
         let auth = trunk.auth.as_ref()?;
@@ -65,22 +64,26 @@ impl Core {
             Owner::Invite(_) | Owner::Reinvite(..) => found.client_invite == Some(tx),
             _ => true,
         };
-        let is_over = found.state == LegState::Ended && !matches!(owner, Owner::Bye(_));
-        if !is_wanted || is_over || (found.release.is_some() && matches!(owner, Owner::Invite(_))) {
+        if !is_wanted || (found.state == LegState::Ended && !matches!(owner, Owner::Bye(_))) {
             return None;
         }
-        let challenge = response
-            .all(asks)
-            .filter_map(|header| Challenge::parse(header.value).ok())
-            .find(|challenge| auth.realm.as_ref().is_none_or(|realm| **realm == *challenge.realm))?;
+        let realm = auth.realm.as_deref().or_else(|| self.realms.get(&index).map(|realm| &**realm));
+        let mut asked = response.all(asks).filter_map(|header| Challenge::parse(header.value).ok());
+        let Some(challenge) = asked.find(|asked| realm.is_none_or(|realm| *realm == *asked.realm)) else {
+            tracing::warn!(trunk = &*trunk.name, "a trunk asks for credentials of another realm");
+            return None;
+        };
         // Credentials that were refused for anything but their age are wrong.
         if sent.answers >= MAX_ANSWERS || (sent.answers > 0 && challenge.stale != Stale::Yes) {
             tracing::warn!(trunk = &*trunk.name, "a trunk refuses the credentials");
             return None;
         }
         let request = Message::parse(sent.bytes.clone(), &Limits::default()).ok()?;
+        let (branch, cnonce) = (self.mint_branch(), self.random.token());
         let (method, secret) = (request.method().clone(), Secret::Password(auth.password.expose()));
         let value = challenge.answer(&auth.user, secret, &method, request.uri(), &cnonce, 1)?;
+        self.realms.entry(index).or_insert_with(|| challenge.realm.into());
+        let found = self.legs.get_mut(leg)?;
         let cseq = found.dialog.local_cseq.checked_add(1)?;
         let bytes = write_again(&request, &branch, cseq, proves, &value)?;
         found.dialog.local_cseq = cseq;
@@ -100,6 +103,7 @@ fn leg_of(owner: Owner) -> Option<LegHandle> {
         | Owner::Bye(leg)
         | Owner::Relay { to: leg, .. }
         | Owner::ReferNotify(leg)
+        | Owner::Aside(leg)
         | Owner::Notice(leg) => Some(leg),
         Owner::Spread(_) | Owner::Notify(_) | Owner::Refer(_) | Owner::Served(_) | Owner::Nobody => None,
     }

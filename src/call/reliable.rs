@@ -319,7 +319,7 @@ impl Core {
         writer.header(&HeaderName::RAck, &format!("{number} {} INVITE", cseq.number));
         let (bytes, flow) = (writer.finish(), dialog.flow);
         found.dialog.local_cseq = dialog.local_cseq;
-        self.send_request(flow, &Method::Prack, &branch, bytes, Owner::Nobody);
+        self.send_request(flow, &Method::Prack, &branch, bytes, Owner::Aside(leg));
         true
     }
 }

@@ -26,6 +26,8 @@ const SESSION_EXPIRES: u32 = 1800;
 const MIN_SE: u32 = 90;
 /// The longest interval that a peer's Min-SE can drive us to; more is no timer.
 const MAX_SE: u32 = 24 * 3600;
+/// Times that a 422 of one leg is followed.
+const MAX_RAISED: u8 = 4;
 /// A refresh that found the leg busy, or was refused for a reason that may pass, is tried again after this.
 const AGAIN: Duration = Duration::from_secs(5);
 /// For a refresh after a move in which the session would have expired: one transaction (RFC 3261 17.1.2.2, timer F).
@@ -54,6 +56,8 @@ pub struct SessionTimer {
     asked: Option<Session>,
     /// The longest Min-SE that a 422 named; 0 before the first.
     floor: u32,
+    /// How often one did.
+    raised: u8,
     /// Whether they named `timer` in Supported.
     is_supported: bool,
 }
@@ -117,10 +121,11 @@ impl SessionTimer {
 
     /// A 422 named a longer interval: whether it is worth another try.
     fn raise(&mut self, response: &Message) -> bool {
-        // Each time it must be more than was asked for, so this ends.
-        let raised = min_se_in(response).filter(|min| *min > self.wanted() && *min <= MAX_SE);
-        self.floor = raised.unwrap_or(self.floor);
-        raised.is_some()
+        // Each time it must be more than was asked for: one for who answers, and one for each proxy before it.
+        let is_of_use = |min: &u32| self.raised < MAX_RAISED && *min > self.wanted() && *min <= MAX_SE;
+        let Some(min) = min_se_in(response).filter(is_of_use) else { return false };
+        (self.floor, self.raised) = (min, self.raised + 1);
+        true
     }
 }
 
@@ -407,7 +412,8 @@ impl Core {
     }
 }
 
-/// Headers that a request gets from its dialog, its body, or the session timer.
+/// Headers that a request gets from its dialog, its body, or the session timer; and credentials, which are good for one
+/// request (RFC 7616 3.4).
 fn is_of_head(name: HeaderName) -> bool {
     matches!(
         name,
@@ -419,9 +425,26 @@ fn is_of_head(name: HeaderName) -> bool {
             | HeaderName::Contact
             | HeaderName::Route
             | HeaderName::MaxForwards
+            | HeaderName::Authorization
+            | HeaderName::ProxyAuthorization
             | HeaderName::SessionExpires
             | HeaderName::MinSe
             | HeaderName::ContentType
             | HeaderName::ContentLength
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_wants_ever_more_time_is_followed_a_few_times() {
+        let mut timer = SessionTimer::default();
+        let raised = (2000..2100).filter(|min| {
+            let text = format!("SIP/2.0 422 Session Interval Too Small\r\nMin-SE: {min}\r\n\r\n");
+            timer.raise(&Message::parse(text.into(), &Limits::default()).unwrap())
+        });
+        assert_eq!(raised.count(), usize::from(MAX_RAISED));
+    }
 }

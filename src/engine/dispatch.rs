@@ -137,6 +137,7 @@ impl Engine {
             | Owner::Spread(_)
             | Owner::Notify(_)
             | Owner::Served(_)
+            | Owner::Aside(_)
             | Owner::Nobody => {}
         }
     }
@@ -153,7 +154,8 @@ impl Engine {
             Owner::Spread(key) => self.core.on_spread_response(key, None),
             Owner::Notify(key) => self.on_notify_response(key, None),
             Owner::Refer(key) => self.on_refer_response(key, None),
-            Owner::ReferNotify(_) | Owner::Notice(_) | Owner::Served(_) | Owner::Nobody => {}
+            Owner::ReferNotify(_) | Owner::Notice(_) | Owner::Served(_) | Owner::Aside(_) | Owner::Nobody => {
+            }
         }
     }
 

@@ -119,6 +119,7 @@ impl Engine {
             spreads: Slab::default(),
             timers: TimerHeap::default(),
             capacity: Capacity::new(&settings.call.trunks),
+            realms: std::collections::BTreeMap::new(),
             transcoded: 0,
             targets: Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..])),
             worker,

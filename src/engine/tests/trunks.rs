@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::phone::Demand;
 use super::world::{accounts, settings, trunk_to};
-use super::{Answer, World};
+use super::{Answer, Early, World};
 use crate::base::Secret;
 use crate::call::settings::{Route, Trunk, TrunkAuth};
 use crate::call::targets::Target;
@@ -197,7 +197,13 @@ fn a_trunk_that_asks_for_credentials_gets_them_with_every_request() {
     for is_proxy in [false, true] {
         let mut house = demanding(911, is_proxy, account(Some("carrier.example")));
         let (alice, first) = (house.alice, house.first);
+        let carrier = &mut house.world.phones[first];
+        (carrier.answer, carrier.early) = (Answer::Ring, Early::Reliable);
+        // It wants more time, too, of the INVITE whose credentials were right.
+        (carrier.session, carrier.min_se) = ("3600;refresher=uas", 3600);
         let line = house.world.phones[alice].dial("0049");
+        house.world.run(SECOND);
+        house.world.phones[first].pick_up(0);
         house.world.run(SECOND);
         assert!(house.world.phones[alice].lines[line].is_up, "{}", house.world.tail());
         house.world.phones[alice].reinvite(line, "sendonly");
@@ -207,7 +213,7 @@ fn a_trunk_that_asks_for_credentials_gets_them_with_every_request() {
         house.world.phones[alice].bye(line);
         house.world.run(SECOND);
         let demand = house.world.phones[first].demand.as_ref().unwrap();
-        for method in [Method::Invite, Method::Info, Method::Bye] {
+        for method in [Method::Invite, Method::Prack, Method::Info, Method::Bye] {
             assert!(demand.judged.iter().any(|(of, _)| *of == method), "{method:?}: {}", house.world.tail());
         }
         assert!(demand.judged.iter().all(|(_, is_right)| *is_right), "{:?}", demand.judged);
@@ -261,6 +267,24 @@ fn no_password_is_proved_to_another_realm_or_to_a_user() {
         assert!(!demand.shown.is_empty() && demand.judged.is_empty());
         assert!(demand.shown.iter().all(|(_, _, proof)| proof.is_none()));
     }
+    house.ends();
+}
+
+/// Where the configuration names none: a callee behind the carrier could ask in its own name.
+#[test]
+fn the_first_realm_of_a_trunk_is_the_only_one() {
+    let mut house = demanding(914, true, account(None));
+    let (alice, first) = (house.alice, house.first);
+    let line = house.world.phones[alice].dial("0049");
+    house.world.run(SECOND);
+    assert!(house.world.phones[alice].lines[line].is_up, "{}", house.world.tail());
+    house.world.phones[alice].bye(line);
+    house.world.run(SECOND);
+    house.world.phones[first].demand = Some(Demand::new("callee.example", true));
+    let line = house.world.phones[alice].dial("0049");
+    house.world.run(SECOND);
+    assert!(house.world.phones[alice].lines[line].is_over, "{}", house.world.tail());
+    assert!(house.world.phones[first].demand.as_ref().unwrap().judged.is_empty());
     house.ends();
 }
 

@@ -213,6 +213,8 @@ impl<O: Copy> Transactions<O> {
         let Some(entry) = self.clients.get_mut(handle) else { return };
         let Machine::Invite(machine) = &mut entry.machine else { return };
         let Some(cancel) = machine.request().and_then(|invite| build::cancel(invite, reason)) else { return };
+        // What is given up is not sent again, whatever it is answered with.
+        entry.sent = Bytes::new();
         let (pace, mut actions) = (self.paces.of(entry.flow.transport), Actions::new());
         machine.handle(now, client_invite::Event::Cancel(cancel), &pace, &mut actions);
         self.settle_client(now, handle, actions, None, out);

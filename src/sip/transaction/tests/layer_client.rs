@@ -140,6 +140,22 @@ fn cancel_that_crosses_a_final_answer_is_not_sent() {
 }
 
 #[test]
+fn a_challenge_brings_the_request_back_unless_that_was_given_up() {
+    for is_given_up in [false, true] {
+        let mut call = calling(udp());
+        if is_given_up {
+            call.layer.cancel(T0 + ms(5), call.tx, None, &mut call.out);
+        }
+        let out = call.hears(10, 407, Some("b1"));
+        let brought = out.iter().find_map(|effect| match effect {
+            Effect::Response { sent, .. } => Some(sent.is_some()),
+            _ => None,
+        });
+        assert_eq!(brought, Some(!is_given_up));
+    }
+}
+
+#[test]
 fn a_cancelled_invite_that_is_never_ended_times_out() {
     let mut call = calling(tcp(3));
     call.hears(10, 180, Some("b1"));
