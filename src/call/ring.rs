@@ -114,11 +114,11 @@ impl Core {
 
     fn ring_next_trunk(&mut self, mut outgoing: Outgoing<'_>) -> Result<(), Refusal> {
         let settings = self.settings.clone();
-        let mut full: Option<Refusal> = None;
+        let mut refused: Option<Refusal> = None;
         loop {
             let Some(found) = self.calls.get_mut(outgoing.call) else { return Err(Refusal::Internal) };
             if found.next_ways.is_empty() {
-                return Err(full.unwrap_or(Refusal::Overloaded { what: "trunk", retry_after: 5 }));
+                return Err(refused.unwrap_or(Refusal::Overloaded { what: "trunk", retry_after: 5 }));
             }
             let Way { trunk: index, target: at } = found.next_ways.remove(0);
             let Some(trunk) = settings.trunks.get(index) else { continue };
@@ -131,19 +131,25 @@ impl Core {
             };
             if let Err(refusal) = room {
                 // The caller is told of the trunk that has room first.
-                if full.as_ref().is_none_or(|known| refusal.retry_after() < known.retry_after()) {
-                    full = Some(refusal);
+                if refused.as_ref().is_none_or(|known| refusal.retry_after() < known.retry_after()) {
+                    refused = Some(refusal);
                 }
                 continue;
             }
             found.admitted_by = Some(index);
-            found.record.trunk = Some(trunk.name.to_string());
             let target = format!("sip:{}@{}", found.number, trunk.host);
             let flow = Flow { transport: at.transport, listener, connection: 0, peer: at.peer };
             outgoing.to = format!("<{target}>").into_boxed_str();
             let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
             let dialog = self.dialog_to(&outgoing, &target, Vec::new(), flow);
-            self.send_invite(&outgoing, party, dialog, "")?;
+            // What one target cannot be offered, another may.
+            if let Err(refusal) = self.send_invite(&outgoing, party, dialog, "") {
+                refused = refused.or(Some(refusal));
+                continue;
+            }
+            if let Some(found) = self.calls.get_mut(outgoing.call) {
+                found.record.trunk = Some(trunk.name.to_string());
+            }
             self.expect_response(outgoing.call);
             return Ok(());
         }

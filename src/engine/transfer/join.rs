@@ -131,10 +131,13 @@ impl Engine {
 
     /// The two are one call; the transferor is out of it.
     fn finish_transfer(&mut self, key: TransferKey) {
+        let Some(found) = self.transfers.live.get(&key) else { return };
+        let stand_in = self.core.calls.get(found.into).map(|call| call.caller);
+        let Some(place) = found.consulted.or(stand_in) else {
+            return self.fail_transfer(key, StatusCode::REQUEST_TERMINATED);
+        };
         let Some(found) = self.transfers.live.remove(&key) else { return };
         let Transfer { call, by, stays, into, with, .. } = found;
-        let stand_in = self.core.calls.get(into).map(|call| call.caller);
-        let Some(place) = found.consulted.or(stand_in) else { return };
         if found.tells {
             self.notify_refer(by, StatusCode::OK);
         }
