@@ -70,8 +70,14 @@ fn verdict(header: &Header<'_>) -> Verdict {
         | N::RemotePartyId => Verdict::CrossesIfTrusted,
         N::Other => {
             // RFC 3325 and its family: P- headers are between trusted nodes.
-            if header.raw_name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"P-")) {
+            let begins = |with: &[u8]| {
+                header.raw_name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+            };
+            if begins(b"P-") {
                 Verdict::CrossesIfTrusted
+            } else if begins(b"Segue-") {
+                // What we say to phones ourselves.
+                Verdict::Stays
             } else {
                 Verdict::Crosses
             }

@@ -218,9 +218,6 @@ const steps = {
     return {};
   },
   /** Runs in the page: to try what our page would not. */
-  async evaluate({ script }) {
-    return { value: await page.evaluate(script) };
-  },
   async shot({ name }) {
     if (!shots) return {};
     mkdirSync(shots, { recursive: true });

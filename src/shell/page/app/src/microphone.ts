@@ -5,19 +5,16 @@ const PATIENCE = 30_000;
 
 let open: Promise<MediaStream> | null = null;
 
-export async function openMicrophone(): Promise<MediaStream> {
+export async function openMicrophone(isAgain = false): Promise<MediaStream> {
   const devices = navigator.mediaDevices as MediaDevices | undefined;
   if (!devices) {
     throw new Error("Browsers give a microphone only to pages that came over HTTPS, or from this machine itself.");
   }
-  if (open) {
-    const stream = await answered(open);
-    if (stream.getAudioTracks().some((track) => track.readyState === "live")) return stream;
-  }
-  const opening = devices.getUserMedia({ audio: true });
+  const opening = open ?? devices.getUserMedia({ audio: true });
   open = opening;
   try {
-    return await answered(opening);
+    const stream = await answered(opening);
+    if (stream.getAudioTracks().some((track) => track.readyState === "live")) return stream;
   } catch (error) {
     const name = error instanceof DOMException ? error.name : "";
     if (name !== "" && open === opening) open = null;
@@ -26,6 +23,10 @@ export async function openMicrophone(): Promise<MediaStream> {
     if (name === "NotReadableError") throw new Error("Another program has the microphone.");
     throw error;
   }
+  // It was closed with a call of before, or is no more: it is asked for once again.
+  if (open === opening) open = null;
+  if (isAgain) throw new Error("The microphone stops at once.");
+  return openMicrophone(true);
 }
 
 /** Closes it, also where it is yet to be allowed. */

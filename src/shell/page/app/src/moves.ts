@@ -1,5 +1,5 @@
 // Moves that somebody asks for: each function is done when the call is where it shall be.
-import { ask } from "./api";
+import { ask, Problem } from "./api";
 import { onEvent } from "./live";
 import type { Move } from "./types";
 import { isOver, reason } from "./words";
@@ -44,7 +44,8 @@ function finalState(id: string): Promise<Move> {
         const move = await ask<Move>("GET", `/moves/${id}`);
         if (isOver(move.state)) finish(() => resolve(move));
       } catch (error) {
-        finish(() => reject(error instanceof Error ? error : new Error(String(error))));
+        // Who may not know will not know later; a question that was lost is asked again.
+        if (error instanceof Problem && [401, 403, 404].includes(error.status)) finish(() => reject(error));
       } finally {
         isAsking = false;
       }

@@ -136,7 +136,8 @@ export async function takeHere(call: string, user: string): Promise<void> {
       closeMicrophone();
       if (wasOff) await turnOff();
     }
-    phone.set({ failure: failure(error) });
+    // What went wrong here says more than what the node makes of it.
+    phone.set({ failure: phone.get().failure ?? failure(error) });
   } finally {
     expected = null;
     phone.set({ taking: null });
@@ -263,16 +264,22 @@ function stop(): void {
 
 function began(event: RTCSessionEvent): void {
   const { session: fresh } = event;
+  const isIncoming = event.originator === "remote";
+  const move = isIncoming ? (event as IncomingRTCSessionEvent).request.getHeader("Segue-Move") : undefined;
   if (session && !session.isEnded()) {
-    fresh.terminate({ status_code: 486 });
-    return;
+    // The call that was asked for here goes before one that rings; before one that is talked in, none does.
+    if (!expected || !move || phone.get().line.state !== "incoming") {
+      fresh.terminate({ status_code: 486 });
+      return;
+    }
+    const ringing = session;
+    session = null;
+    ringing.terminate({ status_code: 486 });
   }
   session = fresh;
-  const isIncoming = event.originator === "remote";
   const who = fresh.remote_identity.display_name || fresh.remote_identity.uri.user;
   phone.set({ line: { state: isIncoming ? "incoming" : "calling", who }, took: null });
   listen(fresh, who);
-  const move = isIncoming ? (event as IncomingRTCSessionEvent).request.getHeader("Segue-Move") : undefined;
   if (expected && move) void answerIfAskedFor(fresh, who, move, expected);
 }
 
