@@ -23,6 +23,8 @@ pub(crate) const PIN: &str = "480911";
 const START: Duration = Duration::from_secs(20);
 /// Media ports of one node.
 const MEDIA_PORTS: u16 = 200;
+/// Below them, for browsers: `media.web_port` left out.
+const WEB_PORTS: u16 = 16;
 
 /// A running node; killed when dropped.
 pub(crate) struct Node {
@@ -170,7 +172,7 @@ fn spawn(dir: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_segue"))
         .args(["serve", "--config", "segue.toml"])
         .current_dir(dir)
-        .env("RUST_LOG", std::env::var("SEGUE_TEST_LOG").unwrap_or_else(|_| "debug".to_owned()))
+        .env("SEGUE_LOG", std::env::var("SEGUE_TEST_LOG").unwrap_or_else(|_| "info,segue=debug".to_owned()))
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)
@@ -250,14 +252,16 @@ pub(crate) fn free_port() -> SocketAddr {
     }
 }
 
-/// A range for media that no other node of these tests has, below the system's own ephemeral ports.
+/// A range for media that no other node of these tests has, below the system's own ephemeral ports. Before it are the
+/// ports for browsers, the first of which a node holds as long as it lives: who can bind it has the whole of it.
 fn media_ports() -> (u16, u16) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let spread = (std::process::id() % 40) as u16;
     loop {
         let slot = (NEXT.fetch_add(1, Ordering::Relaxed) + spread * 2) % 80;
-        let first = 12_000 + slot * MEDIA_PORTS;
-        if UdpSocket::bind(("127.0.0.1", first)).is_ok() {
+        let of_browsers = 12_000 + slot * (WEB_PORTS + MEDIA_PORTS);
+        if UdpSocket::bind(("127.0.0.1", of_browsers)).is_ok() {
+            let first = of_browsers + WEB_PORTS;
             return (first, first + MEDIA_PORTS - 1);
         }
     }
