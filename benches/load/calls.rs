@@ -57,7 +57,7 @@ pub(crate) fn run(options: &Calls) {
         options.calls,
         pace.reached(last),
         caller.failed,
-        verdict(options.calls, caller.failed, repeated),
+        verdict(options.calls, caller.failed, repeated, (pace.reached(last), options.rate)),
         per(cpu, options.calls, 1000.0),
         caller.setup.at(500),
         caller.setup.at(990),

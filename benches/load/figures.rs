@@ -18,9 +18,10 @@ impl Times {
     }
 }
 
-/// A run counts when at most 0.1 % of its work failed or had to be repeated.
-pub(crate) fn verdict(all: u64, failed: u64, repeated: u64) -> &'static str {
-    if (failed + repeated) * 1000 <= all { "yes" } else { "no" }
+/// A run counts when at most 0.1 % of its work failed or had to be repeated, and it was offered at the rate asked for.
+pub(crate) fn verdict(all: u64, failed: u64, repeated: u64, (reached, asked): (f64, u64)) -> &'static str {
+    let is_paced = reached >= 0.99 * asked as f64;
+    if (failed + repeated) * 1000 <= all && is_paced { "yes" } else { "no" }
 }
 
 /// `cpu` seconds for `count`, told per `unit` of it; `-` where no process was named.

@@ -67,7 +67,7 @@ struct Calls {
     /// The callee's.
     #[arg(long, default_value = "127.0.0.1:15090")]
     callee: SocketAddr,
-    /// Waits with all calls up, and says what the server's memory grew by; then ends them.
+    /// Stops with all calls up, and says what the server's memory grew by.
     #[arg(long)]
     held: bool,
 }

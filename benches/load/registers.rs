@@ -78,7 +78,7 @@ pub(crate) fn run(options: &Registers) {
         pace.reached(last),
         load.failed,
         load.repeated,
-        verdict(options.count, load.failed, load.repeated),
+        verdict(options.count, load.failed, load.repeated, (pace.reached(last), options.rate)),
         per(cpu, options.count, 1000.0),
         load.times.at(500),
         load.times.at(990),

@@ -27,6 +27,7 @@ struct Call {
     stage: Stage,
     /// What is repeated: INVITE, then ACK when its answer comes again, then BYE.
     last: String,
+    sent: Instant,
     repeated: u32,
 }
 
@@ -81,7 +82,7 @@ impl<'o> Caller<'o> {
             body.len()
         );
         net::send(&self.socket, host, invite.as_bytes());
-        self.calls.push(Call { begun: now, stage: Stage::Inviting, last: invite, repeated: 0 });
+        self.calls.push(Call { begun: now, stage: Stage::Inviting, last: invite, sent: now, repeated: 0 });
         self.patience.push_back((now + PATIENCE, n));
     }
 
@@ -96,7 +97,7 @@ impl<'o> Caller<'o> {
             let Some((_, n, bye)) = self.byes.pop_front() else { return };
             net::send(&self.socket, self.options.server.to, bye.as_bytes());
             let call = &mut self.calls[n];
-            (call.stage, call.last, call.repeated) = (Stage::Ending, bye, 0);
+            (call.stage, call.last, call.sent, call.repeated) = (Stage::Ending, bye, now, 0);
             self.patience.push_back((now + PATIENCE, n));
         }
         while self.patience.front().is_some_and(|(due, _)| *due <= now) {
@@ -107,6 +108,10 @@ impl<'o> Caller<'o> {
 
     fn look_again(&mut self, n: usize, now: Instant) {
         let call = &mut self.calls[n];
+        if now < call.sent + PATIENCE {
+            // It was about something earlier.
+            return;
+        }
         match call.stage {
             Stage::Up | Stage::Ended => return,
             // Not repeated once a provisional answer came; it may still fail.
@@ -116,6 +121,7 @@ impl<'o> Caller<'o> {
                 net::send(&self.socket, self.options.server.to, call.last.as_bytes());
             }
         }
+        call.sent = now;
         call.repeated += 1;
         if call.repeated > REPETITIONS {
             call.stage = Stage::Ended;
