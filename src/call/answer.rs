@@ -287,8 +287,9 @@ impl Core {
             self.on_target_failed(call, trunk, peer, status);
         }
         if role == Role::Mover {
-            self.note_srtp_refused(leg, status);
-            self.happened.push_back(Happened::LegGone { call, leg, why: Gone::Refused(status) });
+            let why =
+                if self.note_srtp_refused(leg, status) { Gone::RefusedSrtp } else { Gone::Refused(status) };
+            self.happened.push_back(Happened::LegGone { call, leg, why });
             self.remove_leg(leg);
             return;
         }

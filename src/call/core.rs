@@ -77,6 +77,8 @@ pub enum Gone {
     ByParty,
     /// Its party refused, or let our INVITE run out.
     Refused(StatusCode),
+    /// Its party refused an offer of SRTP, and may be asked for plain RTP.
+    RefusedSrtp,
     /// It never acknowledged our 2xx.
     NeverAcknowledged,
     /// The dialog turned out dead (481, 408 to a request in it), or its media did.

@@ -145,7 +145,7 @@ impl Core {
         let address = self.settings.media_address(flow.peer.ip());
         // Keys are told to who is reached over an encrypted flow, unless it refused such an offer before, and to who has
         // shown that it takes them.
-        let shown = party.device().and_then(|(user, device)| self.abilities.srtp(user, device));
+        let shown = party.speaker().and_then(|(user, device)| self.abilities.srtp(user, device));
         let offers_srtp = shown.unwrap_or(flow.transport.is_encrypted());
         let media = LegMedia::new(self.random.bits(), address);
         let media = media.protected(self.settings.media.srtp, offers_srtp, self.random.bytes());
@@ -177,15 +177,13 @@ impl Core {
             let shown = (found.is_inbound && !media.is_agreed())
                 .then(|| (offer.audio_codecs(), offer.names_keys(), offer.is_of_browser()));
             media.receive_offer(offer)?;
-            if let (Some((codecs, names_keys, is_of_browser)), Some((user, device))) =
-                (shown, found.party.device())
-            {
+            if let (Some((codecs, _, is_of_browser)), Some((user, device))) = (&shown, found.party.device()) {
                 let user_agent = found.user_agent.as_deref().unwrap_or_default();
-                self.abilities.learn(user, device, user_agent, &codecs);
-                self.abilities.learn_web(user, device, is_of_browser);
-                if names_keys {
-                    self.abilities.learn_srtp(user, device, true);
-                }
+                self.abilities.learn(user, device, user_agent, codecs);
+                self.abilities.learn_web(user, device, *is_of_browser);
+            }
+            if let (Some((_, true, _)), Some((user, device))) = (&shown, found.party.speaker()) {
+                self.abilities.learn_srtp(user, device, true);
             }
         }
         found.raw_before = Some(std::mem::replace(&mut found.raw, raw));
@@ -202,7 +200,7 @@ impl Core {
         if let Some(media) = &mut found.media {
             media.receive_answer(answer)?;
             let has_keys = media.is_secured() && !media.is_of_browser();
-            if let Some((user, device)) = found.party.device().filter(|_| has_keys) {
+            if let Some((user, device)) = found.party.speaker().filter(|_| has_keys) {
                 self.abilities.learn_srtp(user, device, true);
             }
         }

@@ -98,6 +98,16 @@ impl Party {
             Self::Trunk { .. } | Self::Service(_) => None,
         }
     }
+
+    /// Under which two names is kept whether it speaks SRTP: those of its device, or none and that of the trunk.
+    #[must_use]
+    pub fn speaker(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::User { .. } => self.device(),
+            Self::Trunk { name, .. } => Some(("", name)),
+            Self::Service(_) => None,
+        }
+    }
 }
 
 /// What a leg is to its call.

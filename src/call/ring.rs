@@ -183,16 +183,15 @@ impl Core {
         Some(ring(self, outgoing))
     }
 
-    /// Takes note that a device refused an offer of SRTP. True if it may be asked for plain RTP: the policy lets it
-    /// (`prefer`), and it was never heard to speak SRTP.
+    /// Takes note that a target refused an offer of SRTP. True if it may be asked for plain RTP: the policy lets it
+    /// (`prefer`), and it was never heard to speak SRTP. Then no later offer to it has keys, so it is asked once.
     pub(super) fn note_srtp_refused(&mut self, leg: LegHandle, status: StatusCode) -> bool {
-        let refuses_media = matches!(status.as_u16(), 415 | 488 | 606);
-        let Some(found) = self.legs.get(leg).filter(|_| refuses_media) else { return false };
+        let Some(found) = self.legs.get(leg).filter(|_| Self::is_of_media(status)) else { return false };
         let was_offered = found.media.as_ref().is_some_and(|media| media.offers_srtp());
         if !was_offered || self.settings.media.srtp != Rule::Either {
             return false;
         }
-        let Some((user, device)) = found.party.device() else { return false };
+        let Some((user, device)) = found.party.speaker() else { return false };
         self.abilities.learn_srtp(user, device, false);
         self.abilities.srtp(user, device) == Some(false)
     }
@@ -205,7 +204,7 @@ impl Core {
         let Some(found) = self.legs.get(leg) else { return false };
         let (call, party, failed) = (found.call, found.party.clone(), found.dialog.clone());
         let user_agent = found.user_agent.clone().unwrap_or_default();
-        tracing::info!("an offer of SRTP was refused; the device is rung with plain RTP");
+        tracing::info!("an offer of SRTP was refused; plain RTP is offered");
         let rung = self.with_waiting(call, |core, mut outgoing| {
             outgoing.to = failed.remote.clone();
             let dialog = core.dialog_to(&outgoing, &failed.target, failed.routes, failed.flow);

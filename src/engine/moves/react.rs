@@ -99,7 +99,8 @@ impl Engine {
             // What it heard meanwhile goes to its port no more, which will be another's.
             self.core.connect(call);
             match why {
-                Gone::Refused(_) => Event::NewRefused,
+                Gone::RefusedSrtp if moving.machine.rings_pushed() => return self.ring_new(key),
+                Gone::Refused(_) | Gone::RefusedSrtp => Event::NewRefused,
                 Gone::NeverAcknowledged => Event::NewUnacked,
                 Gone::ByParty | Gone::Dead | Gone::Released => Event::NewGone,
             }

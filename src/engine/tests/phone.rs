@@ -148,6 +148,8 @@ pub(crate) struct Phone {
     pub(crate) is_picky: bool,
     /// How its media is protected.
     pub(crate) kind: Kind,
+    /// What it says to an offer whose protection it has no use for.
+    pub(crate) refusal: u16,
     pub(crate) lines: Vec<Line>,
     pub(crate) registered: Option<u16>,
     /// Bodies of NOTIFYs, and their state.
@@ -235,6 +237,7 @@ impl Phone {
             codecs: "0 8 101",
             is_picky: false,
             kind: Kind::Plain,
+            refusal: 488,
             lines: Vec::new(),
             registered: None,
             notified: Vec::new(),

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::world::{accounts, settings};
+use super::phone::ENGINE;
+use super::world::{accounts, settings, trunk_to};
 use super::{Answer, Early, Kind, World};
+use crate::call::settings::Listener;
 use crate::engine::store::Loaded;
 use crate::media::plan::Rule;
 use crate::media::relay::MediaCommand;
 use crate::media::srtp::Security;
 use crate::sip::Transport;
+use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -78,6 +81,101 @@ fn a_device_that_refuses_srtp_is_rung_again_with_plain_rtp_and_remembered() {
     world.phones[alice].bye(1);
     world.run(70 * SECOND);
     world.check_idle();
+}
+
+/// A browser's keys are none that it could be offered: the media is converted, with the phone's keys or without.
+#[test]
+fn a_browser_reaches_a_phone_that_refuses_srtp_whatever_it_says_of_that() {
+    for status in [415, 488, 606] {
+        let mut world = world(20 + u64::from(status), Rule::Either);
+        let alice = world.phone_over(Transport::Wss, "alice", "desk");
+        let bob = world.phone_over(Transport::Tls, "bob", "desk");
+        world.phones[alice].kind = Kind::Web;
+        world.phones[bob].refusal = status;
+        let line = world.phones[alice].dial("bob");
+        world.run(SECOND);
+        assert_eq!(world.phones[alice].lines[line].status, Some(200), "{}", world.tail());
+        assert!(told(&world, bob).contains("RTP/AVP") && told(&world, alice).contains("UDP/TLS/RTP/SAVPF"));
+        assert_eq!(world.heard_by("alice*desk"), ["bob*desk"], "{}", world.tail());
+        assert_eq!(world.heard_by("bob*desk"), ["alice*desk"]);
+        world.phones[alice].bye(line);
+        world.run(70 * SECOND);
+        world.check_idle();
+    }
+}
+
+/// Alice's call is pushed to her mobile, which refuses SRTP: how often that rang, and where the call is then.
+fn pushed(seed: u64, rule: Rule, has_spoken: bool) -> (usize, World) {
+    let mut world = world(seed, rule);
+    let (desk, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    let mobile = world.phone_over(Transport::Tls, "alice", "mobile");
+    for phone in [desk, bob] {
+        world.phones[phone].kind = secured(rule == Rule::SecureOnly);
+    }
+    if has_spoken {
+        world.phones[mobile].kind = Kind::Sdes;
+        let line = world.phones[mobile].dial("*43");
+        world.run(SECOND);
+        world.phones[mobile].bye(line);
+        world.run(SECOND);
+        world.phones[mobile].kind = Kind::Plain;
+    }
+    world.phones[desk].dial("bob");
+    world.run(SECOND);
+    let rung = world.phones[mobile].lines.len();
+    let refer_to = [("Refer-To", "<sip:alice*mobile@example.org>")];
+    world.phones[desk].request(0, &Method::Refer, &refer_to, b"");
+    world.run(2 * SECOND);
+    (world.phones[mobile].lines.len() - rung, world)
+}
+
+#[test]
+fn a_device_that_a_call_is_pushed_to_is_rung_again_with_plain_rtp_where_that_may_be() {
+    let (rung, mut world) = pushed(30, Rule::Either, false);
+    assert_eq!(rung, 2, "{}", world.tail());
+    assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"], "{}", world.tail());
+    assert_eq!(security_of(&world, "alice*mobile"), Security::Plain);
+    assert_eq!(world.phones[0].lines[0].referred.last().map(String::as_str), Some("SIP/2.0 200 OK"));
+    world.hang_up_all();
+    world.run(70 * SECOND);
+    world.check_idle();
+    for (seed, rule, has_spoken) in [(31, Rule::SecureOnly, false), (32, Rule::Either, true)] {
+        let (rung, mut world) = pushed(seed, rule, has_spoken);
+        assert_eq!(rung, 1, "{}", world.tail());
+        assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
+        let told = world.phones[0].lines[0].referred.last().unwrap();
+        assert!(!told.contains("200"), "{told}");
+        world.hang_up_all();
+        world.run(70 * SECOND);
+        world.check_idle();
+    }
+}
+
+#[test]
+fn a_trunk_that_refuses_srtp_is_called_again_with_plain_rtp_and_remembered() {
+    for (seed, rule, expected) in [(40, Rule::Either, [2, 3]), (41, Rule::SecureOnly, [1, 2])] {
+        let peer = "203.0.113.1:5061".parse().unwrap();
+        let mut settings = settings();
+        settings.call.media.srtp = rule;
+        trunk_to(&mut settings, peer).targets[0].transport = Transport::Tls;
+        let address = ENGINE.parse().unwrap();
+        settings.call.listeners.push(Listener::new(Transport::Tls, address, address));
+        let mut world = World::with(seed, settings, accounts(&["alice", "bob"]), &Loaded::default());
+        let (alice, outside) = (world.phone("alice", "desk"), world.outsider("bob", peer));
+        world.phones[outside].transport = Transport::Tls;
+        world.phones[alice].kind = secured(rule == Rule::SecureOnly);
+        for times in expected {
+            let line = world.phones[alice].dial("0049");
+            world.run(SECOND);
+            let wanted = if rule == Rule::Either { 200 } else { 488 };
+            assert_eq!(world.phones[alice].lines[line].status, Some(wanted), "{}", world.tail());
+            assert_eq!(world.phones[outside].lines.len(), times, "{}", world.tail());
+            world.hang_up_all();
+            world.run(SECOND);
+        }
+        world.run(70 * SECOND);
+        world.check_idle();
+    }
 }
 
 #[test]

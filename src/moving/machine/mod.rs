@@ -179,6 +179,12 @@ impl Move {
         }
     }
 
+    /// Whether a device is rung by us, and has not answered.
+    #[must_use]
+    pub fn rings_pushed(&self) -> bool {
+        self.stage == Stage::Ringing && self.way == Way::Push
+    }
+
     /// Why it did not happen.
     #[must_use]
     pub fn refusal(&self) -> Option<Refusal> {

@@ -111,7 +111,7 @@ impl Phone {
         }
         let names_keys = message.body().windows(9).any(|window| window == b"a=crypto:");
         if !message.body().is_empty() && names_keys != (self.kind == Kind::Sdes) {
-            self.refuse(line, 488);
+            self.refuse(line, self.refusal);
             return;
         }
         self.play_early(line, tx);
