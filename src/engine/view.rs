@@ -361,6 +361,10 @@ pub struct StatusView {
     pub listeners: Vec<String>,
     /// Signalling workers.
     pub workers: u32,
+    /// Whether browsers can have calls: there is a port for their media.
+    pub browsers: bool,
+    /// What becomes of the live call of a user who signs in elsewhere: `move.follow`.
+    pub follow: String,
     /// Calls that ring.
     pub calls_ringing: u64,
     /// Calls that are answered.

@@ -75,6 +75,18 @@ pub enum Follow {
     Move,
 }
 
+impl Follow {
+    /// As it is configured.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Offer => "offer",
+            Self::Move => "move",
+        }
+    }
+}
+
 /// `notice = "message" | "off"`: how a device hears that its call went on, besides what watchers are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {

@@ -129,6 +129,18 @@ const steps = {
     await page.getByRole("heading", { name: "Live calls" }).waitFor();
     return { cookies: (await context.cookies()).map(({ name, httpOnly, sameSite }) => ({ name, httpOnly, sameSite })) };
   },
+  /** By the keyboard. */
+  async tick({ name }) {
+    const box = page.getByRole("checkbox", { name });
+    await box.focus();
+    await page.keyboard.press("Space");
+    if (!(await box.isChecked())) throw new Error("it is not ticked");
+    return {};
+  },
+  async buttons() {
+    const names = await page.getByRole("button").evaluateAll((all) => all.map((one) => one.getAttribute("aria-label") ?? one.textContent));
+    return { names };
+  },
   /** Waits until a text stands in the card of a call. */
   async sees({ who, text }) {
     await card(who).getByText(text).first().waitFor();

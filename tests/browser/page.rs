@@ -81,13 +81,19 @@ impl Page {
 
 /// The house, an administrator, and a listener for browsers.
 async fn house() -> House {
+    house_that("", "").await
+}
+
+/// The same, with more in its sections `move` and `media`.
+async fn house_that(moving: &str, media: &str) -> House {
     let more = format!(
         "[[user]]\nname = \"root\"\ndisplay = \"Root\"\nadmin = true\nlogin = \"{}\"\n\
          [[listen]]\nuri = \"ws://{}\"\n",
         login_hash(),
         free_port()
     );
-    House::with(&Settings { more, moving: "hold_off_s = 30\n".into(), ..Settings::default() }).await
+    let (moving, media) = (format!("hold_off_s = 30\n{moving}"), media.into());
+    House::with(&Settings { more, moving, media, ..Settings::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,6 +206,52 @@ async fn a_browser_rings_keeps_its_device_over_a_reload_and_loses_it_with_its_se
     let wrong = metrics.lines().filter(|line| line.starts_with("segue_auth_failures_total"));
     let wrong: Vec<&str> = wrong.filter(|line| !line.ends_with(" 0")).collect();
     assert_eq!(wrong, Vec::<&str>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_comes_along_when_its_user_signs_in_where_that_was_wished_for() {
+    for (follow, wish) in [
+        ("move", "At sign-in, bring my live call here"),
+        ("offer", "At sign-in, ring here with my live call"),
+    ] {
+        let house = house_that(&format!("follow = \"{follow}\"\n"), "").await;
+        let mut page = Page::open(&house.node).await;
+        page.sign_in("alice").await;
+        page.does("tick", json!({ "name": wish })).await;
+        page.shot(&format!("follow-{follow}")).await;
+        page.does("sign_out", json!({})).await;
+        let talk = house.talk().await;
+        page.sign_in("alice").await;
+        if follow == "offer" {
+            page.does("in_bar", json!({ "name": "Answer", "wait": true })).await;
+            house.untouched(&talk).await;
+            page.does("in_bar", json!({ "name": "Answer" })).await;
+        }
+        page.does("is_in_call", json!({})).await;
+        page.hears_bob().await;
+        talk.desk.ended(SOON).await.expect("the desk is released");
+        // Who did not wish for it has the call stay, on the same machine too.
+        page.does("press", json!({ "who": "bob", "name": "Hang up the call with bob" })).await;
+        page.does("sign_out", json!({})).await;
+        page.sign_in("bob").await;
+        page.does("sees_text", json!({ "text": "becomes a phone when you take a call" })).await;
+        page.ends_clean().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_browsers_can_have_no_calls_the_page_says_so_and_offers_none() {
+    let house = house_that("", "web_port = 0\n").await;
+    let talk = house.talk().await;
+    let mut page = Page::open(&house.node).await;
+    page.sign_in("alice").await;
+    page.does("sees", json!({ "who": "bob", "text": "Send to mobile" })).await;
+    page.does("sees_text", json!({ "text": "Browsers cannot have calls at this node." })).await;
+    let buttons = page.does("buttons", json!({})).await["names"].to_string();
+    assert!(!buttons.contains("here") && !buttons.contains("ring"), "{buttons}");
+    page.shot("no-browsers").await;
+    house.untouched(&talk).await;
+    page.ends_clean().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -42,6 +42,8 @@ impl Engine {
                 .map(|listener| format!("{}://{}", listener.transport.uri_token(), listener.address))
                 .collect(),
             workers: 1,
+            browsers: core.settings.media.web.is_some(),
+            follow: self.settings.moving.follow.as_str().to_owned(),
             calls_ringing: in_state(CallState::Ringing),
             calls_answered: in_state(CallState::Talking),
             moves: self.moves.live.len() as u64,

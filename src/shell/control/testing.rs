@@ -24,6 +24,8 @@ pub(crate) fn admin_status() -> Reply {
         realm: "phones".into(),
         version: "0".into(),
         workers: 1,
+        browsers: true,
+        follow: "move".into(),
         calls_answered: 1,
         store: "ok".into(),
         ..StatusView::default()

@@ -93,6 +93,7 @@ pub(super) async fn sign_in(
     Body(credentials): Body<Credentials>,
 ) -> Result<Response, Problem> {
     api.home.check(&Method::POST, &headers)?;
+    let device = credentials.device.clone().filter(|_| credentials.follow);
     let grant = authenticate(&api, source, credentials).await?;
     if let Some(old) = api.home.token(&headers) {
         let old = TokenHash::of(old);
@@ -104,8 +105,12 @@ pub(super) async fn sign_in(
         true => Subject::Admin,
         false => Subject::User(grant.user.clone()),
     };
-    let view = session_view(&api, &subject, Some(&grant.user), Some(LIFETIME)).await?;
+    let mut view = session_view(&api, &subject, Some(&grant.user), Some(LIFETIME)).await?;
+    let user = grant.user.clone();
     let token = begin(&api, grant, Carrier::Cookie)?;
+    if let (Some(device), Some(object)) = (device, view.as_object_mut()) {
+        object.insert("move".to_owned(), follow_to(&api, user, device).await);
+    }
     Ok(with_cookie(Json(view).into_response(), api.home.keep(&token)))
 }
 
@@ -149,9 +154,11 @@ async fn session_view(
     let (display, extension) =
         account.map(|account| (account.display, account.extension)).unwrap_or_default();
     let expires = left.map(|left| Time(UnixMillis(unix_now().0 + left.as_millis() as u64)));
+    let status = phone::status(api).await?;
     Ok(json!({
         "user": user, "display": display, "extension": extension,
         "scopes": scopes(*subject == Subject::Admin), "expires": expires,
+        "browsers": status.browsers, "follow": status.follow,
     }))
 }
 

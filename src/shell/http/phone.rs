@@ -18,7 +18,7 @@ use super::session::{PHONES_EACH, Phone, TokenHash, mint};
 use super::{Api, browser, now, unix_now};
 use crate::base::UnixMillis;
 use crate::engine::command::{Command, Ha1Text, NAME_LEN, NewDevice, Reply, Secret, Subject, TrustName};
-use crate::engine::view::{StatusView, Time};
+use crate::engine::view::{MoveView, StatusView, Time};
 use crate::sip::Transport;
 use crate::sip::digest::Ha1s;
 
@@ -79,6 +79,11 @@ pub(super) async fn lend(
         Problem::new(StatusCode::CONFLICT, "no_websocket", detail)
     })?;
     let status = status(&api).await?;
+    if !status.browsers {
+        let detail = "Browsers cannot have calls at this node: it has no port for their media. Media.web_port says \
+            which that is; if it was in use when the node started, the log of the start says so.";
+        return Err(Problem::new(StatusCode::CONFLICT, "no_browsers", detail));
+    }
     let (auth_user, password) = (format!("web-{}", random(24)?), random(64)?);
     let new = NewDevice {
         id: format!("web-{}", random(8)?).into(),
@@ -152,6 +157,26 @@ async fn make_room(api: &Api, token: &TokenHash, user: &str, phones: &[Box<str>]
     Ok(())
 }
 
+/// `POST /v1/session/phone/{device}/follow`: who has just signed in has a live call come to that phone, if the settings
+/// let it. Only to one of the caller's own session: that is where the user is.
+pub(super) async fn follow(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(device): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let phones = api.sessions.phones(&caller.token);
+    let (Some(user), true) = (caller.user, phones.iter().any(|phone| **phone == *device)) else {
+        return Err(Problem::not_found());
+    };
+    let command = Command::Follow { user: user.clone(), device: device.into() };
+    match api.node.command(&Subject::User(user), command).await? {
+        Reply::Move(view) => Ok(Json(json!({ "move": MoveView { timeline: None, ..*view } }))),
+        Reply::Done => Ok(Json(json!({ "move": null }))),
+        Reply::Error(error) => Err(error.into()),
+        _ => Err(Problem::misfit()),
+    }
+}
+
 /// `DELETE /v1/session/phone/{device}`
 pub(super) async fn give_back(
     State(api): State<Api>,
@@ -202,7 +227,7 @@ pub(super) async fn take_back_all(api: &Api) {
     }
 }
 
-async fn status(api: &Api) -> Result<Box<StatusView>, Problem> {
+pub(super) async fn status(api: &Api) -> Result<Box<StatusView>, Problem> {
     match api.node.command(&Subject::Admin, Command::Status).await? {
         Reply::Status(view) => Ok(view),
         Reply::Error(error) => Err(error.into()),

@@ -112,6 +112,17 @@ pub(super) const ROUTES: &[Route] = &[
         handler: || post(phone::lend),
     },
     Route {
+        method: "post",
+        path: "/v1/session/phone/{device}/follow",
+        summary: "Have a live call of the caller's come to such a device, as move.follow says",
+        access: Access::Token,
+        query: &[],
+        body: None,
+        answer: (200, Answer::Json("Followed")),
+        failures: &[404, 409, 410, 422, 504],
+        handler: || post(phone::follow),
+    },
+    Route {
         method: "delete",
         path: "/v1/session/phone/{device}",
         summary: "Give such a device back",

@@ -35,14 +35,21 @@ fn things() -> Vec<(&'static str, Value)> {
         ("Token", token()),
         (
             "Session",
-            object(&[
-                ("user", optional("string")),
-                ("display", optional("string")),
-                ("extension", optional("string")),
-                ("scopes", list(scope())),
-                ("expires", optional_time()),
-            ]),
+            with_required(
+                object(&[
+                    ("user", optional("string")),
+                    ("display", optional("string")),
+                    ("extension", optional("string")),
+                    ("scopes", list(scope())),
+                    ("expires", optional_time()),
+                    ("browsers", boolean()),
+                    ("follow", follow()),
+                    ("move", moved_or_none()),
+                ]),
+                &["user", "display", "extension", "scopes", "expires", "browsers", "follow"],
+            ),
         ),
+        ("Followed", object(&[("move", moved_or_none())])),
         (
             "Phone",
             object(&[
@@ -246,9 +253,18 @@ fn credentials() -> Value {
 
 /// `move` is there where a live call was to follow, and null where none does.
 fn token() -> Value {
-    let moved = json!({ "oneOf": [reference("Move"), { "type": "null" }] });
-    let all = [("token", string()), ("expires", time()), ("scopes", list(scope())), ("move", moved)];
+    let all =
+        [("token", string()), ("expires", time()), ("scopes", list(scope())), ("move", moved_or_none())];
     with_required(object(&all), &["token", "expires", "scopes"])
+}
+
+fn moved_or_none() -> Value {
+    json!({ "oneOf": [reference("Move"), { "type": "null" }] })
+}
+
+/// `move.follow` of the configuration.
+fn follow() -> Value {
+    json!({ "type": "string", "enum": ["off", "offer", "move"] })
 }
 
 fn status() -> Value {
@@ -262,6 +278,8 @@ fn status() -> Value {
         ("draining", boolean()),
         ("listeners", list(string())),
         ("workers", integer()),
+        ("browsers", boolean()),
+        ("follow", follow()),
         ("calls_ringing", integer()),
         ("calls_answered", integer()),
         ("calls_transcoded", integer()),

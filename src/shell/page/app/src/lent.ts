@@ -17,6 +17,16 @@ tabs.addEventListener("message", ({ data }: MessageEvent<{ asked?: string }>) =>
   if (own && data.asked === own.device) tabs.postMessage({ taken: own.device });
 });
 
+/** Whether a live call of that user shall come to this browser at sign-in. Asked for by each user: others sign in here too. */
+export function wantsCalls(user: string): boolean {
+  return localStorage.getItem(`segue.follow.${user}`) === "yes";
+}
+
+export function wantCalls(user: string, isWanted: boolean): void {
+  if (isWanted) localStorage.setItem(`segue.follow.${user}`, "yes");
+  else localStorage.removeItem(`segue.follow.${user}`);
+}
+
 /** The device of this tab, or the one that it was before it was loaded. */
 export async function recall(): Promise<Identity | null> {
   if (own) return own;

@@ -6,7 +6,7 @@ import { live } from "./live";
 import { closeMicrophone, openMicrophone } from "./microphone";
 import { arrival, request } from "./moves";
 import { Store } from "./store";
-import type { Credentials } from "./types";
+import type { Credentials, Move } from "./types";
 import { failure, hasLegAt } from "./words";
 
 /** How long the WebSocket and the registration may take, ms. */
@@ -102,7 +102,7 @@ export async function turnOff(): Promise<void> {
 
 /** After the page was loaded anew: a phone again, if it was one. */
 export async function resume(): Promise<void> {
-  if (await recall()) await turnOn();
+  if (live.get().session?.browsers && (await recall())) await turnOn();
 }
 
 /** The session is over: everything goes, and the node has taken its side back already. */
@@ -141,6 +141,22 @@ export async function takeHere(call: string, user: string): Promise<void> {
   } finally {
     expected = null;
     phone.set({ taking: null });
+  }
+}
+
+/** Who has just signed in has a live call come here: it rings, or is taken at once, as the node has it. */
+export async function followHere(how: "offer" | "move"): Promise<void> {
+  try {
+    await turnOn();
+    const { device } = phone.get();
+    const asked = ask<{ move: Move | null }>("POST", `/session/phone/${device}/follow`).then(({ move }) => move?.id ?? "");
+    expected = how === "move" ? asked : null;
+    const move = await asked;
+    if (how === "move" && move) await arrival(move);
+  } catch (error) {
+    phone.set({ failure: phone.get().failure ?? failure(error) });
+  } finally {
+    expected = null;
   }
 }
 

@@ -6,6 +6,10 @@ export interface Session {
   extension: string | null;
   scopes: ("user" | "admin")[];
   expires: string | null;
+  /** Whether a browser can have calls at this node. */
+  browsers: boolean;
+  /** What becomes of the live call of a user who signs in elsewhere. */
+  follow: "off" | "offer" | "move";
 }
 
 export interface Leg {

@@ -7,6 +7,7 @@ const REASONS: Record<string, string> = {
   no_call: "It is not answered yet.",
   device_unknown: "There is no such device.",
   already_there: "The call is on that device already.",
+  no_browsers: "Browsers cannot have calls at this node. Its administrator finds the reason in media.web_port and in the log of its start.",
   locked: "Somebody has to sign in on that device first.",
   not_registered: "None of your other devices is connected.",
   hold_off: "The call was moved away from this device a moment ago.",

@@ -59,6 +59,7 @@ test("times and names read well", () => {
 test("what went wrong is a sentence", () => {
   match(failure(new Problem(403, "hold_off", "Call was moved away", 17)), /moved away .*\(17 s\)$/);
   equal(failure(new Problem(409, "no_websocket", "No listener.", null)), "No listener.");
+  match(failure(new Problem(409, "no_browsers", "No port.", null)), /^Browsers cannot have calls at this node\./);
   equal(reason("something_new"), "something new.");
 });
 

@@ -1,6 +1,7 @@
 // Own live calls, and the devices that they can go to.
 import { useState } from "preact/hooks";
 import { ask } from "../api";
+import { wantCalls, wantsCalls } from "../lent";
 import { live, me, type State } from "../live";
 import { sendTo, undo } from "../moves";
 import { phone, takeHere, turnOff, turnOn } from "../phone";
@@ -75,6 +76,7 @@ function CallCard({ call, state, now }: { call: Call; state: State; now: number 
   // That no other device is connected does not matter: this browser is about to be one.
   const bar = legs.map((own) => own.immovable).find((word) => word !== null && word !== "not_registered") ?? null;
   const isBusyHere = line.state !== "idle" && !isHere;
+  const canBeHere = state.session?.browsers ?? false;
   return (
     <article class="card call" aria-labelledby={`who-${call.id}`}>
       <div class="call-head">
@@ -113,7 +115,7 @@ function CallCard({ call, state, now }: { call: Call; state: State; now: number 
       )}
       {bar && movable && <p class="hint">Cannot be moved: {reason(bar)}</p>}
       <div class="actions">
-        {!isHere && (
+        {!isHere && canBeHere && (
           <Act
             kind="main"
             run={() => takeHere(call.id, user)}
@@ -204,8 +206,37 @@ function DeviceRow({ device, state, now }: { device: Device; state: State; now: 
   );
 }
 
+/** Whether a live call comes along when its user signs in here. */
+function Follow({ user, how }: { user: string; how: "offer" | "move" }) {
+  const [isWanted, setWanted] = useState(() => wantsCalls(user));
+  const want = (is: boolean) => {
+    wantCalls(user, is);
+    setWanted(is);
+  };
+  return (
+    <label class="check">
+      <input type="checkbox" checked={isWanted} onChange={(event) => want(event.currentTarget.checked)} />
+      {how === "move" ? "At sign-in, bring my live call here" : "At sign-in, ring here with my live call"}
+    </label>
+  );
+}
+
 function ThisBrowser() {
   const { state, line, device } = useStore(phone);
+  const { session } = useStore(live);
+  if (session && !session.browsers) {
+    return (
+      <li class="device">
+        <div>
+          <strong>This browser</strong>
+          <p class="sub">{reason("no_browsers")}</p>
+        </div>
+        <div class="chips">
+          <Chip>cannot be a phone</Chip>
+        </div>
+      </li>
+    );
+  }
   const words = {
     off: ["offline", undefined],
     connecting: ["connecting", "warn"],
@@ -218,6 +249,7 @@ function ThisBrowser() {
       <div>
         <strong>This browser</strong>
         <p class="sub">{state === "off" ? "becomes a phone when you take a call" : device}</p>
+        {session && session.follow !== "off" && <Follow user={session.user ?? ""} how={session.follow} />}
       </div>
       <div class="chips">
         <Chip kind={kind}>{word}</Chip>

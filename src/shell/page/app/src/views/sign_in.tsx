@@ -1,6 +1,8 @@
 // The form that everybody starts with.
 import { useRef, useState } from "preact/hooks";
-import { signIn } from "../live";
+import { wantsCalls } from "../lent";
+import { live, signIn } from "../live";
+import { followHere } from "../phone";
 import { failure } from "../words";
 import { Notice } from "./parts";
 
@@ -15,6 +17,8 @@ export function SignIn({ notice }: { notice: string | null }) {
     setWhy(null);
     try {
       await signIn(user.current?.value.trim() ?? "", password.current?.value ?? "");
+      const { session } = live.get();
+      if (session?.browsers && session.follow !== "off" && wantsCalls(session.user ?? "")) void followHere(session.follow);
     } catch (error) {
       setWhy(failure(error));
       setBusy(false);
