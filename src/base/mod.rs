@@ -1,11 +1,13 @@
 //! What every layer stands on: time, handles, timers, randomness, redaction. No I/O, no protocol.
 
+mod chunks;
 mod random;
 mod redact;
 mod slab;
 mod time;
 mod timers;
 
+pub use chunks::Chunks;
 pub use random::Random;
 pub use redact::{RedactAddr, Redacted, Secret};
 pub use slab::{Handle, Slab};

@@ -4,6 +4,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 
+use super::Chunks;
+
 /// Our own key of a `T`. Copyable, four plus four bytes, stale after removal.
 pub struct Handle<T> {
     index: u32,
@@ -71,14 +73,14 @@ struct Slot<T> {
 
 /// Values under handles. Insertion and removal are O(1); iteration is in index order (deterministic).
 pub struct Slab<T> {
-    slots: Vec<Slot<T>>,
+    slots: Chunks<Slot<T>>,
     free: Vec<u32>,
     len: usize,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), len: 0 }
+        Self { slots: Chunks::default(), free: Vec::new(), len: 0 }
     }
 }
 

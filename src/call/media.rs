@@ -95,7 +95,8 @@ pub fn admit(body: &Bytes, screen: &Screen) -> Result<Description, Refusal> {
     if body.is_empty() {
         return Err(Refusal::OfferUnusable("there is no description".into()));
     }
-    Ok(screen.admit(body.clone())?)
+    // What is kept of it is kept for as long as the call: a copy, and not a piece of the message that holds all of it.
+    Ok(screen.admit(Bytes::copy_from_slice(body))?)
 }
 
 /// Whether the media address of `message` is not the address that it came from: a side behind translation.
@@ -168,7 +169,7 @@ impl Core {
     /// Why it cannot be carried; the leg is as it was.
     pub fn receive_offer(&mut self, leg: LegHandle, offer: Description) -> Result<(), Refusal> {
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
-        let raw = kept(&offer);
+        let raw = offer.sdp().bytes().clone();
         let hears_keys = found.allows_info || found.quirks.dtmf == Dtmf::Info;
         if let Some(media) = &mut found.media {
             if hears_keys {
@@ -196,7 +197,7 @@ impl Core {
     /// Why it is none.
     pub fn receive_answer(&mut self, leg: LegHandle, answer: Description) -> Result<(), Refusal> {
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
-        let raw = kept(&answer);
+        let raw = answer.sdp().bytes().clone();
         if let Some(media) = &mut found.media {
             media.receive_answer(answer)?;
             let has_keys = media.is_secured() && !media.is_of_browser();
@@ -583,12 +584,6 @@ impl Core {
             self.ports.give_back(self.now.at, *pair);
         }
     }
-}
-
-/// The text of a description on its own: as a slice it would keep the whole message that brought it for as long as
-/// the call lives.
-fn kept(description: &Description) -> Bytes {
-    Bytes::copy_from_slice(description.sdp().bytes())
 }
 
 /// What a leg sends on an audio line: the first of what was agreed, as everybody does.

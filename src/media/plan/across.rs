@@ -165,6 +165,7 @@ pub(super) fn write_offer(
     let last = to.ours.last_sdp();
     let before = to.lines.len();
     let keys: SmallVec<[Keying; 2]> = (0..slots.len()).map(|line| to.offered_keys(line)).collect();
+    to.lines.reserve_exact(slots.len().saturating_sub(before));
     to.lines.resize_with(slots.len().max(before), PayloadHistory::default);
     let mut writer = SdpWriter::with_capacity(source.bytes().len() + compose::SLACK);
     compose::session(&mut writer, source, to.ours.address());

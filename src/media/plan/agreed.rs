@@ -89,7 +89,8 @@ impl Theirs {
             let carries = leg.admits(&media);
             Self::read(&media, carries, leg.rule().taken(&media), |media| formats(media, known(line)))
         };
-        let mut lines: Vec<Self> = offer.media().enumerate().map(read).collect();
+        let mut lines = Vec::with_capacity(offer.media().len());
+        lines.extend(offer.media().enumerate().map(read));
         web::only_one(&mut lines);
         lines
     }
@@ -99,7 +100,7 @@ impl Theirs {
     /// # Errors
     /// [`Refusal::Insecure`] for an answer without keys to a line that was offered with them.
     pub(super) fn of_answer(answer: &Sdp, offer: &[Side]) -> Result<Vec<Self>, Refusal> {
-        let read = |(line, media): (usize, Media<'_>)| {
+        let read = |(line, media): (usize, Media<'_>)| -> Result<Self, Refusal> {
             let disabled = Side::DISABLED;
             let ours = offer.get(line).unwrap_or(&disabled);
             let crypto = taken_by_answer(&media, ours)?;
@@ -111,7 +112,11 @@ impl Theirs {
             let carries = is_carried(&media) && fits;
             Ok(Self::read(&media, carries, crypto, |media| answered_formats(media, &ours.formats)))
         };
-        answer.media().enumerate().map(read).collect()
+        let mut lines = Vec::with_capacity(answer.media().len());
+        for line in answer.media().enumerate().map(read) {
+            lines.push(line?);
+        }
+        Ok(lines)
     }
 
     fn read(

@@ -40,7 +40,10 @@ pub(super) fn formats(media: &Media<'_>, known: &[Format]) -> Formats {
             .unwrap_or_else(|| Codec::unexplained(number));
         Format { number, codec }
     };
-    pending.into_iter().map(name).collect()
+    // Kept as long as the call: of its size, where `collect` would make room for four.
+    let mut found = Formats::with_capacity(pending.len());
+    found.extend(pending.into_iter().map(name));
+    found
 }
 
 /// The formats of an answer to `offer`: a number of the offer means what it meant there, even if the answer's `a=fmtp`

@@ -29,6 +29,7 @@ impl PayloadHistory {
 
     /// The peer's own numbers. If it breaks the rule and gives a number a new codec, we must follow.
     pub(super) fn record(&mut self, formats: &[Format]) {
+        self.make_room(formats.len());
         for format in formats {
             match self.used.iter_mut().find(|used| used.number == format.number) {
                 Some(used) => used.codec = format.codec,
@@ -41,8 +42,16 @@ impl PayloadHistory {
     /// had in this dialog; a new one gets its number of the other dialog if that is free here, else a free dynamic one.
     /// When all 32 are spent there is none, and the format is left out.
     pub(super) fn assign(&mut self, source: &[Format]) -> SmallVec<[Option<u8>; 8]> {
+        self.make_room(source.len());
         let mut taken = Formats::new();
         source.iter().map(|format| self.assign_one(*format, &mut taken)).collect()
+    }
+
+    /// The first numbers are mostly all that there will be: room for these, and no more.
+    fn make_room(&mut self, first: usize) {
+        if self.used.is_empty() {
+            self.used.reserve_exact(first);
+        }
     }
 
     fn assign_one(&mut self, format: Format, taken: &mut Formats) -> Option<u8> {

@@ -181,7 +181,7 @@ impl LegMedia {
         };
         let their_lines = Theirs::of_answer(answer.sdp(), &lines)?;
         self.open = None;
-        let theirs = Bytes::copy_from_slice(answer.sdp().bytes());
+        let theirs = answer.sdp().bytes().clone();
         self.agree(Agreed {
             theirs,
             ours,
@@ -305,7 +305,7 @@ impl LegMedia {
     pub(super) fn answer(&mut self, content: &[u8], our_lines: Vec<Side>, offer: Offer) -> Bytes {
         let text = self.ours.render(content);
         self.open = None;
-        let theirs = Bytes::copy_from_slice(offer.sdp.bytes());
+        let theirs = offer.sdp.bytes().clone();
         self.note_restart(&offer.lines);
         self.agree(Agreed {
             theirs,
@@ -324,6 +324,7 @@ impl LegMedia {
         agreed.security = (0..agreed.len()).map(|line| security(line).unwrap_or_default()).collect();
         self.protection.is_secured |= agreed.is_secured();
         let lines = agreed.their_lines.len().clamp(self.lines.len(), MAX_LINES.max(self.lines.len()));
+        self.lines.reserve_exact(lines.saturating_sub(self.lines.len()));
         self.lines.resize_with(lines, PayloadHistory::default);
         for (line, history) in agreed.their_lines.iter().zip(&mut self.lines) {
             history.record(&line.side.formats);

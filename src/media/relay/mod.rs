@@ -42,7 +42,7 @@ pub use types::{
     Sink, Sound, Voice,
 };
 
-use crate::base::{Random, TimerHeap, Timestamp};
+use crate::base::{Chunks, Random, TimerHeap, Timestamp};
 use crate::media::web::Web;
 use crate::wire::rtcp::Writer;
 use crate::wire::rtp::{HEADER, Header};
@@ -88,7 +88,7 @@ enum Timer {
 /// The routes of one media thread.
 pub struct Relay {
     thread: u8,
-    routes: Vec<Route>,
+    routes: Chunks<Route>,
     timers: TimerHeap<Timer>,
     random: Random,
     report: Writer,
@@ -101,7 +101,7 @@ impl Relay {
     /// Without ports yet. `random` mints SSRCs and CNAMEs.
     #[must_use]
     pub fn new(thread: u8, random: Random) -> Self {
-        let (routes, timers) = (Vec::new(), TimerHeap::default());
+        let (routes, timers) = (Chunks::default(), TimerHeap::default());
         let (report, room, totals) = (Writer::default(), Box::default(), Totals::default());
         Self { thread, routes, timers, random, report, room, totals, web: None }
     }
@@ -485,7 +485,7 @@ struct Leaving<'a> {
 }
 
 /// Sink `n` of a route, if the slot still is in the life that was meant.
-fn sink<'a>(routes: &'a [Route], from: &Route, n: usize) -> Result<(u32, &'a Route), DropReason> {
+fn sink<'a>(routes: &'a Chunks<Route>, from: &Route, n: usize) -> Result<(u32, &'a Route), DropReason> {
     let sink = from.sinks.get(n).ok_or(DropReason::NoSink)?;
     let route = routes.get(sink.to as usize).filter(|r| r.open && r.life == sink.life);
     Ok((sink.to, route.ok_or(DropReason::NoSink)?))

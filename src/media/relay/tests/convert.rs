@@ -143,7 +143,7 @@ fn what_is_to_be_converted_never_goes_on_as_it_is() {
     world.send(&mut desk);
     assert_eq!(world.heard_by(&wide).len(), 1);
     // As a fault in the middle of its work leaves it.
-    world.relay.routes[desk.port.slot as usize].sinks[0].transcoder = None;
+    world.relay.routes.get_mut(desk.port.slot as usize).unwrap().sinks[0].transcoder = None;
     assert_eq!(world.send(&mut desk), Verdict::Dropped(DropReason::NotAgreed));
     assert!(world.heard_by(&wide).is_empty());
 }
