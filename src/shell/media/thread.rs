@@ -271,7 +271,7 @@ impl MediaThread {
             // What was received before a command is forwarded before it.
             is_settled = true;
             if let Some(uring) = &mut self.sockets.uring
-                && let Err(error) = uring.wait(Some(Duration::ZERO), 1)
+                && let Err(error) = uring.settle()
             {
                 self.cannot_wait(&error);
             }
@@ -414,6 +414,9 @@ impl MediaThread {
 
     /// Throws away what came for the last user of a port. (Through a ring it came already, and the route was shut.)
     fn drain(&self, slot: u32) {
+        if self.sockets.uring.as_ref().is_some_and(|uring| !uring.has_lapsed()) {
+            return;
+        }
         let Some(pair) = self.sockets.pairs.get(slot as usize) else { return };
         for socket in pair {
             for _ in 0..DRAIN {

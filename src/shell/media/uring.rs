@@ -125,6 +125,7 @@ impl Uring {
             .setup_cqsize(COMPLETIONS)
             .setup_single_issuer()
             .setup_defer_taskrun()
+            .setup_taskrun_flag()
             .build(ENTRIES)?;
         let buffers = Buffers::new();
         // SAFETY: the ring of buffers is page-aligned, has as many entries as is said, all of them initialised, and
@@ -226,7 +227,11 @@ impl Uring {
         if let Some(timespec) = &timespec {
             args = args.timespec(timespec);
         }
-        let result = self.ring.submitter().submit_with_args_and_flags(packets + sends, &args, self.flags);
+        self.enter(packets + sends, &args)
+    }
+
+    fn enter(&mut self, wanted: usize, args: &SubmitArgs<'_, '_>) -> io::Result<()> {
+        let result = self.ring.submitter().submit_with_args_and_flags(wanted, args, self.flags);
         match result.map_err(|error| (error.raw_os_error(), error)) {
             Ok(_) | Err((Some(libc::ETIME | libc::EINTR | libc::EBUSY), _)) => {
                 self.queued = self.ring.submission().len();
@@ -234,6 +239,11 @@ impl Uring {
             }
             Err((_, error)) => Err(error),
         }
+    }
+
+    /// Has the kernel show what has come by now, without a wait; where that is nothing, without asking it.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
+        if self.ring.submission().taskrun() { self.enter(0, &SubmitArgs::new()) } else { Ok(()) }
     }
 
     /// Moves packets that have come into the batch.
@@ -266,6 +276,11 @@ impl Uring {
             }
         }
         Turn::More
+    }
+
+    /// Whether a receive has ended and was not asked for again: then packets lie with the socket.
+    pub(super) fn has_lapsed(&self) -> bool {
+        !self.lapsed.is_empty()
     }
 
     /// The next receive that has ended and must be asked for again with [`Uring::add`].
