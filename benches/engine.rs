@@ -49,6 +49,8 @@ fn trunk(name: &str, peer: &str) -> Trunk {
         targets: vec![Target { transport: Transport::Udp, peer }],
         from: vec![Source { network: peer.ip(), prefix: 32, port: None }],
         auth: None,
+        register: false,
+        ping: None,
         max_calls: None,
         max_cps: None,
         may_refer: false,

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use segue::engine::view::StatusView;
+use segue::engine::view::{StatusView, TrunkView};
 use segue::shell::telemetry::Metrics;
 
 fn file(name: &str) -> String {
@@ -17,6 +17,7 @@ fn file(name: &str) -> String {
 fn series() -> BTreeSet<String> {
     let metrics = Metrics::new("1");
     metrics.set_status(&StatusView::default());
+    metrics.set_trunks(vec![TrunkView { state: "up".into(), ..TrunkView::default() }]);
     let mut names = BTreeSet::new();
     let text = metrics.encode();
     for (name, kind) in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')) {

@@ -64,6 +64,10 @@ pub enum Owner {
     Notice(LegHandle),
     /// A request in the dialog of a leg whose outcome nobody waits for.
     Aside(LegHandle),
+    /// Our OPTIONS to a target of a trunk: its key.
+    Ping(u64),
+    /// Our REGISTER at a trunk: its key.
+    Register(u64),
     /// Their request on a leg.
     Served(LegHandle),
     /// Nobody waits for the outcome.

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::core::{Core, Owner};
 use super::model::{LegHandle, LegState, Party, timer};
+use crate::sip::Flow;
 use crate::sip::digest::{Challenge, Secret, Stale};
 use crate::sip::transaction::{ClientTx, Sent};
 use crate::wire::sip::{HeaderName, Limits, Message, MessageWriter, Method, StatusCode};
@@ -27,10 +28,10 @@ impl Core {
     /// Answers a 401 or 407 of a trunk. False where it is not to be answered, and so is the request's outcome.
     pub fn answer_challenge(&mut self, tx: ClientTx, owner: Owner, response: &Message, sent: &Sent) -> bool {
         let again = self.request_again(tx, owner, response, sent);
-        let Some((leg, method, branch, bytes)) = again else { return false };
+        let Some((leg, again)) = again else { return false };
         let Some(flow) = self.legs.get(leg).map(|leg| leg.dialog.flow) else { return false };
-        let new = self.send_request(flow, &method, &branch, bytes.clone(), owner);
-        self.transactions.set_answers(new, sent.answers + 1);
+        let bytes = again.bytes.clone();
+        let new = self.send_again(flow, again, owner);
         if let Some(found) = self.legs.get_mut(leg) {
             found.timers.stop(timer::SILENCE);
             match owner {
@@ -42,24 +43,25 @@ impl Core {
         true
     }
 
-    /// The request that `response` refuses, with the credentials that it asks for.
+    /// Sends a request once more, in a transaction of its own.
+    pub fn send_again(&mut self, flow: Flow, again: Again, owner: Owner) -> ClientTx {
+        let new = self.send_request(flow, &again.method, &again.branch, again.bytes, owner);
+        self.transactions.set_answers(new, again.answers);
+        new
+    }
+
+    /// The request of a leg that `response` refuses, with the credentials that it asks for.
     fn request_again(
         &mut self,
         tx: ClientTx,
         owner: Owner,
         response: &Message,
         sent: &Sent,
-    ) -> Option<(LegHandle, Method, String, Bytes)> {
-        let (asks, proves) = match response.status()? {
-            StatusCode::UNAUTHORIZED => (HeaderName::WwwAuthenticate, HeaderName::Authorization),
-            _ => (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization),
-        };
+    ) -> Option<(LegHandle, Again)> {
         let leg = leg_of(owner)?;
-        let settings = self.settings.clone();
         let found = self.legs.get(leg)?;
-        let Party::Trunk { index, .. } = found.party else { return None };
-        let trunk = settings.trunks.get(index)?;
-        let auth = trunk.auth.as_ref()?;
+        let Party::Trunk { index, name } = &found.party else { return None };
+        let (index, name) = (*index, name.clone());
         let is_wanted = match owner {
             Owner::Invite(_) | Owner::Reinvite(..) => found.client_invite == Some(tx),
             _ => true,
@@ -67,31 +69,92 @@ impl Core {
         if !is_wanted || (found.state == LegState::Ended && !matches!(owner, Owner::Bye(_))) {
             return None;
         }
-        let realm = auth.realm.as_deref().or_else(|| self.realms.get(&index).map(|realm| &**realm));
-        let mut asked = response.all(asks).filter_map(|header| Challenge::parse(header.value).ok());
-        let Some(challenge) = asked.find(|asked| realm.is_none_or(|realm| *realm == *asked.realm)) else {
-            tracing::warn!(trunk = &*trunk.name, "a trunk asks for credentials of another realm");
-            return None;
+        let cseq = found.dialog.local_cseq.checked_add(1)?;
+        let again = match self.with_credentials(index, response, sent, cseq) {
+            Ok(again) => again,
+            Err(why) => {
+                tracing::warn!(trunk = &*name, "a challenge of a trunk is not answered: {why}");
+                return None;
+            }
         };
+        let found = self.legs.get_mut(leg)?;
+        found.dialog.local_cseq = cseq;
+        if again.method == Method::Invite {
+            found.proof = Some(Box::new(again.proof.clone()));
+        }
+        Some((leg, again))
+    }
+
+    /// The request that `response` of a trunk refuses, with `cseq` and the credentials that it asks for.
+    ///
+    /// # Errors
+    /// Why it is not to be answered.
+    pub fn with_credentials(
+        &mut self,
+        trunk: usize,
+        response: &Message,
+        sent: &Sent,
+        cseq: u32,
+    ) -> Result<Again, Unproved> {
+        let (asks, proves) = match response.status() {
+            Some(StatusCode::UNAUTHORIZED) => (HeaderName::WwwAuthenticate, HeaderName::Authorization),
+            _ => (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization),
+        };
+        let settings = self.settings.clone();
+        let auth =
+            settings.trunks.get(trunk).and_then(|trunk| trunk.auth.as_ref()).ok_or(Unproved::NoAccount)?;
+        let realm = auth.realm.as_deref().or_else(|| self.realms.get(&trunk).map(|realm| &**realm));
+        let mut asked =
+            response.all(asks).filter_map(|header| Challenge::parse(header.value).ok()).peekable();
+        asked.peek().ok_or(Unproved::Unreadable)?;
+        let challenge =
+            asked.find(|asked| realm.is_none_or(|realm| *realm == *asked.realm)).ok_or(Unproved::Realm)?;
         // Credentials that were refused for anything but their age are wrong.
         if sent.answers >= MAX_ANSWERS || (sent.answers > 0 && challenge.stale != Stale::Yes) {
-            tracing::warn!(trunk = &*trunk.name, "a trunk refuses the credentials");
-            return None;
+            return Err(Unproved::Refused);
         }
-        let request = Message::parse(sent.bytes.clone(), &Limits::default()).ok()?;
+        let request =
+            Message::parse(sent.bytes.clone(), &Limits::default()).map_err(|_| Unproved::Unreadable)?;
         let (branch, cnonce) = (self.mint_branch(), self.random.token());
         let (method, secret) = (request.method().clone(), Secret::Password(auth.password.expose()));
-        let value = challenge.answer(&auth.user, secret, &method, request.uri(), &cnonce, 1)?;
-        self.realms.entry(index).or_insert_with(|| challenge.realm.into());
-        let found = self.legs.get_mut(leg)?;
-        let cseq = found.dialog.local_cseq.checked_add(1)?;
-        let bytes = write_again(&request, &branch, cseq, proves, &value)?;
-        found.dialog.local_cseq = cseq;
-        if method == Method::Invite {
-            found.proof = Some(Box::new(Proof { cseq, name: proves, value: value.into() }));
-        }
-        Some((leg, method, branch, bytes))
+        let value = challenge.answer(&auth.user, secret, &method, request.uri(), &cnonce, 1);
+        let value = value.ok_or(Unproved::Unreadable)?;
+        let bytes = write_again(&request, &branch, cseq, proves, &value).ok_or(Unproved::Unreadable)?;
+        self.realms.entry(trunk).or_insert_with(|| challenge.realm.into());
+        let proof = Proof { cseq, name: proves, value: value.into() };
+        Ok(Again { method, branch, bytes, answers: sent.answers + 1, proof })
     }
+}
+
+/// A request that is sent once more.
+pub struct Again {
+    /// Its method.
+    pub method: Method,
+    /// The branch of its Via.
+    pub branch: String,
+    /// It.
+    pub bytes: Bytes,
+    /// How many challenges it answers, with those before it.
+    pub answers: u8,
+    /// The credentials that are new in it.
+    pub proof: Proof,
+}
+
+/// Why a challenge is not answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Unproved {
+    /// The configuration has no `auth` for the trunk.
+    #[error("no credentials are configured")]
+    NoAccount,
+    /// No challenge that we understand.
+    #[error("it cannot be read, or asks for what is not spoken here")]
+    Unreadable,
+    /// Another realm than that of the configuration, or than the first one.
+    #[error("credentials of another realm are asked for")]
+    Realm,
+    /// They were shown, and are wrong.
+    #[error("the credentials are refused")]
+    Refused,
 }
 
 /// The leg whose request it is, where it is in the leg's dialog.
@@ -105,7 +168,13 @@ fn leg_of(owner: Owner) -> Option<LegHandle> {
         | Owner::ReferNotify(leg)
         | Owner::Aside(leg)
         | Owner::Notice(leg) => Some(leg),
-        Owner::Spread(_) | Owner::Notify(_) | Owner::Refer(_) | Owner::Served(_) | Owner::Nobody => None,
+        Owner::Spread(_)
+        | Owner::Notify(_)
+        | Owner::Refer(_)
+        | Owner::Served(_)
+        | Owner::Ping(_)
+        | Owner::Register(_)
+        | Owner::Nobody => None,
     }
 }
 

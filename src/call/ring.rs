@@ -98,11 +98,8 @@ impl Core {
         outgoing: Outgoing<'_>,
         trunks: SmallVec<[usize; 2]>,
     ) -> Result<(), Refusal> {
-        let now = self.now.at;
-        let ways = trunks.into_iter().flat_map(|trunk| {
-            self.targets.of(trunk, now).into_iter().map(move |target| Way { trunk, target })
-        });
-        let ways = ways.collect();
+        let is_urgent = self.calls.get(outgoing.call).is_some_and(|call| call.emergency);
+        let ways = self.targets.ways(trunks, is_urgent, self.now.at);
         if let Some(found) = self.calls.get_mut(outgoing.call) {
             found.next_ways = ways;
             if found.record.direction == Direction::Internal {

@@ -113,6 +113,10 @@ pub struct Trunk {
     pub from: Vec<Source>,
     /// What its challenges are answered with; `None`: they are not.
     pub auth: Option<TrunkAuth>,
+    /// Whether we register there.
+    pub register: bool,
+    /// How often its targets are asked whether they are there; `None`: never.
+    pub ping: Option<Duration>,
     /// Most calls at once; `None` without limit.
     pub max_calls: Option<u32>,
     /// Most calls begun in a second; `None` without limit.

@@ -33,11 +33,17 @@ pub struct Way {
 
 /// The targets of all trunks.
 #[derive(Default)]
-pub struct Targets(Vec<Vec<Known>>);
+pub struct Targets {
+    trunks: Vec<Vec<Known>>,
+    suspects: Vec<(usize, Target)>,
+}
 
+#[derive(Clone, Copy)]
 struct Known {
     target: Target,
     avoided_until: Timestamp,
+    /// Whoever pings it says so.
+    is_down: bool,
 }
 
 impl Targets {
@@ -45,7 +51,7 @@ impl Targets {
     pub fn new<'t>(trunks: impl IntoIterator<Item = &'t [Target]>) -> Self {
         let mut all = Self::default();
         for (trunk, targets) in trunks.into_iter().enumerate() {
-            all.0.push(Vec::new());
+            all.trunks.push(Vec::new());
             all.set(trunk, targets);
         }
         all
@@ -53,34 +59,73 @@ impl Targets {
 
     /// Replaces the targets of a trunk; what is known of those that stay is kept.
     pub fn set(&mut self, trunk: usize, targets: &[Target]) {
-        let Some(known) = self.0.get_mut(trunk) else { return };
-        let avoided = |target: &Target| {
+        let Some(known) = self.trunks.get_mut(trunk) else { return };
+        let fresh = |target: &Target| {
             let former = known.iter().find(|former| former.target == *target);
-            former.map_or(Timestamp::ZERO, |former| former.avoided_until)
+            let new = Known { target: *target, avoided_until: Timestamp::ZERO, is_down: false };
+            former.copied().unwrap_or(new)
         };
-        let fresh = |target: &Target| Known { target: *target, avoided_until: avoided(target) };
         *known = targets.iter().take(MAX_TARGETS).map(fresh).collect();
     }
 
-    /// The targets of a trunk, in the order in which they are to be tried.
-    pub fn of(&self, trunk: usize, now: Timestamp) -> SmallVec<[Target; 2]> {
-        let mut known: SmallVec<[&Known; 2]> = self.0.get(trunk).into_iter().flatten().collect();
-        known.sort_by_key(|known| known.avoided_until > now);
-        known.into_iter().map(|known| known.target).collect()
+    /// All targets of a trunk, as they were told.
+    pub fn all(&self, trunk: usize) -> impl Iterator<Item = Target> {
+        self.trunks.get(trunk).into_iter().flatten().map(|known| known.target)
+    }
+
+    /// The ways of a call over these trunks, in the order in which they are to be tried: those that failed lately are
+    /// the last of their trunk. What is down is passed over, unless everything is, or the call is `urgent`: then it
+    /// comes after the rest.
+    pub fn ways(
+        &self,
+        trunks: impl IntoIterator<Item = usize>,
+        is_urgent: bool,
+        now: Timestamp,
+    ) -> SmallVec<[Way; 2]> {
+        let (mut up, mut down) = (SmallVec::new(), SmallVec::<[Way; 2]>::new());
+        for trunk in trunks {
+            let mut known: SmallVec<[&Known; 2]> = self.trunks.get(trunk).into_iter().flatten().collect();
+            known.sort_by_key(|known| known.avoided_until > now);
+            for known in known {
+                let way = Way { trunk, target: known.target };
+                if known.is_down { down.push(way) } else { up.push(way) }
+            }
+        }
+        if is_urgent || up.is_empty() {
+            up.extend(down);
+        }
+        up
     }
 
     /// A target did not answer, or said that it cannot (RFC 3263 4.3).
     pub fn failed(&mut self, trunk: usize, peer: SocketAddr, now: Timestamp) {
-        let known = self.0.get_mut(trunk).into_iter().flatten();
+        let known = self.trunks.get_mut(trunk).into_iter().flatten();
         for known in known.filter(|known| known.target.peer == peer) {
             known.avoided_until = now + AVOIDED;
+            let suspect = (trunk, known.target);
+            if !self.suspects.contains(&suspect) {
+                self.suspects.push(suspect);
+            }
+        }
+    }
+
+    /// Targets that failed since this was asked last, for whoever pings them.
+    pub fn take_suspects(&mut self) -> Vec<(usize, Target)> {
+        std::mem::take(&mut self.suspects)
+    }
+
+    /// Takes note of what pings say of a target. One that is back is as good as any other.
+    pub fn judge(&mut self, trunk: usize, target: Target, is_down: bool) {
+        let known = self.trunks.get_mut(trunk).into_iter().flatten();
+        for known in known.filter(|known| known.target == target && known.is_down != is_down) {
+            (known.is_down, known.avoided_until) = (is_down, Timestamp::ZERO);
         }
     }
 
     /// Whether one of a trunk's targets is at `ip`.
     #[must_use]
     pub fn has(&self, trunk: usize, ip: IpAddr) -> bool {
-        self.0.get(trunk).into_iter().flatten().any(|known| known.target.peer.ip() == ip)
+        self.all(trunk).any(|target| target.peer.ip() == ip)
     }
 }
 
@@ -88,22 +133,51 @@ impl Targets {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_micros(1);
+
     fn at(last: u8) -> Target {
         Target { transport: Transport::Udp, peer: SocketAddr::from(([192, 0, 2, last], 5060)) }
+    }
+
+    fn order(targets: &Targets, trunks: &[usize], is_urgent: bool, now: Timestamp) -> Vec<u8> {
+        let ways = targets.ways(trunks.iter().copied(), is_urgent, now);
+        let last = |way: Way| match way.target.peer.ip() {
+            IpAddr::V4(ip) => ip.octets()[3],
+            IpAddr::V6(_) => 0,
+        };
+        ways.into_iter().map(last).collect()
     }
 
     #[test]
     fn what_failed_comes_last_for_a_while_also_when_it_is_looked_up_again() {
         let mut targets = Targets::new([&[at(1), at(2), at(3)][..], &[at(1)]]);
-        let (now, soon) = (Timestamp::from_micros(1), Timestamp::from_micros(1) + AVOIDED);
-        targets.failed(0, at(1).peer, now);
-        assert_eq!(targets.of(0, now)[..], [at(2), at(3), at(1)]);
-        assert_eq!(targets.of(1, now)[..], [at(1)], "of another trunk, and the only one");
+        targets.failed(0, at(1).peer, NOW);
+        targets.failed(0, at(1).peer, NOW);
+        assert_eq!(targets.take_suspects(), [(0, at(1))]);
+        assert_eq!(targets.take_suspects(), []);
+        assert_eq!(order(&targets, &[0], false, NOW), [2, 3, 1]);
+        assert_eq!(order(&targets, &[1], false, NOW), [1], "of another trunk, and the only one");
         targets.set(0, &[at(1), at(3), at(4)]);
-        assert_eq!(targets.of(0, now)[..], [at(3), at(4), at(1)]);
-        assert_eq!(targets.of(0, soon)[..], [at(1), at(3), at(4)]);
+        assert_eq!(order(&targets, &[0], false, NOW), [3, 4, 1]);
+        assert_eq!(order(&targets, &[0], false, NOW + AVOIDED), [1, 3, 4]);
         assert!(targets.has(0, at(4).peer.ip()) && !targets.has(0, at(2).peer.ip()));
         targets.set(9, &[at(1)]);
-        assert!(targets.of(9, now).is_empty());
+        assert!(order(&targets, &[9], false, NOW).is_empty());
+    }
+
+    #[test]
+    fn what_is_down_is_passed_over_unless_all_is_or_somebody_is_in_need() {
+        let mut targets = Targets::new([&[at(1), at(2)][..], &[at(3)]]);
+        targets.judge(0, at(1), true);
+        assert_eq!(order(&targets, &[0, 1], false, NOW), [2, 3]);
+        assert_eq!(order(&targets, &[0, 1], true, NOW), [2, 3, 1]);
+        targets.judge(0, at(2), true);
+        assert_eq!(order(&targets, &[0, 1], false, NOW), [3]);
+        assert_eq!(order(&targets, &[0], false, NOW), [1, 2], "one of them may be there after all");
+        targets.set(0, &[at(2), at(4)]);
+        assert_eq!(order(&targets, &[0], false, NOW), [4], "what is known stays known");
+        targets.failed(0, at(2).peer, NOW);
+        targets.judge(0, at(2), false);
+        assert_eq!(order(&targets, &[0], false, NOW), [2, 4], "it is back");
     }
 }

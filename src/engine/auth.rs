@@ -16,7 +16,7 @@ use crate::registrar::accounts::{Account, Tenure};
 use crate::sip::digest::{Algorithm, Credentials, Stale, Verdict};
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode, Uri};
 
 /// Sources whose failures are remembered; the oldest give way.
 const MAX_SOURCES: usize = 16_384;
@@ -179,9 +179,19 @@ impl Engine {
         }
     }
 
-    /// The trunk that sends a request, by where it comes from.
+    /// The trunk that sends a request: by the Contact that we registered there and a target's address, or by where it
+    /// comes from.
     pub(super) fn trunk_of(&self, flow: &Flow, message: &Message) -> Option<usize> {
-        self.core.settings.trunk_of(flow).filter(|_| !self.is_registered_source(flow, message))
+        let by_line = self.trunk_by_line(flow, message);
+        let by_source =
+            || self.core.settings.trunk_of(flow).filter(|_| !self.is_registered_source(flow, message));
+        by_line.or_else(by_source)
+    }
+
+    fn trunk_by_line(&self, flow: &Flow, message: &Message) -> Option<usize> {
+        let trunk = self.trunks.of_line(&Uri::parse(message.uri()).ok()?)?;
+        let is_target = !flow.transport.is_web() && self.core.targets.has(trunk, flow.peer.ip());
+        is_target.then_some(trunk)
     }
 
     /// Whether the account that a request claims is registered from just this source: then it is that device's

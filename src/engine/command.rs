@@ -6,7 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::view::{
-    CallView, MoveView, Page, PageQuery, QualityView, RegistrationView, StatusView, Trigger, UserView,
+    CallView, MoveView, Page, PageQuery, QualityView, RegistrationView, StatusView, Trigger, TrunkView,
+    UserView,
 };
 use crate::moving::Refusal;
 
@@ -89,6 +90,11 @@ pub enum Command {
     ListRegistrations {
         /// Only those of this user.
         user: Option<Box<str>>,
+        /// Which part of the list.
+        page: PageQuery,
+    },
+    /// Trunks by name. Only for [`Subject::Admin`]. Answer: [`Reply::Trunks`].
+    ListTrunks {
         /// Which part of the list.
         page: PageQuery,
     },
@@ -348,6 +354,8 @@ pub enum Reply {
     Quality(Box<QualityView>),
     /// To [`Command::ListRegistrations`].
     Registrations(Page<RegistrationView>),
+    /// To [`Command::ListTrunks`].
+    Trunks(Page<TrunkView>),
     /// To [`Command::ListMoves`].
     Moves(Page<MoveView>),
     /// To [`Command::ShowMove`], [`Command::StartMove`], [`Command::UndoMove`].
@@ -452,6 +460,7 @@ impl Command {
                 | Self::ListUsers { .. }
                 | Self::ShowUser { .. } => true,
                 Self::Status
+                | Self::ListTrunks { .. }
                 | Self::ChangeAccount(_)
                 | Self::AccountChanged(_)
                 | Self::Login { .. }

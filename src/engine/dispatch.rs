@@ -92,6 +92,9 @@ impl Engine {
                     self.core.on_ack(leg, &message);
                 }
             }
+            Effect::Response { owner: Owner::Register(key), flow, message, sent, .. } => {
+                self.on_register_response(key, flow, &message, sent.as_ref());
+            }
             Effect::Response { tx, owner, message, sent, .. } => {
                 let is_answered =
                     sent.is_some_and(|sent| self.core.answer_challenge(tx, owner, &message, &sent));
@@ -129,6 +132,7 @@ impl Engine {
             Owner::Notify(key) if is_final => self.on_notify_response(key, Some(message)),
             Owner::Refer(key) if is_final => self.on_refer_response(key, Some(message)),
             Owner::Notice(leg) if is_final => self.on_notice_response(leg, message),
+            Owner::Ping(key) => self.on_ping_response(key, message),
             Owner::ReferNotify(_)
             | Owner::Notice(_)
             | Owner::Refer(_)
@@ -136,6 +140,7 @@ impl Engine {
             | Owner::Relay { .. }
             | Owner::Spread(_)
             | Owner::Notify(_)
+            | Owner::Register(_)
             | Owner::Served(_)
             | Owner::Aside(_)
             | Owner::Nobody => {}
@@ -154,6 +159,8 @@ impl Engine {
             Owner::Spread(key) => self.core.on_spread_response(key, None),
             Owner::Notify(key) => self.on_notify_response(key, None),
             Owner::Refer(key) => self.on_refer_response(key, None),
+            Owner::Ping(key) => self.on_no_ping_response(key, status),
+            Owner::Register(key) => self.on_no_register_response(key, status),
             Owner::ReferNotify(_) | Owner::Notice(_) | Owner::Served(_) | Owner::Aside(_) | Owner::Nobody => {
             }
         }
@@ -435,5 +442,6 @@ impl Engine {
         let core = &mut self.core;
         core.transactions.flow_closed(core.now.at, flow, &mut core.effects);
         core.registrar.flow_closed(&flow, core.now, &mut self.registrations);
+        self.on_trunk_flow_closed(flow);
     }
 }

@@ -95,6 +95,19 @@ pub enum Event {
         /// What it calls itself.
         user_agent: Option<Box<str>>,
     },
+    /// `trunk.…`: a target of a trunk, or our registration there.
+    Trunk {
+        /// What.
+        what: TrunkEvent,
+        /// The trunk.
+        trunk: Box<str>,
+        /// The target; none where it is about the registration.
+        target: Option<Box<str>>,
+        /// Why.
+        reason: Box<str>,
+        /// How the trunk as a whole is from now on: `up`, `down`, `unknown`.
+        state: &'static str,
+    },
     /// `security.…`: somebody tried what is not allowed.
     Security {
         /// The last part of the type: `auth_failed`, `login_failed`, `token_misused`, `pin_failed`, ….
@@ -181,6 +194,15 @@ names! {
     }
 }
 names! {
+    /// What happened to a trunk.
+    TrunkEvent {
+        /// A target answers, or we are registered.
+        Up = "trunk.up",
+        /// It answers no longer, or we are not.
+        Down = "trunk.down",
+    }
+}
+names! {
     /// What happened to a binding.
     RegistrationEvent {
         /// New; refreshes are no event.
@@ -199,6 +221,7 @@ impl Event {
             Self::Move { what, .. } => what.as_str().into(),
             Self::HoldOff { what, .. } => what.as_str().into(),
             Self::Registration { what, .. } => what.as_str().into(),
+            Self::Trunk { what, .. } => what.as_str().into(),
             Self::Security { what, .. } => format!("security.{what}"),
             Self::Cdr { .. } => "cdr".into(),
         }
@@ -213,7 +236,7 @@ impl Event {
             | Self::HoldOff { call, .. }
             | Self::Cdr { call, .. } => Some(call),
             Self::Security { call, .. } => call.as_deref(),
-            Self::Registration { .. } => None,
+            Self::Registration { .. } | Self::Trunk { .. } => None,
         }
     }
 
@@ -229,7 +252,7 @@ impl Event {
                 Subject::User(_),
                 Self::Move { user, .. } | Self::HoldOff { user, .. } | Self::Registration { user, .. },
             ) => subject.may_see(user),
-            (Subject::User(_), Self::Security { .. }) => false,
+            (Subject::User(_), Self::Security { .. } | Self::Trunk { .. }) => false,
         }
     }
 
@@ -255,6 +278,9 @@ impl Event {
             }
             Self::Registration { user, device, address, user_agent, .. } => {
                 json!({ "user": user, "device": device, "address": address, "user_agent": user_agent })
+            }
+            Self::Trunk { trunk, target, reason, state, .. } => {
+                json!({ "trunk": trunk, "target": target, "reason": reason, "state": state })
             }
             Self::Security { user, source, detail, .. } => {
                 json!({ "user": user, "source": source, "detail": detail })

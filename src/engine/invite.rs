@@ -4,7 +4,7 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use crate::call::Party;
-use crate::call::dial_plan::{dialled, is_emergency};
+use crate::call::dial_plan::{Destination, dialled, is_emergency};
 use crate::call::media::accepts_description;
 use crate::call::setup::Incoming;
 use crate::moving::hold_off::Access;
@@ -39,7 +39,12 @@ impl Engine {
     ) -> Result<(), Refusal> {
         accepts_description(message)?;
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
-        let number = dialled(&uri)?;
+        let number = match &party {
+            Party::Trunk { index, .. } => {
+                self.called_over(*index, message, &uri).map_or_else(|| dialled(&uri), Ok)?
+            }
+            Party::User { .. } | Party::Service(_) => dialled(&uri)?,
+        };
         let incoming = Incoming { tx, flow, message, party, number };
         if let Party::User { account, device } = &incoming.party {
             let by = Self::device_key(account, *device).ok_or(Refusal::NotAuthorised)?;
@@ -71,6 +76,18 @@ impl Engine {
         self.counters.calls += 1;
         self.track(call);
         Ok(())
+    }
+
+    /// The number that is called where the Request-URI is the Contact that we registered at a trunk: that names our
+    /// account, and To whom it is for. A number of To that is no user's counts for nothing, or one trunk could call out
+    /// over another.
+    fn called_over(&self, trunk: usize, message: &Message, uri: &Uri<'_>) -> Option<Box<str>> {
+        if self.trunks.of_line(uri) != Some(trunk) {
+            return None;
+        }
+        let number = dialled(&message.to().ok()?.parsed_uri().ok()?).ok()?;
+        let destination = self.core.route(uri, &number).ok()?;
+        matches!(destination, Destination::User { .. }).then_some(number)
     }
 
     /// The Replaces of an INVITE, where it is read at all (RFC 3891 3: several, or one with Join, are 400).

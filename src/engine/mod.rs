@@ -3,7 +3,7 @@
 //! One [`Engine`] is one signalling worker. It reads no clock, draws no entropy of its own and touches nothing:
 //! a failed side effect comes back as an [`Input`], an ordinary arm. Each file beside this one is one job:
 //! [`dispatch`] finds out whose a message is, [`auth`] who sent it, [`register`], [`invite`] and [`watch`] serve it,
-//! [`moves`] carries out moves, `transfer` transfers, [`ask`] answers commands.
+//! [`moves`] carries out moves, `transfer` transfers, [`trunks`] looks after trunks, [`ask`] answers commands.
 
 pub mod ask;
 pub mod auth;
@@ -22,6 +22,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod transfer;
+pub mod trunks;
 pub mod view;
 pub mod watch;
 
@@ -67,6 +68,7 @@ pub struct Engine {
     pub(crate) moves: moves::Moves,
     pub(crate) watch: watch::Watchers,
     pub(crate) transfers: transfer::Transfers,
+    pub(crate) trunks: trunks::Trunks,
     tallies: tally::Tallies,
     pub(crate) asks: ask::Parked,
     pub(crate) registrations: Vec<crate::registrar::Happened>,
@@ -99,6 +101,8 @@ impl Engine {
         let watch = watch::Watchers::new(now);
         let ports =
             Ports::new(settings.call.media.threads, Arc::clone(&settings.call.media.screen.own_ports));
+        let targets = Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..]));
+        let trunks = trunks::Trunks::new(&settings.call.trunks, &targets, now, &mut random);
         let core = Core {
             now,
             settings: Arc::new(settings.call.clone()),
@@ -121,7 +125,7 @@ impl Engine {
             capacity: Capacity::new(&settings.call.trunks),
             realms: std::collections::BTreeMap::new(),
             transcoded: 0,
-            targets: Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..])),
+            targets,
             worker,
         };
         let bans = auth::Bans::new(settings.ban.clone());
@@ -134,6 +138,7 @@ impl Engine {
             moves,
             watch,
             transfers: transfer::Transfers::default(),
+            trunks,
             tallies: tally::Tallies::default(),
             asks: ask::Parked::default(),
             registrations: Vec::new(),
@@ -174,7 +179,7 @@ impl Engine {
                 let ticket = store::StoreTicket(self.ticket());
                 self.outputs.push(Output::Store { ticket, op: store::StoreOp::SaveFailures(failures) });
             }
-            Input::Resolved { trunk, targets } => self.core.targets.set(trunk, &targets),
+            Input::Resolved { trunk, targets } => self.on_trunk_located(trunk, &targets),
             Input::Command { id, asked } => self.on_command(id, asked),
         }
         self.settle();
@@ -192,6 +197,7 @@ impl Engine {
         self.on_watch_timeout();
         self.on_tallies_timeout();
         self.on_asks_timeout();
+        self.on_trunks_timeout();
         self.settle();
     }
 
@@ -207,6 +213,7 @@ impl Engine {
             self.watch.poll_timeout(),
             self.tallies.poll_timeout(),
             self.asks.poll_timeout(),
+            self.trunks.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -243,6 +250,7 @@ impl Engine {
             }
             break;
         }
+        self.ask_suspects();
         self.save_bindings();
         let Core { ports, media, now, settings, .. } = &mut self.core;
         if settings.media.anchor != crate::call::settings::Anchor::Never || settings.echo.is_some() {
@@ -260,8 +268,21 @@ impl Engine {
     }
 
     /// Takes no new calls from here on.
-    pub fn drain(&mut self) {
+    pub fn drain(&mut self, now: Now) {
+        self.core.now = now;
+        self.stop_taking_calls();
+        self.settle();
+    }
+
+    pub(crate) fn stop_taking_calls(&mut self) {
         self.is_draining = true;
+        self.leave_trunks();
+    }
+
+    /// Whether a trunk was asked to forget us and has not answered; for two seconds at most.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.trunks.is_leaving()
     }
 
     /// Ends every call.

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::command::{Subject, TrustName};
+pub use super::trunks::{TargetView, TrunkRegistrationView, TrunkView};
 use crate::base::UnixMillis;
 use crate::call::record::CallRecord;
 pub use crate::moving::Trigger;

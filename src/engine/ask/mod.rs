@@ -73,6 +73,7 @@ impl Engine {
             Command::ListRegistrations { user, page } => {
                 self.list_registrations(by, user.as_deref(), &page).into()
             }
+            Command::ListTrunks { page } => Answer::Now(self.list_trunks(&page)),
             Command::KickRegistration { user, device } => self.kick(by, &user, device.as_deref()).into(),
             Command::StartMove(start) => self.start_move(by, &start).into(),
             Command::Follow { user, device } => self.follow_to(by, &user, &device).into(),
@@ -87,7 +88,7 @@ impl Engine {
             Command::LendDevice { user, device } => self.lend_device(&user, &device).into(),
             Command::ReturnDevice { user, device } => Answer::Now(self.return_device(&user, &device)),
             Command::Drain => {
-                self.is_draining = true;
+                self.stop_taking_calls();
                 Answer::Now(Reply::Done)
             }
         })

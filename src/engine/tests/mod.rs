@@ -3,6 +3,7 @@
 mod abilities;
 mod ask;
 mod calls;
+mod carrier;
 mod directions;
 mod far_side;
 mod flows;
@@ -37,6 +38,7 @@ mod transcoding;
 mod transfer;
 mod transfer_races;
 mod transfer_rights;
+mod trunk_state;
 mod trunks;
 mod watch;
 mod world;

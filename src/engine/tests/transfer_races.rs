@@ -195,7 +195,8 @@ fn media_through_us_and_media_past_us_are_not_joined() {
 fn a_node_that_drains_rings_nobody_for_a_transfer() {
     let mut three = Three::talking(1425);
     let to = three.consult();
-    three.world.engine.drain();
+    let now = three.world.now;
+    three.world.engine.drain(now);
     three.refer(three.alice, "<sip:carol*mobile@example.org>");
     three.refer(three.alice, "<sip:carol@example.org>");
     assert_eq!(three.refer_status(three.alice), Some(503), "{}", three.world.tail());

@@ -195,6 +195,8 @@ pub(crate) fn trunk_to(settings: &mut Settings, peer: SocketAddr) -> &mut settin
         targets: vec![Target { transport: Transport::Udp, peer }],
         from: vec![settings::Source { network: peer.ip(), prefix: 32, port: None }],
         auth: None,
+        register: false,
+        ping: None,
         max_calls: None,
         max_cps: None,
         may_refer: false,

@@ -18,7 +18,7 @@ use crate::moving::Trigger;
 use crate::shell::control::Client;
 
 /// Items of one list that are printed at most.
-const MAX_ITEMS: usize = 100_000;
+pub(super) const MAX_ITEMS: usize = 100_000;
 /// How often the outcome of a move is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 

@@ -12,6 +12,7 @@ mod output;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod trunks;
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -114,6 +115,7 @@ async fn ask(
         Verb::Move(wanted) => asking.start_move(wanted).await,
         Verb::Moves { user, limit, action } => asking.moves(user, limit, action).await,
         Verb::Registrations { user, action } => asking.registrations(user, action).await,
+        Verb::Trunks => asking.trunks().await,
         Verb::User { action } => accounts::user(&mut asking, action).await,
         Verb::Drain => asking.drain().await,
         Verb::Serve { .. } | Verb::Demo | Verb::CheckConfig | Verb::Hash(_) | Verb::Completion { .. } => {

@@ -90,6 +90,8 @@ pub(super) enum Verb {
         #[command(subcommand)]
         action: Option<RegistrationAction>,
     },
+    /// Trunks: who answers, where the node is registered, what they carry
+    Trunks,
     /// Users of the store
     User {
         #[command(subcommand)]

@@ -99,6 +99,21 @@ async fn one_command_prints_the_timeline_of_a_move() {
 }
 
 #[tokio::test]
+async fn trunks_have_a_line_for_each_target() {
+    let world = World::start().await;
+    let csv = world.run("trunks -o csv").await.unwrap();
+    let mut lines = csv.split("\r\n");
+    assert!(
+        lines.next().unwrap().starts_with("name,state,target,target_state,rtt_ms,registration,expires_s")
+    );
+    assert_eq!(lines.next(), Some("backup,up,udp:192.0.2.9:5060,up,12.5,-,-,3,10,-,-"));
+    assert_eq!(lines.next(), Some("carrier,up,udp:192.0.2.9:5060,up,12.5,registered,120,3,10,-,-"));
+    let json: serde_json::Value = serde_json::from_str(&world.run("trunks -o json").await.unwrap()).unwrap();
+    assert_eq!(json[1]["registration"]["expires_s"], 120);
+    assert!(world.run("trunks").await.unwrap().contains("registered"));
+}
+
+#[tokio::test]
 async fn a_move_waits_for_its_outcome_and_says_it_by_the_exit_code() {
     let world = World::start().await;
     let text = world.run("move alice --to mobile").await.unwrap();

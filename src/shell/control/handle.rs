@@ -138,9 +138,11 @@ impl NodeHandle {
             | Command::Follow { .. } => self.gather(by, command, best).await,
             Command::StartMove(start) => self.start_move(by, start).await,
             Command::ChangeAccount(change) => self.change_account(by, change).await,
-            Command::ListUsers { .. } | Command::ShowUser { .. } | Command::Login { .. } => {
-                self.ask(0, by, command)?.wait().await
-            }
+            // Every worker has the same accounts, and the first one looks after the trunks.
+            Command::ListUsers { .. }
+            | Command::ShowUser { .. }
+            | Command::ListTrunks { .. }
+            | Command::Login { .. } => self.ask(0, by, command)?.wait().await,
         }
     }
 

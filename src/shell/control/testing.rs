@@ -151,6 +151,31 @@ pub(crate) fn registration(user: &str, device: &str) -> RegistrationView {
     }
 }
 
+/// A trunk of the little world.
+pub(crate) fn trunk(name: &str) -> TrunkView {
+    TrunkView {
+        name: name.into(),
+        state: "up".into(),
+        targets: vec![TargetView {
+            address: "udp:192.0.2.9:5060".into(),
+            state: "up".into(),
+            since: Some(Time(UnixMillis(1_000))),
+            rtt_ms: Some(12.5),
+            reason: None,
+        }],
+        registration: (name == "carrier").then(|| TrunkRegistrationView {
+            state: "registered".into(),
+            reason: None,
+            target: Some("udp:192.0.2.9:5060".into()),
+            expires_s: Some(120),
+        }),
+        calls: 3,
+        max_calls: Some(10),
+        ping_s: Some(30),
+        ..TrunkView::default()
+    }
+}
+
 /// The user of the little world.
 pub(crate) fn user(name: &str) -> UserView {
     UserView {
@@ -203,6 +228,7 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
             }
             Err(error) => Reply::Error(error),
         },
+        Command::ListTrunks { page } => Reply::Trunks(Page::cut([trunk("carrier"), trunk("backup")], page)),
         Command::KickRegistration { user, .. } if by.may_see(user) => Reply::Done,
         Command::StartMove(start) => match (&*start.user, start.to_device.as_deref()) {
             ("alice", Some("held")) => Reply::Error(Refusal::HoldOff { seconds: 17 }.into()),

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::{Api, now};
 use crate::engine::command::{Command, Reply, Subject};
-use crate::engine::view::StatusView;
+use crate::engine::view::{PAGE_MAX, PageQuery, StatusView, TrunkView};
 use crate::shell::telemetry::CONTENT_TYPE;
 
 /// How long an answer of the node is good for: strangers who ask more often cost the node nothing.
@@ -22,14 +22,17 @@ pub(super) fn is_probe(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz")
 }
 
-/// The last answer of the node.
+/// The last answers of the node.
 #[derive(Default)]
-pub(super) struct Health(Mutex<Option<(Instant, Option<StatusView>)>>);
+pub(super) struct Health {
+    status: Mutex<Option<(Instant, Option<StatusView>)>>,
+    trunks: Mutex<Option<(Instant, Vec<TrunkView>)>>,
+}
 
 impl Health {
     /// What the node says of itself; `None` where it says nothing.
     async fn status(&self, api: &Api) -> Option<StatusView> {
-        let mut last = self.0.lock().await;
+        let mut last = self.status.lock().await;
         if let Some((at, status)) = &*last
             && now().saturating_duration_since(*at) < FRESH
         {
@@ -41,6 +44,23 @@ impl Health {
         };
         *last = Some((now(), status.clone()));
         status
+    }
+
+    /// What the node says of its trunks; nothing where it says nothing.
+    async fn trunks(&self, api: &Api) -> Vec<TrunkView> {
+        let mut last = self.trunks.lock().await;
+        if let Some((at, trunks)) = &*last
+            && now().saturating_duration_since(*at) < FRESH
+        {
+            return trunks.clone();
+        }
+        let command = Command::ListTrunks { page: PageQuery { cursor: None, limit: PAGE_MAX } };
+        let trunks = match api.node.command(&Subject::Admin, command).await {
+            Ok(Reply::Trunks(page)) => page.items,
+            _ => Vec::new(),
+        };
+        *last = Some((now(), trunks.clone()));
+        trunks
     }
 }
 
@@ -63,7 +83,10 @@ pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Value>) 
 /// `GET /metrics`
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     match api.health.status(&api).await {
-        Some(status) => api.metrics.set_status(&status),
+        Some(status) => {
+            api.metrics.set_status(&status);
+            api.metrics.set_trunks(api.health.trunks(&api).await);
+        }
         None => api.metrics.forget_status(),
     }
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], api.metrics.encode()).into_response()

@@ -10,7 +10,7 @@ use super::extract::{ListParams, Name};
 use super::problem::Problem;
 use crate::engine::command::{Command, CommandError, NAME_LEN, Reply};
 use crate::engine::view::{
-    CallView, DeviceView, Page, PageQuery, QualityView, RegistrationView, StatusView, UserView,
+    CallView, DeviceView, Page, PageQuery, QualityView, RegistrationView, StatusView, TrunkView, UserView,
 };
 use crate::registrar::accounts::DEVICE_SEPARATOR;
 
@@ -81,6 +81,19 @@ pub(super) async fn registrations(
     let command = Command::ListRegistrations { page: params.page(), user: params.user };
     match api.node.command(&caller.subject, command).await? {
         Reply::Registrations(page) => Ok(Json(page)),
+        Reply::Error(error) => Err(error.into()),
+        _ => Err(Problem::misfit()),
+    }
+}
+
+/// `GET /v1/trunks`
+pub(super) async fn trunks(
+    State(api): State<Api>,
+    caller: Caller,
+    params: ListParams,
+) -> Result<Json<Page<TrunkView>>, Problem> {
+    match api.node.command(&caller.subject, Command::ListTrunks { page: params.page() }).await? {
+        Reply::Trunks(page) => Ok(Json(page)),
         Reply::Error(error) => Err(error.into()),
         _ => Err(Problem::misfit()),
     }

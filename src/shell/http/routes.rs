@@ -289,6 +289,17 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: "get",
+        path: "/v1/trunks",
+        summary: "Trunks: who answers, where we are registered, what they carry",
+        access: Access::Admin,
+        query: &["cursor", "limit"],
+        body: None,
+        answer: (200, Answer::Json("TrunkList")),
+        failures: &[],
+        handler: || get(resources::trunks),
+    },
+    Route {
+        method: "get",
         path: "/v1/events",
         summary: "What happens, as server-sent events of schema Event; Last-Event-ID resumes",
         access: Access::Token,

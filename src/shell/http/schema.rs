@@ -5,10 +5,12 @@ use serde_json::{Map, Value, json};
 /// Every schema by name.
 pub(super) fn schemas() -> Map<String, Value> {
     let mut all = Map::new();
-    for (name, schema) in requests().into_iter().chain(things()).chain(calls()).chain(accounts()) {
+    for (name, schema) in
+        requests().into_iter().chain(things()).chain(calls()).chain(accounts()).chain(trunks())
+    {
         all.insert(name.into(), schema);
     }
-    for item in ["Call", "Move", "Registration", "User", "Device"] {
+    for item in ["Call", "Move", "Registration", "User", "Device", "Trunk"] {
         let page = object(&[("items", list(reference(item))), ("next", optional("string"))]);
         all.insert(format!("{item}List"), page);
     }
@@ -189,6 +191,51 @@ fn accounts() -> Vec<(&'static str, Value)> {
                 ("registered", boolean()),
                 ("hold_off_s", optional("integer")),
                 ("lent", boolean()),
+            ]),
+        ),
+    ]
+}
+
+/// A trunk and its parts.
+fn trunks() -> [(&'static str, Value); 3] {
+    let health = || json!({ "type": "string", "enum": ["up", "down", "unknown"] });
+    let states = ["registering", "registered", "refused", "unreachable", "unregistered"];
+    let registration = json!({ "oneOf": [reference("TrunkRegistration"), { "type": "null" }] });
+    [
+        (
+            "Trunk",
+            object(&[
+                ("name", string()),
+                ("state", health()),
+                ("targets", list(reference("TrunkTarget"))),
+                ("registration", registration),
+                ("calls", integer()),
+                ("max_calls", optional("integer")),
+                ("max_cps", optional("integer")),
+                ("ping_s", optional("integer")),
+                ("pings_answered", integer()),
+                ("pings_failed", integer()),
+                ("registers_granted", integer()),
+                ("registers_failed", integer()),
+            ]),
+        ),
+        (
+            "TrunkTarget",
+            object(&[
+                ("address", string()),
+                ("state", health()),
+                ("since", optional_time()),
+                ("rtt_ms", optional("number")),
+                ("reason", optional("string")),
+            ]),
+        ),
+        (
+            "TrunkRegistration",
+            object(&[
+                ("state", json!({ "type": "string", "enum": states })),
+                ("reason", optional("string")),
+                ("target", optional("string")),
+                ("expires_s", optional("integer")),
             ]),
         ),
     ]

@@ -126,18 +126,3 @@ pub(super) fn supported(resolved: &Resolved) -> Result<(), StartError> {
     }
     Ok(())
 }
-
-/// Keys that were read and have no effect, each with its reason, to be told at the start.
-pub(super) fn without_effect(resolved: &Resolved) -> Vec<String> {
-    let mut keys = Vec::new();
-    for (index, trunk) in resolved.trunks.iter().enumerate() {
-        let mut note = |is_set: bool, key: &str, why: &str| {
-            if is_set {
-                keys.push(format!("trunk[{index}].{key} ({}): {why}", trunk.name));
-            }
-        };
-        note(trunk.register, "register", "the node does not register at trunks");
-        note(trunk.ping.is_some(), "ping_s", "trunks are not pinged");
-    }
-    keys
-}

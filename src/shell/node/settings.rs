@@ -165,6 +165,8 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
             password: auth.password.clone(),
             realm: auth.realm.clone(),
         }),
+        register: trunk.register,
+        ping: trunk.ping,
         max_calls: trunk.max_calls,
         max_cps: trunk.max_cps,
         may_refer: trunk.may_refer,
@@ -362,20 +364,5 @@ tone = "*44"
             let uri = format!("sip:9123@{host}");
             assert!(crate::wire::sip::Uri::parse(&uri).is_ok(), "{uri}");
         }
-    }
-
-    #[test]
-    fn keys_of_trunks_without_effect_are_told_with_their_names() {
-        let with = "max_calls = 100\nregister = true\nping_s = 30\nmax_cps = 10\n\
-                    auth = { user = \"acct\", password = \"secret\" }\n";
-        let resolved = resolve(&WHOLE.replace("max_calls = 100\n", with));
-        let told = super::super::failure::without_effect(&resolved);
-        for key in ["register", "ping_s"] {
-            assert!(
-                told.iter().any(|line| line.starts_with(&format!("trunk[0].{key} (carrier)"))),
-                "{told:?}"
-            );
-        }
-        assert_eq!(told.len(), 2);
     }
 }

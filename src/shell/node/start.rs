@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::bounds::Bounds;
 use super::census::Census;
 use super::conduit::{Conduits, Door};
-use super::failure::{StartError, supported, system, without_effect};
+use super::failure::{StartError, supported, system};
 use super::outward::{Awaited, Outward};
 use super::records::Records;
 use super::sys::Waker;
@@ -52,9 +52,6 @@ impl Node {
 
     pub(super) fn start_within(resolved: Resolved, bounds: Bounds) -> Result<Self, StartError> {
         supported(&resolved)?;
-        for key in without_effect(&resolved) {
-            tracing::warn!("without effect in this release: {key}");
-        }
         let data_dir = resolved.node.data_dir.clone();
         listen::make_data_dir(&data_dir)?;
         let services = services()?;

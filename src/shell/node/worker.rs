@@ -346,7 +346,7 @@ impl Worker {
                 }
                 Mail::Conduit(news) => self.take_news(news, turn),
                 Mail::Stop(Stop::Drain(patience)) if turn.ending.is_none() => {
-                    self.engine.drain();
+                    self.engine.drain(now);
                     turn.draining = true;
                     turn.ending = Some(Instant::now() + patience);
                 }
@@ -358,8 +358,8 @@ impl Worker {
     }
 
     fn hang_up(&mut self, turn: &mut Turn) {
-        self.engine.drain();
         let now = self.clock.now();
+        self.engine.drain(now);
         guarded("calls were hung up", &mut turn.faults, || self.engine.hang_up_all(now));
         turn.draining = false;
         turn.ending = Some(Instant::now() + LAST_WORDS);
@@ -380,7 +380,7 @@ impl Worker {
     fn is_over(&mut self, turn: &mut Turn) -> bool {
         let Some(ending) = turn.ending else { return false };
         let no_calls = self.engine.core().calls.is_empty() && self.engine.core().legs.is_empty();
-        if no_calls {
+        if no_calls && !self.engine.is_leaving() {
             return true;
         }
         if Instant::now() < ending {

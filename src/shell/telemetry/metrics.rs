@@ -18,7 +18,7 @@ use super::counters::{AuthFailure, CODES, DIRECTIONS, METHODS, TRANSPORTS, Worke
 use super::histogram::Histogram;
 use super::process::Process;
 use crate::engine::event::{CallEvent, Event, HoldOffEvent, MoveEvent};
-use crate::engine::view::StatusView;
+use crate::engine::view::{StatusView, TrunkView};
 use crate::media::relay::{DropReason, PortStats};
 use crate::wire::sip::StatusCode;
 
@@ -61,6 +61,7 @@ struct Families {
     rtp_lost: AtomicU64,
     rtp_dropped: [AtomicU64; DropReason::ALL.len()],
     gauges: Mutex<Option<Gauges>>,
+    trunks: Mutex<Vec<TrunkView>>,
     process: Process,
 }
 
@@ -95,6 +96,7 @@ impl Metrics {
             rtp_lost: AtomicU64::new(0),
             rtp_dropped: std::array::from_fn(|_| AtomicU64::new(0)),
             gauges: Mutex::default(),
+            trunks: Mutex::default(),
             process: Process::new(),
         }))
     }
@@ -139,6 +141,7 @@ impl Metrics {
             Event::Call { .. }
             | Event::HoldOff { .. }
             | Event::Registration { .. }
+            | Event::Trunk { .. }
             | Event::Security { .. } => {}
             Event::Cdr { record, .. } => {
                 if let Some(mos) = record.mos_min {
@@ -191,9 +194,15 @@ impl Metrics {
         });
     }
 
+    /// Takes what the node says of its trunks.
+    pub fn set_trunks(&self, trunks: Vec<TrunkView>) {
+        *lock(&self.0.trunks) = trunks;
+    }
+
     /// The node does not say anything: gauges are left out instead of being wrong.
     pub fn forget_status(&self) {
         *lock(&self.0.gauges) = None;
+        lock(&self.0.trunks).clear();
     }
 
     /// Everything, as [`CONTENT_TYPE`].
@@ -215,6 +224,7 @@ impl Collector for Metrics {
         self.0.encode_moves(&mut out)?;
         self.0.encode_media(&mut out)?;
         self.0.encode_gauges(&mut out)?;
+        self.0.encode_trunks(&mut out)?;
         out.histograms("segue_store_op_seconds", "Store operations", "op", &lock(&self.0.store))?;
         let help = "The release that runs";
         let mut info = out.encoder.encode_descriptor("segue_build_info", help, None, MetricType::Gauge)?;
@@ -318,6 +328,53 @@ impl Families {
         let mut ports = out.gauge("segue_media_ports", "RTP port pairs")?;
         for (state, count) in gauges.ports {
             int(count).encode(ports.encode_family(&[("state", state)])?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Names of trunks are those of the configuration, so nobody else can make new series.
+impl Families {
+    fn encode_trunks(&self, out: &mut Out<'_, '_>) -> std::fmt::Result {
+        let trunks = lock(&self.trunks).clone();
+        if trunks.is_empty() {
+            return Ok(());
+        }
+        let help =
+            "Whether a trunk can be relied on: a target answers, and we are registered where we want to be";
+        let mut up = out.gauge("segue_trunk_up", help)?;
+        for trunk in trunks.iter().filter(|trunk| trunk.state != "unknown") {
+            let value = i64::from(trunk.state == "up");
+            ConstGauge::new(value).encode(up.encode_family(&[("trunk", trunk.name.as_str())])?)?;
+        }
+        let mut targets =
+            out.gauge("segue_trunk_targets", "Targets of a trunk by what OPTIONS say of them")?;
+        for trunk in &trunks {
+            for state in ["up", "down", "unknown"] {
+                let count = trunk.targets.iter().filter(|target| target.state == state).count();
+                let labels = [("trunk", trunk.name.as_str()), ("state", state)];
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
+                ConstGauge::new(count).encode(targets.encode_family(&labels)?)?;
+            }
+        }
+        let mut calls = out.gauge("segue_trunk_calls", "Calls that a trunk carries")?;
+        for trunk in &trunks {
+            let value = i64::from(trunk.calls);
+            ConstGauge::new(value).encode(calls.encode_family(&[("trunk", trunk.name.as_str())])?)?;
+        }
+        let mut pings = out.counter("segue_trunk_pings", "OPTIONS to targets of a trunk")?;
+        for trunk in &trunks {
+            for (result, count) in [("answered", trunk.pings_answered), ("failed", trunk.pings_failed)] {
+                write_nonzero(&mut pings, &[("trunk", trunk.name.as_str()), ("result", result)], count)?;
+            }
+        }
+        let mut registers =
+            out.counter("segue_trunk_registrations", "Registrations at a trunk, with refreshes")?;
+        for trunk in &trunks {
+            for (result, count) in [("granted", trunk.registers_granted), ("failed", trunk.registers_failed)]
+            {
+                write_nonzero(&mut registers, &[("trunk", trunk.name.as_str()), ("result", result)], count)?;
+            }
         }
         Ok(())
     }
@@ -486,8 +543,26 @@ mod tests {
         assert!(
             text.contains("segue_calls{state=\"answered\"} 3\n") && text.contains("segue_registrations 4\n")
         );
+        let trunk = |name: &str, state: &str| TrunkView {
+            name: name.into(),
+            state: state.into(),
+            calls: 2,
+            pings_failed: 3,
+            ..TrunkView::default()
+        };
+        metrics.set_trunks(vec![trunk("one", "up"), trunk("two", "down"), trunk("three", "unknown")]);
+        let text = metrics.encode();
+        for line in [
+            "segue_trunk_up{trunk=\"one\"} 1",
+            "segue_trunk_up{trunk=\"two\"} 0",
+            "segue_trunk_calls{trunk=\"three\"} 2",
+            "segue_trunk_pings_total{trunk=\"one\",result=\"failed\"} 3",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("segue_trunk_up{trunk=\"three\"}"), "nobody asks it");
         metrics.forget_status();
-        assert!(!metrics.encode().contains("segue_calls"));
+        assert!(!metrics.encode().contains("segue_calls") && !metrics.encode().contains("segue_trunk"));
     }
 
     #[test]

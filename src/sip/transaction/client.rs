@@ -241,6 +241,14 @@ impl<O: Copy> Transactions<O> {
         }
     }
 
+    /// Gives up a request other than INVITE: it is not sent again, and its answer is [`Effect::Stray`].
+    pub fn abandon(&mut self, tx: ClientTx) {
+        let handle = private(tx);
+        if self.clients.get(handle).is_some_and(|entry| matches!(entry.machine, Machine::Other(_))) {
+            self.close_client(handle);
+        }
+    }
+
     /// A stream is gone: what waits for an answer on it has failed (RFC 3261 17.1.4).
     pub fn flow_closed(&mut self, now: Timestamp, flow: Flow, out: &mut Vec<Effect<O>>) {
         let (first, last) = (Handle::from_bits(0), Handle::from_bits(u64::MAX));

@@ -29,6 +29,6 @@ pub use method::Method;
 pub use name_addr::NameAddr;
 pub use params::{Params, ParamsIter};
 pub use status::StatusCode;
-pub use uri::{Host, Scheme, Uri, UriError};
+pub use uri::{Host, Scheme, Uri, UriError, escaped_user};
 pub use via::{MAGIC_COOKIE, Via};
 pub use writer::{AsHeaderName, MessageWriter};

@@ -7,6 +7,24 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use super::lex;
 use super::params::Params;
 
+/// A text as the user part of a SIP URI (RFC 3261 25.1): what may not stand there is escaped.
+#[must_use]
+pub fn escaped_user(text: &str) -> Cow<'_, str> {
+    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte);
+    if text.bytes().all(may_stand) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for byte in text.bytes() {
+        if may_stand(byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = fmt::Write::write_fmt(&mut out, format_args!("%{byte:02X}"));
+        }
+    }
+    Cow::Owned(out)
+}
+
 /// The scheme of a URI.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scheme {
@@ -297,6 +315,15 @@ pub(super) fn host_and_port(text: &str) -> Result<(Host<'_>, Option<u16>), &'sta
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_user_is_escaped_so_that_it_is_read_back() {
+        assert_eq!(escaped_user("acct-1.x"), "acct-1.x");
+        for text in ["a b@c%:d", "\u{e4}<>\"#"] {
+            let uri = format!("sip:{}@h", escaped_user(text));
+            assert_eq!(Uri::parse(&uri).unwrap().user_decoded().as_deref(), Some(text), "{uri}");
+        }
+    }
 
     #[test]
     fn parts() {

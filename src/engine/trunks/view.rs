@@ -1,0 +1,119 @@
+//! How trunks are, for whoever asks.
+
+use serde::{Deserialize, Serialize};
+
+use super::probe::Probe;
+use super::registration::Registration;
+use super::shown;
+use crate::base::Timestamp;
+use crate::engine::Engine;
+use crate::engine::command::Reply;
+use crate::engine::view::{Listed, Order, Page, PageQuery, Time};
+
+/// A trunk.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrunkView {
+    /// Its name.
+    pub name: String,
+    /// `up`, `down`, or `unknown` where nobody asks it.
+    pub state: String,
+    /// Where it is, in the order in which it was told or found.
+    pub targets: Vec<TargetView>,
+    /// Our registration there, where there is to be one.
+    pub registration: Option<TrunkRegistrationView>,
+    /// Calls that it carries now.
+    pub calls: u32,
+    /// Most calls at once.
+    pub max_calls: Option<u32>,
+    /// Most calls begun in a second.
+    pub max_cps: Option<u32>,
+    /// OPTIONS this often, seconds.
+    pub ping_s: Option<u64>,
+    /// OPTIONS that were answered, since the start.
+    pub pings_answered: u64,
+    /// OPTIONS that were not.
+    pub pings_failed: u64,
+    /// Registrations that were granted, refreshes among them.
+    pub registers_granted: u64,
+    /// Registrations that were not.
+    pub registers_failed: u64,
+}
+
+/// A target of a trunk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetView {
+    /// `udp:192.0.2.1:5060`
+    pub address: String,
+    /// `up`, `down`, or `unknown` where it was not asked yet.
+    pub state: String,
+    /// Since when.
+    pub since: Option<Time>,
+    /// How long its last answer took, ms.
+    pub rtt_ms: Option<f64>,
+    /// What was wrong last, until it answers.
+    pub reason: Option<String>,
+}
+
+/// Our registration at a trunk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrunkRegistrationView {
+    /// `registering`, `registered`, `refused`, `unreachable`, or `unregistered` when the node drains.
+    pub state: String,
+    /// Why it does not stand.
+    pub reason: Option<String>,
+    /// The target where it stands.
+    pub target: Option<String>,
+    /// Seconds until it ends unless refreshed.
+    pub expires_s: Option<u64>,
+}
+
+impl Listed for TrunkView {
+    const ORDER: Order = Order::Ascending;
+
+    fn key(&self) -> String {
+        self.name.clone()
+    }
+}
+
+impl Engine {
+    /// Trunks by name, as far as `query` asks for them.
+    pub(in crate::engine) fn list_trunks(&self, query: &PageQuery) -> Reply {
+        let (core, now) = (&self.core, self.core.now.at);
+        let known = core.settings.trunks.iter().zip(&self.trunks.all).zip(core.capacity.calls());
+        let views = known.map(|((settings, trunk), calls)| TrunkView {
+            name: settings.name.to_string(),
+            state: trunk.health().as_str().to_owned(),
+            targets: trunk.probes.iter().map(target_view).collect(),
+            registration: trunk.registration.as_ref().map(|known| registration_view(known, now)),
+            calls,
+            max_calls: settings.max_calls,
+            max_cps: settings.max_cps,
+            ping_s: settings.ping.map(|every| every.as_secs()),
+            pings_answered: trunk.counts.pings_answered,
+            pings_failed: trunk.counts.pings_failed,
+            registers_granted: trunk.counts.registered,
+            registers_failed: trunk.counts.register_failed,
+        });
+        Reply::Trunks(Page::cut(views, query))
+    }
+}
+
+fn target_view(probe: &Probe) -> TargetView {
+    TargetView {
+        address: shown(probe.target),
+        state: probe.health.as_str().to_owned(),
+        since: probe.since.map(Time),
+        rtt_ms: probe.rtt.map(|rtt| rtt.as_secs_f64() * 1000.0),
+        reason: probe.trouble.map(|trouble| trouble.to_string()),
+    }
+}
+
+fn registration_view(registration: &Registration, now: Timestamp) -> TrunkRegistrationView {
+    let left = registration.expires.filter(|until| *until > now).map(|until| until.since(now).as_secs());
+    TrunkRegistrationView {
+        state: registration.state.as_str().to_owned(),
+        reason: registration.reason.as_deref().map(str::to_owned),
+        target: registration.at.filter(|_| left.is_some()).map(|(target, _)| shown(target)),
+        expires_s: left,
+    }
+}
