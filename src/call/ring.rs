@@ -257,6 +257,7 @@ impl Core {
             local: outgoing.from.clone(),
             remote: outgoing.to.clone(),
             contact: Box::from(""),
+            is_secret: false,
             local_cseq: 0,
             remote_cseq: None,
             remote_invite: None,

@@ -124,7 +124,7 @@ impl Core {
         self.capacity.enter(&leg.party);
         let handle = self.legs.insert_with(|handle| {
             let tag = super::core::format_tag(worker, handle, bits);
-            leg.dialog.contact = super::core::contact_uri(&settings, &tag, &leg.dialog.flow);
+            leg.dialog.set_contact(super::core::contact_uri(&settings, &tag, &flow));
             leg.dialog.local_tag = tag;
             leg
         });

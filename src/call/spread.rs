@@ -8,7 +8,7 @@ use super::model::Best;
 use super::pass::write_body;
 use crate::base::Handle;
 use crate::registrar::Binding;
-use crate::sip::dialog::MAX_FORWARDS;
+use crate::sip::dialog::{MAX_FORWARDS, as_sips, is_sips};
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
@@ -47,7 +47,10 @@ impl Core {
         let mut writer = self.begin_outside(method, &branch, hops, (from, to), binding);
         if *method == Method::Notify {
             // RFC 6665 4.1.3 asks for a Contact; a NOTIFY without a subscription has nothing behind it.
-            let contact = super::core::contact_uri(&self.settings, "mwi", &binding.flow);
+            let mut contact = super::core::contact_uri(&self.settings, "mwi", &binding.flow);
+            if binding.flow.transport.is_encrypted() && is_sips(&binding.contact) {
+                contact = as_sips(&contact);
+            }
             writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
             for header in NOTIFY_HEADERS.into_iter().filter_map(|name| message.header(name)) {
                 writer.copy(&header);

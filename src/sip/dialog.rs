@@ -26,8 +26,10 @@ pub struct Dialog {
     pub local: Box<str>,
     /// The value of To in our requests without the tag.
     pub remote: Box<str>,
-    /// The URI of our Contact in this dialog.
+    /// The URI of our Contact in this dialog; see [`Dialog::set_contact`].
     pub contact: Box<str>,
+    /// Whether somebody asked by a `sips` URI that nothing of it goes in the clear (RFC 3261 12.1.1, 12.1.2: secure flag).
+    pub is_secret: bool,
     /// Our last CSeq number.
     pub local_cseq: u32,
     /// Their last CSeq number.
@@ -97,13 +99,14 @@ impl Dialog {
             Ok(without_params(&value).into())
         };
         let call_id = request.call_id().map_err(|_| Refusal::Malformed("bad Call-ID"))?;
-        Ok(Self {
+        let mut dialog = Self {
             call_id: call_id.into(),
             local_tag: local_tag.into(),
             remote_tag: request.from_tag().unwrap_or_default().into(),
             local: text(HeaderName::To)?,
             remote: text(HeaderName::From)?,
             contact: contact.into(),
+            is_secret: is_sips(request.uri()),
             local_cseq: 0,
             remote_cseq: request.cseq().ok().map(|cseq| cseq.number),
             remote_invite: request.cseq().ok().map(|cseq| cseq.number),
@@ -111,7 +114,25 @@ impl Dialog {
             routes: routes_of(request).collect(),
             flow,
             sent_by: sent_by.into(),
-        })
+        };
+        dialog.keep_secret();
+        Ok(dialog)
+    }
+
+    /// We are reached at `contact`, a `sip` URI of ours, in this dialog.
+    pub fn set_contact(&mut self, contact: Box<str>) {
+        self.contact = contact;
+        self.keep_secret();
+    }
+
+    /// Our Contact is a `sips` URI where the first hop of our requests or their target is one (RFC 3261 8.1.1.8, 12.1.1),
+    /// or they were sent for one. Over what anybody can read it would be a lie.
+    fn keep_secret(&mut self) {
+        let first = self.routes.first().map_or(&*self.target, |route| uri_of(route));
+        self.is_secret |= is_sips(first) || is_sips(&self.target);
+        if self.is_secret && self.flow.transport.is_encrypted() {
+            self.contact = as_sips(&self.contact);
+        }
     }
 
     /// Learns the remote tag, target and route set from a response that creates or confirms the dialog
@@ -122,8 +143,8 @@ impl Dialog {
         {
             self.remote_tag = tag.into();
         }
-        self.refresh_target(response);
         self.routes = routes_of(response).rev().collect();
+        self.refresh_target(response);
     }
 
     /// A target refresh (RFC 3261 12.2.1.2, 12.2.2): the Contact of a re-INVITE, UPDATE, or of its 2xx.
@@ -131,16 +152,17 @@ impl Dialog {
         if let Some(contact) = contact_of(message) {
             self.target = contact;
         }
+        self.keep_secret();
     }
 
     /// The dialog goes on over another flow, on which we are reached at `contact`. False where it may not: what is said in
     /// a `sips` dialog is not said in the clear (RFC 3261 12.1.1, 26.2.2).
     pub fn move_to(&mut self, flow: Flow, sent_by: &str, contact: Box<str>) -> bool {
-        let is_secret = Uri::parse(&self.target).is_ok_and(|target| target.scheme() == Scheme::Sips);
-        if is_secret && !flow.transport.is_encrypted() {
+        if self.is_secret && !flow.transport.is_encrypted() {
             return false;
         }
-        (self.flow, self.sent_by, self.contact) = (flow, sent_by.into(), contact);
+        (self.flow, self.sent_by) = (flow, sent_by.into());
+        self.set_contact(contact);
         true
     }
 
@@ -233,6 +255,19 @@ pub fn write_via(writer: &mut MessageWriter<'_>, flow: &Flow, sent_by: &str, bra
     writer.header_parts(&HeaderName::Via, &["SIP/2.0/", token, " ", sent_by, ";branch=", branch, ";rport"]);
 }
 
+/// Whether a URI asks that nothing goes in the clear.
+#[must_use]
+pub fn is_sips(uri: &str) -> bool {
+    Uri::parse(uri).is_ok_and(|uri| uri.scheme() == Scheme::Sips)
+}
+
+/// A `sip` URI of ours as a `sips` one, which means TLS without a word (RFC 3261 26.2.2); of a WebSocket it says `ws`.
+#[must_use]
+pub fn as_sips(uri: &str) -> Box<str> {
+    let Some(rest) = uri.strip_prefix("sip:") else { return uri.into() };
+    ["sips:", rest.strip_suffix(";transport=tls").unwrap_or(rest)].concat().into_boxed_str()
+}
+
 fn uri_of(route: &str) -> &str {
     crate::wire::sip::NameAddr::parse(route.as_bytes()).map_or(route, |parsed| parsed.uri)
 }
@@ -276,5 +311,39 @@ mod tests {
             assert_eq!(dialog.flow, flow);
             assert!(dialog.sent_by.ends_with(port) && dialog.contact.ends_with(port), "{dialog:?}");
         }
+    }
+
+    fn opened_by(uri: &str, headers: &str) -> Dialog {
+        let text = format!(
+            "INVITE {uri} SIP/2.0\r\nVia: SIP/2.0/TLS h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\n\
+             Call-ID: 1\r\nCSeq: 1 INVITE\r\n{headers}Content-Length: 0\r\n\r\n"
+        );
+        let request = Message::parse(Bytes::from(text), &Limits::default()).unwrap();
+        let mut dialog = Dialog::from_request(&request, on(Transport::Tls), "pbx:5061", "t", "").unwrap();
+        dialog.set_contact("sip:t@pbx:5061;transport=tls".into());
+        dialog
+    }
+
+    #[test]
+    fn who_asks_for_secrecy_by_any_uri_finds_us_at_one() {
+        let (open, secret) = ("sip:t@pbx:5061;transport=tls", "sips:t@pbx:5061");
+        for (uri, headers, contact) in [
+            ("sip:b@h", "Contact: <sip:a@h>\r\n", open),
+            ("sips:b@h", "Contact: <sip:a@h>\r\n", secret),
+            ("sip:b@h", "Contact: <sips:a@h>\r\n", secret),
+            ("sip:b@h", "Contact: <sip:a@h>\r\nRecord-Route: <sips:p;lr>, <sip:q;lr>\r\n", secret),
+            ("sip:b@h", "Contact: <sip:a@h>\r\nRecord-Route: <sip:p;lr>, <sips:q;lr>\r\n", open),
+        ] {
+            assert_eq!(&*opened_by(uri, headers).contact, contact, "{uri} {headers}");
+        }
+        // It may turn out later, and stays so, on what is no less secret.
+        let mut dialog = opened_by("sip:b@h", "Contact: <sip:a@h>\r\n");
+        let answer = "SIP/2.0 200 OK\r\nVia: SIP/2.0/TLS h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
+            To: <sip:b@h>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContact: <sips:a@h>\r\nContent-Length: 0\r\n\r\n";
+        dialog.on_response(&Message::parse(Bytes::from(answer), &Limits::default()).unwrap());
+        assert_eq!(&*dialog.contact, secret);
+        assert!(dialog.move_to(on(Transport::Wss), "pbx:5063", "sip:t@pbx:5063;transport=ws".into()));
+        assert_eq!(&*dialog.contact, "sips:t@pbx:5063;transport=ws");
+        assert!(!dialog.move_to(on(Transport::Udp), "pbx:5060", "sip:t@pbx:5060".into()));
     }
 }

@@ -9,6 +9,7 @@ use crate::moving::identifier::LIFE;
 use crate::moving::{DeviceKey, Trigger};
 use crate::registrar::accounts::Pull;
 use crate::sip::Refusal;
+use crate::sip::dialog::is_sips;
 use crate::wire::sip::{HeaderName, StatusCode};
 
 impl Engine {
@@ -38,7 +39,9 @@ impl Engine {
         let now = self.core.now.at;
         let minted = self.moves.identifiers.mint(now, by, live.call, live.leg, &mut self.core.random);
         let (domain, life) = (self.core.settings.domain.clone(), LIFE.as_secs().to_string());
-        let target = ["<sip:", minted.token.as_str(), "@", &domain, ">;expires=", &life];
+        // Who asked by `sips` is sent to no less.
+        let scheme = if is_sips(incoming.message.uri()) { "<sips:" } else { "<sip:" };
+        let target = [scheme, minted.token.as_str(), "@", &domain, ">;expires=", &life];
         writer.header_parts(&HeaderName::Contact, &target);
         let bytes = writer.finish();
         self.core.respond(incoming.tx, StatusCode::MOVED_TEMPORARILY, bytes);

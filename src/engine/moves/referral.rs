@@ -51,7 +51,7 @@ impl Engine {
         let own = user_value(account.shown(), account.number(), &domain);
         let mut dialog = self.dialog_toward(&account, &binding, own.clone());
         dialog.local_tag = format_tag(self.core.worker, key, self.core.random.bits());
-        dialog.contact = contact_uri(&self.core.settings, &dialog.local_tag, &dialog.flow);
+        dialog.set_contact(contact_uri(&self.core.settings, &dialog.local_tag, &dialog.flow));
         let minted = self.moves.identifiers.mint(now, &to, call, leg, &mut self.core.random);
         let branch = self.core.mint_branch();
         let mut writer = dialog.request(&Method::Refer, &branch);

@@ -124,6 +124,7 @@ impl Engine {
             remote_tag: Box::from(""),
             local: from,
             contact: Box::from(""),
+            is_secret: false,
             local_cseq: 0,
             remote_cseq: None,
             remote_invite: None,

@@ -165,6 +165,56 @@ fn a_browser_is_called_by_what_it_said_of_itself() {
     assert!(contact.ends_with(";transport=ws>") && !contact.contains("sips:"), "{contact}");
 }
 
+/// A desk and a browser that are reached by `sips`, and a mobile that is not.
+#[test]
+fn who_is_reached_by_sips_finds_us_at_sips_in_every_message_and_nobody_else_does() {
+    let mut world = World::new(45);
+    let alice = world.phone_over(Transport::Tls, "alice", "desk");
+    let bob = world.phone_over(Transport::Wss, "bob", "desk");
+    let mobile = world.phone("alice", "mobile");
+    (world.phones[alice].kind, world.phones[bob].kind) = (Kind::Sdes, Kind::Web);
+    for phone in [alice, bob] {
+        world.phones[phone].register(0);
+        world.run(SECOND);
+        world.phones[phone].scheme = "sips";
+        world.phones[phone].register(3600);
+        world.run(SECOND);
+    }
+    world.phones[mobile].answer = Answer::Ring;
+    world.captured = Some(std::collections::VecDeque::new());
+    world.phones[alice].dial("bob");
+    world.run(SECOND);
+    world.phones[bob].reinvite(0, "sendonly");
+    world.run(SECOND);
+    world.phones[bob].reinvite(0, "sendrecv");
+    world.run(SECOND);
+    world.phones[mobile].dial("*11");
+    world.run(2 * SECOND);
+    assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"], "{}", world.tail());
+    world.phones[bob].request(0, &Method::Message, &[("Content-Type", "text/plain")], b"");
+    world.phones[bob].bye(0);
+    world.run(60 * SECOND);
+    world.check_idle();
+    let texts: Vec<String> =
+        world.heard_by_phones.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
+    let contacts = |of: &str| -> Vec<String> {
+        let of = texts.iter().filter(|text| text.contains(of));
+        of.flat_map(|text| text.lines().filter(|line| line.starts_with("Contact: ")))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (desk, browser, other) =
+        (contacts("Via: SIP/2.0/TLS "), contacts("Via: SIP/2.0/WSS "), contacts("Via: SIP/2.0/UDP "));
+    assert!(desk.len() > 1 && desk.iter().all(|line| line.starts_with("Contact: <sips:")), "{desk:?}");
+    assert!(desk.iter().all(|line| !line.contains("transport=")), "{desk:?}");
+    assert!(
+        browser.len() > 2 && browser.iter().all(|line| line.starts_with("Contact: <sips:")),
+        "{browser:?}"
+    );
+    assert!(browser.iter().all(|line| line.ends_with(";transport=ws>")), "{browser:?}");
+    assert!(!other.is_empty() && other.iter().all(|line| line.starts_with("Contact: <sip:")), "{other:?}");
+}
+
 /// A trunk with two targets, the phones at them, and who calls.
 fn two_targets(seed: u64) -> (World, usize, [usize; 2]) {
     let peers = ["203.0.113.1:5060", "203.0.113.2:5060"].map(|peer| peer.parse().unwrap());

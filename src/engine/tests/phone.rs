@@ -121,6 +121,8 @@ impl Line {
 pub(crate) struct Phone {
     pub(crate) address: SocketAddr,
     pub(crate) transport: Transport,
+    /// Of its Contact.
+    pub(crate) scheme: &'static str,
     /// Behind an address translator: its contact is not where it comes from.
     pub(crate) is_translated: bool,
     /// Of a stream; a new one after it was closed.
@@ -220,6 +222,7 @@ impl Phone {
         Self {
             address,
             transport: Transport::Udp,
+            scheme: "sip",
             is_translated: false,
             connection: 0,
             has_strayed: false,
@@ -305,6 +308,7 @@ impl Phone {
             local: own.into(),
             remote: format!("<{uri}>").into(),
             contact: contact.into(),
+            is_secret: false,
             local_cseq: 0,
             remote_cseq: None,
             remote_invite: None,

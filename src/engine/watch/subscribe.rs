@@ -115,7 +115,7 @@ impl Engine {
         let watched = Arc::clone(&sight);
         let handle = self.watch.subscriptions.insert_with(|handle| {
             let tag = format_tag(worker, handle, random);
-            dialog.contact = contact_uri(&settings, &tag, &flow);
+            dialog.set_contact(contact_uri(&settings, &tag, &flow));
             dialog.local_tag = tag;
             Watch { dialog, event, subscription, sight, shown, retell, wake }
         });

@@ -17,18 +17,19 @@ impl Phone {
     }
 
     pub(super) fn contact(&self) -> String {
+        let scheme = self.scheme;
         let param = match self.transport {
             Transport::Udp if self.is_translated => {
-                return format!("sip:{}@192.168.1.7:5060", self.auth_user);
+                return format!("{scheme}:{}@192.168.1.7:5060", self.auth_user);
             }
             Transport::Udp => "",
             // RFC 7118 5.2: a browser does not know where it is.
             Transport::Ws | Transport::Wss => {
-                return format!("sip:{0}@{0}.invalid;transport=ws", self.auth_user);
+                return format!("{scheme}:{0}@{0}.invalid;transport=ws", self.auth_user);
             }
             _ => ";transport=tcp",
         };
-        format!("sip:{}@{}{param}", self.auth_user, self.address)
+        format!("{scheme}:{}@{}{param}", self.auth_user, self.address)
     }
 
     /// It speaks from another port from here on, over a new connection if it has one.
