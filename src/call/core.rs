@@ -391,6 +391,9 @@ pub fn write_refusal(writer: &mut MessageWriter<'_>, refusal: &Refusal, settings
         Refusal::BodyUnsupported => {
             writer.header(&HeaderName::Accept, "application/sdp");
         }
+        Refusal::EncodingUnsupported => {
+            writer.header(&HeaderName::AcceptEncoding, "identity");
+        }
         Refusal::BadEvent => {
             writer.header(&HeaderName::AllowEvents, Event::ALLOWED);
         }

@@ -218,6 +218,9 @@ impl Engine {
         if message.has(HeaderName::Replaces) && *message.method() != Method::Invite {
             return Err(Refusal::Malformed("Replaces outside INVITE"));
         }
+        if is_packed(message) {
+            return Err(Refusal::EncodingUnsupported);
+        }
         let mut missing = String::new();
         for value in message.values(HeaderName::Require) {
             let name = std::str::from_utf8(value).unwrap_or("?").trim();
@@ -242,6 +245,7 @@ impl Engine {
         writer.header(&HeaderName::Allow, ALLOW);
         writer.header(&HeaderName::Supported, SUPPORTED_IN_INVITE);
         writer.header(&HeaderName::Accept, "application/sdp");
+        writer.header(&HeaderName::AcceptEncoding, "identity");
         writer.header(&HeaderName::AllowEvents, Event::ALLOWED);
         let bytes = writer.finish();
         self.core.respond(tx, status, bytes);
@@ -444,4 +448,12 @@ impl Engine {
         core.registrar.flow_closed(&flow, core.now, &mut self.registrations);
         self.on_trunk_flow_closed(flow);
     }
+}
+
+/// Whether a body that we have to read, or answer for, is packed.
+fn is_packed(message: &Message) -> bool {
+    use Method::{Invite, Message as Text, Prack, Update};
+    let is_read = matches!(message.method(), Invite | Update | Prack | Text) && !message.body().is_empty();
+    is_read
+        && message.values(HeaderName::ContentEncoding).any(|value| !value.eq_ignore_ascii_case(b"identity"))
 }

@@ -37,6 +37,9 @@ pub enum Refusal {
     /// The body is of a kind that cannot be used here (RFC 3261 8.2.3).
     #[error("unsupported media type")]
     BodyUnsupported,
+    /// The body is packed in a way that we do not unpack (RFC 3261 8.2.3).
+    #[error("unsupported content encoding")]
+    EncodingUnsupported,
     /// The answer would be of a kind that the request does not accept (RFC 3261 21.4.7).
     #[error("the answer would not be acceptable")]
     AnswerUnwanted,
@@ -120,7 +123,7 @@ impl Refusal {
             Self::SchemeUnsupported => StatusCode::UNSUPPORTED_URI_SCHEME,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::ExtensionUnsupported(_) => StatusCode::BAD_EXTENSION,
-            Self::BodyUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::BodyUnsupported | Self::EncodingUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::AnswerUnwanted => StatusCode::NOT_ACCEPTABLE,
             Self::DialogUnknown => StatusCode::CALL_DOES_NOT_EXIST,
             Self::CSeqOutOfOrder | Self::InviteOpen { .. } | Self::Internal => {
