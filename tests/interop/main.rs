@@ -25,3 +25,4 @@ mod secured;
 mod sipp;
 mod srtp;
 mod transfers;
+mod trunks;

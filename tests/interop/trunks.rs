@@ -1,0 +1,120 @@
+//! Trunks against SIPp as the carrier, with the cases and the configuration of `fixtures/sipp`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep};
+
+use crate::node::{DOMAIN, Node, PASSWORD, Settings, free_port};
+
+/// A registration that met nobody is tried again at the latest with the first ping after somebody is there; a target that
+/// is gone is found out by two pings.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+fn sipp() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sipp")
+}
+
+/// A node with the trunks of `trunks.toml`, whose carrier is at a port that was free.
+async fn node() -> (Node, SocketAddr) {
+    let (carrier, dead) = (free_port(), free_port());
+    let text = std::fs::read_to_string(sipp().join("trunks.toml")).expect("it is there");
+    let more = text.replace("127.0.0.1:5090", &carrier.to_string());
+    let more = more.replace("127.0.0.1:5091", &dead.to_string());
+    (Node::start(&Settings { more, ..Settings::default() }).await, carrier)
+}
+
+async fn play(case: &str) {
+    let (node, carrier) = node().await;
+    let output = Command::new(sipp().join("run"))
+        .arg(case)
+        .env("SERVER", node.sip.to_string())
+        .env("CARRIER", carrier.to_string())
+        .env("DOMAIN", DOMAIN)
+        .env("DESK", format!("alice-desk:{PASSWORD}"))
+        .env("BOB", format!("bob-desk:{PASSWORD}"))
+        .output()
+        .await
+        .expect("the runner runs");
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{case}: {text}");
+}
+
+macro_rules! cases {
+    ($($name:ident)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            play(stringify!($name)).await;
+        })*
+    };
+}
+
+cases! { trunk_register trunk_call trunk_in trunk_failover trunk_full trunk_rate }
+
+/// SIPp as the carrier, until it is dropped.
+fn carrier(at: SocketAddr) -> Child {
+    let keys =
+        ["-key", "account", "acct", "-key", "secret", "green-lamp-77", "-key", "realm", "carrier.test"];
+    Command::new("sipp")
+        .args([&*at.to_string(), "-sf", "carrier.xml", "-i", "127.0.0.1", "-p", &at.port().to_string()])
+        .args(["-nostdin", "-m", "100000", "-timeout", "120s", "-key", "expires", "60"])
+        .args(keys)
+        .current_dir(sipp())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("sipp is there")
+}
+
+/// What `segue trunks` says of the carrier, once it is as `is_so` wants it.
+async fn until(node: &Node, is_so: impl Fn(&Value) -> bool) -> Value {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let all: Value = serde_json::from_str(&node.command(&["trunks", "-o", "json"])).expect("JSON");
+        let found = all.as_array().and_then(|all| all.iter().find(|trunk| trunk["name"] == "carrier"));
+        let found = found.expect("the carrier").clone();
+        if is_so(&found) {
+            return found;
+        }
+        assert!(Instant::now() < end, "it did not come to that: {found:#}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Waits for a line of the metrics: what the node says of itself is asked for twice a second at most.
+async fn measured(node: &Node, line: &str) {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let text = node.api().get("/metrics").await.expect("an answer").body;
+        if text.lines().any(|known| known == line) {
+            return;
+        }
+        assert!(Instant::now() < end, "{line} is not in\n{text}");
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_carrier_that_goes_and_comes_back_is_seen_and_registered_at_again() {
+    let (node, at) = node().await;
+    let gone = until(&node, |trunk| trunk["state"] == "down").await;
+    assert_eq!(gone["registration"]["state"], "registering", "UDP is silent for long: {gone:#}");
+    let mut first = carrier(at);
+    let up = until(&node, |trunk| trunk["registration"]["state"] == "registered").await;
+    assert!(up["registration"]["expires_s"].as_u64().is_some_and(|left| left <= 60), "{up:#}");
+    let up = until(&node, |trunk| trunk["targets"][0]["state"] == "up").await;
+    assert!(up["targets"][0]["rtt_ms"].as_f64().is_some_and(|rtt| rtt < 1000.0), "{up:#}");
+    measured(&node, "segue_trunk_up{trunk=\"carrier\"} 1").await;
+    first.kill().await.expect("killed");
+    until(&node, |trunk| trunk["state"] == "down").await;
+    measured(&node, "segue_trunk_up{trunk=\"carrier\"} 0").await;
+    let _second = carrier(at);
+    until(&node, |trunk| trunk["state"] == "up").await;
+}
