@@ -109,12 +109,19 @@ impl Bans {
         true
     }
 
-    /// Sources that are banned now, with the seconds left.
-    pub fn banned(&self, now: Timestamp) -> impl Iterator<Item = (IpAddr, u64)> {
+    /// Sources that are banned now, with the time left.
+    pub fn banned(&self, now: Timestamp) -> impl Iterator<Item = (IpAddr, Duration)> {
         self.sources
             .iter()
             .filter(move |(_, found)| found.banned_until > now)
-            .map(move |(ip, found)| (*ip, found.banned_until.since(now).as_secs()))
+            .map(move |(ip, found)| (*ip, found.banned_until.since(now)))
+    }
+
+    /// Listens to a source again, and forgets its failures; false if it was not banned.
+    pub fn lift(&mut self, now: Timestamp, ip: IpAddr) -> bool {
+        let source = source_of(ip);
+        let is_banned = self.sources.get(&source).is_some_and(|found| found.banned_until > now);
+        is_banned && self.sources.remove(&source).is_some()
     }
 }
 

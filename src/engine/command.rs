@@ -6,9 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::view::{
-    CallView, MoveView, Page, PageQuery, QualityView, RegistrationView, StatusView, Trigger, TrunkView,
-    UserView,
+    BanView, CallView, MoveView, Page, PageQuery, QualityView, RecordQuery, RegistrationView, StatusView,
+    Trigger, TrunkView, UserView,
 };
+use crate::call::record::CallRecord;
 use crate::moving::Refusal;
 
 /// Longest user, device or call name that is looked at.
@@ -132,6 +133,28 @@ pub enum Command {
     UndoMove {
         /// The move.
         id: Box<str>,
+    },
+    /// Call records without their segments, newest first. Answer: [`Reply::Records`].
+    ListRecords {
+        /// Which.
+        wanted: RecordQuery,
+        /// Which part of the list.
+        page: PageQuery,
+    },
+    /// One call record with its segments. Answer: [`Reply::Record`].
+    ShowRecord {
+        /// The call.
+        id: Box<str>,
+    },
+    /// Sources that are not listened to, by address. Answer: [`Reply::Bans`].
+    ListBans {
+        /// Which part of the list.
+        page: PageQuery,
+    },
+    /// Listens to a source again. Answer: [`Reply::Done`].
+    LiftBan {
+        /// Its address.
+        address: std::net::IpAddr,
     },
     /// Users and their devices, by name. Answer: [`Reply::Users`].
     ListUsers {
@@ -360,6 +383,12 @@ pub enum Reply {
     Moves(Page<MoveView>),
     /// To [`Command::ShowMove`], [`Command::StartMove`], [`Command::UndoMove`].
     Move(Box<MoveView>),
+    /// To [`Command::ListRecords`].
+    Records(Page<CallRecord>),
+    /// To [`Command::ShowRecord`].
+    Record(Box<CallRecord>),
+    /// To [`Command::ListBans`].
+    Bans(Page<BanView>),
     /// To [`Command::ListUsers`].
     Users(Page<UserView>),
     /// To [`Command::ShowUser`].
@@ -457,10 +486,14 @@ impl Command {
                 | Self::ShowMove { .. }
                 | Self::ListMoves { .. }
                 | Self::UndoMove { .. }
+                | Self::ListRecords { .. }
+                | Self::ShowRecord { .. }
                 | Self::ListUsers { .. }
                 | Self::ShowUser { .. } => true,
                 Self::Status
                 | Self::ListTrunks { .. }
+                | Self::ListBans { .. }
+                | Self::LiftBan { .. }
                 | Self::ChangeAccount(_)
                 | Self::AccountChanged(_)
                 | Self::Login { .. }

@@ -336,6 +336,12 @@ impl Ulid {
         Self(high | u128::from(random.bits() & 0xFFFF) << 64 | u128::from(random.bits()))
     }
 
+    /// The least one of a time: what was minted before is below it, what is minted from then on is not.
+    #[must_use]
+    pub fn first_at(at: UnixMillis) -> Self {
+        Self(u128::from(at.0 & 0xFFFF_FFFF_FFFF) << 80)
+    }
+
     /// A new one that is above `last`, also where the clock stood still or went back.
     pub fn mint_after(last: Option<Self>, at: UnixMillis, random: &mut Random) -> Self {
         let minted = Self::mint(at, random);

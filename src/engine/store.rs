@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use super::view::{MoveView, Page, PageQuery};
+use super::view::{MoveView, Page, PageQuery, RecordQuery};
 use crate::base::UnixMillis;
 use crate::call::record::CallRecord;
 use crate::moving::hold_off;
@@ -66,8 +66,8 @@ pub enum StoreOp {
     },
     /// Asks for call records without their segments, newest first.
     ListRecords {
-        /// Of this user only.
-        user: Option<Box<str>>,
+        /// Which.
+        wanted: RecordQuery,
         /// Where and how much.
         page: PageQuery,
     },

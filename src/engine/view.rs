@@ -301,6 +301,34 @@ pub struct RegistrationView {
     pub expires_s: u64,
 }
 
+/// A source that is not listened to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BanView {
+    /// The address; of IPv6 the first of a network.
+    pub address: String,
+    /// Bits of the address that count: 32, or 64 of IPv6.
+    pub prefix: u8,
+    /// When it is listened to again.
+    pub until: Time,
+    /// Seconds until then.
+    pub seconds: u64,
+}
+
+/// Which call records.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordQuery {
+    /// Of this user.
+    pub user: Option<Box<str>>,
+    /// Of this caller: user, or number from a trunk.
+    pub from: Option<Box<str>>,
+    /// To this number, as it was dialled.
+    pub to: Option<Box<str>>,
+    /// That came in at this time or later.
+    pub since: Option<UnixMillis>,
+    /// That came in before this time.
+    pub until: Option<UnixMillis>,
+}
+
 /// A user with devices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UserView {
@@ -428,6 +456,13 @@ impl Listed for CallRecord {
         self.id.clone()
     }
 }
+impl Listed for BanView {
+    const ORDER: Order = Order::Ascending;
+
+    fn key(&self) -> String {
+        self.address.clone()
+    }
+}
 impl Listed for RegistrationView {
     const ORDER: Order = Order::Ascending;
 
@@ -460,6 +495,19 @@ impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(|()| serde::de::Error::custom("not a time such as 2026-01-31T12:00:00.000Z"))
+    }
+}
+
+impl Time {
+    /// Reads a time as people write it: a date, with or without the time of day, its milliseconds and the `Z`. All
+    /// is UTC.
+    #[must_use]
+    pub fn read(text: &str) -> Option<Self> {
+        const WHOLE: &str = "1970-01-01T00:00:00.000Z";
+        let text = text.strip_suffix('Z').unwrap_or(text);
+        let is_cut_well = [10, 16, 19, 23].contains(&text.len());
+        let rest = WHOLE.get(text.len()..).filter(|_| is_cut_well && text.is_ascii())?;
+        format!("{text}{rest}").parse().ok()
     }
 }
 

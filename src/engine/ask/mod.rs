@@ -5,10 +5,12 @@
 //! waits for the store.
 
 mod accounts;
+mod bans;
 mod lent;
 mod moves;
 mod parked;
 mod quality;
+mod records;
 mod show;
 
 pub(super) use show::codec_of;
@@ -80,6 +82,10 @@ impl Engine {
             Command::ShowMove { id } => self.show_move(by, id)?,
             Command::ListMoves { user, page } => self.list_moves(by, user.as_deref(), page)?,
             Command::UndoMove { id } => self.undo_move(by, id)?,
+            Command::ListRecords { wanted, page } => Self::list_records(by, wanted, page)?,
+            Command::ShowRecord { id } => Self::show_record(id)?,
+            Command::ListBans { page } => Answer::Now(Reply::Bans(self.list_bans(&page))),
+            Command::LiftBan { address } => self.lift_ban(address).into(),
             Command::ListUsers { page } => Answer::Now(Reply::Users(self.list_users(by, &page))),
             Command::ShowUser { name } => self.show_user(by, &name).into(),
             Command::ChangeAccount(change) => self.change_account(&change)?,
@@ -121,6 +127,8 @@ impl Engine {
             (Waiting::List { page, query }, StoreReply::Moves(stored)) => {
                 Ok(Reply::Moves(Self::with_stored(page, stored, &query)))
             }
+            (Waiting::Records, StoreReply::Records(page)) => Ok(Self::stored_records(&parked.by, page)),
+            (Waiting::Record, StoreReply::Record(found)) => Self::stored_record(&parked.by, found),
             (Waiting::Account(changed), StoreReply::Done) => {
                 self.apply_account(changed).map(|()| Reply::Done)
             }
@@ -151,9 +159,7 @@ impl Engine {
                 page.next = page.items.last().map(Listed::key);
                 Ok(Reply::Moves(page))
             }
-            Some(Waiting::List { .. } | Waiting::Show | Waiting::Undo | Waiting::Account(_)) | None => {
-                Err(busy(why))
-            }
+            Some(_) | None => Err(busy(why)),
         }
     }
 

@@ -35,6 +35,10 @@ pub(super) enum Waiting {
     },
     /// An account changes.
     Account(Changed),
+    /// Call records are listed.
+    Records,
+    /// A call record is shown.
+    Record,
 }
 
 /// A command that waits.

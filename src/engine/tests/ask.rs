@@ -9,7 +9,7 @@ use crate::engine::command::{
     Subject, TrustName,
 };
 use crate::engine::store::{Loaded, StoreOp};
-use crate::engine::view::{CallPhase, CallView, MoveState, MoveView, PageQuery};
+use crate::engine::view::{CallPhase, CallView, MoveState, MoveView, Page, PageQuery, RecordQuery};
 use crate::moving::Trigger;
 use crate::registrar::accounts::Trust;
 use crate::sip::digest::Ha1s;
@@ -323,6 +323,68 @@ fn a_move_that_memory_has_forgotten_is_in_the_store() {
     world.ask(Subject::Admin, show);
     let Reply::Status(status) = world.ask(Subject::Admin, Command::Status) else { panic!() };
     assert_eq!(status.store, "ok");
+}
+
+#[test]
+fn a_call_record_is_shown_to_whom_the_call_counts_and_without_the_other_sides_devices() {
+    let (mut world, ..) = talking(317);
+    world.run(SECOND);
+    world.hang_up_all();
+    world.run(5 * SECOND);
+    let list = |by, of: Option<&str>| {
+        let wanted = RecordQuery { user: of.map(Box::from), ..RecordQuery::default() };
+        (by, Command::ListRecords { wanted, page: PageQuery::default() })
+    };
+    let mut records = |(by, command)| match world.ask(by, command) {
+        Reply::Records(page) => page.items,
+        other => panic!("{other:?}"),
+    };
+    let whole = records(list(Subject::Admin, None)).remove(0);
+    assert!(!whole.sip_call_id.is_empty() && whole.segments.len() > 1, "{whole:?}");
+    let owner = whole.user.clone().unwrap();
+    let other = if owner == "alice" { "bob" } else { "alice" };
+    let own = records(list(user(&owner), None)).remove(0);
+    assert!(own.sip_call_id.is_empty() && own.user_agents.is_empty());
+    assert!(own.segments.iter().all(|segment| segment.device.starts_with(&format!("{owner}*"))), "{own:?}");
+    assert!(records(list(user(other), None)).is_empty());
+    assert_eq!(
+        world.ask(user(other), list(user(other), Some(&owner)).1),
+        Reply::Error(CommandError::NotFound)
+    );
+    let show = Command::ShowRecord { id: whole.id.as_str().into() };
+    assert_eq!(world.ask(user(other), show.clone()), Reply::Error(CommandError::NotFound));
+    assert_eq!(world.ask(Subject::Admin, show), Reply::Record(Box::new(whole)));
+    let nonsense = Command::ShowRecord { id: "x' OR 1=1".into() };
+    assert_eq!(world.ask(Subject::Admin, nonsense), Reply::Error(CommandError::NotFound));
+}
+
+#[test]
+fn a_ban_is_listed_and_lifted_by_the_operator() {
+    let mut world = World::with(318, settings(), accounts(&["alice"]), &Loaded::default());
+    let thief = world.phone("alice", "desk");
+    let right = std::mem::replace(&mut world.phones[thief].password, "wrong".into());
+    for _ in 0..12 {
+        world.phones[thief].register(60);
+        world.run(SECOND);
+    }
+    let ip = world.phones[thief].address.ip();
+    let list = || Command::ListBans { page: PageQuery::default() };
+    let Reply::Bans(bans) = world.ask(Subject::Admin, list()) else { panic!() };
+    let [ban] = &bans.items[..] else { panic!("{bans:?}") };
+    assert_eq!((&*ban.address, ban.prefix), (&*ip.to_string(), 32));
+    assert!((590..=600).contains(&ban.seconds), "{ban:?}");
+    assert_eq!(world.ask(user("alice"), list()), Reply::Error(CommandError::Forbidden));
+    let lift = |address| Command::LiftBan { address };
+    assert_eq!(
+        world.ask(Subject::Admin, lift([192, 0, 2, 250].into())),
+        Reply::Error(CommandError::NotFound)
+    );
+    assert_eq!(world.ask(Subject::Admin, lift(ip)), Reply::Done);
+    assert_eq!(world.ask(Subject::Admin, list()), Reply::Bans(Page::default()));
+    world.phones[thief].password = right;
+    world.phones[thief].register(60);
+    world.run(SECOND);
+    assert_eq!(world.phones[thief].registered, Some(200), "{}", world.tail());
 }
 
 #[test]

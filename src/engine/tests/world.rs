@@ -350,6 +350,16 @@ impl World {
                 let of_user = |view: &MoveView| user.as_deref().is_none_or(|user| view.user == user);
                 StoreReply::Moves(Page::cut(saved().filter(of_user), page))
             }
+            StoreOp::ListRecords { wanted, page } => {
+                let is_of = |record: &&CallRecord| {
+                    wanted.user.is_none() || record.user == wanted.user.as_deref().map(Into::into)
+                };
+                StoreReply::Records(Page::cut(self.records.iter().filter(is_of).cloned(), page))
+            }
+            StoreOp::FindRecord { id } => {
+                let found = self.records.iter().find(|record| *record.id == **id);
+                StoreReply::Record(found.cloned().map(Box::new))
+            }
             _ => StoreReply::Done,
         }
     }

@@ -24,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A connection to the node and a place to print.
 pub(super) struct Asking<'a> {
-    client: Client,
+    pub(super) client: Client,
     pub(super) format: Format,
     pub(super) out: &'a mut dyn Write,
 }
@@ -314,11 +314,11 @@ fn is_final(state: MoveState) -> bool {
     matches!(state, MoveState::Done | MoveState::RolledBack | MoveState::Refused)
 }
 
-fn time(time: Option<Time>) -> String {
+pub(super) fn time(time: Option<Time>) -> String {
     time.map_or_else(|| "-".into(), |Time(at): Time| UnixMillis::to_string(&at))
 }
 
 /// The word that a value is in JSON.
-fn word(value: &impl Serialize) -> String {
+pub(super) fn word(value: &impl Serialize) -> String {
     serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ mod ask;
 mod configuration;
 mod failure;
 mod first_start;
+mod operation;
 mod options;
 mod output;
 mod secrets;
@@ -117,6 +118,8 @@ async fn ask(
         Verb::Registrations { user, action } => asking.registrations(user, action).await,
         Verb::Trunks => asking.trunks().await,
         Verb::User { action } => accounts::user(&mut asking, action).await,
+        Verb::Bans { action } => asking.bans(action).await,
+        Verb::Cdr { action } => asking.records(action).await,
         Verb::Drain => asking.drain().await,
         Verb::Serve { .. } | Verb::Demo | Verb::CheckConfig | Verb::Hash(_) | Verb::Completion { .. } => {
             Err(Failure::usage("not a question to a node".into()))

@@ -97,6 +97,16 @@ pub(super) enum Verb {
         #[command(subcommand)]
         action: UserAction,
     },
+    /// Sources of SIP that are not listened to
+    Bans {
+        #[command(subcommand)]
+        action: Option<BanAction>,
+    },
+    /// Call records
+    Cdr {
+        #[command(subcommand)]
+        action: RecordAction,
+    },
     /// Take no new calls; those that live go on
     Drain,
     /// Start a node and three software phones on this machine, move a call, print what was measured
@@ -184,6 +194,50 @@ pub(super) enum RegistrationAction {
         /// Only this device's
         device: Option<Box<str>>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BanAction {
+    /// All of them
+    List,
+    /// Listen to a source again
+    Lift {
+        /// Its address, as it is listed
+        address: Box<str>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RecordAction {
+    /// Records of calls that have ended, newest first
+    Query(RecordQuery),
+    /// One record with its segments
+    Show {
+        /// Its id
+        id: Box<str>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RecordQuery {
+    /// Only of this caller: user, or number from a trunk
+    #[arg(long)]
+    pub(super) from: Option<Box<str>>,
+    /// Only to this number, as it was dialled
+    #[arg(long)]
+    pub(super) to: Option<Box<str>>,
+    /// Only of the user to whom the call counts
+    #[arg(long)]
+    pub(super) user: Option<Box<str>>,
+    /// Only of calls that came in since: `90m`, `12h`, `7d`, or a time in UTC as 2026-11-28T08:00:00
+    #[arg(long, value_name = "TIME")]
+    pub(super) since: Option<Box<str>>,
+    /// Only of calls that came in before
+    #[arg(long, value_name = "TIME")]
+    pub(super) until: Option<Box<str>>,
+    /// Most of them
+    #[arg(long, default_value_t = 50)]
+    pub(super) limit: usize,
 }
 
 #[derive(Debug, Subcommand)]

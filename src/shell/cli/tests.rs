@@ -86,6 +86,34 @@ async fn lists_print_as_table_json_and_csv() {
 }
 
 #[tokio::test]
+async fn bans_are_listed_and_lifted() {
+    let world = World::start().await;
+    assert!(world.run("bans").await.unwrap().contains("198.51.100.7  600"));
+    assert_eq!(world.run("bans lift 198.51.100.7").await.unwrap(), "It is listened to again.\n");
+    assert_eq!(world.run("bans lift 198.51.100.8").await.unwrap_err().0, 4);
+    assert_eq!(world.run("bans lift nobody").await.unwrap_err().0, 2);
+}
+
+#[tokio::test]
+async fn call_records_print_as_table_json_and_csv() {
+    let world = World::start().await;
+    let table = world.run("cdr query --from alice --to 1002 --since 12h --limit 1").await.unwrap();
+    assert_eq!(table.lines().count(), 2, "{table}");
+    assert!(table.contains("0B  1970-01-01T00:00:01.000Z  alice  1002  answered     200   60.5"), "{table}");
+    assert_eq!(world.run("cdr query --to 1003").await.unwrap().lines().count(), 1);
+    let csv = world.run("cdr query -o csv").await.unwrap();
+    assert!(csv.starts_with("id,start,ring,answer,end,direction,from,to,"), "{csv}");
+    assert!(csv.contains("\r\n0A,1970-01-01T00:00:01.000Z,,1970-01-01T00:00:03.000Z,"), "{csv}");
+    let json: serde_json::Value =
+        serde_json::from_str(&world.run("-o json cdr show 0A").await.unwrap()).unwrap();
+    assert_eq!(json["segments"][0]["device"], "alice*desk");
+    assert!(world.run("cdr show 0A").await.unwrap().contains("sip_code     200"));
+    assert_eq!(world.run("cdr show 0C").await.unwrap_err().0, 4);
+    let (code, text) = world.run("cdr query --since yesterday").await.unwrap_err();
+    assert_eq!(code, 2, "{text}");
+}
+
+#[tokio::test]
 async fn one_command_prints_the_timeline_of_a_move() {
     let world = World::start().await;
     let text = world.run("moves show 02").await.unwrap();

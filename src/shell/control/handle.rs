@@ -125,7 +125,12 @@ impl NodeHandle {
                 self.gather(by, command, |replies| merge(replies, &page, make, as_registrations)).await
             }
             Command::Status => self.gather(by, command, add_up).await,
+            Command::ListBans { ref page } => {
+                let page = page.clone();
+                self.gather(by, command, |replies| merge(replies, &page, Reply::Bans, as_bans)).await
+            }
             Command::Drain
+            | Command::LiftBan { .. }
             | Command::KickRegistration { .. }
             | Command::AccountChanged(_)
             | Command::LendDevice { .. }
@@ -142,6 +147,8 @@ impl NodeHandle {
             Command::ListUsers { .. }
             | Command::ShowUser { .. }
             | Command::ListTrunks { .. }
+            | Command::ListRecords { .. }
+            | Command::ShowRecord { .. }
             | Command::Login { .. } => self.ask(0, by, command)?.wait().await,
         }
     }
@@ -284,6 +291,10 @@ fn as_calls(reply: Reply) -> Result<Page<CallView>, Reply> {
 
 fn as_moves(reply: Reply) -> Result<Page<crate::engine::view::MoveView>, Reply> {
     if let Reply::Moves(page) = reply { Ok(page) } else { Err(reply) }
+}
+
+fn as_bans(reply: Reply) -> Result<Page<crate::engine::view::BanView>, Reply> {
+    if let Reply::Bans(page) = reply { Ok(page) } else { Err(reply) }
 }
 
 fn as_registrations(reply: Reply) -> Result<Page<crate::engine::view::RegistrationView>, Reply> {

@@ -198,6 +198,31 @@ pub(crate) fn user(name: &str) -> UserView {
     }
 }
 
+/// The call record of the little world.
+pub(crate) fn record(id: &str) -> crate::call::record::CallRecord {
+    use crate::call::record::{CallRecord, Disposition, Segment};
+    CallRecord {
+        id: id.into(),
+        sip_call_id: vec!["abc".into(), "def".into()],
+        from: "alice".into(),
+        to: "1002".into(),
+        user: Some("alice".into()),
+        start: UnixMillis(1_000),
+        answer: Some(UnixMillis(3_000)),
+        end: Some(UnixMillis(63_500)),
+        disposition: Disposition::Answered,
+        sip_code: 200,
+        codecs: vec!["PCMU".into()],
+        segments: vec![Segment {
+            device: "alice*desk".into(),
+            start: UnixMillis(3_000),
+            ..Segment::default()
+        }],
+        node: "edge1".into(),
+        ..CallRecord::default()
+    }
+}
+
 /// Answers as the engine of the little world: alice and bob have the call `01`, alice the move `02`.
 pub(crate) fn answer(asked: &Asked) -> Reply {
     let not_found = || Reply::Error(CommandError::NotFound);
@@ -245,6 +270,30 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
             }
             Err(error) => Reply::Error(error),
         },
+        Command::ListRecords { wanted, page } => match by.scope(wanted.user.as_deref()) {
+            Ok(scope) => {
+                let all = [record("0A"), record("0B")].into_iter();
+                let is_wanted = |r: &crate::call::record::CallRecord| {
+                    scope.is_none_or(|user| r.user.as_deref() == Some(user))
+                        && wanted.to.as_ref().is_none_or(|to| **to == *r.to)
+                };
+                Reply::Records(Page::cut(all.filter(is_wanted), page))
+            }
+            Err(error) => Reply::Error(error),
+        },
+        Command::ShowRecord { id } if **id == *"0A" && by.may_see("alice") => {
+            Reply::Record(Box::new(record("0A")))
+        }
+        Command::ListBans { page } => {
+            let ban = BanView {
+                address: "198.51.100.7".into(),
+                prefix: 32,
+                until: Time(UnixMillis(600_000)),
+                seconds: 600,
+            };
+            Reply::Bans(Page::cut([ban], page))
+        }
+        Command::LiftBan { address } if address.to_string() == "198.51.100.7" => Reply::Done,
         Command::ListUsers { page } => {
             let seen = [user("alice"), user("bob")].into_iter().filter(|user| by.may_see(&user.name));
             Reply::Users(Page::cut(seen, page))

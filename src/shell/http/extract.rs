@@ -58,14 +58,20 @@ impl FromRequestParts<Api> for ListParams {
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
         let Params(params) = Params::<Self>::of(parts)?;
-        if params.limit.is_some_and(|limit| limit == 0 || limit > PAGE_MAX) {
-            return Err(Problem::invalid(format!("limit: from 1 to {PAGE_MAX}")));
-        }
-        if params.cursor.as_ref().is_some_and(|cursor| cursor.len() > 1024) {
-            return Err(Problem::invalid("cursor: not one of this list"));
-        }
+        page_of(params.cursor.clone(), params.limit)?;
         Ok(params)
     }
+}
+
+/// The part of a list that is asked for.
+pub(super) fn page_of(cursor: Option<Box<str>>, limit: Option<u16>) -> Result<PageQuery, Problem> {
+    if limit.is_some_and(|limit| limit == 0 || limit > PAGE_MAX) {
+        return Err(Problem::invalid(format!("limit: from 1 to {PAGE_MAX}")));
+    }
+    if cursor.as_ref().is_some_and(|cursor| cursor.len() > 1024) {
+        return Err(Problem::invalid("cursor: not one of this list"));
+    }
+    Ok(PageQuery { cursor, limit: limit.unwrap_or(PAGE_DEFAULT) })
 }
 
 /// Any other query.

@@ -15,6 +15,7 @@ mod health;
 mod login;
 mod moves;
 mod openapi;
+mod operation;
 mod page;
 mod phone;
 mod problem;

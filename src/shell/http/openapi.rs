@@ -123,6 +123,10 @@ fn query_parameter(name: &str) -> Value {
         "user" => "Only this user's",
         "cursor" => "The `next` of the part before",
         "limit" => "Most items of this part",
+        "from" => "Only of this caller",
+        "to" => "Only to this number, as it was dialled",
+        "since" => "Only what came in at this time or later (RFC 3339, UTC)",
+        "until" => "Only what came in before this time",
         "types" => "Kinds of events by comma: `call` is every `call.…`",
         _ => "",
     };

@@ -187,7 +187,7 @@ async fn show_user(api: &Api, caller: &Caller, name: &str) -> Result<Option<User
     }
 }
 
-fn done(reply: Reply) -> Result<StatusCode, Problem> {
+pub(super) fn done(reply: Reply) -> Result<StatusCode, Problem> {
     match reply {
         Reply::Done => Ok(StatusCode::NO_CONTENT),
         Reply::Error(error) => Err(error.into()),

@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
-use super::{Api, events, health, login, moves, openapi, phone, resources};
+use super::{Api, events, health, login, moves, openapi, operation, phone, resources};
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -297,6 +297,50 @@ pub(super) const ROUTES: &[Route] = &[
         answer: (200, Answer::Json("TrunkList")),
         failures: &[],
         handler: || get(resources::trunks),
+    },
+    Route {
+        method: "get",
+        path: "/v1/cdrs",
+        summary: "Call records without their segments, newest first",
+        access: Access::Token,
+        query: &["user", "from", "to", "since", "until", "cursor", "limit"],
+        body: None,
+        answer: (200, Answer::Json("CallRecordList")),
+        failures: &[404],
+        handler: || get(operation::records),
+    },
+    Route {
+        method: "get",
+        path: "/v1/cdrs/{id}",
+        summary: "The record of a call with its segments",
+        access: Access::Token,
+        query: &[],
+        body: None,
+        answer: (200, Answer::Json("CallRecord")),
+        failures: &[404],
+        handler: || get(operation::record),
+    },
+    Route {
+        method: "get",
+        path: "/v1/bans",
+        summary: "Sources of SIP that are not listened to, by address",
+        access: Access::Admin,
+        query: &["cursor", "limit"],
+        body: None,
+        answer: (200, Answer::Json("BanList")),
+        failures: &[],
+        handler: || get(operation::bans),
+    },
+    Route {
+        method: "delete",
+        path: "/v1/bans/{address}",
+        summary: "Listen to a source again",
+        access: Access::Admin,
+        query: &[],
+        body: None,
+        answer: (204, Answer::Empty),
+        failures: &[404],
+        handler: || delete(operation::lift_ban),
     },
     Route {
         method: "get",

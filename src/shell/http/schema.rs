@@ -5,12 +5,17 @@ use serde_json::{Map, Value, json};
 /// Every schema by name.
 pub(super) fn schemas() -> Map<String, Value> {
     let mut all = Map::new();
-    for (name, schema) in
-        requests().into_iter().chain(things()).chain(calls()).chain(accounts()).chain(trunks())
+    for (name, schema) in requests()
+        .into_iter()
+        .chain(things())
+        .chain(calls())
+        .chain(accounts())
+        .chain(trunks())
+        .chain(operation())
     {
         all.insert(name.into(), schema);
     }
-    for item in ["Call", "Move", "Registration", "User", "Device", "Trunk"] {
+    for item in ["Call", "Move", "Registration", "User", "Device", "Trunk", "CallRecord", "Ban"] {
         let page = object(&[("items", list(reference(item))), ("next", optional("string"))]);
         all.insert(format!("{item}List"), page);
     }
@@ -149,6 +154,51 @@ fn calls() -> Vec<(&'static str, Value)> {
         ("Move", move_view(trigger)),
         ("Status", status()),
     ]
+}
+
+fn operation() -> Vec<(&'static str, Value)> {
+    let segment = object(&[
+        ("device", string()),
+        ("start", integer()),
+        ("end", optional("integer")),
+        ("trigger", optional("string")),
+        ("gap_ms", optional("number")),
+        ("lost", optional("integer")),
+        ("codec", optional("string")),
+        ("mos", optional("number")),
+    ]);
+    let record = object(&[
+        ("id", string()),
+        ("sip_call_id", list(string())),
+        ("direction", string()),
+        ("from", string()),
+        ("to", string()),
+        ("user", optional("string")),
+        ("transferred_by", optional("string")),
+        ("first_device", optional("string")),
+        ("last_device", optional("string")),
+        ("trunk", optional("string")),
+        ("start", integer()),
+        ("ring", optional("integer")),
+        ("answer", optional("integer")),
+        ("end", optional("integer")),
+        ("disposition", string()),
+        ("sip_code", integer()),
+        ("hangup_by", optional("string")),
+        ("codecs", list(string())),
+        ("srtp", boolean()),
+        ("transports", list(string())),
+        ("user_agents", list(string())),
+        ("moves", integer()),
+        ("mos_min", optional("number")),
+        ("loss", optional("number")),
+        ("jitter", optional("number")),
+        ("node", string()),
+        ("segments", list(segment)),
+    ]);
+    let ban =
+        object(&[("address", string()), ("prefix", integer()), ("until", time()), ("seconds", integer())]);
+    vec![("CallRecord", record), ("Ban", ban)]
 }
 
 fn accounts() -> Vec<(&'static str, Value)> {

@@ -216,8 +216,13 @@ fn check(value: &Value, schema: &Value, document: &Value, at: &str) {
 
 /// A request to the route that succeeds in the little world.
 fn example(route: &Route) -> (String, Value) {
-    let path = route.path.replace("/moves/{id}", "/moves/02").replace("{id}", "01");
-    let path = path.replace("{name}", "alice").replace("{user}", "alice");
+    let path = route
+        .path
+        .replace("/moves/{id}", "/moves/02")
+        .replace("/cdrs/{id}", "/cdrs/0A")
+        .replace("{id}", "01");
+    let path =
+        path.replace("{name}", "alice").replace("{user}", "alice").replace("{address}", "198.51.100.7");
     let device = if path.starts_with("/v1/session/phone") { "web-1" } else { "desk" };
     let path = path.replace("{device}", device);
     let body = match route.body {

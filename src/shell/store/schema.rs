@@ -11,9 +11,15 @@ use super::fault::Fault;
 const APPLICATION: i64 = 0x7365_6775;
 
 /// Step `n` leads from schema `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, TRANSFERS];
+const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES];
 
 const TRANSFERS: &str = "ALTER TABLE cdrs ADD COLUMN transferred_by TEXT;";
+
+/// Records are looked for by caller and by number, also among millions, and nobody waits for that.
+const PARTIES: &str = "
+CREATE INDEX cdrs_by_from ON cdrs (\"from\", id);
+CREATE INDEX cdrs_by_to ON cdrs (\"to\", id);
+";
 
 const FIRST: &str = "
 CREATE TABLE accounts (

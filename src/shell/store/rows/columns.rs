@@ -136,9 +136,14 @@ pub(super) fn page<T: Listed>(
     let mut statement = connection.prepare_cached(&sql)?;
     let rows =
         statement.query_map((user, query.cursor.as_deref(), int(limit as u64 + 1)), |row| read(row))?;
-    let mut items = rows.collect::<Result<Vec<T>, Error>>()?;
+    Ok(cut(rows.collect::<Result<_, Error>>()?, query))
+}
+
+/// A part of a list from its items and, where there is one, the next.
+pub(super) fn cut<T: Listed>(mut items: Vec<T>, query: &PageQuery) -> Page<T> {
+    let limit = usize::from(query.limit.clamp(1, PAGE_MAX));
     let more = items.len() > limit;
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(Listed::key);
-    Ok(Page { items, next })
+    Page { items, next }
 }

@@ -40,8 +40,8 @@ pub(super) fn perform(connection: &Connection, op: &StoreOp) -> Result<StoreRepl
         StoreOp::FindMove { id } => {
             return Ok(StoreReply::Move(moves::find(connection, id)?.map(Box::new)));
         }
-        StoreOp::ListRecords { user, page } => {
-            return records::list(connection, user.as_deref(), page).map(StoreReply::Records);
+        StoreOp::ListRecords { wanted, page } => {
+            return records::list(connection, wanted, page).map(StoreReply::Records);
         }
         StoreOp::FindRecord { id } => {
             return Ok(StoreReply::Record(records::find(connection, id)?.map(Box::new)));

@@ -1,11 +1,12 @@
 //! Call records and their segments. A record is written once; its rows are never changed.
 
-use rusqlite::{Connection, Error, OptionalExtension as _, Row, named_params};
+use rusqlite::{Connection, Error, OptionalExtension as _, Row, ToSql, named_params};
 
 use super::super::fault::Fault;
-use super::columns::{Columns as _, execute, int, json, ms, page, word};
+use super::columns::{Columns as _, cut, execute, int, json, ms, word};
 use crate::call::record::{CallRecord, Segment};
-use crate::engine::view::{Page, PageQuery};
+use crate::engine::event::Ulid;
+use crate::engine::view::{PAGE_MAX, Page, PageQuery, RecordQuery};
 
 /// Writes a record, unless there is one of its id.
 pub(super) fn add(connection: &Connection, record: &CallRecord) -> Result<(), Fault> {
@@ -80,10 +81,30 @@ fn add_segment(connection: &Connection, record: &str, n: i64, segment: &Segment)
 
 pub(super) fn list(
     connection: &Connection,
-    user: Option<&str>,
+    wanted: &RecordQuery,
     query: &PageQuery,
 ) -> Result<Page<CallRecord>, Fault> {
-    page(connection, "SELECT * FROM cdrs", user, query, read)
+    // The id begins with the time, and every index ends with it: so no more is read than what is of the time.
+    let id_at = |at| Ulid::first_at(at).to_string();
+    let (since, until) = (wanted.since.map(id_at), wanted.until.map(id_at));
+    let conditions: [(&str, &str, &dyn ToSql, bool); 6] = [
+        ("user = :user", ":user", &wanted.user, wanted.user.is_some()),
+        ("\"from\" = :from", ":from", &wanted.from, wanted.from.is_some()),
+        ("\"to\" = :to", ":to", &wanted.to, wanted.to.is_some()),
+        ("id >= :since", ":since", &since, since.is_some()),
+        ("id < :until", ":until", &until, until.is_some()),
+        ("id < :cursor", ":cursor", &query.cursor, query.cursor.is_some()),
+    ];
+    let (mut sql, mut values) = (String::from("SELECT * FROM cdrs WHERE TRUE"), Vec::new());
+    for (condition, name, value, _) in conditions.into_iter().filter(|(.., is_asked)| *is_asked) {
+        sql = sql + " AND " + condition;
+        values.push((name, value));
+    }
+    let limit = int(u64::from(query.limit.clamp(1, PAGE_MAX)) + 1);
+    values.push((":limit", &limit));
+    let mut statement = connection.prepare_cached(&(sql + " ORDER BY id DESC LIMIT :limit"))?;
+    let rows = statement.query_map(&values[..], read)?;
+    Ok(cut(rows.collect::<Result<_, _>>()?, query))
 }
 
 pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<CallRecord>, Fault> {

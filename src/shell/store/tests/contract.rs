@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::values::*;
 use crate::base::UnixMillis;
 use crate::call::record::CallRecord;
+use crate::engine::event::Ulid;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
-use crate::engine::view::{Listed, MoveState, MoveView, PAGE_MAX, Page, PageQuery};
+use crate::engine::view::{Listed, MoveState, MoveView, PAGE_MAX, Page, PageQuery, RecordQuery};
 use crate::registrar::{SavedAor, SavedBinding};
 
 /// Longer than any store takes, shorter than anyone's patience with a test that hangs.
@@ -41,6 +42,7 @@ macro_rules! contract {
             counters_are_kept_by_kind_and_key_until_they_are_zero,
             moves_are_listed_in_parts_and_found_with_their_timeline,
             a_call_record_is_written_once,
+            call_records_are_found_by_party_and_time,
             a_read_sees_what_came_before_it,
             answers_come_once_and_in_order,
             a_closed_store_says_so,
@@ -118,7 +120,11 @@ impl<'a, B: Backend> Desk<'a, B> {
     }
 
     fn records(&mut self, user: Option<&str>, page: &PageQuery) -> Page<CallRecord> {
-        match self.ask(StoreOp::ListRecords { user: user.map(Into::into), page: page.clone() }) {
+        self.wanted_records(RecordQuery { user: user.map(Into::into), ..RecordQuery::default() }, page)
+    }
+
+    fn wanted_records(&mut self, wanted: RecordQuery, page: &PageQuery) -> Page<CallRecord> {
+        match self.ask(StoreOp::ListRecords { wanted, page: page.clone() }) {
             StoreReply::Records(page) => page,
             other => panic!("{other:?}"),
         }
@@ -343,6 +349,48 @@ pub(super) fn a_call_record_is_written_once<B: Backend>(backend: &B) {
         assert_eq!(seen, ["3", "2", "1"].map(listed));
         let all = walk(limit, |query| desk.records(None, query));
         assert_eq!(all.iter().map(Listed::key).collect::<Vec<_>>(), ["4", "3", "2", "1"]);
+    }
+}
+
+pub(super) fn call_records_are_found_by_party_and_time<B: Backend>(backend: &B) {
+    let mut desk = Desk::open(backend, NOW);
+    let at = |n: u64| UnixMillis(NOW.0 + n * 1000);
+    for n in 0..12_u64 {
+        let (from, to) = [("alice", "1002"), ("bob", "1001"), ("alice", "1003")][n as usize % 3];
+        desk.tell(StoreOp::AddRecord(std::sync::Arc::new(CallRecord {
+            id: Ulid::first_at(at(n)).to_string(),
+            from: from.into(),
+            to: to.into(),
+            user: Some(from.into()),
+            start: at(n),
+            ..CallRecord::default()
+        })));
+    }
+    let all = RecordQuery::default;
+    let (alice, three) = (Some("alice".into()), Some("1003".into()));
+    for (wanted, expected) in [
+        (all(), vec![11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        (RecordQuery { from: alice.clone(), ..all() }, vec![11, 9, 8, 6, 5, 3, 2, 0]),
+        (RecordQuery { to: three.clone(), ..all() }, vec![11, 8, 5, 2]),
+        (RecordQuery { since: Some(at(9)), ..all() }, vec![11, 10, 9]),
+        (RecordQuery { until: Some(at(2)), ..all() }, vec![1, 0]),
+        (
+            RecordQuery {
+                user: alice.clone(),
+                from: alice,
+                to: three,
+                since: Some(at(3)),
+                until: Some(at(11)),
+            },
+            vec![8, 5],
+        ),
+        (RecordQuery { to: Some("' OR 1=1".into()), ..all() }, vec![]),
+    ] {
+        for limit in [1, 2, 5] {
+            let seen = walk(limit, |query| desk.wanted_records(wanted.clone(), query));
+            let seen: Vec<u64> = seen.iter().map(|record| (record.start.0 - NOW.0) / 1000).collect();
+            assert_eq!(seen, expected, "{wanted:?}");
+        }
     }
 }
 

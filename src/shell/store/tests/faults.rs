@@ -52,7 +52,7 @@ fn a_full_disk_refuses_what_is_asked_and_keeps_what_is_written_behind() {
     // More than was left for the last account.
     let big = |id: &str| {
         StoreOp::AddRecord(std::sync::Arc::new(crate::call::record::CallRecord {
-            to: "y".repeat(40_000),
+            trunk: Some("y".repeat(40_000)),
             ..record(id, None)
         }))
     };
