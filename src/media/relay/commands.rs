@@ -6,7 +6,7 @@ use super::keys::Presser;
 use super::pace::Pace;
 use super::route::{Awaited, Outgoing};
 use super::sound::Player;
-use super::{MediaCommand, MediaEvent, Outlet, PortId, Relay, Sink, Timer};
+use super::{MediaCommand, MediaEvent, Outlet, PortId, Relay, Sink, Timer, reporter};
 use crate::base::Timestamp;
 
 /// A leg is heard by one other; while a move is pending, by two.
@@ -23,6 +23,10 @@ impl Relay {
             MediaCommand::OpenPorts { .. } => {}
             MediaCommand::Configure { port, ingress } => {
                 let Some(route) = self.routes.get_mut(port.slot as usize) else { return };
+                if !route.open {
+                    let first = now + reporter::interval(&mut self.random);
+                    self.timers.push(first, Timer::Report(port.slot, route.life));
+                }
                 route.configure(now, &ingress, &mut self.random);
                 if let Some(timeout) = route.expected.timeout {
                     self.timers.push(now + timeout, Timer::Quiet(port.slot, route.generation));

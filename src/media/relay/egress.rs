@@ -110,6 +110,12 @@ impl Egress {
         feed.wrapping_add(self.timestamp_offset)
     }
 
+    /// What the clock of our stream shows at `now`.
+    pub(super) fn timestamp_at(&self, now: Timestamp, clock_rate: u32) -> u32 {
+        let step = micros(now, self.timestamp_at) * u64::from(clock_rate) / 1_000_000;
+        self.timestamp.wrapping_add(step as u32)
+    }
+
     /// An extended sequence number of ours, in the run of the feed.
     pub(super) fn sequence_to(&self, ours: u32) -> u32 {
         ours.wrapping_sub(self.sequence_offset)

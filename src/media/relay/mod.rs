@@ -9,6 +9,7 @@
 //!              └ DropReason at every step; nothing is dropped without a name
 //! ```
 
+mod bursts;
 mod commands;
 mod convert;
 mod egress;
@@ -18,6 +19,7 @@ mod keys;
 mod latch;
 mod pace;
 mod reception;
+mod reporter;
 mod route;
 mod rtcp;
 mod sound;
@@ -30,6 +32,7 @@ mod tests;
 
 use std::net::SocketAddr;
 
+pub use bursts::BurstCounts;
 use egress::{Arrival, Feed};
 use guard::Room;
 use keys::Tick;
@@ -83,6 +86,7 @@ enum Timer {
     Quiet(u32, u32),
     Sound(u32, u32),
     Keys(u32, u32),
+    Report(u32, u32),
 }
 
 /// The routes of one media thread.
@@ -344,6 +348,7 @@ impl Relay {
                 return Err(DropReason::NothingToSay);
             }
             let route = relay.routes.get_mut(to as usize).ok_or(DropReason::NoSink)?;
+            route.reporter.goes(now, relay.report.bytes());
             let report = match &mut route.guard {
                 None => relay.report.bytes(),
                 Some(guard) => guard.seal_rtcp(relay.report.bytes(), &mut relay.room)?,
@@ -370,6 +375,7 @@ impl Relay {
                 Timer::Quiet(slot, generation) => self.check_quiet(now, slot, generation, out),
                 Timer::Sound(slot, generation) => self.play(now, slot, generation, out),
                 Timer::Keys(slot, life) => self.press(now, slot, life, out),
+                Timer::Report(slot, life) => self.report(now, slot, life, out),
             }
         }
         self.handle_web_timeout(now, out);
@@ -414,6 +420,26 @@ impl Relay {
         let leaving = Leaving { packet: &frame.bytes, extended: place.extended, octets };
         if let Err(reason) = self.emit(slot, target, leaving, out) {
             self.count(slot, reason);
+        }
+    }
+
+    /// Tells the other end what we hear and send, where nobody else's reports do.
+    fn report(&mut self, now: Timestamp, slot: u32, life: u32, out: &mut impl Outlet) {
+        let is_meant = |route: &&mut Route| route.open && route.life == life;
+        let Some(route) = self.routes.get_mut(slot as usize).filter(is_meant) else { return };
+        self.timers.push(now + reporter::interval(&mut self.random), Timer::Report(slot, life));
+        let Some(target) = route.rtcp_target.filter(|_| route.report(now, &mut self.report)) else { return };
+        let report = match &mut route.guard {
+            None if route.is_web => return,
+            None => Ok(self.report.bytes()),
+            Some(guard) => guard.seal_rtcp(self.report.bytes(), &mut self.room),
+        };
+        match report {
+            Ok(report) if out.send(slot, route.socket(Component::Rtcp), target, report) => {
+                route.stats.rtcp_sent += 1
+            }
+            Ok(_) => self.count(slot, DropReason::SendFailed),
+            Err(reason) => self.count(slot, reason),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bursts::{BurstCounts, Bursts};
 use crate::base::Timestamp;
 use crate::wire::rtp::Header;
 
@@ -29,6 +30,11 @@ pub(super) struct Reception {
     received: u64,
     /// Holes in the sequence, over all runs; late packets do not close them again.
     holes: u64,
+    bursts: Bursts,
+    /// Which of the last 64 numbers came, the highest in bit 0.
+    seen: u64,
+    duplicates: u64,
+    reordered: u64,
     doubtful: Option<u16>,
     /// Of runs that are over.
     expected_before: u64,
@@ -50,12 +56,19 @@ impl Reception {
         let back = (self.highest as u16).wrapping_sub(header.sequence);
         let extended = if ahead == 1 {
             self.highest = self.highest.wrapping_add(1);
+            self.seen = self.seen << 1 | 1;
+            self.highest
+        } else if ahead == 0 {
+            self.duplicates += 1;
             self.highest
         } else if ahead < MAX_DROPOUT {
-            self.holes += u64::from(ahead > 0);
+            self.holes += 1;
+            self.bursts.miss(self.highest.wrapping_add(1), u32::from(ahead) - 1);
             self.highest = self.highest.wrapping_add(u32::from(ahead));
+            self.seen = self.seen.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
             self.highest
         } else if back <= MAX_MISORDER {
+            self.come_late(back);
             self.highest.wrapping_sub(u32::from(back))
         } else if self.doubtful == Some(header.sequence) {
             self.begin(header);
@@ -67,6 +80,17 @@ impl Reception {
         self.received += 1;
         self.doubtful = None;
         Place::At { extended, run: self.run }
+    }
+
+    /// A packet from `back` numbers ago. Of one that is older than what is remembered it is not known that it came before.
+    fn come_late(&mut self, back: u16) {
+        let bit = 1u64.checked_shl(u32::from(back)).unwrap_or(0);
+        if self.seen & bit != 0 {
+            self.duplicates += 1;
+        } else {
+            self.seen |= bit;
+            self.reordered += 1;
+        }
     }
 
     /// Takes the arrival of a packet with media of its own time (no telephone event) into the jitter, A.8.
@@ -90,6 +114,8 @@ impl Reception {
         self.received_before += self.received;
         self.ssrc = Some(header.ssrc);
         self.run = self.run.wrapping_add(1);
+        self.bursts.close();
+        self.seen = 1;
         (self.base, self.highest) = (u32::from(header.sequence), u32::from(header.sequence));
         self.received = 1;
         self.doubtful = None;
@@ -115,12 +141,37 @@ impl Reception {
 
     /// Expected minus received.
     pub(super) fn lost(&self) -> i64 {
-        self.expected().cast_signed() - (self.received_before + self.received).cast_signed()
+        self.expected().cast_signed() - self.received().cast_signed()
     }
 
     /// How often packets were missing in a row, one or more.
     pub(super) fn holes(&self) -> u64 {
         self.holes
+    }
+
+    /// How the losses bunched.
+    pub(super) fn bursts(&self) -> BurstCounts {
+        self.bursts.counts()
+    }
+
+    /// Packets that came once more; among the last 64 numbers.
+    pub(super) fn duplicates(&self) -> u64 {
+        self.duplicates
+    }
+
+    /// Packets that came after a later one.
+    pub(super) fn reordered(&self) -> u64 {
+        self.reordered
+    }
+
+    /// The highest number so far, with the rollovers above it.
+    pub(super) fn highest(&self) -> u32 {
+        self.highest
+    }
+
+    /// Packets that came, over all runs.
+    pub(super) fn received(&self) -> u64 {
+        self.received_before + self.received
     }
 
     /// Interarrival jitter.

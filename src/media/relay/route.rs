@@ -11,12 +11,13 @@ use super::keys::Presser;
 use super::latch::{Admission, Latch};
 use super::pace::Pace;
 use super::reception::{Place, Reception};
+use super::reporter::Reporter;
 use super::sound::Player;
 use super::{Component, DropReason, Ingress, Kind, PayloadMap, PortStats, Reported};
 use crate::base::{Random, Timestamp};
 use crate::media::srtp::Security;
 use crate::media::transcode::Transcoder;
-use crate::wire::rtcp::Packet;
+use crate::wire::rtcp::{Packet, VoipMetrics, Writer};
 use crate::wire::rtp::{EventDecoder, Header, RtpError, TelephoneEvent};
 
 /// No key is pressed, and let go of, in less.
@@ -98,6 +99,8 @@ pub(super) struct Route {
     /// To be told with the next packet that goes on.
     learned: Option<SocketAddr>,
     reported: Option<Reported>,
+    pub reporter: Reporter,
+    voip: Option<VoipMetrics>,
     /// Goes up with every release.
     pub life: u32,
     /// Tells the timer of the settings in force from those of earlier ones.
@@ -279,9 +282,14 @@ impl Route {
         self.aim();
         (self.last_heard, self.quiet_told) = (now, false);
         self.stats.rtcp_received += 1;
+        self.reporter.comes(now, packets);
+        if let Some(metrics) = packets.iter().find_map(|packet| packet.voip_metrics(self.egress.ssrc())) {
+            self.voip = Some(metrics);
+        }
         let clock = u64::from(self.expected.clock_rate.max(1));
         let blocks = packets.iter().flat_map(Packet::report_blocks);
         if let Some(block) = blocks.filter(|b| b.ssrc == self.egress.ssrc()).last() {
+            self.reporter.is_answered(now, &block);
             let jitter = u64::from(block.jitter) * 1_000_000 / clock;
             self.reported = Some(Reported {
                 fraction_lost: block.fraction_lost,
@@ -292,6 +300,12 @@ impl Route {
         if self.moved { Err(DropReason::Moved) } else { Ok(()) }
     }
 
+    /// Writes a report of our own, if one is due.
+    pub(super) fn report(&mut self, now: Timestamp, out: &mut Writer) -> bool {
+        let counts = (&self.stats, self.sent_octets, self.expected.clock_rate);
+        self.reporter.write(now, (&self.egress, &self.reception), counts, &self.cname, out)
+    }
+
     /// The counters as they are.
     pub(super) fn stats(&self) -> PortStats {
         PortStats {
@@ -300,6 +314,11 @@ impl Route {
             holes: self.reception.holes(),
             jitter_us: u32::try_from(self.reception.jitter().as_micros()).unwrap_or(u32::MAX),
             reported: self.reported,
+            bursts: self.reception.bursts(),
+            duplicates: self.reception.duplicates(),
+            reordered: self.reception.reordered(),
+            round_trip: self.reporter.round_trip(),
+            voip: self.voip,
             source: self.latch.source(),
             source_ssrc: self.reception.ssrc(),
             ..self.stats.clone()

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::bursts::BurstCounts;
 use crate::media::quality::Measured;
+use crate::wire::rtcp::VoipMetrics;
 
 macro_rules! drop_reasons {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
@@ -97,6 +99,16 @@ pub struct PortStats {
     pub expected: u64,
     /// Holes in those numbers, each of one packet or more, late packets or not.
     pub holes: u64,
+    /// How the losses bunched (RFC 3611 4.7.2).
+    pub bursts: BurstCounts,
+    /// Packets that came more than once.
+    pub duplicates: u64,
+    /// Packets that came after a later one.
+    pub reordered: u64,
+    /// The way to the other end and back, by its last report about our stream.
+    pub round_trip: Option<Duration>,
+    /// What the other end says of how it hears us (RFC 3611 4.7).
+    pub voip: Option<VoipMetrics>,
     /// Interarrival jitter in µs (RFC 3550 A.8).
     pub jitter_us: u32,
     /// What the other end says of us.
@@ -115,16 +127,24 @@ const FRAME: Duration = Duration::from_millis(20);
 const BUFFERED_JITTERS: u32 = 2;
 
 impl PortStats {
-    /// What arrived on the port, as the E-model takes it. The delay is what its jitter costs a receiver; that of the
-    /// path is not known to one who only relays.
+    /// Packets that never came. One that came twice does not stand for another, as it does in RFC 3550 A.3.
+    #[must_use]
+    pub fn missing(&self) -> u64 {
+        u64::try_from(self.lost.saturating_add_unsigned(self.duplicates)).unwrap_or(0)
+    }
+
+    /// What arrived on the port, as the E-model takes it. The delay is half the round trip, where reports tell it, and what
+    /// the jitter costs a receiver; that of the other leg is not in it.
     #[must_use]
     pub fn measured(&self) -> Measured {
-        let lost = u64::try_from(self.lost).unwrap_or(0).saturating_add(self.dropped(DropReason::Late));
+        let lost = self.missing().saturating_add(self.dropped(DropReason::Late));
         Measured {
             expected: self.expected,
             lost: lost.min(self.expected),
             bursts: self.holes,
-            delay: FRAME + BUFFERED_JITTERS * Duration::from_micros(self.jitter_us.into()),
+            delay: FRAME
+                + BUFFERED_JITTERS * Duration::from_micros(self.jitter_us.into())
+                + self.round_trip.unwrap_or_default() / 2,
         }
     }
 

@@ -4,6 +4,7 @@ mod convert;
 mod hostile;
 mod moves;
 mod quality;
+mod reporter;
 mod reports;
 mod secure;
 mod service;

@@ -167,11 +167,72 @@ impl ReportBlock {
     }
 }
 
+/// How a receiver hears a stream: the VoIP metrics block (RFC 3611 4.7), as far as a relay has use for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VoipMetrics {
+    /// Lost on the way, in 1/256.
+    pub loss_rate: u8,
+    /// Came too late for its jitter buffer, in 1/256.
+    pub discard_rate: u8,
+    /// Of the packets in bursts those that were lost or came too late, in 1/256.
+    pub burst_density: u8,
+    /// The same of those between bursts.
+    pub gap_density: u8,
+    /// Round trip, ms; 0: not known.
+    pub round_trip_ms: u16,
+    /// Delay of its own device, ms; 0: not known.
+    pub end_system_ms: u16,
+    /// R factor, 0 to 100.
+    pub r_factor: Option<u8>,
+    /// Listening quality, 10 to 50: ten times the mean opinion score.
+    pub mos_lq: Option<u8>,
+    /// Conversational quality, the same.
+    pub mos_cq: Option<u8>,
+}
+
+impl VoipMetrics {
+    /// Its block type.
+    const TYPE: u8 = 7;
+
+    /// Reads what follows the block header and the SSRC.
+    fn parse(block: &[u8]) -> Option<Self> {
+        let half = |at: usize| Some(u16::from_be_bytes(*block.get(at..)?.first_chunk()?));
+        let byte = |at: usize| block.get(at).copied();
+        // 127 stands for "not measured".
+        let within = |at: usize, low: u8, high: u8| byte(at).filter(|value| (low..=high).contains(value));
+        Some(Self {
+            loss_rate: byte(0)?,
+            discard_rate: byte(1)?,
+            burst_density: byte(2)?,
+            gap_density: byte(3)?,
+            round_trip_ms: half(8)?,
+            end_system_ms: half(10)?,
+            r_factor: within(16, 0, 100),
+            mos_lq: within(18, 10, 50),
+            mos_cq: within(19, 10, 50),
+        })
+    }
+}
+
 impl<'a> Packet<'a> {
     /// The SSRC of the sender, which begins the body of all types but SDES and BYE.
     #[must_use]
     pub fn sender(&self) -> Option<u32> {
         word(self.body, 0)
+    }
+
+    /// The VoIP metrics about the stream of `ssrc` in an [`XR`].
+    #[must_use]
+    pub fn voip_metrics(&self, ssrc: u32) -> Option<VoipMetrics> {
+        let mut rest = self.body.get(4..).filter(|_| self.kind == XR)?;
+        while let Some((&[kind, _, high, low], after)) = rest.split_first_chunk() {
+            let (block, next) = after.split_at_checked(4 * usize::from(u16::from_be_bytes([high, low])))?;
+            if kind == VoipMetrics::TYPE && word(block, 0) == Some(ssrc) {
+                return VoipMetrics::parse(block.get(4..)?);
+            }
+            rest = next;
+        }
+        None
     }
 
     /// The report blocks of an [`SR`] or [`RR`], as far as they are there in full.

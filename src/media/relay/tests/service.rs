@@ -184,6 +184,8 @@ fn silence_is_told_once_and_again_after_a_packet() {
     });
     world.pass(ms(60_000));
     assert_eq!(world.events(), [], "silence is expected");
+    world.command(MediaCommand::Release { port: alice.port });
+    world.pass(ms(8_000));
     assert_eq!(world.relay.poll_timeout(), None);
 }
 
