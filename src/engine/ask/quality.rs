@@ -8,6 +8,7 @@ use crate::engine::command::{CommandError, Reply, Subject};
 use crate::engine::view::{QualityView, StreamView};
 use crate::engine::{CommandId, Engine};
 use crate::media::codec::Codec;
+use crate::media::quality::MIN_PACKETS;
 use crate::media::relay::{MediaCommand, PortId, PortStats};
 
 /// How long the media threads may take. They answer between two batches of packets.
@@ -26,6 +27,15 @@ struct Inquiry {
     /// Ports that have not answered, and which stream each is.
     open: Vec<(PortId, usize, Codec)>,
     until: Timestamp,
+    /// Whether nobody is on hold: then sound is due from both.
+    is_open_line: bool,
+}
+
+/// The party of which nothing came while that of the other did.
+fn silent(streams: &[StreamView]) -> Option<String> {
+    let [a, b] = streams else { return None };
+    let found = [(a, b), (b, a)].into_iter().find(|(x, y)| x.expected == 0 && y.expected >= MIN_PACKETS);
+    found.map(|(silent, _)| silent.role.clone())
 }
 
 impl Inquiries {
@@ -49,9 +59,11 @@ impl Engine {
     ) -> Result<Option<Reply>, CommandError> {
         let handle = self.visible_call(by, call)?;
         let found = self.core.calls.get(handle).ok_or(CommandError::NotFound)?;
-        let mut view = QualityView { call: found.id.to_string(), streams: Vec::new() };
+        let mut view = QualityView { call: found.id.to_string(), streams: Vec::new(), silent: None };
         let legs = [Some(("caller", found.caller)), found.callee.map(|leg| ("callee", leg))];
         let is_quiet = found.state != CallState::Talking || found.moving || !found.anchored;
+        let holds = |(_, leg): (&str, LegHandle)| self.core.legs.get(leg).is_none_or(|leg| leg.holds);
+        let is_open_line = !legs.into_iter().flatten().any(holds);
         let mut open = Vec::new();
         for (role, leg) in legs.into_iter().flatten().filter(|_| !is_quiet) {
             let Some((port, codec)) = self.core.audio_of(leg) else { continue };
@@ -71,7 +83,7 @@ impl Engine {
             }
         }
         let until = self.core.now.at + PATIENCE;
-        self.asks.inquiries.0.push(Inquiry { id, view, open, until });
+        self.asks.inquiries.0.push(Inquiry { id, view, open, until, is_open_line });
         Ok(None)
     }
 
@@ -85,8 +97,15 @@ impl Engine {
             device: device.filter(|_| is_shown).map(str::to_owned),
             expected: 0,
             loss: None,
+            duplicates: 0,
+            reordered: 0,
+            bursts: 0,
+            burst_loss: None,
+            gap_loss: None,
             jitter_ms: None,
+            round_trip_ms: None,
             mos: None,
+            hears: None,
         }
     }
 
@@ -99,12 +118,7 @@ impl Engine {
             let Some(at) = inquiry.open.iter().position(|(open, ..)| *open == port) else { continue };
             let (_, stream, codec) = inquiry.open.swap_remove(at);
             if let Some(stream) = inquiry.view.streams.get_mut(stream) {
-                let measured = stats.measured();
-                stream.expected = measured.expected;
-                stream.loss =
-                    (measured.expected > 0).then(|| measured.lost as f64 / measured.expected as f64);
-                stream.jitter_ms = (measured.expected > 0).then(|| f64::from(stats.jitter_us) / 1000.0);
-                stream.mos = measured.mos(&codec);
+                stream.count(stats, stats.measured().mos(&codec));
             }
         }
         self.answer_inquiries(|inquiry| inquiry.open.is_empty());
@@ -121,7 +135,8 @@ impl Engine {
         let (done, open): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.asks.inquiries.0).into_iter().partition(is_done);
         self.asks.inquiries.0 = open;
-        for Inquiry { id, view, .. } in done {
+        for Inquiry { id, mut view, is_open_line, open, .. } in done {
+            view.silent = silent(&view.streams).filter(|_| is_open_line && open.is_empty());
             self.reply(id, Reply::Quality(Box::new(view)));
         }
     }

@@ -120,6 +120,21 @@ fn streams(reply: Reply) -> Vec<(String, Option<String>, Option<f64>)> {
 }
 
 #[test]
+fn a_party_that_is_not_heard_is_named_unless_somebody_is_on_hold() {
+    let (mut world, desk, ..) = talking(96);
+    let silent = |world: &mut World| match sounds(world, "alice") {
+        Reply::Quality(view) => view.silent,
+        reply => panic!("{reply:?}"),
+    };
+    assert_eq!(silent(&mut world), None);
+    world.silent.push("bob*desk".into());
+    assert_eq!(silent(&mut world).as_deref(), Some("callee"));
+    world.phones[desk].reinvite(0, "sendonly");
+    world.run(SECOND);
+    assert_eq!(silent(&mut world), None, "bob hears that nobody listens");
+}
+
+#[test]
 fn a_live_call_tells_how_each_party_sounds_and_whose_device_is_whose_business() {
     let (mut world, ..) = talking(95);
     lose(&mut world, "alice*desk", 0);

@@ -592,7 +592,8 @@ impl World {
                 let is_silent = self.device_at(*port).is_some_and(|device| self.silent.contains(&device));
                 let packets = if is_silent { 0 } else { self.now.at.as_micros() / 20_000 };
                 let lost = self.lost.get(port).copied().unwrap_or(6);
-                let (expected, jitter_us) = (self.expected, 1500);
+                let (expected, lost) = if is_silent { (0, 0) } else { (self.expected, lost) };
+                let jitter_us = 1500;
                 let mut stats =
                     PortStats { received: packets, expected, lost, jitter_us, ..PortStats::default() };
                 stats.dropped[DropReason::Moved as usize] = packets;

@@ -10,6 +10,7 @@ mod first_start;
 mod operation;
 mod options;
 mod output;
+mod quality;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -116,6 +117,7 @@ async fn ask(
         Verb::Move(wanted) => asking.start_move(wanted).await,
         Verb::Moves { user, limit, action } => asking.moves(user, limit, action).await,
         Verb::Registrations { user, action } => asking.registrations(user, action).await,
+        Verb::Quality { call } => asking.quality(call).await,
         Verb::Trunks => asking.trunks().await,
         Verb::User { action } => accounts::user(&mut asking, action).await,
         Verb::Bans { action } => asking.bans(action).await,

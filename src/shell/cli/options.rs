@@ -90,6 +90,11 @@ pub(super) enum Verb {
         #[command(subcommand)]
         action: Option<RegistrationAction>,
     },
+    /// How a live call sounds: loss, jitter, round trip and score of each direction
+    Quality {
+        /// The call
+        call: Box<str>,
+    },
     /// Trunks: who answers, where the node is registered, what they carry
     Trunks,
     /// Users of the store

@@ -127,6 +127,17 @@ async fn one_command_prints_the_timeline_of_a_move() {
 }
 
 #[tokio::test]
+async fn quality_has_a_line_for_each_party_and_says_what_it_hears() {
+    let world = World::start().await;
+    let csv = world.run("quality 01 -o csv").await.unwrap();
+    let mut lines = csv.split("\r\n");
+    assert!(lines.next().unwrap().starts_with("from,party,packets,loss_%,bursts,twice,late,jitter_ms"));
+    assert_eq!(lines.next(), Some("caller,alice*desk,500,1.00,0,0,1,0.4,31.5,4.33,0.00,1.2,-"));
+    assert!(world.run("quality 01").await.unwrap().contains("alice*desk"));
+    assert_eq!(world.run("quality 99").await.unwrap_err().0, 4);
+}
+
+#[tokio::test]
 async fn trunks_have_a_line_for_each_target() {
     let world = World::start().await;
     let csv = world.run("trunks -o csv").await.unwrap();

@@ -107,8 +107,15 @@ fn stream() -> StreamView {
         device: Some("desk".into()),
         expected: 500,
         loss: Some(0.01),
+        duplicates: 0,
+        reordered: 1,
+        bursts: 0,
+        burst_loss: None,
+        gap_loss: Some(0.01),
         jitter_ms: Some(0.4),
+        round_trip_ms: Some(31.5),
         mos: Some(4.33),
+        hears: Some(HearsView { loss: Some(0.0), jitter_ms: Some(1.25), mos: None }),
     }
 }
 
@@ -242,7 +249,7 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
             Reply::Call(Box::new(call("01", 5).cut_for(by)))
         }
         Command::ShowQuality { call: id } if **id == *"01" && call("01", 5).is_seen_by(by) => {
-            Reply::Quality(Box::new(QualityView { call: "01".into(), streams: vec![stream()] }))
+            Reply::Quality(Box::new(QualityView { call: "01".into(), streams: vec![stream()], silent: None }))
         }
         Command::HangUp { id } if **id == *"01" && call("01", 5).is_seen_by(by) => Reply::Done,
         Command::ListRegistrations { user, page } => match by.scope(user.as_deref()) {

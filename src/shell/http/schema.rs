@@ -138,7 +138,14 @@ fn calls() -> Vec<(&'static str, Value)> {
                 ("immovable", optional("string")),
             ]),
         ),
-        ("Quality", object(&[("call", string()), ("streams", list(reference("Stream")))])),
+        (
+            "Quality",
+            object(&[
+                ("call", string()),
+                ("streams", list(reference("Stream"))),
+                ("silent", optional("string")),
+            ]),
+        ),
         (
             "Stream",
             object(&[
@@ -146,6 +153,21 @@ fn calls() -> Vec<(&'static str, Value)> {
                 ("user", optional("string")),
                 ("device", optional("string")),
                 ("expected", integer()),
+                ("loss", optional("number")),
+                ("duplicates", integer()),
+                ("reordered", integer()),
+                ("bursts", integer()),
+                ("burst_loss", optional("number")),
+                ("gap_loss", optional("number")),
+                ("jitter_ms", optional("number")),
+                ("round_trip_ms", optional("number")),
+                ("mos", optional("number")),
+                ("hears", json!({ "oneOf": [reference("Hears"), { "type": "null" }] })),
+            ]),
+        ),
+        (
+            "Hears",
+            object(&[
                 ("loss", optional("number")),
                 ("jitter_ms", optional("number")),
                 ("mos", optional("number")),

@@ -5,6 +5,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::media::codec::Codec;
 use crate::media::relay::{Ingress, PortPair, Sink};
 use crate::wire::rtp::Header;
 
@@ -75,19 +76,26 @@ struct Phone {
 
 impl Phone {
     fn send(&mut self) {
+        self.step(160, false);
+    }
+
+    /// The next packet, so many samples after the last; one that is lost is not sent.
+    fn step(&mut self, samples: u32, is_lost: bool) {
         let slot = self.pair.id.slot;
         let header = Header {
             marker: false,
             payload_type: 0,
             sequence: (self.sent as u16).wrapping_add(65_500),
-            timestamp: self.sent.wrapping_mul(160).wrapping_add(99_999 * slot),
+            timestamp: self.sent.wrapping_mul(samples).wrapping_add(99_999 * slot),
             ssrc: 0x0a0a_0000 + slot,
             payload_at: 0,
             payload_end: 0,
         };
         let mut packet = [slot as u8; 172];
         header.write_new(&mut packet);
-        self.socket.send_to(&packet, self.to).unwrap();
+        if !is_lost {
+            self.socket.send_to(&packet, self.to).unwrap();
+        }
         self.sent += 1;
     }
 
@@ -239,5 +247,61 @@ fn a_loaded_thread_loses_nothing_and_counts_everything() {
             assert!(Instant::now() < deadline, "{:?}", fixture.media.totals());
             std::thread::yield_now();
         }
+    }
+}
+
+/// A packet every 2 ms on a clock that says so; of each hundred these never leave.
+#[test]
+fn lossy_streams_over_real_sockets_score_as_published() {
+    const PUBLISHED: [(&[u32], f64); 4] =
+        [(&[], 4.41), (&[50], 4.33), (&[16, 50, 83], 4.13), (&[10, 30, 50, 70, 90], 3.92)];
+    const PACKETS: u32 = 1000;
+    for driver in drivers() {
+        let fixture = Fixture::new(|settings| settings.driver = driver);
+        let pairs = fixture.open(0, 5);
+        let far = fixture.phone(pairs[4]);
+        let mut phones = [0, 1, 2, 3].map(|n| fixture.phone(pairs[n]));
+        fixture.sinks(&phones[0], &[&far]);
+        fixture.settle(&far);
+        let start = Instant::now();
+        for n in 0..PACKETS {
+            for (phone, (lost, _)) in phones.iter_mut().zip(PUBLISHED) {
+                phone.step(16, lost.contains(&(n % 100)));
+            }
+            let next = start + Duration::from_millis(2) * (n + 1);
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+        }
+        for (phone, (lost, published)) in phones.iter().zip(PUBLISHED) {
+            let stats = fixture.settle(phone);
+            let measured = stats.measured();
+            assert_eq!(measured.lost, lost.len() as u64 * u64::from(PACKETS / 100), "{driver:?} {stats:?}");
+            let mos = measured.mos(&Codec::PCMU).unwrap();
+            assert!((mos - published).abs() <= 0.02, "{mos} is not {published}: {stats:?}");
+        }
+    }
+}
+
+/// Every other packet is late; the jitter that is counted is that of the formula, worked out from when they were sent.
+#[test]
+fn jitter_over_real_sockets_is_that_of_a_reference() {
+    for driver in drivers() {
+        let fixture = Fixture::new(|settings| settings.driver = driver);
+        let pairs = fixture.open(0, 1);
+        let mut phone = fixture.phone(pairs[0]);
+        fixture.settle(&phone);
+        let (start, mut last, mut reference) = (Instant::now(), None, 0.0f64);
+        for n in 0..100u32 {
+            let late = Duration::from_millis(if n % 2 == 0 { 0 } else { 18 });
+            let due = start + Duration::from_millis(20) * n;
+            std::thread::sleep((due + late).saturating_duration_since(Instant::now()));
+            // RFC 3550 6.4.1: J += (|D| - J) / 16.
+            let transit = Instant::now().duration_since(due).as_secs_f64() * 1000.0;
+            phone.step(160, false);
+            if let Some(last) = last.replace(transit) {
+                reference += ((transit - last).abs() - reference) / 16.0;
+            }
+        }
+        let jitter = f64::from(fixture.settle(&phone).jitter_us) / 1000.0;
+        assert!((jitter - reference).abs() <= 0.05 * reference, "{driver:?}: {jitter} is not {reference}");
     }
 }
