@@ -190,6 +190,11 @@ impl Engine {
         let mut commands: SmallVec<[MediaCommand; 8]> = SmallVec::new();
         let streams = plan::streams(far_media, onto_media, pairing);
         let (call, is_transcoded) = (far_leg.call, streams.iter().any(|stream| stream.is_converted));
+        // What the old device had beside the audio, and the new one has not, ends as well, both ways.
+        let is_live = |line: usize| streams.iter().any(|stream| stream.a.line == line);
+        let far_ports = far_leg.ports.iter().enumerate().filter(|(line, _)| !is_live(*line));
+        let silenced: SmallVec<[_; 4]> =
+            old_ports.iter().chain(far_ports.map(|(_, port)| port)).flatten().map(|pair| pair.id).collect();
         for stream in streams {
             let (Some(far_port), Some(onto_port)) =
                 (port_at(&far_leg.ports, stream.a.line), port_at(&onto_leg.ports, stream.b.line))
@@ -223,6 +228,8 @@ impl Engine {
                 }
             }
         }
+        let silence = |port| MediaCommand::SetSinks { port, sinks: SmallVec::new() };
+        commands.extend(silenced.into_iter().map(silence));
         self.core.media.extend(commands);
         self.core.note_transcoding(call, is_transcoded);
     }

@@ -11,6 +11,7 @@ mod follow;
 mod held;
 mod keys;
 mod lent;
+mod lines;
 mod matrix;
 mod messages;
 mod microphones;

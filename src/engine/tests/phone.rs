@@ -148,6 +148,8 @@ pub(crate) struct Phone {
     pub(crate) codecs: &'static str,
     /// Refuses offers that have none of its codecs.
     pub(crate) is_picky: bool,
+    /// Kinds of media that it offers and takes.
+    pub(crate) media: &'static [&'static str],
     /// How its media is protected.
     pub(crate) kind: Kind,
     /// What it says to an offer whose protection it has no use for.
@@ -239,6 +241,7 @@ impl Phone {
             referrals: Vec::new(),
             codecs: "0 8 101",
             is_picky: false,
+            media: &["audio"],
             kind: Kind::Plain,
             refusal: 488,
             lines: Vec::new(),
@@ -411,7 +414,9 @@ impl Phone {
             writer.header(&HeaderName::Supported, "timer");
             writer.header(&HeaderName::SessionExpires, self.session);
         }
-        writer.body("application/sdp", sdp.as_bytes());
+        if self.early != Early::Settled || self.lines[line].is_up {
+            writer.body("application/sdp", sdp.as_bytes());
+        }
         let bytes = writer.finish();
         self.transactions.respond(self.now.at, tx, StatusCode::OK, bytes, &mut self.effects);
         self.lines[line].accepted = Some(tx);

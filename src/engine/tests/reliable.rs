@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Answer, Early, World};
+use super::{Answer, Early, World, talking};
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -72,6 +72,71 @@ fn early_media_is_reliable_on_the_legs_that_want_it_each_by_itself() {
             answered_and_ended(world, alice, bob);
         }
     }
+}
+
+#[test]
+fn what_is_reliable_without_a_description_is_acknowledged_and_passed_on_as_it_is() {
+    for (header, is_reliable) in [("Require", true), ("Supported", false), ("Subject", false)] {
+        let (mut world, alice, bob) = two(931, Early::Bare);
+        world.phones[alice].dial_with("bob", &[(header, "100rel")], true);
+        world.run(SECOND);
+        let told = heard(&world, alice);
+        assert_eq!(told[0], (183, is_reliable, false), "{header}\n{}", world.tail());
+        assert!(
+            told.iter().all(|(_, reliable, described)| *reliable == is_reliable && !described),
+            "{told:?}"
+        );
+        assert_eq!(count(&world, bob, "PRACK"), 1);
+        assert!(world.heard_by("bob*desk").is_empty(), "nothing is agreed yet");
+        answered_and_ended(world, alice, bob);
+    }
+}
+
+/// RFC 3262 5, RFC 3261 13.2.1: the first reliable response to an INVITE without an offer makes one. There is none to
+/// make before the callee has.
+#[test]
+fn a_caller_without_an_offer_is_told_nothing_reliably_and_gets_one_with_the_answer() {
+    for early in [Early::No, Early::Unreliable, Early::Reliable, Early::Bare] {
+        for header in ["Require", "Supported", "Subject"] {
+            let (mut world, alice, bob) = two(932, early);
+            world.captured = Some(std::collections::VecDeque::new());
+            world.phones[alice].dial_with("bob", &[(header, "100rel")], false);
+            world.run(SECOND);
+            let told = heard(&world, alice);
+            assert!(
+                told.iter().all(|told| !told.1 && !told.2),
+                "{early:?} {header} {told:?}\n{}",
+                world.tail()
+            );
+            assert_eq!(told.is_empty(), header == "Require", "unreliably it must not be told");
+            let invite = world.heard_by_phones.iter().find(|bytes| bytes.starts_with(b"INVITE")).unwrap();
+            let invite = String::from_utf8_lossy(invite).into_owned();
+            let supported = invite.lines().find(|line| line.starts_with("Supported: ")).unwrap();
+            assert!(!supported.contains("100rel") && !invite.contains("Require"), "{invite}");
+            answered_and_ended(world, alice, bob);
+        }
+    }
+}
+
+#[test]
+fn what_was_answered_reliably_need_not_be_said_again_in_a_call_or_a_push() {
+    for header in ["Require", "Supported", "Subject"] {
+        let (mut world, alice, bob) = two(933, Early::Settled);
+        world.phones[alice].dial_with("bob", &[(header, "100rel")], true);
+        world.run(SECOND);
+        assert_eq!(count(&world, bob, "PRACK"), 1, "{}", world.tail());
+        answered_and_ended(world, alice, bob);
+    }
+    let (mut world, desk, mobile, bob) = talking(934);
+    world.phones[mobile].early = Early::Settled;
+    let refer_to = [("Refer-To", "<sip:alice*mobile@example.org>")];
+    world.phones[desk].request(0, &Method::Refer, &refer_to, b"");
+    world.run(2 * SECOND);
+    assert_eq!(count(&world, mobile, "PRACK"), 1, "{}", world.tail());
+    assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"], "{}", world.tail());
+    world.phones[bob].bye(0);
+    world.run(A_MINUTE);
+    world.check_idle();
 }
 
 #[test]

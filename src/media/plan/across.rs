@@ -174,7 +174,7 @@ pub(super) fn write_offer(
     if let Some(web) = of_web {
         web.session(&mut writer, None);
     }
-    let (mut wanted, mut granted) = (0, 0);
+    let (mut granted, mut why_not) = (0, None);
     let mut lines = Vec::with_capacity(slots.len());
     for (index, ((slot, history), keying)) in slots.iter().zip(&mut to.lines).zip(&keys).enumerate() {
         let like = last.as_ref().and_then(|last| last.medium(index));
@@ -183,11 +183,11 @@ pub(super) fn write_offer(
             lines.push(Side::DISABLED);
             continue;
         };
-        wanted += 1;
         // A browser's leg has one line with media.
         let is_one = !keying.is_web() || granted == 0 && web::carried(slot.source, keying).is_some();
         let port = if is_one { ports(index) } else { None };
         let Some(port) = port.map(|port| keying.port(port)) else {
+            why_not = Some(if is_one { Refusal::OutOfPorts } else { Refusal::NoUsableMedia });
             compose::disabled(&mut writer, like.or(Some(slot.source)));
             lines.push(Side::DISABLED);
             continue;
@@ -216,9 +216,9 @@ pub(super) fn write_offer(
         let (is_secure, is_web) = (keying.is_secure(), keying.is_web());
         lines.push(Side { carries: true, is_secure, is_web, formats, direction: slot.direction });
     }
-    if wanted > 0 && granted == 0 {
+    if let Some(why_not) = why_not.filter(|_| granted == 0) {
         to.lines.truncate(before);
-        return Err(Refusal::OutOfPorts);
+        return Err(why_not);
     }
     Ok(to.offer(&writer.finish(), lines))
 }

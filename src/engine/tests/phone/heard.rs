@@ -61,10 +61,11 @@ impl Phone {
                 if *message.method() == Method::Update {
                     self.note_identity(line, message);
                     let body = message.body();
-                    let answer = if body.is_empty() { String::new() } else { self.sdp(line, "sendrecv") };
-                    if !body.is_empty() {
+                    let is_offer = !body.is_empty();
+                    if is_offer {
                         self.lines[line].heard.push(body);
                     }
+                    let answer = if is_offer { self.sdp(line, "sendrecv") } else { String::new() };
                     self.answer_update(tx, &tag, &answer);
                 } else {
                     self.reply(tx, StatusCode::OK, &tag);

@@ -42,24 +42,62 @@ impl Kind {
 }
 
 impl Phone {
-    /// A description of this phone; its port tells the line.
+    /// A description of this phone; its ports tell the line. It has the m-lines that the other side said last, of which
+    /// the phone takes what is in [`Phone::media`]; before that those alone.
     pub(crate) fn sdp(&self, line: usize, direction: &str) -> String {
-        let (ip, port) = (self.address.ip(), 4000 + 2 * line);
-        let mut sdp = format!(
-            "v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\nm=audio {port} {} {}\r\n",
-            self.kind.profile(),
-            self.codecs
-        );
-        sdp += &self.kind.lines(port);
-        for number in self.codecs.split(' ') {
-            sdp += match number {
-                "0" => "a=rtpmap:0 PCMU/8000\r\n",
-                "8" => "a=rtpmap:8 PCMA/8000\r\n",
-                "9" => "a=rtpmap:9 G722/8000\r\n",
-                "101" => "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n",
-                _ => "",
-            };
+        let heard = self.lines.get(line).and_then(|line| line.heard.last());
+        let heard = heard.map(|body| String::from_utf8_lossy(body).into_owned()).unwrap_or_default();
+        let lines: Vec<(&str, bool)> = (heard.lines())
+            .filter_map(|line| {
+                let mut words = line.strip_prefix("m=")?.split(' ');
+                let (kind, port) = (words.next()?, words.next()?);
+                Some((kind, port != "0" && self.media.contains(&kind)))
+            })
+            .collect();
+        if lines.is_empty() {
+            return self.offer(line, self.media, direction);
         }
-        sdp + "a=" + direction + "\r\n"
+        self.describe(line, &lines, direction)
+    }
+
+    /// A description with these m-lines.
+    pub(crate) fn offer(&self, line: usize, kinds: &[&str], direction: &str) -> String {
+        let lines: Vec<(&str, bool)> = kinds.iter().map(|kind| (*kind, true)).collect();
+        self.describe(line, &lines, direction)
+    }
+
+    fn describe(&self, line: usize, lines: &[(&str, bool)], direction: &str) -> String {
+        let (ip, port) = (self.address.ip(), 4000 + 2 * line);
+        let mut sdp = format!("v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n");
+        for (kind, is_on) in lines {
+            let (port, profile) = (if *is_on { port } else { 0 }, self.kind.profile());
+            match (*kind, is_on) {
+                ("audio", true) => {
+                    sdp += &format!("m=audio {port} {profile} {}\r\n", self.codecs);
+                    sdp += &self.kind.lines(port);
+                    sdp += &self.codecs.split(' ').map(rtpmap).collect::<String>();
+                    sdp += &format!("a={direction}\r\n");
+                }
+                ("video", true) => {
+                    let port = port + 2000;
+                    sdp += &format!("m=video {port} {profile} 96\r\n");
+                    sdp += &self.kind.lines(port);
+                    sdp += &format!("a=rtpmap:96 H264/90000\r\na={direction}\r\n");
+                }
+                ("image", _) => sdp += &format!("m=image {port} udptl t38\r\n"),
+                (kind, _) => sdp += &format!("m={kind} 0 {profile} 0\r\n"),
+            }
+        }
+        sdp
+    }
+}
+
+fn rtpmap(number: &str) -> &'static str {
+    match number {
+        "0" => "a=rtpmap:0 PCMU/8000\r\n",
+        "8" => "a=rtpmap:8 PCMA/8000\r\n",
+        "9" => "a=rtpmap:9 G722/8000\r\n",
+        "101" => "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n",
+        _ => "",
     }
 }

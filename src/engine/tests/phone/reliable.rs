@@ -13,6 +13,10 @@ pub(crate) enum Early {
     Unreliable,
     /// The same with `Require: 100rel`, said twice, as over a network that doubles.
     Reliable,
+    /// The same without a description.
+    Bare,
+    /// Reliable, and what it says is not repeated in the 200.
+    Settled,
 }
 
 /// A provisional response that a phone heard.
@@ -69,11 +73,13 @@ impl Phone {
         };
         writer.header(&HeaderName::Contact, &format!("<{}>", dialog.contact));
         writer.header(&HeaderName::Allow, self.allow);
-        if self.early == Early::Reliable {
+        if self.early != Early::Unreliable {
             writer.header(&HeaderName::Require, "100rel");
             writer.header(&HeaderName::RSeq, "17");
         }
-        writer.body("application/sdp", sdp.as_bytes());
+        if self.early != Early::Bare {
+            writer.body("application/sdp", sdp.as_bytes());
+        }
         let bytes = writer.finish();
         for _ in 0..2 {
             self.transactions.respond(self.now.at, tx, status, bytes.clone(), &mut self.effects);
