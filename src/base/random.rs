@@ -38,6 +38,18 @@ impl Random {
         ((u128::from(self.bits()) * u128::from(bound)) >> 64) as u64
     }
 
+    /// One of several by lot, in proportion to their weights, as RFC 2782 draws: what has no weight has a very small
+    /// chance if it stands before the others, and the first is chosen where none has any.
+    pub fn lot(&mut self, weights: impl Iterator<Item = u64> + Clone) -> usize {
+        let lot = self.below(weights.clone().sum::<u64>().saturating_add(1));
+        let mut sum = 0_u64;
+        let is_it = |weight: u64| {
+            sum = sum.saturating_add(weight);
+            sum >= lot
+        };
+        weights.map(is_it).position(|is_it| is_it).unwrap_or(0)
+    }
+
     /// `N` random bytes.
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];

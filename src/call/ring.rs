@@ -99,7 +99,7 @@ impl Core {
         trunks: SmallVec<[usize; 2]>,
     ) -> Result<(), Refusal> {
         let is_urgent = self.calls.get(outgoing.call).is_some_and(|call| call.emergency);
-        let ways = self.targets.ways(trunks, is_urgent, self.now.at);
+        let ways = self.targets.ways(trunks, is_urgent, self.now.at, &mut self.random);
         if let Some(found) = self.calls.get_mut(outgoing.call) {
             found.next_ways = ways;
             if found.record.direction == Direction::Internal {

@@ -8,7 +8,7 @@ use super::command::{Asked, Reply, Secret};
 use super::event::Event;
 use super::store::{FailureCounter, StoreOp, StoreReply, StoreTicket};
 use crate::call::record::CallRecord;
-use crate::call::targets::Target;
+use crate::call::targets::Ranked;
 use crate::media::relay::{MediaCommand, MediaEvent};
 use crate::sip::Flow;
 
@@ -47,12 +47,12 @@ pub enum Input {
         /// Whether it was right. An overloaded pool says no.
         right: bool,
     },
-    /// A trunk was looked up (RFC 3263): where it is from now on, best first.
+    /// A trunk was looked up (RFC 3263): where it is from now on.
     Resolved {
         /// Which, by its place in the settings.
         trunk: usize,
         /// Its targets.
-        targets: Vec<Target>,
+        targets: Vec<Ranked>,
     },
     /// Failed attempts that the API has counted: to be kept.
     Remember(Vec<FailureCounter>),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::world::{accounts, settings, trunk_to};
 use super::{Answer, Kind, World};
-use crate::call::targets::Target;
+use crate::call::targets::{Ranked, Target};
 use crate::engine::Input;
 use crate::engine::store::Loaded;
 use crate::sip::Transport;
@@ -255,13 +255,13 @@ fn a_target_that_is_silent_is_followed_by_the_next_and_one_that_says_no_is_not()
     let (one, two) = (udp(world.phones[first].address), udp(world.phones[second].address));
     // Nobody is there.
     let nobody = udp("203.0.113.9:5060".parse().unwrap());
-    world.input(Input::Resolved { trunk: 0, targets: vec![nobody, two] });
+    world.input(Input::Resolved { trunk: 0, targets: Ranked::in_order([nobody, two]) });
     let line = world.phones[alice].dial("0049");
     world.run(40 * SECOND);
     assert!(world.phones[alice].lines[line].is_up, "{}", world.tail());
     world.phones[alice].bye(line);
     world.run(SECOND);
-    world.input(Input::Resolved { trunk: 0, targets: vec![one, two] });
+    world.input(Input::Resolved { trunk: 0, targets: Ranked::in_order([one, two]) });
     world.phones[first].answer = Answer::Busy;
     let line = world.phones[alice].dial("0049");
     world.run(2 * SECOND);
@@ -273,7 +273,8 @@ fn a_target_that_is_silent_is_followed_by_the_next_and_one_that_says_no_is_not()
 fn what_is_looked_up_is_where_calls_go_from_then_on() {
     let (mut world, alice, [first, second]) = two_targets(47);
     let peer = world.phones[second].address;
-    world.input(Input::Resolved { trunk: 0, targets: vec![Target { transport: Transport::Udp, peer }] });
+    let targets = Ranked::in_order([Target { transport: Transport::Udp, peer }]);
+    world.input(Input::Resolved { trunk: 0, targets });
     world.phones[alice].dial("0049");
     world.run(2 * SECOND);
     assert_eq!((invites(&world, first), invites(&world, second)), (0, 1));

@@ -7,7 +7,7 @@ use super::carrier::{Carrier, run};
 use super::world::{accounts, settings, trunk_to};
 use crate::base::Secret;
 use crate::call::settings::{Trunk, TrunkAuth};
-use crate::call::targets::Target;
+use crate::call::targets::{Ranked, Target};
 use crate::engine::Input;
 use crate::engine::command::{Command, Reply, Subject};
 use crate::engine::event::{Event, TrunkEvent};
@@ -158,7 +158,8 @@ fn targets_that_stay_when_a_name_is_looked_up_again_stay_as_they_are() {
     run(&mut world, &mut [&mut first, &mut second], 10 * SECOND);
     assert_eq!(states(&mut world).1, ["up", "down"]);
     let third = "203.0.113.3:5060";
-    world.input(Input::Resolved { trunk: 0, targets: vec![target(third), target(PEERS[1])] });
+    let targets = Ranked::in_order([target(third), target(PEERS[1])]);
+    world.input(Input::Resolved { trunk: 0, targets });
     assert_eq!(states(&mut world).1, ["unknown", "down"]);
     run(&mut world, &mut [&mut first, &mut second, &mut Carrier::new(third)], SECOND);
     assert_eq!(states(&mut world).1, ["up", "down"]);

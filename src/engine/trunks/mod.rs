@@ -22,7 +22,7 @@ use super::{Engine, Output};
 use crate::base::{Now, Random, RedactAddr, Timestamp};
 use crate::call::core::Owner;
 use crate::call::settings;
-use crate::call::targets::{Target, Targets};
+use crate::call::targets::{Ranked, Target, Targets};
 use crate::sip::Flow;
 use crate::sip::transaction::Sent;
 use crate::wire::sip::{Message, Method, StatusCode, Uri};
@@ -255,7 +255,7 @@ impl Engine {
     }
 
     /// A trunk was looked up: what is known of targets that stay is kept.
-    pub(super) fn on_trunk_located(&mut self, index: usize, targets: &[Target]) {
+    pub(super) fn on_trunk_located(&mut self, index: usize, targets: &[Ranked]) {
         self.core.targets.set(index, targets);
         let now = self.core.now.at;
         let Some(trunk) = self.trunks.all.get_mut(index) else { return };
@@ -303,7 +303,7 @@ impl Engine {
             self.core.transactions.abandon(asked.tx);
             self.on_registrar_failed(index, Trouble::Silence.to_string().into(), Duration::ZERO);
         } else if registration.is_due(now) {
-            let ways = self.core.targets.ways([index], false, now);
+            let ways = self.core.targets.ways([index], false, now, &mut self.core.random);
             registration.begin(ways.into_iter().map(|way| way.target).collect());
             self.register_at_next(index, "its name has no address yet".into(), Duration::ZERO);
         }

@@ -16,7 +16,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 use tokio::sync::oneshot;
 
 use crate::base::Random;
-use crate::call::targets::{MAX_TARGETS, Target};
+use crate::call::targets::{MAX_TARGETS, Ranked, Target};
 use crate::sip::Transport;
 
 /// What was found is looked up again after its time to live, within these bounds.
@@ -93,7 +93,7 @@ pub(super) async fn keep_located(
     wanted: Wanted,
     mut random: Random,
     first: oneshot::Sender<()>,
-    tell: impl Fn(Vec<Target>) + Send,
+    tell: impl Fn(Vec<Ranked>) + Send,
 ) {
     let (mut failed, mut first) = (false, Some(first));
     loop {
@@ -122,7 +122,8 @@ pub(super) async fn keep_located(
     }
 }
 
-/// Targets in the order in which they are to be tried, and until when that holds. What a name server refuses to say, or
+/// Targets with their ranks, and until when that holds: by transport, then by priority of the service, where calls are
+/// shared by weight, then by family of addresses. Addresses of one host share its weight. What a name server refuses to say, or
 /// cannot, does not hide what others say.
 ///
 /// # Errors
@@ -132,11 +133,12 @@ pub(super) async fn locate(
     resolver: &TokioResolver,
     wanted: &Wanted,
     random: &mut Random,
-) -> Result<(Vec<Target>, Instant), NetError> {
-    let mut found = Found { wanted, targets: Vec::new(), until: Instant::now() + FRESH.1, fault: None };
+) -> Result<(Vec<Ranked>, Instant), NetError> {
+    let mut found =
+        Found { wanted, targets: Vec::new(), rank: 0, until: Instant::now() + FRESH.1, fault: None };
     if let Some(port) = wanted.port {
         let transport = wanted.transport.unwrap_or(Transport::Udp);
-        found.addresses(resolver, &wanted.host, (transport, port)).await?;
+        found.addresses(resolver, &wanted.host, (transport, port), 1).await?;
         return found.result();
     }
     let services = match wanted.transport {
@@ -152,14 +154,19 @@ pub(super) async fn locate(
         is_served |= !records.is_empty();
         // "A Target of "." means that the service is decidedly not available" (RFC 2782).
         let hosts = records.into_iter().filter(|srv| !srv.target.is_root()).collect();
+        let mut last = None;
         for srv in in_order(hosts, random) {
-            found.addresses(resolver, &srv.target.to_utf8(), (transport, srv.port)).await?;
+            if last.replace(srv.priority).is_some_and(|last| last != srv.priority) {
+                found.next_rank();
+            }
+            found.addresses(resolver, &srv.target.to_utf8(), (transport, srv.port), srv.weight).await?;
         }
+        found.next_rank();
     }
     // "If no SRV records were found" (4.2); what has some says all that there is.
     if !is_served {
         let transport = wanted.transport.unwrap_or(Transport::Udp);
-        found.addresses(resolver, &wanted.host, (transport, default_port(transport))).await?;
+        found.addresses(resolver, &wanted.host, (transport, default_port(transport)), 1).await?;
     }
     found.result()
 }
@@ -167,14 +174,22 @@ pub(super) async fn locate(
 /// What was found so far.
 struct Found<'w> {
     wanted: &'w Wanted,
-    targets: Vec<Target>,
+    targets: Vec<Ranked>,
+    /// Of what is found next; the one after it is for the other family of addresses.
+    rank: u32,
     until: Instant,
     /// The first answer that was none.
     fault: Option<NetError>,
 }
 
 impl Found<'_> {
-    fn result(self) -> Result<(Vec<Target>, Instant), NetError> {
+    /// What is found from here on is tried after what was found before.
+    const fn next_rank(&mut self) {
+        self.rank += 2;
+    }
+
+    fn result(mut self) -> Result<(Vec<Ranked>, Instant), NetError> {
+        self.targets.sort_by_key(|ranked| ranked.rank);
         match self.fault {
             Some(fault) if self.targets.is_empty() => Err(fault),
             // What is not whole is asked for again soon.
@@ -216,6 +231,7 @@ impl Found<'_> {
         resolver: &TokioResolver,
         host: &str,
         (transport, port): (Transport, u16),
+        weight: u16,
     ) -> Result<(), NetError> {
         let addresses: Vec<IpAddr> = match resolver.lookup_ip(absolute(host)).await {
             Ok(lookup) => {
@@ -224,14 +240,21 @@ impl Found<'_> {
             }
             Err(error) => return self.note(error),
         };
-        for ip in addresses {
+        // The weight is in 16ths, so that it can be shared.
+        let share = |count: usize| u32::from(weight) * 16 / u32::try_from(count).unwrap_or(1).max(1);
+        for &ip in &addresses {
             if self.targets.len() >= MAX_TARGETS {
                 break;
             }
             let target = Target { transport, peer: SocketAddr::new(ip, port) };
-            if self.wanted.leads_to(&target) && !self.targets.contains(&target) {
-                self.targets.push(target);
+            if !self.wanted.leads_to(&target) || self.targets.iter().any(|known| known.target == target) {
+                continue;
             }
+            let of_rank = self.targets.iter().find(|known| known.rank == self.rank);
+            let is_other = of_rank.is_some_and(|first| first.target.peer.is_ipv4() != ip.is_ipv4());
+            let of_family = addresses.iter().filter(|other| other.is_ipv4() == ip.is_ipv4()).count();
+            let rank = self.rank + u32::from(is_other);
+            self.targets.push(Ranked { target, rank, weight: share(of_family) });
         }
         Ok(())
     }
@@ -305,14 +328,7 @@ fn in_order(mut records: Vec<SRV>, random: &mut Random) -> Vec<SRV> {
     let mut ordered = Vec::with_capacity(records.len());
     while let Some(priority) = records.first().map(|srv| srv.priority) {
         let of_it = records.partition_point(|srv| srv.priority == priority);
-        let total: u64 = records.iter().take(of_it).map(|srv| u64::from(srv.weight)).sum();
-        let lot = random.below(total + 1);
-        let mut sum = 0;
-        let is_it = |srv: &SRV| {
-            sum += u64::from(srv.weight);
-            sum >= lot
-        };
-        let chosen = records.iter().take(of_it).position(is_it).unwrap_or(0);
+        let chosen = random.lot(records.iter().take(of_it).map(|srv| srv.weight.into()));
         ordered.push(records.remove(chosen));
     }
     ordered.truncate(MAX_HOSTS);

@@ -13,7 +13,7 @@ use super::failure::StartError;
 use super::resolve::{Wanted, keep_located, resolver};
 use super::tls::{Proof, Proofs};
 use crate::base::Random;
-use crate::call::targets::Target;
+use crate::call::targets::{Ranked, Target};
 use crate::config::{Resolved, Trunk};
 use crate::engine::Input;
 use crate::sip::Transport;
@@ -98,9 +98,10 @@ pub(super) fn locate(
         let (told, answer) = oneshot::channel();
         first.push(answer);
         let (post, proofs) = (post.clone(), Arc::clone(&proofs));
-        let tell = move |targets: Vec<Target>| {
+        let tell = move |targets: Vec<Ranked>| {
             if let Some(proof) = &proof {
-                let under_tls = targets.iter().filter(|target| target.transport == Transport::Tls);
+                let all = targets.iter().map(|ranked| ranked.target);
+                let under_tls = all.filter(|target| target.transport == Transport::Tls);
                 proofs.demand(index, under_tls.map(|target| target.peer).collect(), proof.clone());
             }
             post.send(Input::Resolved { trunk: index, targets });

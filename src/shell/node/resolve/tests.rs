@@ -73,7 +73,8 @@ impl NameServer {
     async fn located(&self, wanted: &Wanted) -> Vec<String> {
         let resolver = resolver(&[self.address]).unwrap();
         let (targets, _) = locate(&resolver, wanted, &mut Random::from_number(1)).await.unwrap();
-        targets.iter().map(|target| format!("{}:{}", target.transport.uri_token(), target.peer)).collect()
+        let shown = |Target { transport, peer }: Target| format!("{}:{peer}", transport.uri_token());
+        targets.iter().map(|ranked| shown(ranked.target)).collect()
     }
 }
 
@@ -177,6 +178,46 @@ async fn what_is_no_host_or_ourselves_is_no_target_and_many_are_cut() {
     let many = (0..40).map(|last| ("many.test", RData::A(A::new(198, 51, 100, last))));
     let found = NameServer::new(many.collect()).located(&wanted("many.test")).await;
     assert_eq!(found.len(), MAX_TARGETS);
+}
+
+#[tokio::test]
+async fn equals_are_known_by_their_rank_and_share_by_weight() {
+    let v4 = |last| RData::A(A::new(198, 51, 100, last));
+    let v6 = |last| RData::AAAA(AAAA::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last));
+    let server = NameServer::new(vec![
+        ("_sips._tcp.shared.test", srv(1, 30, 5061, "a.shared.test")),
+        ("_sips._tcp.shared.test", srv(1, 10, 5061, "b.shared.test")),
+        ("_sips._tcp.shared.test", srv(2, 0, 5061, "c.shared.test")),
+        ("a.shared.test", v4(1)),
+        ("a.shared.test", v4(2)),
+        ("b.shared.test", v4(3)),
+        ("b.shared.test", v6(3)),
+        ("c.shared.test", v4(4)),
+        ("plain.shared.test", v4(5)),
+        ("plain.shared.test", v4(6)),
+    ]);
+    let resolver = resolver(&[server.address]).unwrap();
+    let ranked = async |wanted: Wanted| {
+        let (targets, _) = locate(&resolver, &wanted, &mut Random::from_number(5)).await.unwrap();
+        let shown = |known: &Ranked| (known.target.peer.ip().to_string(), known.rank, known.weight);
+        let mut shown: Vec<_> = targets.iter().map(shown).collect();
+        shown.sort();
+        shown
+    };
+    let tls = Wanted { transport: Some(Transport::Tls), ..wanted("shared.test") };
+    let mut found = ranked(tls).await;
+    // Whichever family is first at this priority, the other is tried after it.
+    let v6 = found.pop().unwrap();
+    assert_eq!((&*v6.0, v6.2), ("2001:db8::3", 160));
+    let v4_rank = found[0].1;
+    assert_eq!(v6.1.abs_diff(v4_rank), 1);
+    let all = found.iter().map(|(ip, rank, weight)| format!("{ip} {rank} {weight}")).collect::<Vec<_>>();
+    let of = |last: u8, rank: u32, weight: u32| format!("198.51.100.{last} {rank} {weight}");
+    assert_eq!(all, [of(1, v4_rank, 240), of(2, v4_rank, 240), of(3, v4_rank, 160), of(4, 2, 0)]);
+    // Addresses of a name alone share equally.
+    let plain = ranked(wanted("plain.shared.test")).await;
+    let is_whole = |(_, rank, weight): &(String, u32, u32)| (*rank, *weight) == (plain[0].1, 8);
+    assert!(plain.len() == 2 && plain.iter().all(is_whole), "{plain:?}");
 }
 
 #[tokio::test]
