@@ -28,6 +28,7 @@ pub mod release;
 pub mod reliable;
 pub mod rescue;
 mod ring;
+pub mod run;
 pub mod session_timer;
 pub mod settings;
 pub mod setup;

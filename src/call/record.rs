@@ -132,6 +132,8 @@ pub struct CallRecord {
     pub jitter: Option<f64>,
     /// The node that carried it.
     pub node: String,
+    /// The test run that it belongs to.
+    pub run: Option<String>,
     /// By device, in order.
     pub segments: Vec<Segment>,
 }

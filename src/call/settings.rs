@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::quirks::QuirkTable;
+use super::run::Runs;
 use super::targets::Target;
 use crate::base::Secret;
 use crate::sip::digest::Algorithm;
@@ -232,6 +233,8 @@ pub struct Settings {
     pub echo: Option<Box<str>>,
     /// The number that plays a tone.
     pub tone: Option<Box<str>>,
+    /// How calls name the test run that they belong to; `None`: none does.
+    pub runs: Option<Runs>,
     /// Caps.
     pub limits: Limits,
 }

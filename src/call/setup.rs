@@ -276,6 +276,7 @@ impl Core {
             start: self.now.unix,
             transports: vec![incoming.flow.transport.uri_token().into()],
             node: self.settings.node.to_string(),
+            run: self.settings.runs.as_ref().and_then(|runs| runs.of(incoming.message)),
             ..CallRecord::default()
         }
     }

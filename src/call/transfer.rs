@@ -112,6 +112,7 @@ impl Core {
             Party::Trunk { name, .. } => (number_in(&stays.dialog.remote), Some(name.to_string())),
             Party::Service(_) => return Err(Refusal::DestinationUnknown),
         };
+        let run = self.calls.get(stays.call).and_then(|call| call.record.run.clone());
         let payer = rung_for.payer.as_deref().map(str::to_owned);
         let user = payer.clone().or_else(|| stays.party.account().map(|account| account.name.to_string()));
         let id = self.mint_ulid();
@@ -125,6 +126,7 @@ impl Core {
             trunk,
             start: self.now.unix,
             node: self.settings.node.to_string(),
+            run,
             ..CallRecord::default()
         };
         let caller = self.stand_in(rung_for.stays)?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::network::Network;
 use super::routes::Routes;
 pub use crate::base::Secret;
+use crate::call::run::Runs;
 use crate::media::relay::Learning;
 use crate::moving::{self, ReInvite};
 use crate::registrar;
@@ -41,6 +42,8 @@ pub struct Resolved {
     pub routes: Routes,
     /// `[dns]`: name servers; empty: those of the system.
     pub dns: Vec<SocketAddr>,
+    /// `[test]`: how calls name the run that they belong to; `None`: none does.
+    pub runs: Option<Runs>,
     /// What user agents do in their own way.
     pub quirks: crate::call::quirks::QuirkTable,
 }

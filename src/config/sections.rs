@@ -9,6 +9,7 @@ use super::resolved::{
 };
 use super::tree::{Faults, Section, Taken, Tree};
 use super::{Network, Source, checks, listen_tls, quirks, trunks, users, values};
+use crate::call::run::{self, Runs};
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::star_code::Codes;
@@ -31,7 +32,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let registrar = registrar(root.section_or_empty("registrar"));
     let domain = node.as_ref().map_or("", |node| &node.domain);
     let auth = auth(root.section_or_empty("auth"), domain);
-    let tests = test(root.section_or_empty("test"));
+    let (tests, runs) = test(root.section_or_empty("test"));
     let (moving, rescue) = moving(root.section_or_empty("move"), tests);
     let accounts = users::read(&mut root, source, &auth);
     let trunks = trunks::read(&mut root, source);
@@ -53,6 +54,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         routes,
         dns,
         quirks,
+        runs,
     };
     checks::whole(&resolved, source, faults);
     resolved.registrar.own = own(&resolved);
@@ -352,11 +354,20 @@ fn codes(section: &mut Section<'_>, [echo, tone]: [Option<Box<str>>; 2]) -> Code
     }
 }
 
-/// `[test]`: the numbers of echo and tone.
-fn test(mut section: Section<'_>) -> [Option<Box<str>>; 2] {
+/// `[test]`: the numbers of echo and tone, and how calls name their run.
+fn test(mut section: Section<'_>) -> ([Option<Box<str>>; 2], Option<Runs>) {
     let numbers = ["echo", "tone"].map(|key| section.read(key, values::code).map(|taken| taken.value));
+    let is_on = section.flag("runs").unwrap_or(false);
+    let prefix = section.read("run_prefix", |text| match text {
+        // A hyphen would not tell the prefix from the tag.
+        text if run::is_tag(text) && !text.contains('-') => Ok(Box::from(text)),
+        _ => Err("must be letters, digits, dots and underscores"),
+    });
+    if let Some(Taken { place, key, .. }) = prefix.as_ref().filter(|_| !is_on) {
+        section.faults.add(place, key.clone(), "means nothing without runs = true");
+    }
     section.finish();
-    numbers
+    (numbers, is_on.then(|| Runs { prefix: prefix.map(|taken| taken.value) }))
 }
 
 /// The words of `re_invite`, of the node and of a trunk.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::call::quirks::{Dtmf, Hint, Quirks};
+use crate::call::run::Runs;
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::{ReInvite, ReplacesMode, SelectPolicy};
@@ -120,6 +121,14 @@ fn what_is_left_out_has_the_default_of_the_contract() {
 }
 
 #[test]
+fn calls_name_their_run_only_where_that_is_asked_for() {
+    let with = |more: &str| resolve(&format!("[node]\ndomain = \"pbx\"\n[test]\n{more}")).runs;
+    assert_eq!(with("echo = \"*43\"\n"), None);
+    assert_eq!(with("runs = true\n"), Some(Runs::default()));
+    assert_eq!(with("runs = true\nrun_prefix = \"run\"\n").unwrap().prefix.as_deref(), Some("run"));
+}
+
+#[test]
 fn own_addresses_for_the_registrar_are_those_of_the_file() {
     let own = resolve(WHOLE).registrar.own;
     assert_eq!(own.names, ["pbx.example.com".into()]);
@@ -213,6 +222,14 @@ fn each_fault_names_its_line_and_key() {
             "segue.toml: move.push_code: `*12` cannot be told from `*12` of move.code",
         ),
         ("[test]\necho = \"*113\"\n", "segue.toml: test.echo: `*113` cannot be told from `*11` of move.code"),
+        (
+            "[test]\nrun_prefix = \"run\"\n",
+            "segue.toml:10: test.run_prefix: means nothing without runs = true",
+        ),
+        (
+            "[test]\nruns = true\nrun_prefix = \"a-b\"\n",
+            "segue.toml:11: test.run_prefix: `a-b`: must be letters, digits, dots and underscores",
+        ),
         ("[test]\necho = \"echo\"\n", "segue.toml:10: test.echo: `echo`: must be 1 to 16 of the keys"),
         (
             "[[route]]\nmatch = \"(\"\nto = [\"user:alice\"]\n",

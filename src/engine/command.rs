@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::report::RunReport;
 use super::view::{
     BanView, CallView, MoveView, Page, PageQuery, QualityView, RecordQuery, RegistrationView, StatusView,
     Trigger, TrunkView, UserView,
@@ -193,6 +194,12 @@ pub enum Command {
         user: Box<str>,
         /// The device.
         device: Box<str>,
+    },
+    /// What the calls of a test run came to. Only for [`Subject::Admin`]. Answered by the shell, out of the store.
+    /// Answer: [`Reply::Report`].
+    ShowReport {
+        /// The run.
+        run: Box<str>,
     },
     /// No new calls from now on (503 with Retry-After); what lives goes on. Answer: [`Reply::Done`].
     Drain,
@@ -393,6 +400,8 @@ pub enum Reply {
     Users(Page<UserView>),
     /// To [`Command::ShowUser`].
     User(Box<UserView>),
+    /// To [`Command::ShowReport`].
+    Report(Box<RunReport>),
     /// To [`Command::Login`].
     #[serde(skip)]
     Login {
@@ -499,6 +508,7 @@ impl Command {
                 | Self::Login { .. }
                 | Self::LendDevice { .. }
                 | Self::ReturnDevice { .. }
+                | Self::ShowReport { .. }
                 | Self::Drain => false,
             },
         }
@@ -549,7 +559,8 @@ mod tests {
     fn what_changes_the_node_is_for_the_operator() {
         let alice = Subject::User("alice".into());
         let remove = AccountChange::Remove { user: "alice".into() };
-        for command in [Command::Status, Command::Drain, Command::ChangeAccount(remove)] {
+        let report = Command::ShowReport { run: "x".into() };
+        for command in [Command::Status, Command::Drain, report, Command::ChangeAccount(remove)] {
             assert!(!command.is_open_to(&alice));
             assert!(command.is_open_to(&Subject::Admin));
         }

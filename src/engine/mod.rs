@@ -15,6 +15,7 @@ mod io;
 pub mod media;
 pub mod moves;
 pub mod register;
+pub mod report;
 pub mod settings;
 pub mod store;
 mod tally;

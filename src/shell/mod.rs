@@ -10,5 +10,6 @@ mod pace;
 pub mod page;
 pub mod password;
 pub mod phone;
+mod report;
 pub mod store;
 pub mod telemetry;

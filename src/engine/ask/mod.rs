@@ -93,6 +93,8 @@ impl Engine {
             Command::Login { user } => Answer::Now(self.login_of(&user)),
             Command::LendDevice { user, device } => self.lend_device(&user, &device).into(),
             Command::ReturnDevice { user, device } => Answer::Now(self.return_device(&user, &device)),
+            // What has ended is the store's, and reading it takes longer than signalling can wait.
+            Command::ShowReport { .. } => Answer::Now(Reply::Error(CommandError::NotFound)),
             Command::Drain => {
                 self.stop_taking_calls();
                 Answer::Now(Reply::Done)

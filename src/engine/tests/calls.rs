@@ -33,6 +33,22 @@ fn a_call_is_set_up_heard_and_ended() {
 }
 
 #[test]
+fn a_call_of_a_test_run_is_recorded_as_one() {
+    let mut world = World::new(6);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    let line = world.phones[alice].dial_with("1002", &[("X-Test-Run", "night-1")], true);
+    world.run(SECOND);
+    assert!(world.phones[alice].lines[line].is_up, "{}", world.tail());
+    let other = world.phones[bob].dial("*43");
+    world.run(SECOND);
+    world.phones[bob].bye(other);
+    world.phones[alice].bye(line);
+    world.run(SECOND);
+    let runs: Vec<_> = world.records.iter().map(|record| (&*record.to, record.run.as_deref())).collect();
+    assert_eq!(runs, [("1002", Some("night-1")), ("*43", None)]);
+}
+
+#[test]
 fn all_devices_of_a_user_ring_and_one_wins() {
     let mut world = World::new(2);
     let alice = world.phone("alice", "desk");

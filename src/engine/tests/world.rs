@@ -154,6 +154,7 @@ pub(crate) fn settings() -> Settings {
         quirks: crate::call::quirks::QuirkTable::default(),
         echo: Some("*43".into()),
         tone: Some("*44".into()),
+        runs: Some(crate::call::run::Runs { prefix: Some("run".into()) }),
         limits: settings::Limits::default(),
     };
     Settings {

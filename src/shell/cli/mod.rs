@@ -11,6 +11,7 @@ mod operation;
 mod options;
 mod output;
 mod quality;
+mod report;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -119,6 +120,7 @@ async fn ask(
         Verb::Registrations { user, action } => asking.registrations(user, action).await,
         Verb::Quality { call } => asking.quality(call).await,
         Verb::Trunks => asking.trunks().await,
+        Verb::Report { run, svg } => report::show(&mut asking, run, svg.as_deref()).await,
         Verb::User { action } => accounts::user(&mut asking, action).await,
         Verb::Bans { action } => asking.bans(action).await,
         Verb::Cdr { action } => asking.records(action).await,

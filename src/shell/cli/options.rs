@@ -97,6 +97,15 @@ pub(super) enum Verb {
     },
     /// Trunks: who answers, where the node is registered, what they carry
     Trunks,
+    /// What the calls of a test run came to
+    Report {
+        /// The run, as its calls name it
+        #[arg(long, value_name = "TAG")]
+        run: Box<str>,
+        /// Draw it, too
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
     /// Users of the store
     User {
         #[command(subcommand)]

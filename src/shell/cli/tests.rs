@@ -153,6 +153,23 @@ async fn trunks_have_a_line_for_each_target() {
 }
 
 #[tokio::test]
+async fn a_run_is_reported_in_every_form() {
+    let world = World::start().await;
+    let table = world.run("report --run night-1").await.unwrap();
+    assert!(table.starts_with("MEASURE") && table.contains("answer_ms"), "{table}");
+    let json: serde_json::Value =
+        serde_json::from_str(&world.run("report --run night-1 -o json").await.unwrap()).unwrap();
+    assert_eq!((&json["calls"], json["answer_ms"]["curve"].as_array().unwrap().len()), (&200.into(), 101));
+    let dir = tempfile::tempdir().unwrap();
+    let svg = dir.path().join("run.svg");
+    let csv = world.run(&format!("report --run night-1 -o csv --svg {}", svg.display())).await.unwrap();
+    assert!(csv.starts_with("measure,count,mean,min,p5,p50,p90,p95,p99,max\r\ncalls,200,,"), "{csv}");
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg "));
+    assert_eq!(world.run("report --run none").await.unwrap_err().0, 4);
+    assert_eq!(world.run("report --run night-1 --svg /nowhere/x.svg").await.unwrap_err().0, 1);
+}
+
+#[tokio::test]
 async fn a_move_waits_for_its_outcome_and_says_it_by_the_exit_code() {
     let world = World::start().await;
     let text = world.run("move alice --to mobile").await.unwrap();

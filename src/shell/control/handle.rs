@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{Mutex, broadcast, oneshot};
 
 use super::EventHub;
 use crate::engine::command::{AccountChange, Asked, Command, CommandError, Reply, StartMove, Subject};
+use crate::engine::report::RunReport;
+use crate::engine::store::Unavailable as StoreUnavailable;
 use crate::engine::view::{CallPhase, CallView, PAGE_MAX, Page, PageQuery};
 
 /// Commands that may wait for one worker. A person or a page sends a few a second; more than this means that the
@@ -74,18 +76,24 @@ impl From<Unavailable> for CommandError {
 #[derive(Clone)]
 pub struct NodeHandle(Arc<Inner>);
 
+/// Reads the report of a run out of the store. Takes its time; never called on a thread that serves others.
+pub type Reports = Box<dyn Fn(&str) -> Result<RunReport, StoreUnavailable> + Send + Sync>;
+
 struct Inner {
     workers: Vec<WorkerLink>,
     events: EventHub,
+    reports: Reports,
+    /// Held by whoever reads a report: one at a time.
+    reading: Mutex<()>,
     changes: broadcast::Sender<Box<str>>,
 }
 
 impl NodeHandle {
     /// The node of these workers, the first of which answers for what all of them share.
     #[must_use]
-    pub fn new(workers: Vec<WorkerLink>, events: EventHub) -> Self {
+    pub fn new(workers: Vec<WorkerLink>, events: EventHub, reports: Reports) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
-        Self(Arc::new(Inner { workers, events, changes }))
+        Self(Arc::new(Inner { workers, events, reports, reading: Mutex::default(), changes }))
     }
 
     /// The events of the node.
@@ -150,7 +158,23 @@ impl NodeHandle {
             | Command::ListRecords { .. }
             | Command::ShowRecord { .. }
             | Command::Login { .. } => self.ask(0, by, command)?.wait().await,
+            Command::ShowReport { run } => self.report(run).await,
         }
+    }
+
+    /// Of a run that has calls. On a thread where nobody else waits.
+    async fn report(&self, run: Box<str>) -> Result<Reply, Unavailable> {
+        let reading = tokio::time::timeout(PATIENCE, self.0.reading.lock()).await;
+        let _reading = reading.map_err(|_| Unavailable::Full)?;
+        let inner = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || (inner.reports)(&run)).await;
+        Ok(match read.map_err(|_| Unavailable::Gone)? {
+            Ok(report) if report.calls == 0 => Reply::Error(CommandError::NotFound),
+            Ok(report) => Reply::Report(Box::new(report)),
+            Err(why) => {
+                Reply::Error(CommandError::Unavailable { why: why.to_string().into(), retry_after: 2 })
+            }
+        })
     }
 
     /// The first worker checks and stores the change; the others then apply it.
@@ -303,7 +327,7 @@ fn as_registrations(reply: Reply) -> Result<Page<crate::engine::view::Registrati
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Node, answer, call, moved};
+    use super::super::testing::{Node, answer, call, moved, reports};
     use super::*;
     use crate::engine::command::MoveMode;
     use crate::engine::view::Trigger;
@@ -338,6 +362,21 @@ mod tests {
         let alice = Subject::User("alice".into());
         let reply = node.handle.command(&alice, Command::Drain).await;
         assert_eq!(reply, Ok(Reply::Error(CommandError::Forbidden)));
+        assert!(node.asked.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_report_is_read_beside_the_workers() {
+        let node = Node::start();
+        let of = |run: &str| Command::ShowReport { run: run.into() };
+        let Ok(Reply::Report(report)) = node.handle.command(&Subject::Admin, of("night-1")).await else {
+            panic!()
+        };
+        assert_eq!((report.run.as_str(), report.calls), ("night-1", 200));
+        let reply = node.handle.command(&Subject::Admin, of("night-2")).await;
+        assert_eq!(reply, Ok(Reply::Error(CommandError::NotFound)), "no call was of it");
+        let reply = node.handle.command(&Subject::Admin, of("broken")).await;
+        assert!(matches!(reply, Ok(Reply::Error(CommandError::Unavailable { .. }))), "{reply:?}");
         assert!(node.asked.lock().unwrap().is_empty());
     }
 
@@ -398,11 +437,11 @@ mod tests {
     async fn a_worker_that_is_gone_full_or_silent_is_unavailable() {
         let (gone, requests) = link(|| {});
         drop(requests);
-        let node = NodeHandle::new(vec![gone], EventHub::new("edge1", [1; 32], |_| {}));
+        let node = NodeHandle::new(vec![gone], EventHub::new("edge1", [1; 32], |_| {}), reports());
         assert_eq!(node.command(&Subject::Admin, Command::Status).await, Err(Unavailable::Gone));
 
         let (silent, _requests) = link(|| {});
-        let node = NodeHandle::new(vec![silent], EventHub::new("edge1", [1; 32], |_| {}));
+        let node = NodeHandle::new(vec![silent], EventHub::new("edge1", [1; 32], |_| {}), reports());
         assert_eq!(node.command(&Subject::Admin, Command::Status).await, Err(Unavailable::Late));
         let pending = || node.ask(0, &Subject::Admin, Command::Status);
         assert_eq!((0..2 * QUEUE).filter(|_| pending().is_ok()).count(), QUEUE - 1, "one still waits there");

@@ -3,12 +3,15 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{EventHub, NodeHandle, Request, link};
+use super::{EventHub, NodeHandle, Reports, Request, link};
 use crate::base::{Now, Timestamp, UnixMillis};
 use crate::engine::command::*;
+use crate::engine::report::RunReport;
+use crate::engine::store::Unavailable as StoreUnavailable;
 use crate::engine::view::*;
 use crate::moving::Refusal;
 use crate::moving::timeline::{Timeline, What};
+use crate::shell::report::tests::a_run;
 
 /// A handle on workers that answer from a world, and what they were asked.
 pub(crate) struct Node {
@@ -64,8 +67,14 @@ impl Node {
                 link
             })
             .collect();
-        Self { handle: NodeHandle::new(links, EventHub::new("edge1", [1; 32], |_| {})), asked }
+        Self { handle: NodeHandle::new(links, EventHub::new("edge1", [1; 32], |_| {}), reports()), asked }
     }
+}
+
+/// Of the little world: one run.
+pub(crate) fn reports() -> Reports {
+    let one = |run: &str| if run == "night-1" { a_run() } else { RunReport::default() };
+    Box::new(move |run| if run == "broken" { Err(StoreUnavailable::Corrupt) } else { Ok(one(run)) })
 }
 
 /// The call of the little world.

@@ -19,6 +19,7 @@ mod operation;
 mod page;
 mod phone;
 mod problem;
+mod reports;
 mod resources;
 mod routes;
 mod schema;

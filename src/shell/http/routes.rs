@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
-use super::{Api, events, health, login, moves, openapi, operation, phone, resources};
+use super::{Api, events, health, login, moves, openapi, operation, phone, reports, resources};
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -352,6 +352,17 @@ pub(super) const ROUTES: &[Route] = &[
         answer: (200, Answer::Media("text/event-stream")),
         failures: &[],
         handler: || get(events::stream),
+    },
+    Route {
+        method: "get",
+        path: "/v1/reports/{run}",
+        summary: "What the calls of a test run came to; with Accept text/csv or image/svg+xml as that",
+        access: Access::Admin,
+        query: &[],
+        body: None,
+        answer: (200, Answer::Json("Report")),
+        failures: &[404],
+        handler: || get(reports::show),
     },
     Route {
         method: "get",

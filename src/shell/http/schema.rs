@@ -174,6 +174,8 @@ fn calls() -> Vec<(&'static str, Value)> {
             ]),
         ),
         ("Move", move_view(trigger)),
+        ("Report", report()),
+        ("Spread", spread()),
         ("Status", status()),
     ]
 }
@@ -216,6 +218,7 @@ fn operation() -> Vec<(&'static str, Value)> {
         ("loss", optional("number")),
         ("jitter", optional("number")),
         ("node", string()),
+        ("run", optional("string")),
         ("segments", list(segment)),
     ]);
     let ban =
@@ -311,6 +314,43 @@ fn trunks() -> [(&'static str, Value); 3] {
             ]),
         ),
     ]
+}
+
+fn report() -> Value {
+    let counts = || json!({ "type": "object", "additionalProperties": integer() });
+    let spread = || reference("Spread");
+    let moves = object(&[
+        ("begun", integer()),
+        ("done", integer()),
+        ("rolled_back", integer()),
+        ("refused", integer()),
+        ("triggers", counts()),
+        ("gap_ms", spread()),
+        ("lost", spread()),
+    ]);
+    object(&[
+        ("run", string()),
+        ("calls", integer()),
+        ("begun", optional_time()),
+        ("ended", optional_time()),
+        ("dispositions", counts()),
+        ("sip_codes", counts()),
+        ("ring_ms", spread()),
+        ("answer_ms", spread()),
+        ("duration_s", spread()),
+        ("mos", spread()),
+        ("without_mos", integer()),
+        ("loss_percent", spread()),
+        ("jitter_ms", spread()),
+        ("moves", moves),
+    ])
+}
+
+fn spread() -> Value {
+    let of = ["mean", "min", "p5", "p50", "p90", "p95", "p99", "max"].map(|name| (name, optional("number")));
+    let curve = list(json!({ "type": "number" }));
+    let all: Vec<_> = [("count", integer())].into_iter().chain(of).chain([("curve", curve)]).collect();
+    object(&all)
 }
 
 fn move_view(trigger: Value) -> Value {

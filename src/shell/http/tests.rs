@@ -223,6 +223,7 @@ fn example(route: &Route) -> (String, Value) {
         .replace("{id}", "01");
     let path =
         path.replace("{name}", "alice").replace("{user}", "alice").replace("{address}", "198.51.100.7");
+    let path = path.replace("{run}", "night-1");
     let device = if path.starts_with("/v1/session/phone") { "web-1" } else { "desk" };
     let path = path.replace("{device}", device);
     let body = match route.body {
@@ -269,6 +270,26 @@ async fn every_route_answers_as_its_document_says() {
             check(&body, &document["components"]["schemas"][body_schema], &document, &path);
         }
     }
+}
+
+#[tokio::test]
+async fn a_report_comes_as_json_csv_or_a_picture_and_to_the_administrator_alone() {
+    let world = World::start().await;
+    let path = "/v1/reports/night-1";
+    for (accept, kind, begins) in [
+        ("text/csv", "text/csv", "measure,count,"),
+        ("image/svg+xml, */*", "image/svg+xml", "<svg "),
+        ("text/html, application/json;q=0.9, text/csv", "application/json", "{"),
+        ("*/*", "application/json", "{"),
+    ] {
+        let answer = world.request("GET", path, Some(&world.admin), &[("accept", accept)], "").await;
+        assert_eq!((answer.status, answer.header("content-type")), (200, Some(kind)), "{accept}");
+        assert!(answer.body.starts_with(begins), "{accept}: {}", answer.body);
+    }
+    assert_eq!(world.get("/v1/reports/none", Some(&world.admin)).await.status, 404);
+    assert_eq!(world.get("/v1/reports/broken", Some(&world.admin)).await.status, 503);
+    let alice = world.login().await;
+    assert_eq!(world.get(path, Some(&alice)).await.status, 403);
 }
 
 #[tokio::test]

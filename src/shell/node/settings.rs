@@ -32,6 +32,7 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
         quirks: resolved.quirks.clone(),
         echo: resolved.moving.codes.echo.clone(),
         tone: resolved.moving.codes.tone.clone(),
+        runs: resolved.runs.clone(),
         limits: call::Limits { rescue: resolved.rescue, ..call::Limits::default() },
     };
     let ban = &resolved.auth.ban;

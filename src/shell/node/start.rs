@@ -86,6 +86,7 @@ impl Node {
         let events = EventHub::new(&resolved.node.id, random.bytes(), move |event| observed.observe(event));
         let passwords = Passwords::start(password::Settings::default()).map_err(system("threads"))?;
         let closing = Arc::new(watch::Sender::new(false));
+        let reader = store.reader();
         let (served, api_ended) = mpsc::channel::<()>();
         let worker = Worker {
             engine,
@@ -122,7 +123,8 @@ impl Node {
             services: Some(services),
             media,
         };
-        let handle = NodeHandle::new(vec![worker_link], events);
+        let reports = Box::new(move |run: &str| reader.report(run));
+        let handle = NodeHandle::new(vec![worker_link], events, reports);
         node.serve_api(&resolved, control, handle, (passwords, metrics), loaded.failures, served)?;
         node.announce();
         Ok(node)

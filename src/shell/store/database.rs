@@ -102,7 +102,16 @@ pub(super) fn transaction<T>(
     connection: &Connection,
     work: impl FnOnce() -> Result<T, Fault>,
 ) -> Result<T, Fault> {
-    connection.execute_batch("BEGIN IMMEDIATE")?;
+    transaction_of(connection, "BEGIN IMMEDIATE", work)
+}
+
+/// Does `work` wholly or not at all, in a transaction that begins so.
+pub(super) fn transaction_of<T>(
+    connection: &Connection,
+    begin: &str,
+    work: impl FnOnce() -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    connection.execute_batch(begin)?;
     let done = work().and_then(|value| {
         connection.execute_batch("COMMIT")?;
         Ok(value)

@@ -12,19 +12,21 @@ mod checkpoint;
 mod database;
 mod fault;
 mod queue;
+mod reader;
 mod rows;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use self::fault::OpenError;
 use self::queue::{Entered, Queue};
+pub use self::reader::Reader;
 use self::writer::Writer;
 use crate::base::UnixMillis;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
@@ -69,6 +71,7 @@ type Answered = Arc<dyn Fn(StoreTicket, StoreReply) + Send + Sync>;
 pub struct Store {
     queue: Arc<Queue>,
     answered: Answered,
+    path: PathBuf,
     thread: Mutex<Option<JoinHandle<usize>>>,
 }
 
@@ -95,7 +98,8 @@ impl Store {
             .name("store".into())
             .spawn(move || writer.run())
             .map_err(|error| OpenError::failed(path, error.to_string()))?;
-        Ok((Self { queue, answered, thread: Mutex::new(Some(thread)) }, loaded))
+        let path = path.to_owned();
+        Ok((Self { queue, answered, path, thread: Mutex::new(Some(thread)) }, loaded))
     }
 
     /// Asks for `op`; see [`StoreOp`] for which operations are answered. Never waits.
@@ -105,6 +109,12 @@ impl Store {
             Entered::Refused(why) => (self.answered)(ticket, StoreReply::Unavailable(why)),
             Entered::Lost => tracing::error!("the store is closed: a value to be written behind is lost"),
         }
+    }
+
+    /// Reads what may take long, on the thread of whoever asks it.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.path, Arc::clone(&self.queue))
     }
 
     /// Why the last transaction failed; `None` while all is well.

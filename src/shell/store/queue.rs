@@ -192,6 +192,17 @@ impl Queue {
         state.backlog.len() + state.taken
     }
 
+    /// What waits to be written behind does not wait for others any longer; what failed keeps its pause.
+    pub(super) fn hurry(&self) {
+        let mut state = self.lock();
+        if state.pause.is_some() || state.backlog.is_empty() {
+            return;
+        }
+        state.due = Some(Instant::now());
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// Takes nothing any more; what is there is still given out.
     pub(super) fn close(&self) {
         self.lock().closing = true;

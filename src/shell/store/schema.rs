@@ -11,7 +11,7 @@ use super::fault::Fault;
 const APPLICATION: i64 = 0x7365_6775;
 
 /// Step `n` leads from schema `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES];
+const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS];
 
 const TRANSFERS: &str = "ALTER TABLE cdrs ADD COLUMN transferred_by TEXT;";
 
@@ -19,6 +19,13 @@ const TRANSFERS: &str = "ALTER TABLE cdrs ADD COLUMN transferred_by TEXT;";
 const PARTIES: &str = "
 CREATE INDEX cdrs_by_from ON cdrs (\"from\", id);
 CREATE INDEX cdrs_by_to ON cdrs (\"to\", id);
+";
+
+/// Calls of test runs, and the moves of a call.
+const RUNS: &str = "
+ALTER TABLE cdrs ADD COLUMN run TEXT;
+CREATE INDEX cdrs_of_run ON cdrs (run) WHERE run IS NOT NULL;
+CREATE INDEX moves_of_call ON moves (call);
 ";
 
 const FIRST: &str = "

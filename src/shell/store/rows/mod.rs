@@ -7,6 +7,7 @@ mod failures;
 mod moves;
 mod moving;
 mod records;
+mod runs;
 
 use rusqlite::Connection;
 
@@ -14,6 +15,8 @@ use super::backlog::Save;
 use super::fault::Fault;
 use crate::base::UnixMillis;
 use crate::engine::store::{Loaded, StoreOp, StoreReply};
+
+pub(super) use self::runs::report;
 
 /// Writes one value that is written behind.
 pub(super) fn save(connection: &Connection, save: &Save) -> Result<(), Fault> {

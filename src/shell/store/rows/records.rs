@@ -37,15 +37,16 @@ pub(super) fn add(connection: &Connection, record: &CallRecord) -> Result<(), Fa
         ":loss": record.loss,
         ":jitter": record.jitter,
         ":node": record.node,
+        ":run": record.run,
     };
     let added = execute(
         connection,
         "INSERT INTO cdrs (id, sip_call_id, direction, \"from\", \"to\", user, first_device, last_device, trunk,
          start, ring, answer, \"end\", disposition, sip_code, hangup_by, codecs, srtp, transports, user_agents,
-         moves, mos_min, loss, jitter, node, transferred_by)
+         moves, mos_min, loss, jitter, node, transferred_by, run)
          VALUES (:id, :sip_call_id, :direction, :from, :to, :user, :first_device, :last_device, :trunk,
          :start, :ring, :answer, :end, :disposition, :sip_code, :hangup_by, :codecs, :srtp, :transports,
-         :user_agents, :moves, :mos_min, :loss, :jitter, :node, :transferred_by)
+         :user_agents, :moves, :mos_min, :loss, :jitter, :node, :transferred_by, :run)
          ON CONFLICT (id) DO NOTHING",
         values,
     )?;
@@ -143,6 +144,7 @@ fn read(row: &Row<'_>) -> Result<CallRecord, Error> {
         loss: row.get("loss")?,
         jitter: row.get("jitter")?,
         node: row.get("node")?,
+        run: row.get("run")?,
         segments: Vec::new(),
     })
 }

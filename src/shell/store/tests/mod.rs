@@ -4,5 +4,6 @@ mod contract;
 mod crash;
 mod faults;
 mod opening;
+mod reports;
 mod sqlite;
 mod values;

@@ -44,9 +44,10 @@ fn a_database_of_another_program_is_not_touched() {
 fn a_store_of_a_newer_release_is_not_touched() {
     let backend = Sqlite::new();
     drop(Desk::open(&backend, NOW));
+    let newest = backend.count("PRAGMA user_version");
     backend.operator().pragma_update(None, "user_version", 99).unwrap();
     let error = refused(&backend);
-    assert!(matches!(error, OpenError::Newer { found: 99, known: 3, .. }), "{error}");
+    assert!(matches!(error, OpenError::Newer { found: 99, known, .. } if known == newest), "{error}");
     assert_eq!(backend.count("PRAGMA user_version"), 99);
 }
 

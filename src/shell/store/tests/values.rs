@@ -199,6 +199,7 @@ pub(super) fn record(id: &str, user: Option<&str>) -> CallRecord {
         loss: Some(0.25),
         jitter: Some(1.25),
         node: "edge1".into(),
+        run: Some("night-1".into()),
         segments: vec![segment("alice*desk"), segment("alice*mobile"), Segment::default()],
     }
 }
