@@ -25,8 +25,7 @@ use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 
 /// Methods that we serve (RFC 3261 20.5).
-pub const ALLOW: &str =
-    "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER";
+pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER, PUBLISH";
 
 /// Extensions that we support toward everyone (RFC 3261 20.37).
 pub const SUPPORTED: &str = "replaces, norefersub, path, timer";

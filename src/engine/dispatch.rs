@@ -182,12 +182,13 @@ impl Engine {
             Method::Options => self.on_options(tx),
             Method::Subscribe => self.on_subscribe(tx, flow, message),
             Method::Message => self.on_message(tx, flow, message),
+            Method::Publish => self.on_publish(tx, flow, message),
             Method::Notify if self.tells_of_messages(flow, message) => self.on_waiting(tx, message),
             // RFC 3261 12.2.2: these live in dialogs only.
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
                 self.core.refuse(tx, &Refusal::DialogUnknown, None);
             }
-            Method::Refer | Method::Publish | Method::Ack | Method::Cancel | Method::Other(_) => {
+            Method::Refer | Method::Ack | Method::Cancel | Method::Other(_) => {
                 self.core.refuse(tx, &Refusal::MethodNotAllowed, None);
             }
         }

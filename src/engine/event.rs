@@ -15,6 +15,7 @@ use super::command::Subject;
 use super::view::{Time, Trigger};
 use crate::base::{Random, UnixMillis};
 use crate::call::record::CallRecord;
+use crate::wire::vq_report::{Kind, Metrics, VqReport};
 
 /// Users whom an event concerns; only they and administrators see it.
 pub type Users = SmallVec<[Box<str>; 2]>;
@@ -121,6 +122,17 @@ pub enum Event {
         /// What exactly, in a few words.
         detail: &'static str,
     },
+    /// `quality.report`: a device tells how a call sounds, or sounded, to it (RFC 6035).
+    QualityReport {
+        /// The call, where the device means one of its own.
+        call: Option<Box<str>>,
+        /// The user.
+        user: Box<str>,
+        /// The device.
+        device: Box<str>,
+        /// What it tells.
+        report: Box<VqReport>,
+    },
     /// `cdr`: the record of a call that ended.
     Cdr {
         /// The call.
@@ -223,6 +235,7 @@ impl Event {
             Self::Registration { what, .. } => what.as_str().into(),
             Self::Trunk { what, .. } => what.as_str().into(),
             Self::Security { what, .. } => format!("security.{what}"),
+            Self::QualityReport { .. } => "quality.report".into(),
             Self::Cdr { .. } => "cdr".into(),
         }
     }
@@ -235,7 +248,7 @@ impl Event {
             | Self::Move { call, .. }
             | Self::HoldOff { call, .. }
             | Self::Cdr { call, .. } => Some(call),
-            Self::Security { call, .. } => call.as_deref(),
+            Self::Security { call, .. } | Self::QualityReport { call, .. } => call.as_deref(),
             Self::Registration { .. } | Self::Trunk { .. } => None,
         }
     }
@@ -250,7 +263,10 @@ impl Event {
             }
             (
                 Subject::User(_),
-                Self::Move { user, .. } | Self::HoldOff { user, .. } | Self::Registration { user, .. },
+                Self::Move { user, .. }
+                | Self::HoldOff { user, .. }
+                | Self::Registration { user, .. }
+                | Self::QualityReport { user, .. },
             ) => subject.may_see(user),
             (Subject::User(_), Self::Security { .. } | Self::Trunk { .. }) => false,
         }
@@ -285,6 +301,7 @@ impl Event {
             Self::Security { user, source, detail, .. } => {
                 json!({ "user": user, "source": source, "detail": detail })
             }
+            Self::QualityReport { user, device, report, .. } => reported(user, device, report),
             Self::Cdr { record, .. } => return serde_json::to_value(&**record).unwrap_or_default(),
         };
         if let Some(object) = data.as_object_mut() {
@@ -292,6 +309,35 @@ impl Event {
         }
         data
     }
+}
+
+/// A quality report; what was not measured is left out.
+fn reported(user: &str, device: &str, report: &VqReport) -> serde_json::Value {
+    use serde_json::json;
+    let (is_final, alert, severity) = match &report.kind {
+        Kind::Session { is_final } => (Some(*is_final), None, None),
+        Kind::Interval => (None, None, None),
+        Kind::Alert { what, severity } => (None, what.as_deref(), severity.as_deref()),
+    };
+    let metrics = |metrics: &Metrics| {
+        let mut all = json!({
+            "loss_percent": metrics.loss, "discarded_percent": metrics.discarded,
+            "burst_density_percent": metrics.burst_density, "burst_ms": metrics.burst_ms,
+            "gap_density_percent": metrics.gap_density, "gap_ms": metrics.gap_ms,
+            "round_trip_ms": metrics.round_trip_ms, "end_system_ms": metrics.end_system_ms,
+            "jitter_ms": metrics.jitter_ms, "mos_lq": metrics.mos_lq, "mos_cq": metrics.mos_cq,
+            "r_lq": metrics.r_lq, "r_cq": metrics.r_cq,
+        });
+        if let Some(all) = all.as_object_mut() {
+            all.retain(|_, value| !value.is_null());
+        }
+        (!metrics.is_empty()).then_some(all)
+    };
+    json!({
+        "user": user, "device": device, "report": report.kind.as_str(), "final": is_final, "alert": alert,
+        "severity": severity, "sip_call_id": report.call_id, "local": metrics(&report.local),
+        "remote": metrics(&report.remote),
+    })
 }
 
 /// An event with its place in the stream: id (ULID), type, time (RFC 3339 ms), node, call, data.

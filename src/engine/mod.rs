@@ -8,12 +8,14 @@
 pub mod ask;
 pub mod auth;
 pub mod command;
+mod dialogs;
 pub mod dispatch;
 pub mod event;
 pub mod invite;
 mod io;
 pub mod media;
 pub mod moves;
+mod publish;
 pub mod register;
 pub mod report;
 pub mod settings;
@@ -71,6 +73,7 @@ pub struct Engine {
     pub(crate) transfers: transfer::Transfers,
     pub(crate) trunks: trunks::Trunks,
     tallies: tally::Tallies,
+    dialogs: dialogs::Dialogs,
     pub(crate) asks: ask::Parked,
     pub(crate) registrations: Vec<crate::registrar::Happened>,
     pub(crate) outputs: Vec<Output>,
@@ -141,6 +144,7 @@ impl Engine {
             transfers: transfer::Transfers::default(),
             trunks,
             tallies: tally::Tallies::default(),
+            dialogs: dialogs::Dialogs::default(),
             asks: ask::Parked::default(),
             registrations: Vec::new(),
             outputs: Vec::new(),

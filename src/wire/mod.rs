@@ -1,4 +1,4 @@
-//! Bytes to values and back, without state: SIP, SDP, RTP, RTCP, STUN, dialog-info.
+//! Bytes to values and back, without state: SIP, SDP, RTP, RTCP, STUN, dialog-info, quality reports.
 
 pub mod dialog_info;
 pub mod rtcp;
@@ -6,3 +6,4 @@ pub mod rtp;
 pub mod sdp;
 pub mod sip;
 pub mod stun;
+pub mod vq_report;

@@ -37,6 +37,7 @@ impl Engine {
         }
         self.moves.tracked.insert(call, legs.iter().map(|leg| leg.leg).collect());
         for leg in legs {
+            self.know_dialog(call, &leg);
             let user = Arc::clone(&leg.owner);
             if self.moves.directory.set(leg) {
                 self.on_directory_changed(&user);
@@ -52,7 +53,19 @@ impl Engine {
         }
     }
 
+    /// What the device will call the call.
+    fn know_dialog(&mut self, call: CallHandle, leg: &LiveLeg) {
+        if self.dialogs.has(leg.leg) {
+            return;
+        }
+        let (found, of) = (self.core.calls.get(call), self.core.legs.get(leg_of(leg.leg)));
+        if let (Some(found), Some(of)) = (found, of) {
+            self.dialogs.begin(leg.leg, leg.device.clone(), &of.dialog.call_id, &found.id);
+        }
+    }
+
     fn forget_leg(&mut self, key: LegKey) {
+        self.dialogs.end(self.core.now.at, key);
         if let Some(gone) = self.moves.directory.remove(key) {
             self.on_directory_changed(&gone.owner);
         }

@@ -21,6 +21,7 @@ mod notice;
 mod phone;
 mod pickup;
 mod prompt;
+mod publish;
 mod quality;
 mod quirks;
 mod races;

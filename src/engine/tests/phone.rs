@@ -61,6 +61,8 @@ pub(crate) struct Line {
     pub(crate) phrase: String,
     /// The Warning in the last final answer.
     pub(crate) warning: String,
+    /// The last answer to a request that is no INVITE.
+    pub(crate) answer: Option<Message>,
     pub(crate) is_up: bool,
     pub(crate) is_over: bool,
     /// Why the other side said that it ended.
@@ -90,6 +92,7 @@ impl Line {
             retry_after: None,
             phrase: String::new(),
             warning: String::new(),
+            answer: None,
             is_up: false,
             is_over: false,
             reason: String::new(),
@@ -299,6 +302,15 @@ impl Phone {
         line
     }
 
+    /// A report of a call (RFC 6035), to the user's own address; the line's index.
+    pub(crate) fn publish(&mut self, headers: &[(&str, &str)], body: &str) -> usize {
+        let line = self.open(&self.name.clone(), headers);
+        self.lines[line].method = Some(Method::Publish);
+        self.lines[line].sdp = body.into();
+        self.send_again(line);
+        line
+    }
+
     fn open(&mut self, number: &str, headers: &[(&str, &str)]) -> usize {
         let domain = self.domain.clone();
         let own = format!("<sip:{}@{domain}>", self.name);
@@ -336,6 +348,7 @@ impl Phone {
             writer.header(name.as_str(), value);
         }
         self.authorise(&mut writer, &method, &uri);
+        writer.raw_body(self.lines[line].sdp.as_bytes());
         let bytes = writer.finish();
         self.send(&method, &branch, bytes, Want::Other(line));
     }

@@ -142,6 +142,7 @@ impl Metrics {
             | Event::HoldOff { .. }
             | Event::Registration { .. }
             | Event::Trunk { .. }
+            | Event::QualityReport { .. }
             | Event::Security { .. } => {}
             Event::Cdr { record, .. } => {
                 if let Some(mos) = record.mos_min {

@@ -177,6 +177,7 @@ impl Phone {
         }
         if let Want::Other(line) = want {
             self.lines[line].dialog.on_response(message);
+            self.lines[line].answer = Some(message.clone());
             self.finals.push((message.method().as_str().into(), status.as_u16(), seconds));
         }
         self.on_final(want, status.as_u16(), seconds, message.reason_phrase());
