@@ -92,6 +92,7 @@ fn configured(anchor: Anchor) -> Settings {
         quirks: segue::call::quirks::QuirkTable::default(),
         echo: None,
         tone: None,
+        runs: None,
         limits: settings::Limits::default(),
     };
     Settings {
