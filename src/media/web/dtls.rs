@@ -1,9 +1,10 @@
 //! The handshake of one leg, until both sides have keys for SRTP (RFC 5764).
 //!
-//! What comes to us is let in only from a pair that ICE picked, and nothing that comes can end what stands:
-//! before we have answered a hello with our own, a hello begins anew; after that a bad record is passed over; once
-//! there are keys only the other side's last flight, repeated, and its `close_notify` mean anything. An alert in clear
-//! is anybody's, so that none is listened to and none is sent.
+//! What comes to us is let in only from a pair that ICE picked, and one who forges that address does not end what stands
+//! with an alert, a record number of its own, or a hello (unless that comes while our first answer is under way): two
+//! handshakes are pursued side by side until one of them is answered with our hello; after that a bad record is passed over; once there are keys only the other side's last flight,
+//! repeated, and its `close_notify` mean anything. An alert in clear is anybody's, so that none is listened to and none is
+//! sent. (Who sees the handshake and forges pieces of its messages can hinder it; keys it cannot get.)
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -66,9 +67,18 @@ enum State {
     Closed,
 }
 
+/// The beginning of a hello: its version and its random, which all hellos of one handshake share.
+type Hello = [u8; 34];
+
 /// One association.
 pub(super) struct Dtls {
     endpoint: Endpoint,
+    /// The hello that it was given.
+    hello: Option<Hello>,
+    /// Who said another hello: one of the two is perhaps a forger.
+    rival: Option<(Hello, Box<Endpoint>)>,
+    /// Records in clear that were handed on.
+    handed: u64,
     state: State,
     role: Role,
     attempts: u8,
@@ -81,12 +91,15 @@ pub(super) fn is_dtls(datagram: &[u8]) -> bool {
     datagram.first().is_some_and(|byte| (20..=63).contains(byte))
 }
 
-/// A record of type handshake, in clear, that begins with the (first part of the) message number 0 of `kind`: a browser's
-/// hello is larger than a datagram.
-fn begins(datagram: &[u8], kind: u8) -> bool {
-    let is_plain = datagram.first() == Some(&22) && datagram.get(3..5) == Some(&[0, 0]);
-    let (sequence, offset) = (datagram.get(17..19), datagram.get(19..22));
-    is_plain && datagram.get(13) == Some(&kind) && sequence == Some(&[0; 2]) && offset == Some(&[0; 3])
+/// The client's hello that (the first part of) a record in clear is, a browser's being larger than a datagram: whose, and
+/// whether it is the first, without our cookie.
+fn hello_in(datagram: &[u8]) -> Option<(Hello, bool)> {
+    let is_plain = datagram.first() == Some(&HANDSHAKE) && datagram.get(3..5) == Some(&[0, 0]);
+    let is_begin = datagram.get(13) == Some(&CLIENT_HELLO) && datagram.get(19..22) == Some(&[0; 3]);
+    let said = datagram.get(RECORD_HEADER + MESSAGE_HEADER..).filter(|_| is_plain && is_begin)?;
+    let mut hello = [0; size_of::<Hello>()];
+    hello.iter_mut().zip(said).for_each(|(place, byte)| *place = *byte);
+    Some((hello, datagram.get(17..19) == Some(&[0; 2])))
 }
 
 /// Whether a datagram of ours begins with a message of `kind`.
@@ -146,7 +159,27 @@ fn pieces(record: &[u8]) -> usize {
 impl Dtls {
     pub(super) fn new(identity: &Identity, role: Role) -> Self {
         let endpoint = endpoint(identity, role);
-        Self { endpoint, state: State::Open, role, attempts: 0, bytes: 0, pieces: 0 }
+        Self {
+            endpoint,
+            hello: None,
+            rival: None,
+            handed: 0,
+            state: State::Open,
+            role,
+            attempts: 0,
+            bytes: 0,
+            pieces: 0,
+        }
+    }
+
+    /// Begins once more after a failure, if that did not happen too often.
+    fn begin_anew(&mut self, identity: &Identity) -> bool {
+        if self.attempts >= ATTEMPTS {
+            return false;
+        }
+        let attempts = self.attempts + 1;
+        *self = Self { attempts, handed: self.handed, ..Self::new(identity, self.role) };
+        true
     }
 
     /// Says hello, where that is our part and was not done.
@@ -171,28 +204,43 @@ impl Dtls {
         send: &mut impl FnMut(&[u8]),
     ) -> Progress {
         let (mut credible, mut parts) = (BytesMut::new(), 0);
-        for record in records(datagram).filter(|record| is_credible(record)) {
+        // Before our hello nothing but messages of a handshake means anything.
+        let is_early = self.state == State::Open;
+        let may_be =
+            |record: &&[u8]| is_credible(record) && (!is_early || record.first() == Some(&HANDSHAKE));
+        for record in records(datagram).filter(may_be) {
             parts += pieces(record);
-            credible.extend_from_slice(record);
+            self.hand_on(record, &mut credible);
         }
         if datagram.len() > MAX_DATAGRAM || credible.is_empty() || self.state == State::Closed {
             return Progress::None;
         }
-        let is_first = self.role == Role::Passive && begins(datagram, CLIENT_HELLO);
-        if is_first && matches!(self.state, State::Open | State::Failed) {
-            if self.state == State::Failed {
-                if self.attempts >= ATTEMPTS {
-                    return Progress::None;
-                }
-                (self.attempts, self.bytes, self.pieces) = (self.attempts + 1, 0, 0);
-            }
-            (self.endpoint, self.state) = (endpoint(identity, self.role), State::Open);
+        let hello = hello_in(datagram).filter(|_| self.role == Role::Passive);
+        let first = hello.filter(|(_, is_first)| *is_first).map(|(hello, _)| hello);
+        if first.is_some() && self.state == State::Failed && !self.begin_anew(identity) {
+            return Progress::None;
         }
         if self.state == State::Failed || !self.may_take(credible.len(), parts) {
             return Progress::None;
         }
-        let events = self.endpoint.read(now, PEER, None, credible);
+        if self.state == State::Open
+            && let Some(first) = first
+            && *self.hello.get_or_insert(first) != first
+            && !self.is_rival(&first)
+        {
+            self.rival = Some((first, Box::new(endpoint(identity, self.role))));
+        }
+        // A hello is heard by whose it is; what has no name, the rest of one, by both.
+        if self.state == State::Open && hello.is_some_and(|(hello, _)| self.is_rival(&hello)) {
+            self.follow_rival(now, credible, send);
+            return Progress::None;
+        }
+        let events = self.endpoint.read(now, PEER, None, credible.clone());
         self.flush(send);
+        if self.state == State::Open && hello.is_none() {
+            self.follow_rival(now, credible, send);
+            return Progress::None;
+        }
         // An error is one of this datagram, unless the library gives up later; what stands goes on.
         let mut progress = Progress::None;
         for event in events.unwrap_or_default() {
@@ -207,6 +255,40 @@ impl Dtls {
             }
         }
         progress
+    }
+
+    /// Copies a record for the library. The numbers of records in clear are anybody's to choose, and one far ahead would
+    /// have all that are honest taken for repetitions: they get ours. (Messages have numbers of their own.)
+    fn hand_on(&mut self, record: &[u8], to: &mut BytesMut) {
+        let at = to.len();
+        to.extend_from_slice(record);
+        if record.get(3..5) == Some(&[0, 0])
+            && let Some(number) = to.get_mut(at + 5..at + 11)
+            && let Some((_, ours)) = self.handed.to_be_bytes().split_at_checked(2)
+        {
+            number.copy_from_slice(ours);
+            self.handed += 1;
+        }
+    }
+
+    fn is_rival(&self, hello: &Hello) -> bool {
+        self.rival.as_ref().is_some_and(|(rival, _)| rival == hello)
+    }
+
+    /// What is, or may be, meant for the rival's handshake. A repeated hello is answered as before, with the same cookie: the
+    /// one that was sent may be on its way back already. The first of the two that gets as far as our hello is the one.
+    fn follow_rival(&mut self, now: Instant, datagram: BytesMut, send: &mut impl FnMut(&[u8])) {
+        let Some((hello, mut rival)) = self.rival.take() else { return };
+        // An error is one of this datagram.
+        let _ = rival.read(now, PEER, None, datagram);
+        std::mem::swap(&mut self.endpoint, &mut rival);
+        self.flush(send);
+        if self.state == State::Open {
+            std::mem::swap(&mut self.endpoint, &mut rival);
+            self.rival = Some((hello, rival));
+        } else {
+            self.hello = Some(hello);
+        }
     }
 
     /// Counts what comes; false where it is more than a handshake has.
@@ -248,10 +330,14 @@ impl Dtls {
             .filter(|_| self.state == State::Committed || self.state == State::Open)
     }
 
-    /// Sends again what was not answered.
-    pub(super) fn handle_timeout(&mut self, now: Instant, send: &mut impl FnMut(&[u8])) {
+    /// Sends again what was not answered. Where nobody answered for long, who waits for a hello goes on to wait, and who
+    /// says it begins again.
+    pub(super) fn handle_timeout(&mut self, now: Instant, identity: &Identity, send: &mut impl FnMut(&[u8])) {
         if self.endpoint.handle_timeout(PEER, now).is_err() {
             self.state = State::Failed;
+            if self.role == Role::Active && self.begin_anew(identity) {
+                self.start(now, identity, send);
+            }
         }
         self.flush(send);
     }
@@ -267,7 +353,7 @@ impl Dtls {
     fn flush(&mut self, send: &mut impl FnMut(&[u8])) {
         while let Some(transmit) = self.endpoint.poll_transmit() {
             if self.state == State::Open && says(&transmit.message, SERVER_HELLO) {
-                self.state = State::Committed;
+                (self.state, self.rival) = (State::Committed, None);
             }
             // Before there are keys an alert is in clear, and a complaint about a record that may be somebody else's: it
             // would end the right handshake.

@@ -335,7 +335,9 @@ impl Web {
                 Timer::Handshake(..) => {
                     agent.armed = Timestamp::NEVER;
                     if let Some(to) = agent.nominated {
-                        agent.dtls.handle_timeout(instant, &mut |datagram| send(to, datagram));
+                        agent
+                            .dtls
+                            .handle_timeout(instant, &self.identity, &mut |datagram| send(to, datagram));
                     }
                     self.arm(slot);
                 }

@@ -119,7 +119,7 @@ impl Browser {
     /// Sends again what was not answered.
     pub(in crate::media) fn again(&mut self, now: Timestamp) {
         let now = self.instant(now);
-        self.dtls.handle_timeout(now, &mut |bytes| self.outgoing.push_back(bytes.to_vec()));
+        self.dtls.handle_timeout(now, &self.identity, &mut |bytes| self.outgoing.push_back(bytes.to_vec()));
     }
 
     pub(in crate::media) fn close(&mut self, now: Timestamp) {

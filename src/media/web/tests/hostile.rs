@@ -249,6 +249,9 @@ fn what_anybody_can_send_ends_no_handshake_and_is_not_answered() {
                 assert!(matches!(arrival, Arrival::Handled | Arrival::Stranger), "{arrival:?}");
                 // And behind a good one.
                 together.extend(record);
+                let mut far_ahead = in_clear(22, 0, &[11, 0, 0, 1, 0, 7, 0, 0, 0, 0, 0, 0]);
+                far_ahead[5..11].fill(0xff);
+                house.web.handle_datagram(house.now, src, &far_ahead, &mut |_, _| {});
                 if together[0] == 22 {
                     *browser.outgoing.front_mut().unwrap() = together;
                 }
@@ -270,6 +273,50 @@ fn what_anybody_can_send_ends_no_handshake_and_is_not_answered() {
         assert!(told.keys.is_some() && browser.keys.is_some(), "{role:?}");
         assert_eq!(house.pass(Duration::from_secs(5), &mut browser), [0u32; 0], "nobody said goodbye");
     }
+}
+
+/// A hello with another random, from the address of the browser, at each moment before ours: the answers to it go nowhere.
+#[test]
+fn a_forged_hello_does_not_end_the_handshake_that_it_meets() {
+    for moment in 0..4 {
+        let mut house = House::new();
+        let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+        let mut told = Told::default();
+        browser.check(Pick::Yes);
+        house.settle(&mut browser, &mut told);
+        browser.start(house.now);
+        let mut forged = browser.outgoing[0].clone();
+        forged[40] ^= 0xff;
+        let src = browser.address;
+        for step in 0..10 {
+            if step == moment {
+                house.web.handle_datagram(house.now, src, &forged, &mut |_, _| {});
+            }
+            let Some(datagram) = browser.outgoing.pop_front() else { break };
+            house.deliver(src, &datagram, &mut browser, &mut told);
+        }
+        assert!(told.keys.is_some() && browser.keys.is_some(), "{moment}");
+    }
+}
+
+#[test]
+fn what_comes_before_a_hello_leaves_room_for_it() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    browser.check(Pick::Yes);
+    house.settle(&mut browser, &mut Told::default());
+    for number in 0..200 {
+        house.deliver(
+            browser.address,
+            &in_clear(20, number, &[1]).repeat(50),
+            &mut browser,
+            &mut Told::default(),
+        );
+    }
+    let mut told = Told::default();
+    browser.start(house.now);
+    house.settle(&mut browser, &mut told);
+    assert!(told.keys.is_some() && browser.keys.is_some());
 }
 
 /// A message in thousands of pieces: to put it together once more with each of them costs their cube.

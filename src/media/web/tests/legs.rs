@@ -35,6 +35,58 @@ fn a_hello_in_several_datagrams_is_one() {
     assert!(house.connect(&mut browser).keys.is_some() && browser.keys.is_some());
 }
 
+/// A browser repeats its hello before the answer is there, where the way is longer than its patience (50 ms with some).
+#[test]
+fn a_hello_that_comes_twice_is_answered_with_the_same_cookie() {
+    for mtu in [1200, 80] {
+        let mut house = House::new();
+        let local = Credentials::from_bytes(&[9; 32]);
+        let identity = Identity::with_mtu(mtu).unwrap();
+        let address = "192.0.2.7:5000".parse().unwrap();
+        let (fingerprint, origin) = (house.fingerprint(), house.origin);
+        let mut browser = Browser::with(identity, address, local.clone(), Role::Passive, fingerprint, origin);
+        let fingerprint = browser.fingerprint();
+        house.configure(0, &WebEnd { local, remote: "them".into(), fingerprint, role: Role::Passive });
+        let mut told = Told::default();
+        browser.check(Pick::Yes);
+        house.settle(&mut browser, &mut told);
+        browser.start(house.now);
+        let hello: Vec<Vec<u8>> = browser.outgoing.drain(..).collect();
+        for datagram in &hello {
+            house.deliver(address, datagram, &mut browser, &mut told);
+        }
+        assert!(!browser.outgoing.is_empty(), "the second hello, with our cookie");
+        for datagram in &hello {
+            // A browser passes over the second answer: it has gone on.
+            house.web.handle_datagram(house.now, address, datagram, &mut |_, _| {});
+        }
+        house.settle(&mut browser, &mut told);
+        assert!(told.keys.is_some() && browser.keys.is_some(), "{mtu}");
+    }
+}
+
+#[test]
+fn who_says_hello_and_is_not_heard_for_long_says_it_again() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Active);
+    let mut told = Told::default();
+    browser.check(Pick::Yes);
+    let check = browser.outgoing.pop_front().unwrap();
+    house.web.handle_datagram(house.now, browser.address, &check, &mut |_, _| {});
+    for _ in 0..20 {
+        // Checks go on; nothing else gets through.
+        let check = browser.check_of(Pick::No);
+        house.web.handle_datagram(house.now, browser.address, &check, &mut |_, _| {});
+        house.now = house.now + Duration::from_secs(2);
+        while house.web.handle_timeout(house.now, &mut |_, _| {}).is_some() {}
+    }
+    for _ in 0..15 {
+        house.pass(Duration::from_secs(1), &mut browser);
+        house.settle(&mut browser, &mut told);
+    }
+    assert!(told.keys.is_some() && browser.keys.is_some());
+}
+
 #[test]
 fn no_handshake_before_a_pair_is_picked() {
     let mut house = House::new();
