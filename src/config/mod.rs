@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use network::Network;
 pub use resolved::{
-    Anchor, Auth, Ban, HostPort, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind, Tls,
-    TlsFiles, Trunk, TrunkAuth, WebPort,
+    Anchor, Auth, Ban, HostPort, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Site, Srtp, StoreKind,
+    Tls, TlsFiles, Trunk, TrunkAuth, WebPort,
 };
 pub use routes::{RouteTarget, Routes};
 

@@ -234,6 +234,10 @@ pub struct Trunk {
     pub host: HostPort,
     /// The transport of `uri`.
     pub transport: Transport,
+    /// Where it is, too.
+    pub also: Vec<Site>,
+    /// Whether calls are shared among all these places; else they go to the first that works.
+    pub share: bool,
     /// PEM file of the authorities that its certificate must be from; none: those of the system.
     pub ca: Option<PathBuf>,
     /// Who may send us its calls without credentials.
@@ -254,6 +258,25 @@ pub struct Trunk {
     pub may_refer: bool,
     /// Whether it may tell users of waiting messages.
     pub may_notify: bool,
+}
+
+/// A place where a trunk is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// As written; a SIP URI without user.
+    pub uri: Box<str>,
+    /// Its host.
+    pub host: HostPort,
+    /// Its transport.
+    pub transport: Transport,
+}
+
+impl Trunk {
+    /// All places, that of `uri` first.
+    pub fn places(&self) -> impl Iterator<Item = Site> {
+        let first = Site { uri: self.uri.clone(), host: self.host.clone(), transport: self.transport };
+        std::iter::once(first).chain(self.also.iter().cloned())
+    }
 }
 
 /// `trunk.auth`

@@ -512,6 +512,27 @@ fn an_origin_is_compared_as_a_browser_writes_it() {
 }
 
 #[test]
+fn a_trunk_is_at_one_place_or_at_several() {
+    let trunk = |more: &str| small(&format!("[[trunk]]\nname = \"c\"\nuri = \"sip:192.0.2.1\"\n{more}"));
+    let places = |more: &str| -> Vec<String> {
+        resolve(&trunk(more)).trunks[0].places().map(|place| place.uri.into()).collect()
+    };
+    assert_eq!(places(""), ["sip:192.0.2.1"]);
+    assert_eq!(places("also = [\"sip:a.example;transport=tcp\"]\n").len(), 2);
+    assert!(!resolve(&trunk("")).trunks[0].share && resolve(&trunk("share = true\n")).trunks[0].share);
+    let many = format!("also = [{}]\n", "\"sip:h\", ".repeat(16));
+    for (more, why) in [
+        ("also = [\"sip:user@h\"]\n", "must name a host only"),
+        (&*many, "names more than 15 places"),
+        ("also = [\"sip:h:5060\"]\nca = \"fullchain.pem\"\n", "may be called over TLS"),
+    ] {
+        let told = faults(&trunk(more));
+        assert!(told.iter().any(|fault| fault.contains(why)), "{more}: {told:?}");
+    }
+    assert!(resolve(&trunk("also = [\"sips:h\"]\nca = \"fullchain.pem\"\n")).trunks[0].ca.is_some());
+}
+
+#[test]
 fn authorities_of_a_trunk_are_for_those_that_may_be_called_over_tls() {
     let trunk =
         |uri: &str| small(&format!("[[trunk]]\nname = \"c\"\nuri = \"{uri}\"\nca = \"fullchain.pem\"\n"));

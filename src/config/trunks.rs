@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use regex::RegexBuilder;
 
-use super::resolved::{HostPort, Trunk, TrunkAuth};
+use super::resolved::{HostPort, Site, Trunk, TrunkAuth};
 use super::routes::{RouteTarget, Routes};
 use super::sections::{RE_INVITE, name};
 use super::tree::{Section, Taken};
@@ -15,6 +15,8 @@ use crate::wire::sip::{Scheme, Uri};
 
 /// Memory that one compiled pattern may take: a dial plan needs a few kilobytes.
 const MAX_PATTERN: usize = 1 << 20;
+/// Places of a trunk beside its first.
+const MAX_ALSO: usize = 15;
 
 pub(super) fn read(root: &mut Section<'_>, source: &Source<'_>) -> Vec<Taken<Trunk>> {
     let mut all: Vec<Taken<Trunk>> = Vec::new();
@@ -35,9 +37,15 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
             |twin| Err(format!("is the trunk at {} already", twin.place)),
         )
     });
-    let uri = section.read_needed("uri", trunk_uri).map(|taken| taken.value);
+    let uri = section.read_needed("uri", place).map(|taken| taken.value);
+    let also = section.read_all("also", place).unwrap_or_default();
+    if also.len() > MAX_ALSO {
+        section.fault("also", "names more than 15 places");
+    }
+    let also: Vec<Site> = also.into_iter().map(|taken| taken.value).collect();
+    let share = section.flag("share").unwrap_or(false);
     let ca = section.read("ca", |path| listen_tls::pem(source, path)).map(|taken| taken.value);
-    if ca.is_some() && uri.as_ref().is_some_and(is_never_tls) {
+    if ca.is_some() && uri.as_ref().is_some_and(is_never_tls) && also.iter().all(is_never_tls) {
         section.fault("ca", "is for trunks that may be called over TLS only");
     }
     let from = section.read_all("from", Network::parse).unwrap_or_default();
@@ -53,12 +61,14 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
     let may_refer = section.flag("refer").unwrap_or(false);
     let may_notify = section.flag("mwi").unwrap_or(true);
     section.finish();
-    let (uri, host, transport) = uri?;
+    let Site { uri, host, transport } = uri?;
     Some(Trunk {
         name: name?.value,
         uri,
         host,
         transport,
+        also,
+        share,
         ca,
         from: from.into_iter().map(|taken| taken.value).collect(),
         auth: auth.flatten(),
@@ -73,14 +83,14 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
 }
 
 /// Whether neither the URI nor DNS (RFC 3263 4.1) can choose TLS.
-fn is_never_tls((text, host, transport): &(Box<str>, HostPort, Transport)) -> bool {
-    let is_stated = Uri::parse(text).is_ok_and(|uri| uri.param("transport").is_some());
+fn is_never_tls(Site { uri, host, transport }: &Site) -> bool {
+    let is_stated = Uri::parse(uri).is_ok_and(|uri| uri.param("transport").is_some());
     let is_address = host.host.parse::<std::net::IpAddr>().is_ok();
     *transport != Transport::Tls && (is_stated || is_address || host.port.is_some())
 }
 
 /// `sip:host[:port][;transport=…]`, without user, headers or other parameters.
-fn trunk_uri(text: &str) -> Result<(Box<str>, HostPort, Transport), String> {
+fn place(text: &str) -> Result<Site, String> {
     let uri = Uri::parse(text).map_err(|error| error.to_string())?;
     let secure = match uri.scheme() {
         Scheme::Sip => false,
@@ -102,7 +112,7 @@ fn trunk_uri(text: &str) -> Result<(Box<str>, HostPort, Transport), String> {
             (other, _) => return Err(format!("parameter {other} is not known here")),
         };
     }
-    Ok((text.into(), HostPort { host, port: uri.port() }, transport))
+    Ok(Site { uri: text.into(), host: HostPort { host, port: uri.port() }, transport })
 }
 
 fn auth(mut section: Section<'_>, source: &Source<'_>) -> Option<TrunkAuth> {

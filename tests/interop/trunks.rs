@@ -19,17 +19,17 @@ fn sipp() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sipp")
 }
 
-/// A node with the trunks of `trunks.toml`, whose carrier is at a port that was free.
-async fn node() -> (Node, SocketAddr) {
+/// A node with the trunks of `trunks.toml`, whose carrier is at a port that was free, over `transport`.
+async fn node(transport: &str) -> (Node, SocketAddr) {
     let (carrier, dead) = (free_port(), free_port());
     let text = std::fs::read_to_string(sipp().join("trunks.toml")).expect("it is there");
-    let more = text.replace("127.0.0.1:5090", &carrier.to_string());
+    let more = text.replace("127.0.0.1:5090", &format!("{carrier};transport={transport}"));
     let more = more.replace("127.0.0.1:5091", &dead.to_string());
     (Node::start(&Settings { more, ..Settings::default() }).await, carrier)
 }
 
 async fn play(case: &str) {
-    let (node, carrier) = node().await;
+    let (node, carrier) = node("udp").await;
     let output = Command::new(sipp().join("run"))
         .arg(case)
         .env("SERVER", node.sip.to_string())
@@ -54,15 +54,16 @@ macro_rules! cases {
     };
 }
 
-cases! { trunk_register trunk_call trunk_in trunk_failover trunk_full trunk_rate }
+cases! { trunk_register trunk_call trunk_in trunk_failover trunk_also trunk_full trunk_rate }
 
 /// SIPp as the carrier, until it is dropped.
-fn carrier(at: SocketAddr) -> Child {
+fn carrier(at: SocketAddr, transport: &str) -> Child {
+    let mode = if transport == "tcp" { "t1" } else { "u1" };
     let keys =
         ["-key", "account", "acct", "-key", "secret", "green-lamp-77", "-key", "realm", "carrier.test"];
     Command::new("sipp")
         .args([&*at.to_string(), "-sf", "carrier.xml", "-i", "127.0.0.1", "-p", &at.port().to_string()])
-        .args(["-nostdin", "-m", "100000", "-timeout", "120s", "-key", "expires", "60"])
+        .args(["-t", mode, "-nostdin", "-m", "100000", "-timeout", "120s", "-key", "expires", "60"])
         .args(keys)
         .current_dir(sipp())
         .stdin(Stdio::null())
@@ -101,12 +102,12 @@ async fn measured(node: &Node, line: &str) {
     }
 }
 
-#[tokio::test]
-async fn a_carrier_that_goes_and_comes_back_is_seen_and_registered_at_again() {
-    let (node, at) = node().await;
+/// Over UDP a registrar that is not there is waited for, over TCP the system says so.
+async fn goes_and_comes_back(transport: &str, alone: &str) {
+    let (node, at) = node(transport).await;
     let gone = until(&node, |trunk| trunk["state"] == "down").await;
-    assert_eq!(gone["registration"]["state"], "registering", "UDP is silent for long: {gone:#}");
-    let mut first = carrier(at);
+    assert_eq!(gone["registration"]["state"], alone, "{gone:#}");
+    let mut first = carrier(at, transport);
     let up = until(&node, |trunk| trunk["registration"]["state"] == "registered").await;
     assert!(up["registration"]["expires_s"].as_u64().is_some_and(|left| left <= 60), "{up:#}");
     let up = until(&node, |trunk| trunk["targets"][0]["state"] == "up").await;
@@ -115,6 +116,16 @@ async fn a_carrier_that_goes_and_comes_back_is_seen_and_registered_at_again() {
     first.kill().await.expect("killed");
     until(&node, |trunk| trunk["state"] == "down").await;
     measured(&node, "segue_trunk_up{trunk=\"carrier\"} 0").await;
-    let _second = carrier(at);
+    let _second = carrier(at, transport);
     until(&node, |trunk| trunk["state"] == "up").await;
+}
+
+#[tokio::test]
+async fn a_carrier_that_goes_and_comes_back_is_seen_and_registered_at_again() {
+    goes_and_comes_back("udp", "registering").await;
+}
+
+#[tokio::test]
+async fn so_is_one_that_is_reached_over_tcp() {
+    goes_and_comes_back("tcp", "unreachable").await;
 }

@@ -312,3 +312,66 @@ fn number(value: &[u8]) -> Option<u32> {
     let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
     std::str::from_utf8(value.get(..digits)?).ok()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::sip::Transport;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const START: Timestamp = Timestamp::from_micros(1_000_000);
+
+    fn place() -> (Target, Flow) {
+        let peer = SocketAddr::from(([192, 0, 2, 1], 5060));
+        let flow = Flow { transport: Transport::Tcp, listener: 0, connection: 7, peer };
+        (Target { transport: Transport::Tcp, peer }, flow)
+    }
+
+    #[test]
+    fn what_ended_with_its_connection_is_made_anew_but_not_more_often_than_each_half_minute() {
+        let mut random = Random::from_number(1);
+        let mut registration = Registration::new(START, &mut random);
+        assert!(registration.is_due(START));
+        assert!(registration.granted(START, 3600 * SECOND, place()), "it stands for the first time");
+        assert_eq!(registration.poll_timeout(), START + 2880 * SECOND);
+        registration.hurry(START + SECOND);
+        assert_eq!(
+            registration.poll_timeout(),
+            START + RENEW,
+            "a registrar that closes each connection at once"
+        );
+        let later = START + 100 * SECOND;
+        assert!(!registration.granted(later, 3600 * SECOND, place()), "that is no news");
+        let much_later = later + 1000 * SECOND;
+        registration.hurry(much_later);
+        assert!(registration.is_due(much_later));
+        assert!(!registration.granted(much_later, SECOND, place()));
+        assert_eq!(registration.poll_timeout(), much_later + SHORTEST_REST, "however little is granted");
+    }
+
+    #[test]
+    fn pauses_double_up_to_half_an_hour_and_what_the_registrar_says_is_heeded_up_to_an_hour() {
+        let mut random = Random::from_number(2);
+        let mut registration = Registration::new(START, &mut random);
+        let mut pause = |registration: &mut Registration, pause, why: &str| {
+            let news = registration.failed(START, (State::Unreachable, why.into()), pause, &mut random);
+            (registration.poll_timeout().since(START).as_secs(), news)
+        };
+        let no_more = Pause::AtLeast(Duration::ZERO);
+        for (count, doubled) in [30, 60, 120, 240, 480, 960, 1800, 1800].into_iter().enumerate() {
+            let (length, news) = pause(&mut registration, no_more, "no answer");
+            assert!((doubled * 3 / 4..=doubled * 5 / 4).contains(&length), "{count}: {length}");
+            assert_eq!(news, count == 0, "it is told once");
+        }
+        assert!(pause(&mut registration, no_more, "no connection").1, "another reason is news");
+        registration.granted(START, 60 * SECOND, place());
+        assert!(pause(&mut registration, no_more, "no answer").0 <= 38, "it stood, so it begins anew");
+        registration.granted(START, 60 * SECOND, place());
+        assert_eq!(pause(&mut registration, Pause::AtLeast(99 * SECOND), "503").0, 99);
+        assert!((450..=750).contains(&pause(&mut registration, Pause::Long, "403").0));
+        assert_eq!(number(b"120 (in a while);duration=9"), Some(120));
+        assert_eq!((number(b""), number(b"soon"), number(b"99999999999")), (None, None, None));
+    }
+}

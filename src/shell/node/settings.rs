@@ -151,7 +151,7 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
     call::Trunk {
         name: trunk.name.clone(),
         host: host.into(),
-        targets: trunks::stated(trunk).into_iter().collect(),
+        targets: trunks::stated(trunk),
         from: trunk
             .from
             .iter()
