@@ -116,6 +116,11 @@ impl Node {
         out.into_owned()
     }
 
+    /// The binary as it is told of this node.
+    pub(crate) fn program(&self) -> String {
+        format!("{} --config {}", env!("CARGO_BIN_EXE_segue"), self.dir.path().join("segue.toml").display())
+    }
+
     /// What it wrote so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
@@ -189,8 +194,8 @@ fn configuration(dir: &Path, sip: SocketAddr, http: SocketAddr, settings: &Setti
          [[listen]]\nuri = \"udp://{sip}\"\n[[listen]]\nuri = \"tcp://{sip}\"\n\n\
          [http]\nbind = \"{http}\"\n\n\
          [media]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\n{media}\n\
-         [auth]\nalgorithms = [\"MD5\"]\n\n[move]\n{moving}\n\
-         [test]\necho = \"*43\"\ntone = \"*44\"\n\n"
+         [auth]\nalgorithms = [\"MD5\"]\nban = {{ allow = [\"127.0.0.0/26\"] }}\n\n[move]\n{moving}\n\
+         [test]\necho = \"*43\"\ntone = \"*44\"\nruns = true\n\n"
     );
     let hash = login_hash();
     for (name, extension) in [("alice", "1001"), ("bob", "1002"), ("eve", "1003")] {

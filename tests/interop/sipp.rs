@@ -6,8 +6,12 @@ use tokio::process::Command;
 
 use crate::node::{DOMAIN, Node, PASSWORD, Settings};
 
-async fn play(case: &str, transport: &str) {
-    let node = Node::start(&Settings::default()).await;
+/// Plays a case; what SIPp and the report of the run count must be the same. Gives what was said.
+async fn play(case: &str, transport: &str) -> String {
+    play_against(&Node::start(&Settings::default()).await, case, transport).await
+}
+
+async fn play_against(node: &Node, case: &str, transport: &str) -> String {
     let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sipp/run");
     let output = Command::new(runner)
         .arg(case)
@@ -18,12 +22,16 @@ async fn play(case: &str, transport: &str) {
         .env("MOBILE", format!("alice-mobile:{PASSWORD}"))
         .env("BOB", format!("bob-desk:{PASSWORD}"))
         .env("BOB2", format!("bob-mobile:{PASSWORD}"))
+        .env("SEGUE", node.program())
+        // Of the hundred pairs of ports that a test node has, they take two each, which rest for a while.
+        .envs([("CALLS", "40"), ("RATE", "30"), ("HOLD", "500")])
         .output()
         .await
         .expect("the runner runs");
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     assert!(output.status.success(), "{case}: {text}");
+    text
 }
 
 macro_rules! cases {
@@ -36,6 +44,33 @@ macro_rules! cases {
 }
 
 cases! { register register_refused call audio hold reliable refused cancel fork star_pull replaces push hold_off race }
+cases! { blf timer_own invite_storm register_storm audio_checked ban }
+
+#[tokio::test]
+async fn the_runner_and_the_report_count_the_same_calls() {
+    let text = play("load", "u1").await;
+    let row = |name: &str| {
+        let line =
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+        line.split_whitespace().rev().take(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!((row("calls placed"), row("answered")), (vec!["40".into(); 2], vec!["40".into(); 2]));
+    assert_eq!(row("answer, n"), ["40", "40"]);
+}
+
+#[tokio::test]
+async fn a_storm_is_turned_away_by_a_node_that_takes_no_calls() {
+    let node = Node::start(&Settings::default()).await;
+    node.command(&["drain"]);
+    let text = play_against(&node, "invite_storm", "u1").await;
+    assert!(text.contains("40 calls, 40 of them turned away with Retry-After"), "{text}");
+}
+
+/// It takes 45 s: half of the shortest session.
+#[tokio::test]
+async fn timer_theirs() {
+    play("timer_theirs", "u1").await;
+}
 
 #[tokio::test]
 async fn register_over_tcp() {
