@@ -4,6 +4,7 @@
 //! names are given, so that every check runs in a test. Each fault carries file, line and key; all are reported
 //! together. Paths in the file are relative to the file.
 
+mod cdr;
 mod checks;
 mod error;
 mod listen_tls;
@@ -18,14 +19,15 @@ mod tree;
 mod trunks;
 mod users;
 mod values;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use network::Network;
 pub use resolved::{
-    Anchor, Auth, Ban, HostPort, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Site, Srtp, StoreKind,
-    Tls, TlsFiles, Trunk, TrunkAuth, WebPort,
+    Anchor, Auth, Ban, CdrFormat, HostPort, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Site, Srtp,
+    StoreKind, Tls, TlsFiles, Trunk, TrunkAuth, WebPort, Webhook, WebhookUrl,
 };
 pub use routes::{RouteTarget, Routes};
 

@@ -46,6 +46,10 @@ pub struct Resolved {
     pub runs: Option<Runs>,
     /// What user agents do in their own way.
     pub quirks: crate::call::quirks::QuirkTable,
+    /// `[[webhook]]`
+    pub webhooks: Vec<Webhook>,
+    /// `cdr.formats`: the files of call records; each once.
+    pub cdr: Vec<CdrFormat>,
 }
 
 /// `[node]`
@@ -288,6 +292,53 @@ pub struct TrunkAuth {
     pub password: Secret,
     /// The only realm that is answered; none: that of the first challenge.
     pub realm: Option<Box<str>>,
+}
+
+/// `[[webhook]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webhook {
+    /// Its name in logs and metrics, and that of its outbox; its host and port unless it is said.
+    pub name: Box<str>,
+    /// Where events go.
+    pub url: WebhookUrl,
+    /// What signs them, as written: `whsec_` and base64, or a text.
+    pub key: Secret,
+    /// Which: types, families such as `call.*`, or `*`.
+    pub events: Vec<Box<str>>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long an event that cannot be delivered is kept.
+    pub keep: Duration,
+    /// What may wait, bytes.
+    pub outbox: u64,
+    /// PEM file of the authorities that its certificate must be from; none: those of the system.
+    pub ca: Option<PathBuf>,
+}
+
+/// `webhook.url`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WebhookUrl {
+    /// https.
+    pub is_tls: bool,
+    /// A name, or an address without brackets.
+    pub host: Box<str>,
+    /// The port.
+    pub port: u16,
+    /// Host and port as written.
+    pub authority: Box<str>,
+    /// Path and query: they may hold a token.
+    pub target: Secret,
+}
+
+/// `cdr.formats`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CdrFormat {
+    /// `cdr.jsonl`: a line of JSON each, with its segments.
+    JsonLines,
+    /// `cdr.csv`: a row each, for spreadsheets.
+    Csv,
+    /// `Master.csv`, as Asterisk's cdr_csv writes it.
+    Asterisk,
 }
 
 impl Resolved {

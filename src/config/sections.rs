@@ -8,7 +8,7 @@ use super::resolved::{
     Anchor, Auth, Ban, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind, WebPort,
 };
 use super::tree::{Faults, Section, Taken, Tree};
-use super::{Network, Source, checks, listen_tls, quirks, trunks, users, values};
+use super::{Network, Source, cdr, checks, listen_tls, quirks, trunks, users, values, webhooks};
 use crate::call::run::{self, Runs};
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
@@ -39,6 +39,8 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let quirks = quirks::read(&mut root);
     let routes = trunks::routes(&mut root, &trunks, &accounts);
     let dns = dns(root.section_or_empty("dns"));
+    let webhooks = webhooks::read(&mut root, source);
+    let cdr = cdr::read(root.section_or_empty("cdr"));
     root.finish();
     let mut resolved = Resolved {
         node: node?,
@@ -55,6 +57,8 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         dns,
         quirks,
         runs,
+        webhooks,
+        cdr,
     };
     checks::whole(&resolved, source, faults);
     resolved.registrar.own = own(&resolved);

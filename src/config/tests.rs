@@ -18,7 +18,8 @@ use crate::sip::digest::{Algorithm, Ha1s};
 /// The page of the operators' contract, with every key.
 const WHOLE: &str = include_str!("../../fixtures/config/whole.toml");
 
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
+    ("/etc/segue/hook.key", "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"),
     ("/etc/segue/fullchain.pem", "-----BEGIN CERTIFICATE-----\n"),
     ("/etc/segue/key.pem", concat!("-----BEGIN ", "PRIVATE KEY-----\n")),
     ("/etc/segue/carrier.pw", "s3cret\n"),
@@ -98,7 +99,19 @@ fn every_key_of_the_contract_is_taken() {
     let to = all.routes.find("+15551234567").unwrap();
     assert_eq!(to, [RouteTarget::Trunk("carrier".into()), RouteTarget::Trunk("backup".into())]);
     assert_eq!(all.routes.find("1001"), None);
+    let [billing, local] = &all.webhooks[..] else { panic!("two webhooks") };
+    assert_eq!((&*billing.name, billing.url.is_tls, billing.url.port), ("billing", true, 443));
+    assert_eq!(billing.key_bytes(), (0..32).collect::<Vec<u8>>());
+    assert!(billing.wants("call.ended") && billing.wants("cdr") && !billing.wants("security.banned"));
+    assert_eq!((&*local.name, local.events.len()), ("127.0.0.1:9000", 1));
+    assert!(local.wants("security.banned"));
+    assert_eq!(
+        (billing.timeout, billing.keep, billing.outbox, &billing.ca.is_some()),
+        (local.timeout, local.keep, local.outbox, &true)
+    );
+    assert_eq!(all.cdr, [CdrFormat::JsonLines, CdrFormat::Csv, CdrFormat::Asterisk]);
     let shown = format!("{all:?}");
+    assert!(!shown.contains("9f2c") && !shown.contains("whsec"), "no secret in a log");
     assert!(!shown.contains("s3cret") && !shown.contains("argon2id"), "no secret in a log");
 }
 
@@ -117,6 +130,7 @@ fn what_is_left_out_has_the_default_of_the_contract() {
     let mut moving = whole.moving;
     (moving.codes.echo, moving.codes.tone) = (None, None);
     assert_eq!(small.moving, moving, "test codes are off unless asked for");
+    assert_eq!((small.webhooks.len(), small.cdr.as_slice()), (0, &[CdrFormat::JsonLines][..]));
     assert!(small.is_domain("pbx.EXAMPLE") && !small.is_domain("example"));
 }
 
@@ -543,4 +557,28 @@ fn authorities_of_a_trunk_are_for_those_that_may_be_called_over_tls() {
         let told = faults(&trunk(uri));
         assert!(told.iter().any(|fault| fault.contains("may be called over TLS")), "{uri}: {told:?}");
     }
+}
+
+#[test]
+fn a_webhook_without_its_parts_is_told_and_its_secrets_are_not() {
+    let found = faults(&small(
+        "[[webhook]]\nurl = \"https://u:s3cret@a/\"\nsecret = \"s3cret\"\nevents = [\"cal.*\"]\n\
+         [[webhook]]\nurl = \"http://a/\"\nca = \"fullchain.pem\"\n\
+         [[webhook]]\nurl = \"http://a/b\"\nsecret = \"0123456789abcdef\"\n\
+         [[webhook]]\nurl = \"http://a/c\"\nsecret = \"0123456789abcdef\"\n\
+         [cdr]\nformats = [\"xml\"]\n",
+    ))
+    .join("\n");
+    for part in [
+        "segue.toml:10: webhook[0].url: must be like https://",
+        "segue.toml:11: webhook[0].secret: is no key",
+        "webhook[0].events[0]: `cal.*`: is no event",
+        "webhook[1].secret: one of secret and secret_file is needed",
+        "webhook[1].ca: is for https only",
+        "webhook[3].name: is needed",
+        "cdr.formats[0]: `xml`: must be jsonl, csv or asterisk",
+    ] {
+        assert!(found.contains(part), "{part} is not in\n{found}");
+    }
+    assert!(!found.contains("s3cret") && !found.contains("0123456789abcdef"), "{found}");
 }

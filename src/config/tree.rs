@@ -219,6 +219,19 @@ impl<'f> Section<'f> {
         self.read(key, read)
     }
 
+    /// As [`Section::read_secret`], for what must be there.
+    pub(super) fn read_needed_secret<T, E: ToString>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<Taken<T>> {
+        if !self.has(key) {
+            self.known.push(key);
+            self.fault(key, "is needed");
+        }
+        self.read_secret(key, read)
+    }
+
     fn read_as<T>(
         &mut self,
         key: &'static str,

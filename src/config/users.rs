@@ -138,12 +138,16 @@ pub(super) fn secret(section: &mut Section<'_>, source: &Source<'_>) -> Option<S
         return None;
     }
     let file = section.read("password_file", |path| {
-        let content =
-            (source.read)(&source.beside(path)).map_err(|error| format!("cannot be read: {error}"))?;
-        let line = content.lines().next().unwrap_or_default().to_owned();
+        let line = first_line(source, path)?;
         usable(&line).map(|()| line).map_err(|why| format!("the file's first line {why}"))
     });
     plain.or(file).map(|taken| taken.value)
+}
+
+/// The first line of a file that holds a secret.
+pub(super) fn first_line(source: &Source<'_>, path: &str) -> Result<String, String> {
+    let content = (source.read)(&source.beside(path)).map_err(|error| format!("cannot be read: {error}"))?;
+    Ok(content.lines().next().unwrap_or_default().to_owned())
 }
 
 /// The message names the key, never the value.

@@ -12,6 +12,7 @@
 mod api;
 mod baresip;
 mod calls;
+mod counted;
 mod demo;
 mod doors;
 mod hold_off;
@@ -26,3 +27,4 @@ mod sipp;
 mod srtp;
 mod transfers;
 mod trunks;
+mod webhooks;

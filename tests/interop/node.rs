@@ -78,8 +78,45 @@ impl Node {
     /// Kills it without a word, as a power cut does, and starts it again on the same data.
     pub(crate) async fn crash_and_restart(&mut self) {
         self.kill();
+        self.restart(None).await;
+    }
+
+    /// Starts it again after [`Node::kill`], with another configuration if one is given.
+    pub(crate) async fn restart(&mut self, settings: Option<&Settings>) {
+        if let Some(settings) = settings {
+            let text = configuration(self.dir.path(), self.sip, self.http, settings);
+            fs::write(self.dir.path().join("segue.toml"), text).expect("writable");
+        }
         self.child = spawn(self.dir.path());
         self.ready().await;
+    }
+
+    /// A file of its data directory.
+    pub(crate) fn data(&self, name: &str) -> PathBuf {
+        self.dir.path().join("data").join(name)
+    }
+
+    /// The value of a series of its metrics, by name and labels as they are written.
+    pub(crate) async fn metric(&self, series: &str) -> Option<f64> {
+        let text = self.api().get("/metrics").await.ok()?.body;
+        let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        line.and_then(|value| value.parse().ok())
+    }
+
+    /// Waits until a series has a value that is right.
+    pub(crate) async fn measures(&self, series: &str, is_right: impl Fn(f64) -> bool) {
+        let mut last = None;
+        let reached = async {
+            loop {
+                last = self.metric(series).await;
+                if last.is_some_and(&is_right) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let reached = tokio::time::timeout(SOON, reached).await;
+        reached.unwrap_or_else(|_| panic!("{series} stays at {last:?}"));
     }
 
     /// Waits until the store has a binding of a user; it is written behind the answer to the REGISTER.
@@ -140,7 +177,16 @@ impl Node {
         Api::new(self.http)
     }
 
-    fn kill(&mut self) {
+    /// Tells it to end and waits until it has.
+    pub(crate) fn end(&mut self) {
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(told.is_ok_and(|status| status.success()), "it can be told to end");
+        let status = self.child.wait().expect("a child");
+        assert!(status.success(), "segue ended with {status}:\n{}", self.log());
+    }
+
+    /// Kills it without a word.
+    pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -22,11 +22,14 @@ const BATCH: usize = 256;
 #[derive(Clone)]
 pub struct EventHub(Arc<Hub>);
 
+/// Who is shown each event as it is published.
+type Observer = Box<dyn Fn(&Arc<Envelope>) + Send + Sync>;
+
 struct Hub {
     node: Box<str>,
     ring: Mutex<Ring>,
     published: watch::Sender<u64>,
-    observer: Box<dyn Fn(&Event) + Send + Sync>,
+    observer: Observer,
 }
 
 struct Ring {
@@ -54,18 +57,17 @@ pub struct Batch {
 
 impl EventHub {
     /// For the node of that id; `seed` makes the ids of events. `observer` is shown each event as it is published,
-    /// on the thread that publishes it: metrics count there.
+    /// in their order, on the thread that publishes it: metrics count there. It must not wait.
     #[must_use]
-    pub fn new(node: &str, seed: [u8; 32], observer: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+    pub fn new(
+        node: &str,
+        seed: [u8; 32],
+        observer: impl Fn(&Arc<Envelope>) + Send + Sync + 'static,
+    ) -> Self {
         Self::with_capacity(node, seed, REMEMBERED, Box::new(observer))
     }
 
-    fn with_capacity(
-        node: &str,
-        seed: [u8; 32],
-        capacity: usize,
-        observer: Box<dyn Fn(&Event) + Send + Sync>,
-    ) -> Self {
+    fn with_capacity(node: &str, seed: [u8; 32], capacity: usize, observer: Observer) -> Self {
         let ring = Ring {
             random: Random::from_seed(seed),
             capacity,
@@ -83,7 +85,6 @@ impl EventHub {
 
     /// Tells everybody.
     pub fn publish(&self, at: UnixMillis, event: Event) {
-        (self.0.observer)(&event);
         let count = {
             let mut ring = self.0.ring.lock().unwrap_or_else(PoisonError::into_inner);
             let last = ring.last;
@@ -93,12 +94,9 @@ impl EventHub {
                 ring.events.pop_front();
                 ring.first += 1;
             }
-            ring.events.push_back(Arc::new(Envelope {
-                id,
-                time: Time(at),
-                node: self.0.node.clone(),
-                event,
-            }));
+            let envelope = Arc::new(Envelope { id, time: Time(at), node: self.0.node.clone(), event });
+            (self.0.observer)(&envelope);
+            ring.events.push_back(envelope);
             ring.first + ring.events.len() as u64
         };
         self.0.published.send_modify(|known| *known = count.max(*known));

@@ -43,6 +43,22 @@ pub enum StartError {
     /// Certificate of the page.
     #[error("http: {0}")]
     PageTls(String),
+    /// What waits for webhooks.
+    #[error("{}: cannot be used for what waits for webhooks: {error}", path.display())]
+    Outbox {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: String,
+    },
+    /// What a webhook has to prove.
+    #[error("webhook {name}: {error}")]
+    Webhook {
+        /// Which.
+        name: Box<str>,
+        /// Which file, and why it is of no use.
+        error: String,
+    },
     /// What is configured is not there.
     #[error("{key}: {what} is not supported; {instead}")]
     Unsupported {

@@ -18,6 +18,7 @@ mod sys;
 mod tests;
 mod tls;
 mod trunks;
+mod webhook;
 mod worker;
 
 use std::net::SocketAddr;

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::Post;
 use super::records::Records;
+use super::webhook::Webhooks;
 use crate::base::UnixMillis;
 use crate::engine::store::{StoreOp, StoreTicket};
 use crate::engine::{Input, Output, VerifyTicket};
@@ -23,6 +24,7 @@ pub(super) struct Outward {
     pub(super) media: Arc<MediaThreads>,
     pub(super) store: Store,
     pub(super) records: Option<Records>,
+    pub(super) webhooks: Option<Webhooks>,
     pub(super) passwords: Passwords,
     pub(super) events: EventHub,
     pub(super) metrics: Metrics,
@@ -56,11 +58,11 @@ impl Outward {
             Output::Verify { ticket, hash, secret } => self.verify(ticket, hash, secret.0),
             Output::Event(event) => self.events.publish(unix, event),
             Output::Record(record) => {
-                if let Some(records) = &mut self.records {
-                    records.add(Arc::clone(&record));
-                }
                 // Write-behind: nobody waits for the answer.
                 self.store.submit(StoreTicket(0), StoreOp::AddRecord(record));
+                if let Some(records) = &self.records {
+                    records.wake();
+                }
             }
             Output::Send { .. } | Output::Reply { .. } => {}
         }
@@ -91,8 +93,10 @@ impl Outward {
 
     /// The last of it is written.
     pub(super) fn close(&mut self) {
-        drop(self.records.take());
         self.store.close();
+        // What the store has taken goes into the files.
+        drop(self.records.take());
+        drop(self.webhooks.take());
     }
 }
 

@@ -18,6 +18,7 @@ use super::outward::{Awaited, Outward};
 use super::records::Records;
 use super::sys::Waker;
 use super::tls::ServerTls;
+use super::webhook::Webhooks;
 use super::worker::{Clock, Mail, Worker};
 use super::{Node, Post, Progress, listen, settings, trunks};
 use crate::base::Random;
@@ -82,8 +83,7 @@ impl Node {
         let (door, census) = open_door(bounds, &post);
         listen::serve_conduits(&resolved, &mut listeners, &door, &services)?;
         let (worker_link, requests) = link(move || wake.wake());
-        let observed = metrics.clone();
-        let events = EventHub::new(&resolved.node.id, random.bytes(), move |event| observed.observe(event));
+        let (events, webhooks) = open_hub(&resolved, &services, &metrics, &mut random)?;
         let passwords = Passwords::start(password::Settings::default()).map_err(system("threads"))?;
         let closing = Arc::new(watch::Sender::new(false));
         let reader = store.reader();
@@ -98,7 +98,8 @@ impl Node {
             outward: Outward {
                 media: Arc::clone(&media),
                 store,
-                records: Some(Records::start(&data_dir).map_err(system("threads"))?),
+                webhooks,
+                records: Records::start(&data_dir, &data_dir.join(STORE), &resolved.cdr)?,
                 passwords: passwords.clone(),
                 events: events.clone(),
                 metrics: metrics.clone(),
@@ -192,6 +193,25 @@ fn open_door(bounds: Bounds, post: &Post) -> (Arc<Door>, Arc<Census>) {
     let (census, post) = (Census::new(bounds), post.clone());
     let tell = move |news| post.put(Mail::Conduit(news));
     (Door::new(bounds, Limits::default(), Arc::clone(&census), tell), census)
+}
+
+/// Where events go: to metrics, to webhooks, and to who listens.
+fn open_hub(
+    resolved: &Resolved,
+    services: &Runtime,
+    metrics: &Metrics,
+    random: &mut Random,
+) -> Result<(EventHub, Option<Webhooks>), StartError> {
+    let node = &resolved.node;
+    let webhooks = Webhooks::start(&resolved.webhooks, &node.data_dir, services.handle(), metrics, random)?;
+    let (metrics, tap) = (metrics.clone(), webhooks.as_ref().map(Webhooks::tap));
+    let events = EventHub::new(&node.id, random.bytes(), move |envelope| {
+        metrics.observe(&envelope.event);
+        if let Some(tap) = &tap {
+            tap.offer(envelope);
+        }
+    });
+    Ok((events, webhooks))
 }
 
 /// The runtime of what is no signalling and no media.

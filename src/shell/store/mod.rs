@@ -11,6 +11,7 @@ mod backlog;
 mod checkpoint;
 mod database;
 mod fault;
+mod feed;
 mod queue;
 mod reader;
 mod rows;
@@ -25,6 +26,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use self::fault::OpenError;
+pub use self::feed::{Feed, FeedError, Place};
 use self::queue::{Entered, Queue};
 pub use self::reader::Reader;
 use self::writer::Writer;

@@ -11,7 +11,7 @@ use super::fault::Fault;
 const APPLICATION: i64 = 0x7365_6775;
 
 /// Step `n` leads from schema `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS];
+const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS, READERS];
 
 const TRANSFERS: &str = "ALTER TABLE cdrs ADD COLUMN transferred_by TEXT;";
 
@@ -26,6 +26,14 @@ const RUNS: &str = "
 ALTER TABLE cdrs ADD COLUMN run TEXT;
 CREATE INDEX cdrs_of_run ON cdrs (run) WHERE run IS NOT NULL;
 CREATE INDEX moves_of_call ON moves (call);
+";
+
+/// The order in which records were written, and how far those are who copy them. Numbers are never used twice.
+const READERS: &str = "
+CREATE TABLE cdr_order (n INTEGER PRIMARY KEY AUTOINCREMENT, cdr TEXT NOT NULL) STRICT;
+CREATE TABLE cdr_readers (
+    name TEXT PRIMARY KEY, n INTEGER NOT NULL, inode INTEGER NOT NULL, length INTEGER NOT NULL
+) STRICT;
 ";
 
 const FIRST: &str = "

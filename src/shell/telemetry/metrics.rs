@@ -17,6 +17,7 @@ use prometheus_client::registry::Registry;
 use super::counters::{AuthFailure, CODES, DIRECTIONS, METHODS, TRANSPORTS, WorkerCounters};
 use super::histogram::Histogram;
 use super::process::Process;
+use super::webhooks::{self, WebhookCounters};
 use crate::engine::event::{CallEvent, Event, HoldOffEvent, MoveEvent};
 use crate::engine::view::{StatusView, TrunkView};
 use crate::media::relay::{DropReason, PortStats};
@@ -47,6 +48,7 @@ pub struct Metrics(Arc<Families>);
 struct Families {
     version: &'static str,
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
+    webhooks: Mutex<Vec<Arc<WebhookCounters>>>,
     moves: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     rollbacks: Mutex<BTreeMap<&'static str, u64>>,
     hold_off_rejections: Mutex<BTreeMap<&'static str, u64>>,
@@ -82,6 +84,7 @@ impl Metrics {
         Self(Arc::new(Families {
             version,
             workers: Mutex::default(),
+            webhooks: Mutex::default(),
             moves: Mutex::default(),
             rollbacks: Mutex::default(),
             hold_off_rejections: Mutex::default(),
@@ -106,6 +109,14 @@ impl Metrics {
     pub fn worker(&self) -> Arc<WorkerCounters> {
         let counters = Arc::new(WorkerCounters::default());
         lock(&self.0.workers).push(Arc::clone(&counters));
+        counters
+    }
+
+    /// The counts of one more webhook.
+    #[must_use]
+    pub fn webhook(&self, name: &str) -> Arc<WebhookCounters> {
+        let counters = Arc::new(WebhookCounters::new(name));
+        lock(&self.0.webhooks).push(Arc::clone(&counters));
         counters
     }
 
@@ -227,6 +238,7 @@ impl Collector for Metrics {
         self.0.encode_gauges(&mut out)?;
         self.0.encode_trunks(&mut out)?;
         out.histograms("segue_store_op_seconds", "Store operations", "op", &lock(&self.0.store))?;
+        webhooks::encode(out.encoder, &lock(&self.0.webhooks))?;
         let help = "The release that runs";
         let mut info = out.encoder.encode_descriptor("segue_build_info", help, None, MetricType::Gauge)?;
         ConstGauge::new(1_i64).encode(info.encode_family(&[("version", self.0.version)])?)?;

@@ -5,6 +5,8 @@ mod histogram;
 pub mod logs;
 mod metrics;
 mod process;
+mod webhooks;
 
 pub use counters::{AuthFailure, Direction, WorkerCounters};
 pub use metrics::{CONTENT_TYPE, Metrics};
+pub use webhooks::WebhookCounters;

@@ -151,7 +151,7 @@ fn draining_lets_a_call_end_by_itself_and_keeps_its_record() {
         tokio::time::timeout(SOON, node.ended()).await.unwrap().unwrap();
     });
     drop(node);
-    let text = std::fs::read_to_string(dir.path().join("data").join(super::super::records::FILE)).unwrap();
+    let text = std::fs::read_to_string(dir.path().join("data").join("cdr.jsonl")).unwrap();
     let records: Vec<CallRecord> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let answered: Vec<_> = records.iter().filter(|record| record.answer.is_some()).collect();
     assert_eq!(answered.len(), 1, "{text}");

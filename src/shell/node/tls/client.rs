@@ -117,6 +117,21 @@ impl ServerCertVerifier for Strict {
     }
 }
 
+/// For a peer that is asked for by the name it has to prove, by the authorities of `ca`, or those of the system. Speaks
+/// HTTP/1.1.
+///
+/// # Errors
+/// The file that is at fault.
+pub(in crate::shell::node) fn client_config(ca: Option<&Path>) -> Result<ClientConfig, TlsError> {
+    let roots = ca.map_or_else(system_roots, files::roots)?;
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
+    let builder = builder.map_err(|error| TlsError { path: "TLS".into(), why: error.to_string() })?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
 fn system_roots() -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();

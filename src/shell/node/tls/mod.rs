@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-pub(super) use self::client::{Demands, Proof, Proofs};
+pub(super) use self::client::{Demands, Proof, Proofs, client_config};
 use self::files::{Identity, Stamp};
 use crate::base::UnixMillis;
 use crate::config;

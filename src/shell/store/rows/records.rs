@@ -51,6 +51,7 @@ pub(super) fn add(connection: &Connection, record: &CallRecord) -> Result<(), Fa
         values,
     )?;
     if added > 0 {
+        execute(connection, "INSERT INTO cdr_order (cdr) VALUES (:id)", named_params! { ":id": record.id })?;
         for (n, segment) in (0_i64..).zip(&record.segments) {
             add_segment(connection, &record.id, n, segment)?;
         }
@@ -111,9 +112,40 @@ pub(super) fn list(
 pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<CallRecord>, Fault> {
     let mut statement = connection.prepare_cached("SELECT * FROM cdrs WHERE id = ?1")?;
     let Some(mut record) = statement.query_row([id], read).optional()? else { return Ok(None) };
-    let mut statement = connection.prepare_cached("SELECT * FROM cdr_segments WHERE cdr = ?1 ORDER BY n")?;
-    record.segments = statement.query_map([id], read_segment)?.collect::<Result<_, _>>()?;
+    record.segments = segments(connection, id)?;
     Ok(Some(record))
+}
+
+/// In the order in which they were written; `None` for one that cannot be read, which must not keep others from being
+/// copied.
+pub(super) fn after(
+    connection: &Connection,
+    n: i64,
+    most: usize,
+) -> Result<Vec<(i64, Option<CallRecord>)>, Fault> {
+    let sql = "SELECT cdr_order.n, cdrs.* FROM cdr_order JOIN cdrs ON cdrs.id = cdr_order.cdr
+               WHERE cdr_order.n > ?1 ORDER BY cdr_order.n LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map((n, int(most as u64)), |row| Ok((row.get(0)?, read(row))))?;
+    let mut records = Vec::new();
+    for row in rows {
+        match row? {
+            (n, Ok(mut record)) => {
+                record.segments = segments(connection, &record.id)?;
+                records.push((n, Some(record)));
+            }
+            (n, Err(error)) => {
+                tracing::error!(n, %error, "a call record cannot be read, and is not copied");
+                records.push((n, None));
+            }
+        }
+    }
+    Ok(records)
+}
+
+fn segments(connection: &Connection, id: &str) -> Result<Vec<Segment>, Error> {
+    let mut statement = connection.prepare_cached("SELECT * FROM cdr_segments WHERE cdr = ?1 ORDER BY n")?;
+    statement.query_map([id], read_segment)?.collect()
 }
 
 fn read(row: &Row<'_>) -> Result<CallRecord, Error> {
