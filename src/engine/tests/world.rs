@@ -1,26 +1,29 @@
 //! The world around one engine: a clock, a network, a store, media threads, phones.
 
+mod configured;
+
+pub(crate) use configured::settings;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::phone::{ENGINE, Phone};
+use super::phone::Phone;
 use crate::base::{Now, Random, Timestamp, UnixMillis};
 use crate::call::record::CallRecord;
-use crate::call::settings::{self, Listener};
+use crate::call::settings;
 use crate::call::targets::Target;
 use crate::engine::command::{Asked, Command, Reply, Subject};
 use crate::engine::event::Event;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
 use crate::engine::view::{MoveView, Page};
 use crate::engine::{CommandId, Engine, Input, Output, Settings};
-use crate::media::plan::Screen;
 use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair, PortStats, Sink, Sound};
 use crate::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Tenure, Trust};
-use crate::sip::digest::{Algorithm, Ha1s};
+use crate::sip::digest::Ha1s;
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::{Limits, Message};
 
@@ -119,58 +122,6 @@ pub(crate) fn accounts(names: &[&str]) -> Accounts {
         accounts.put(account).unwrap();
     }
     accounts
-}
-
-pub(crate) fn settings() -> Settings {
-    let address: SocketAddr = ENGINE.parse().unwrap();
-    let media = settings::MediaSettings {
-        anchor: settings::Anchor::Always,
-        bind: address.ip(),
-        address: address.ip(),
-        loopback: IpAddr::from([127, 0, 0, 1]),
-        address_v6: None,
-        timeout: None,
-        learning: crate::media::relay::Learning::Guarded,
-        srtp: crate::media::plan::Rule::Either,
-        threads: 1,
-        web: Some(settings::WebMedia { ports: vec![29_984], fingerprint: "sha-256 00:11".into() }),
-        transcode: 0,
-        screen: Screen {
-            own_addresses: vec![address.ip()],
-            own_ports: std::sync::Arc::default(),
-            limits: crate::wire::sdp::Limits::default(),
-        },
-    };
-    let call = settings::Settings {
-        node: "edge1".into(),
-        domain: "example.org".into(),
-        aliases: Vec::new(),
-        software: "segue".into(),
-        listeners: [Transport::Udp, Transport::Tcp].map(|way| Listener::new(way, address, address)).to_vec(),
-        media,
-        algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
-        trunks: Vec::new(),
-        routes: Vec::new(),
-        quirks: crate::call::quirks::QuirkTable::default(),
-        echo: Some("*43".into()),
-        tone: Some("*44".into()),
-        runs: Some(crate::call::run::Runs { prefix: Some("run".into()) }),
-        limits: settings::Limits::default(),
-    };
-    Settings {
-        limits: Limits::default(),
-        transactions: crate::sip::transaction::Settings::default(),
-        registrar: crate::registrar::Settings {
-            min_expires: Duration::from_secs(60),
-            max_expires: Duration::from_secs(7200),
-            max_bindings: 10,
-            own: crate::registrar::Own::default(),
-        },
-        call,
-        moving: crate::moving::Settings::default(),
-        ban: crate::engine::settings::Ban::default(),
-        realm: "example.org".into(),
-    }
 }
 
 /// An INVITE has one final answer, however often it is said.

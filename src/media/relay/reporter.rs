@@ -148,7 +148,7 @@ fn fraction_lost(expected: u64, received: u64) -> u8 {
 /// nobody the time of this machine.
 fn ntp(now: Timestamp) -> u64 {
     let micros = now.as_micros();
-    (micros / 1_000_000) << 32 | ((micros % 1_000_000) << 32) / 1_000_000
+    ((micros / 1_000_000) << 32) | (((micros % 1_000_000) << 32) / 1_000_000)
 }
 
 fn middle(ntp: u64) -> u32 {

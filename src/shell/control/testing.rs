@@ -269,7 +269,6 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
             }
             Err(error) => Reply::Error(error),
         },
-        Command::ListTrunks { page } => Reply::Trunks(Page::cut([trunk("carrier"), trunk("backup")], page)),
         Command::KickRegistration { user, .. } if by.may_see(user) => Reply::Done,
         Command::StartMove(start) => match (&*start.user, start.to_device.as_deref()) {
             ("alice", Some("held")) => Reply::Error(Refusal::HoldOff { seconds: 17 }.into()),
@@ -286,6 +285,30 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
             }
             Err(error) => Reply::Error(error),
         },
+        Command::ListUsers { page } => {
+            let seen = [user("alice"), user("bob")].into_iter().filter(|user| by.may_see(&user.name));
+            Reply::Users(Page::cut(seen, page))
+        }
+        Command::ShowUser { name } if **name == *"alice" && by.may_see(name) => {
+            Reply::User(Box::new(user("alice")))
+        }
+        Command::ChangeAccount(AccountChange::Add(new)) if *new.name == *"alice" => {
+            Reply::Error(CommandError::Conflict { why: "name `alice` is already used by alice".into() })
+        }
+        Command::LendDevice { user, .. } if **user != *"alice" => not_found(),
+        Command::ChangeAccount(_)
+        | Command::AccountChanged(_)
+        | Command::LendDevice { .. }
+        | Command::ReturnDevice { .. }
+        | Command::Drain => Reply::Done,
+        _ => answer_of_kept(asked),
+    }
+}
+
+/// What was kept of calls, who is kept off, and trunks.
+fn answer_of_kept(asked: &Asked) -> Reply {
+    let by = &asked.by;
+    match &asked.command {
         Command::ListRecords { wanted, page } => match by.scope(wanted.user.as_deref()) {
             Ok(scope) => {
                 let all = [record("0A"), record("0B")].into_iter();
@@ -310,22 +333,7 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
             Reply::Bans(Page::cut([ban], page))
         }
         Command::LiftBan { address } if address.to_string() == "198.51.100.7" => Reply::Done,
-        Command::ListUsers { page } => {
-            let seen = [user("alice"), user("bob")].into_iter().filter(|user| by.may_see(&user.name));
-            Reply::Users(Page::cut(seen, page))
-        }
-        Command::ShowUser { name } if **name == *"alice" && by.may_see(name) => {
-            Reply::User(Box::new(user("alice")))
-        }
-        Command::ChangeAccount(AccountChange::Add(new)) if *new.name == *"alice" => {
-            Reply::Error(CommandError::Conflict { why: "name `alice` is already used by alice".into() })
-        }
-        Command::LendDevice { user, .. } if **user != *"alice" => not_found(),
-        Command::ChangeAccount(_)
-        | Command::AccountChanged(_)
-        | Command::LendDevice { .. }
-        | Command::ReturnDevice { .. }
-        | Command::Drain => Reply::Done,
-        _ => not_found(),
+        Command::ListTrunks { page } => Reply::Trunks(Page::cut([trunk("carrier"), trunk("backup")], page)),
+        _ => Reply::Error(CommandError::NotFound),
     }
 }

@@ -1,0 +1,64 @@
+//! What the engine of a test is told.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::call::settings::{self, Listener};
+use crate::engine::Settings;
+use crate::engine::tests::phone::ENGINE;
+use crate::media::plan::Screen;
+use crate::sip::Transport;
+use crate::sip::digest::Algorithm;
+use crate::wire::sip::Limits;
+
+pub(crate) fn settings() -> Settings {
+    let address: SocketAddr = ENGINE.parse().unwrap();
+    let media = settings::MediaSettings {
+        anchor: settings::Anchor::Always,
+        bind: address.ip(),
+        address: address.ip(),
+        loopback: IpAddr::from([127, 0, 0, 1]),
+        address_v6: None,
+        timeout: None,
+        learning: crate::media::relay::Learning::Guarded,
+        srtp: crate::media::plan::Rule::Either,
+        threads: 1,
+        web: Some(settings::WebMedia { ports: vec![29_984], fingerprint: "sha-256 00:11".into() }),
+        transcode: 0,
+        screen: Screen {
+            own_addresses: vec![address.ip()],
+            own_ports: std::sync::Arc::default(),
+            limits: crate::wire::sdp::Limits::default(),
+        },
+    };
+    let call = settings::Settings {
+        node: "edge1".into(),
+        domain: "example.org".into(),
+        aliases: Vec::new(),
+        software: "segue".into(),
+        listeners: [Transport::Udp, Transport::Tcp].map(|way| Listener::new(way, address, address)).to_vec(),
+        media,
+        algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+        trunks: Vec::new(),
+        routes: Vec::new(),
+        quirks: crate::call::quirks::QuirkTable::default(),
+        echo: Some("*43".into()),
+        tone: Some("*44".into()),
+        runs: Some(crate::call::run::Runs { prefix: Some("run".into()) }),
+        limits: settings::Limits::default(),
+    };
+    Settings {
+        limits: Limits::default(),
+        transactions: crate::sip::transaction::Settings::default(),
+        registrar: crate::registrar::Settings {
+            min_expires: Duration::from_secs(60),
+            max_expires: Duration::from_secs(7200),
+            max_bindings: 10,
+            own: crate::registrar::Own::default(),
+        },
+        call,
+        moving: crate::moving::Settings::default(),
+        ban: crate::engine::settings::Ban::default(),
+        realm: "example.org".into(),
+    }
+}
