@@ -21,6 +21,7 @@ use segue::call::settings::{self, Anchor, Listener, Route, Source, Trunk};
 use segue::call::targets::Target;
 use segue::engine::settings::Ban;
 use segue::engine::store::{Loaded, StoreReply};
+use segue::engine::trace::Settings as Trace;
 use segue::engine::{Engine, Input, Output, Settings};
 use segue::media::plan::Screen;
 use segue::media::relay::{Learning, MediaCommand, MediaEvent, PortId, PortPair};
@@ -59,7 +60,7 @@ fn trunk(name: &str, peer: &str) -> Trunk {
     }
 }
 
-fn configured(anchor: Anchor) -> Settings {
+fn configured(anchor: Anchor, trace: Trace) -> Settings {
     let address: SocketAddr = ENGINE.parse().unwrap();
     let media = settings::MediaSettings {
         anchor,
@@ -107,6 +108,7 @@ fn configured(anchor: Anchor) -> Settings {
         call,
         moving: segue::moving::Settings::default(),
         ban: Ban::default(),
+        trace,
         realm: "example.org".into(),
     }
 }
@@ -124,10 +126,16 @@ struct Load {
 }
 
 impl Load {
-    fn new(anchor: Anchor) -> Self {
+    fn new(anchor: Anchor, trace: Trace) -> Self {
         let now = Now { at: Timestamp::from_micros(1_000_000), unix: UnixMillis(1_800_000_000_000) };
-        let engine =
-            Engine::new(configured(anchor), accounts(), &Loaded::default(), 0, Random::from_number(1), now);
+        let engine = Engine::new(
+            configured(anchor, trace),
+            accounts(),
+            &Loaded::default(),
+            0,
+            Random::from_number(1),
+            now,
+        );
         let pace = Duration::from_micros(1000);
         let mut load =
             Self { engine, now, outputs: Vec::new(), inputs: Vec::new(), ports: 0, count: 0, pace };
@@ -284,8 +292,8 @@ fn dialog_of(response: &[u8]) -> (String, String) {
     (contact, format!(";tag={tag}"))
 }
 
-fn bench_calls(bencher: Bencher<'_, '_>, anchor: Anchor) {
-    let load = RefCell::new(Load::new(anchor));
+fn bench_calls(bencher: Bencher<'_, '_>, anchor: Anchor, trace: Trace) {
+    let load = RefCell::new(Load::new(anchor, trace));
     for _ in 0..40_000 {
         load.borrow_mut().call();
     }
@@ -295,19 +303,25 @@ fn bench_calls(bencher: Bencher<'_, '_>, anchor: Anchor) {
 /// Media passes us by.
 #[divan::bench(sample_count = 200, sample_size = 50)]
 fn call_unanchored(bencher: Bencher<'_, '_>) {
-    bench_calls(bencher, Anchor::Never);
+    bench_calls(bencher, Anchor::Never, Trace::OFF);
 }
 
 /// Media runs through us: four descriptions, two port pairs.
 #[divan::bench(sample_count = 200, sample_size = 50)]
 fn call_anchored(bencher: Bencher<'_, '_>) {
-    bench_calls(bencher, Anchor::Always);
+    bench_calls(bencher, Anchor::Always, Trace::OFF);
+}
+
+/// The same, and the messages are kept as a node does it unless it is told otherwise.
+#[divan::bench(sample_count = 200, sample_size = 50)]
+fn call_anchored_traced(bencher: Bencher<'_, '_>) {
+    bench_calls(bencher, Anchor::Always, Trace { bytes: 16 << 20, age: Duration::from_secs(3600) });
 }
 
 /// A refresh with credentials of a known nonce.
 #[divan::bench(sample_count = 200, sample_size = 50)]
 fn register(bencher: Bencher<'_, '_>) {
-    let load = RefCell::new(Load::new(Anchor::Never));
+    let load = RefCell::new(Load::new(Anchor::Never, Trace::OFF));
     let count = RefCell::new(0_u32);
     let write = |n: u32, authorization: &str| -> Bytes {
         format!(

@@ -215,6 +215,8 @@ pub struct Core {
     pub port_legs: rustc_hash::FxHashMap<PortId, LegHandle>,
     /// What devices can speak.
     pub abilities: Abilities,
+    /// Legs that are new, not yet taken note of.
+    pub made: Vec<LegHandle>,
     /// Ports that calls have let go of, not yet taken note of.
     pub left: Vec<LeftPort>,
     /// Commands to the media threads, not yet sent.

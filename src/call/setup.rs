@@ -131,6 +131,7 @@ impl Core {
         if flow.transport.is_reliable() {
             self.on_streams.insert((flow, handle));
         }
+        self.made.push(handle);
         handle
     }
 

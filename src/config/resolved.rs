@@ -40,6 +40,8 @@ pub struct Resolved {
     pub trunks: Vec<Trunk>,
     /// `[[route]]`
     pub routes: Routes,
+    /// `[trace]`
+    pub trace: crate::engine::trace::Settings,
     /// `[dns]`: name servers; empty: those of the system.
     pub dns: Vec<SocketAddr>,
     /// `[test]`: how calls name the run that they belong to; `None`: none does.

@@ -10,6 +10,7 @@ use super::resolved::{
 use super::tree::{Faults, Section, Taken, Tree};
 use super::{Network, Source, cdr, checks, listen_tls, quirks, trunks, users, values, webhooks};
 use crate::call::run::{self, Runs};
+use crate::engine::trace;
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::star_code::Codes;
@@ -38,6 +39,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let trunks = trunks::read(&mut root, source);
     let quirks = quirks::read(&mut root);
     let routes = trunks::routes(&mut root, &trunks, &accounts);
+    let trace = trace(root.section_or_empty("trace"));
     let dns = dns(root.section_or_empty("dns"));
     let webhooks = webhooks::read(&mut root, source);
     let cdr = cdr::read(root.section_or_empty("cdr"));
@@ -54,6 +56,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         accounts: accounts.into_iter().map(|taken| taken.value).collect(),
         trunks: trunks.into_iter().map(|taken| taken.value).collect(),
         routes,
+        trace,
         dns,
         quirks,
         runs,
@@ -73,6 +76,13 @@ fn dns(mut section: Section<'_>) -> Vec<SocketAddr> {
     let servers = section.read_all("servers", server).unwrap_or_default();
     section.finish();
     servers.into_iter().map(|taken| taken.value).collect()
+}
+
+fn trace(mut section: Section<'_>) -> trace::Settings {
+    let memory = section.number("memory_mb", 0..=4096).map_or(16, |taken| taken.value);
+    let kept = section.number("keep_s", 1..=30 * DAY).map_or(3600, |taken| taken.value);
+    section.finish();
+    trace::Settings { bytes: memory as usize * 1024 * 1024, age: seconds(kept) }
 }
 
 fn node(root: &mut Section<'_>, source: &Source<'_>) -> Option<Node> {

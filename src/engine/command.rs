@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::report::RunReport;
+use super::trace::TraceView;
 use super::view::{
     BanView, CallView, MoveView, Page, PageQuery, QualityView, RecordQuery, RegistrationView, StatusView,
     Trigger, TrunkView, UserView,
@@ -80,6 +81,11 @@ pub enum Command {
     },
     /// How a live call sounds so far. Answer: [`Reply::Quality`].
     ShowQuality {
+        /// The call.
+        call: Box<str>,
+    },
+    /// The messages of a call, live or not, by its id or a Call-ID. Only for [`Subject::Admin`]. Answer: [`Reply::Trace`].
+    ShowTrace {
         /// The call.
         call: Box<str>,
     },
@@ -382,6 +388,8 @@ pub enum Reply {
     Call(Box<CallView>),
     /// To [`Command::ShowQuality`].
     Quality(Box<QualityView>),
+    /// To [`Command::ShowTrace`].
+    Trace(Box<TraceView>),
     /// To [`Command::ListRegistrations`].
     Registrations(Page<RegistrationView>),
     /// To [`Command::ListTrunks`].
@@ -503,6 +511,7 @@ impl Command {
                 | Self::ListTrunks { .. }
                 | Self::ListBans { .. }
                 | Self::LiftBan { .. }
+                | Self::ShowTrace { .. }
                 | Self::ChangeAccount(_)
                 | Self::AccountChanged(_)
                 | Self::Login { .. }
@@ -560,7 +569,8 @@ mod tests {
         let alice = Subject::User("alice".into());
         let remove = AccountChange::Remove { user: "alice".into() };
         let report = Command::ShowReport { run: "x".into() };
-        for command in [Command::Status, Command::Drain, report, Command::ChangeAccount(remove)] {
+        let trace = Command::ShowTrace { call: "1".into() };
+        for command in [Command::Status, Command::Drain, report, trace, Command::ChangeAccount(remove)] {
             assert!(!command.is_open_to(&alice));
             assert!(command.is_open_to(&Subject::Admin));
         }

@@ -38,6 +38,7 @@ impl Engine {
         if self.is_to_be_challenged(flow, &message) {
             return self.challenge_at_once(flow, &message);
         }
+        self.trace.receive(flow, &message);
         let core = &mut self.core;
         core.transactions.receive(core.now.at, flow, message, &mut core.effects);
     }

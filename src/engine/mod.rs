@@ -24,6 +24,7 @@ mod tally;
 mod tell;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 mod transfer;
 pub mod trunks;
 pub mod view;
@@ -75,6 +76,7 @@ pub struct Engine {
     tallies: tally::Tallies,
     dialogs: dialogs::Dialogs,
     pub(crate) asks: ask::Parked,
+    trace: trace::Trace,
     pub(crate) registrations: Vec<crate::registrar::Happened>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) counters: Counters,
@@ -107,6 +109,7 @@ impl Engine {
             Ports::new(settings.call.media.threads, Arc::clone(&settings.call.media.screen.own_ports));
         let targets = Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..]));
         let trunks = trunks::Trunks::new(&settings.call.trunks, &targets, now, &mut random);
+        let trace = trace::Trace::new(settings.trace, &mut random);
         let core = Core {
             now,
             settings: Arc::new(settings.call.clone()),
@@ -121,6 +124,7 @@ impl Engine {
             ports,
             port_legs: rustc_hash::FxHashMap::default(),
             abilities: Abilities::default(),
+            made: Vec::new(),
             left: Vec::new(),
             media: Vec::new(),
             happened: std::collections::VecDeque::new(),
@@ -146,6 +150,7 @@ impl Engine {
             tallies: tally::Tallies::default(),
             dialogs: dialogs::Dialogs::default(),
             asks: ask::Parked::default(),
+            trace,
             registrations: Vec::new(),
             outputs: Vec::new(),
             counters: Counters::default(),
@@ -203,6 +208,7 @@ impl Engine {
         self.on_tallies_timeout();
         self.on_asks_timeout();
         self.on_trunks_timeout();
+        self.on_trace_timeout();
         self.settle();
     }
 
@@ -219,6 +225,7 @@ impl Engine {
             self.tallies.poll_timeout(),
             self.asks.poll_timeout(),
             self.trunks.poll_timeout(),
+            self.trace.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -228,6 +235,7 @@ impl Engine {
     /// Moves what is to be done to the end of `into`, in order.
     pub fn take_outputs(&mut self, into: &mut Vec<Output>) {
         into.append(&mut self.outputs);
+        self.trace.seen = 0;
     }
 
     /// Works off what one input has led to, until nothing is left: effects of transactions, news of the call layer,
@@ -256,6 +264,7 @@ impl Engine {
             break;
         }
         self.ask_suspects();
+        self.keep_traffic();
         self.save_bindings();
         let Core { ports, media, now, settings, .. } = &mut self.core;
         if settings.media.anchor != crate::call::settings::Anchor::Never || settings.echo.is_some() {

@@ -41,6 +41,8 @@ pub struct Settings {
     pub moving: crate::moving::Settings,
     /// Bans.
     pub ban: Ban,
+    /// What is kept of the messages of calls.
+    pub trace: super::trace::Settings,
     /// The realm of challenges, under which every HA1 was made.
     pub realm: Box<str>,
 }

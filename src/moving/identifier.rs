@@ -56,6 +56,22 @@ impl Token {
         &self.0
     }
 
+    /// Masks every token in a text, in place.
+    pub fn mask_all(text: &mut [u8], mask: u8) {
+        let mut from = 0;
+        while let Some(found) =
+            text.get(from..).and_then(|rest| memchr::memmem::find(rest, PREFIX.as_bytes()))
+        {
+            let digits = from + found + PREFIX.len();
+            from = digits;
+            if let Some(digits) = text.get_mut(digits..digits + WORKER_DIGITS + RANDOM_DIGITS)
+                && digits.iter().all(u8::is_ascii_hexdigit)
+            {
+                digits.fill(mask);
+            }
+        }
+    }
+
     fn hash(&self) -> Hash {
         Sha256::digest(self.0.as_bytes()).into()
     }

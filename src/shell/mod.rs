@@ -13,3 +13,4 @@ pub mod phone;
 mod report;
 pub mod store;
 pub mod telemetry;
+pub mod trace;

@@ -25,6 +25,7 @@ mod rescue;
 mod secured;
 mod sipp;
 mod srtp;
+mod trace;
 mod transfers;
 mod trunks;
 mod webhooks;

@@ -71,6 +71,7 @@ impl Engine {
             Command::ShowQuality { call } => {
                 self.show_quality(id, by, &call)?.map_or(Answer::FromMedia, Answer::Now)
             }
+            Command::ShowTrace { call } => self.show_trace(&call).into(),
             Command::HangUp { id } => self.hang_up(by, &id).into(),
             Command::ListRegistrations { user, page } => {
                 self.list_registrations(by, user.as_deref(), &page).into()

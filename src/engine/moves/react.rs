@@ -44,6 +44,7 @@ impl Engine {
                     return;
                 }
                 self.on_call_over(call);
+                self.trace.ended(&record);
                 self.tell_ended(&record);
                 self.end_tally(call, record);
             }

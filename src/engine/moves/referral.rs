@@ -60,6 +60,9 @@ impl Engine {
         write_capabilities(&mut writer, &self.core.settings.software);
         let bytes = writer.finish();
         let flow = dialog.flow;
+        if let Some(moving) = self.moves.live.get(&key) {
+            self.trace.note_aside(&dialog.call_id, &moving.call_id, &to);
+        }
         self.core.send_request(flow, &Method::Refer, &branch, bytes, Owner::Refer(key));
         self.note_referral(key, |method| What::Request { side: Side::New, way: Heading::Out, method });
         if self.moves.referrals.len() >= CAPACITY {

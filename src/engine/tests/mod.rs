@@ -36,6 +36,7 @@ mod threats;
 mod three;
 mod timers;
 mod torture;
+mod trace;
 mod transcoding;
 mod transfer;
 mod transfer_races;

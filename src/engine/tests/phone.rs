@@ -200,7 +200,7 @@ pub(crate) struct Phone {
     transactions: Transactions<Want>,
     effects: Vec<Effect<Want>>,
     random: Random,
-    challenge: Option<Challenge>,
+    pub(crate) challenge: Option<Challenge>,
     tries: u32,
     count: u32,
     pub(crate) now: Now,

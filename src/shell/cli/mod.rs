@@ -15,6 +15,7 @@ mod report;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod trunks;
 
 use std::io::{self, Write};
@@ -115,6 +116,7 @@ async fn ask(
     match verb {
         Verb::Status => asking.status().await,
         Verb::Calls { user, action } => asking.calls(user, action).await,
+        Verb::Trace(wanted) => trace::trace(&mut asking, wanted).await,
         Verb::Move(wanted) => asking.start_move(wanted).await,
         Verb::Moves { user, limit, action } => asking.moves(user, limit, action).await,
         Verb::Registrations { user, action } => asking.registrations(user, action).await,

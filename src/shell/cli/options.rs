@@ -69,6 +69,8 @@ pub(super) enum Verb {
         #[command(subcommand)]
         action: Option<CallAction>,
     },
+    /// The messages of a call, live or not long over, as a ladder
+    Trace(Trace),
     /// Move a live call of a user to another device
     Move(Move),
     /// Moves, newest first
@@ -157,6 +159,18 @@ pub(super) enum CallAction {
         /// Its id
         id: Box<str>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Trace {
+    /// Its id, or the Call-ID of one of its dialogs
+    pub(super) call: Box<str>,
+    /// Write a capture for Wireshark instead; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) write: Option<PathBuf>,
+    /// Columns of the ladder, instead of those of the terminal
+    #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=1000))]
+    pub(super) width: Option<u16>,
 }
 
 #[derive(Debug, Args)]

@@ -264,3 +264,24 @@ fn a_configuration_is_made_only_where_asked_for_and_none_is() {
     let failure = configuration::load(&place).unwrap_err();
     assert!(failure.code() == 6 && failure.to_string().contains("segue.toml:1"), "{failure}");
 }
+
+#[tokio::test]
+async fn a_trace_is_a_ladder_rows_json_or_a_capture() {
+    let world = World::start().await;
+    let text = world.run("trace 01 --width 100").await.unwrap();
+    assert!(text.contains("alice*desk") && text.contains("180 Ringing"), "{text}");
+    let json: serde_json::Value =
+        serde_json::from_str(&world.run("-o json trace 01").await.unwrap()).unwrap();
+    assert_eq!(json["messages"][2]["status"], 180);
+    let csv = world.run("-o csv trace 01").await.unwrap();
+    assert!(csv.lines().nth(1).unwrap().contains(",alice*desk,in,udp,"), "{csv}");
+    let file = world.dir.path().join("call.pcap");
+    let said = world.run(&format!("trace 01 -w {}", file.display())).await.unwrap();
+    assert!(said.starts_with("3 messages are in "), "{said}");
+    let written = std::fs::read(&file).unwrap();
+    assert_eq!((written.len(), &written[..4]), (297, &[0xd4, 0xc3, 0xb2, 0xa1][..]));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(world.run("trace 09").await.unwrap_err().0, 4);
+    assert_eq!(world.run("trace 01 -w /nowhere/at/all").await.unwrap_err().0, 1);
+}

@@ -145,6 +145,7 @@ impl NodeHandle {
             | Command::ReturnDevice { .. } => self.gather(by, command, best).await,
             Command::ShowCall { .. }
             | Command::ShowQuality { .. }
+            | Command::ShowTrace { .. }
             | Command::HangUp { .. }
             | Command::ShowMove { .. }
             | Command::UndoMove { .. }

@@ -8,6 +8,7 @@ use crate::base::{Now, Timestamp, UnixMillis};
 use crate::engine::command::*;
 use crate::engine::report::RunReport;
 use crate::engine::store::Unavailable as StoreUnavailable;
+use crate::engine::trace::{TraceMessage, TraceParty, TraceView, Way};
 use crate::engine::view::*;
 use crate::moving::Refusal;
 use crate::moving::timeline::{Timeline, What};
@@ -125,6 +126,38 @@ fn stream() -> StreamView {
         round_trip_ms: Some(31.5),
         mos: Some(4.33),
         hears: Some(HearsView { loss: Some(0.0), jitter_ms: Some(1.25), mos: None }),
+    }
+}
+
+/// What was said in the call of the little world: its INVITE, in and out, and an answer.
+pub(crate) fn trace() -> TraceView {
+    let message = |party, way, offset_us, status: Option<u16>| TraceMessage {
+        time: Time(UnixMillis(5)),
+        offset_us,
+        party,
+        way,
+        transport: "udp".into(),
+        local: "192.0.2.10:5060".into(),
+        peer: format!("192.0.2.{}:5060", party + 1),
+        method: "INVITE".into(),
+        status,
+        reason: status.map(|_| "Ringing".into()),
+        cseq: Some(1),
+        sdp: status.is_none().then(|| format!("audio 192.0.2.{}:4000 PCMA/PCMU", party + 1)),
+        repeated: false,
+        text: "INVITE sip:bob@pbx.test SIP/2.0\r\nCall-ID: 1\r\n\r\n".into(),
+    };
+    let party = |name: &str, call_id: &str| TraceParty { name: name.into(), call_id: call_id.into() };
+    TraceView {
+        call: "01".into(),
+        node: "edge1".into(),
+        parties: vec![party("alice*desk", "1"), party("bob*desk", "2")],
+        messages: vec![
+            message(0, Way::In, 0, None),
+            message(1, Way::Out, 900, None),
+            message(1, Way::In, 1_234_567, Some(180)),
+        ],
+        left_out: 0,
     }
 }
 
@@ -260,6 +293,7 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
         Command::ShowQuality { call: id } if **id == *"01" && call("01", 5).is_seen_by(by) => {
             Reply::Quality(Box::new(QualityView { call: "01".into(), streams: vec![stream()], silent: None }))
         }
+        Command::ShowTrace { call: id } if **id == *"01" => Reply::Trace(Box::new(trace())),
         Command::HangUp { id } if **id == *"01" && call("01", 5).is_seen_by(by) => Reply::Done,
         Command::ListRegistrations { user, page } => match by.scope(user.as_deref()) {
             Ok(scope) => {

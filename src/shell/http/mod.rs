@@ -28,6 +28,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod trace;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -84,6 +84,13 @@ fn responses(route: &Route) -> Value {
             "description": "Done",
             "content": { "application/json": { "schema": reference(schema) } },
         }),
+        Answer::JsonOr(schema, media) => json!({
+            "description": "Done",
+            "content": {
+                "application/json": { "schema": reference(schema) },
+                media: { "schema": { "type": "string", "format": "binary" } },
+            },
+        }),
         Answer::Media(media) => {
             json!({ "description": "Done", "content": { media: { "schema": { "type": "string" } } } })
         }

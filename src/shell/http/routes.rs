@@ -3,7 +3,8 @@
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
-use super::{Api, events, health, login, moves, openapi, operation, phone, reports, resources};
+use super::{Api, events, health, login, moves, openapi, operation, phone, reports, resources, trace};
+use crate::shell::trace::MEDIA_TYPE;
 
 /// Who may ask.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +39,8 @@ pub(super) struct Route {
 pub(super) enum Answer {
     Empty,
     Json(&'static str),
+    /// The same, or that media type where Accept asks for it.
+    JsonOr(&'static str, &'static str),
     Media(&'static str),
 }
 
@@ -176,6 +179,17 @@ pub(super) const ROUTES: &[Route] = &[
         answer: (204, Answer::Empty),
         failures: &[404],
         handler: || delete(resources::hang_up),
+    },
+    Route {
+        method: "get",
+        path: "/v1/calls/{id}/trace",
+        summary: "The messages of a call, live or not long over, by its id or the Call-ID of one of its dialogs",
+        access: Access::Admin,
+        query: &[],
+        body: None,
+        answer: (200, Answer::JsonOr("Trace", MEDIA_TYPE)),
+        failures: &[404, 409],
+        handler: || get(trace::trace),
     },
     Route {
         method: "get",

@@ -173,6 +173,7 @@ fn calls() -> Vec<(&'static str, Value)> {
                 ("mos", optional("number")),
             ]),
         ),
+        ("Trace", trace()),
         ("Move", move_view(trigger)),
         ("Report", report()),
         ("Spread", spread()),
@@ -224,6 +225,33 @@ fn operation() -> Vec<(&'static str, Value)> {
     let ban =
         object(&[("address", string()), ("prefix", integer()), ("until", time()), ("seconds", integer())]);
     vec![("CallRecord", record), ("Ban", ban)]
+}
+
+fn trace() -> Value {
+    let party = object(&[("name", string()), ("call_id", string())]);
+    let message = object(&[
+        ("time", time()),
+        ("offset_us", integer()),
+        ("party", integer()),
+        ("way", json!({ "type": "string", "enum": ["in", "out"] })),
+        ("transport", string()),
+        ("local", string()),
+        ("peer", string()),
+        ("method", string()),
+        ("status", optional("integer")),
+        ("reason", optional("string")),
+        ("cseq", optional("integer")),
+        ("sdp", optional("string")),
+        ("repeated", boolean()),
+        ("text", string()),
+    ]);
+    object(&[
+        ("call", string()),
+        ("node", string()),
+        ("parties", list(party)),
+        ("messages", list(message)),
+        ("left_out", integer()),
+    ])
 }
 
 fn accounts() -> Vec<(&'static str, Value)> {

@@ -48,6 +48,7 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
             ban: ban.length,
             allow: ban.allow.iter().map(|network| (network.address(), network.prefix())).collect(),
         },
+        trace: resolved.trace,
         realm: resolved.auth.realm.clone(),
     }
 }

@@ -59,6 +59,7 @@ pub(crate) fn settings() -> Settings {
         call,
         moving: crate::moving::Settings::default(),
         ban: crate::engine::settings::Ban::default(),
+        trace: crate::engine::trace::Settings::OFF,
         realm: "example.org".into(),
     }
 }
