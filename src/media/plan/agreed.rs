@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 
 use super::formats::{Formats, answered_formats, codec_of, formats};
-use super::protect::taken_by_answer;
+use super::protect::{only_secured, taken_by_answer};
 use super::sdes::Crypto;
 use super::web::{self, Remote};
 use super::{LegMedia, Offerer, PayloadHistory, Refusal};
@@ -92,7 +92,15 @@ impl Theirs {
         let mut lines = Vec::with_capacity(offer.media().len());
         lines.extend(offer.media().enumerate().map(read));
         web::only_one(&mut lines);
+        only_secured(&mut lines);
         lines
+    }
+
+    /// Takes the line no more than one that ended.
+    pub(super) fn decline(&mut self) {
+        (self.side.carries, self.web, self.crypto) = (false, None, None);
+        (self.rtp, self.rtcp) = (None, None);
+        self.side.formats.clear();
     }
 
     /// The lines of an answer to our offer.

@@ -73,6 +73,14 @@ impl Keying {
     }
 }
 
+/// Beside a line with keys none goes in clear: who can have both has what it says in both.
+pub(super) fn only_secured(lines: &mut [Theirs]) {
+    if !lines.iter().any(|line| line.side.carries && line.side.is_secure) {
+        return;
+    }
+    lines.iter_mut().filter(|line| !line.side.is_secure).for_each(Theirs::decline);
+}
+
 impl LegMedia {
     /// With the rule for this peer, whether it is offered SRTP, and 32 random bytes for our keys.
     #[must_use]
@@ -111,7 +119,12 @@ impl LegMedia {
         let is_insecure = |media: &Media<'_>| {
             super::agreed::is_carried(media) && !self.rule().admits(media) && self.rule() == Rule::SecureOnly
         };
-        if self.is_secured() && sdp.media().any(|media| is_insecure(&media)) {
+        // A line that had keys is not declined quietly: the peer would be without that stream. Others are.
+        let had_keys = |line: usize| {
+            let agreed = self.agreed.as_ref().filter(|agreed| agreed.is_active(line));
+            agreed.is_some_and(|agreed| *agreed.security(line) != Security::Plain)
+        };
+        if sdp.media().enumerate().any(|(line, media)| had_keys(line) && is_insecure(&media)) {
             return Err(Refusal::Insecure);
         }
         if sdp.media().any(|media| self.admits(&media)) {

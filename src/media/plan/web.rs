@@ -214,9 +214,7 @@ pub(super) fn only_one(lines: &mut [Theirs]) {
         return;
     }
     for line in of_web {
-        (line.side.carries, line.web) = (false, None);
-        (line.rtp, line.rtcp) = (None, None);
-        line.side.formats.clear();
+        line.decline();
     }
 }
 

@@ -72,7 +72,7 @@ impl Relay {
             Useless::Late => DropReason::Late,
             Useless::Unknown | Useless::Broken => DropReason::NotAgreed,
         })?;
-        let mut made = [0; HEADER + ROOM];
+        let (mut made, mut result) = ([0; HEADER + ROOM], Ok(()));
         while let Some(piece) = made.get_mut(HEADER..).and_then(|room| transcoder.next(room)) {
             let end = HEADER + piece.len;
             let header = Header {
@@ -89,8 +89,9 @@ impl Relay {
             };
             let Some(packet) = made.get_mut(..end) else { break };
             header.write_new(packet);
-            self.depart(now, way, &arrival, header, packet, out)?;
+            // What cannot go now is over: kept, it would go later, in one burst with what came after it.
+            result = result.and(self.depart(now, way, &arrival, header, packet, out));
         }
-        Ok(())
+        result
     }
 }

@@ -28,7 +28,15 @@ pub struct Opener {
     rtcp_sources: Sources,
     /// Where sources stood under the key before: a peer may or may not go on counting with a new key.
     before: SmallVec<[(u32, u64); MAX_SOURCES]>,
+    /// Packets that may yet be tried with rollover counters that nobody told us.
+    guesses: u8,
 }
+
+/// Rollovers that a stream may have behind it when we first hear it: eleven hours at 50 packets a second. A call that comes
+/// to another port in mid-life has them, and its sender goes on counting.
+const MAX_BEHIND: u64 = 32;
+/// So many packets of a stranger cost as much; then nothing more is guessed.
+const GUESSES: u8 = 64;
 
 type Sources = SmallVec<[(u32, Window); MAX_SOURCES]>;
 
@@ -43,6 +51,7 @@ impl Opener {
             sources: Sources::new(),
             rtcp_sources: Sources::new(),
             before: SmallVec::new(),
+            guesses: GUESSES,
         }
     }
 
@@ -82,13 +91,23 @@ impl Opener {
             return Ok(len);
         }
         // RFC 3711 3.3.1: the first packet of a source has no rollover behind it; unless the source was heard under an
-        // earlier key, or its first packets before a wrap were lost.
+        // earlier key, its first packets before a wrap were lost, or it talks for long already.
         let first = u64::from(sequence);
         let carried_on = self.before.iter().find(|(of, _)| *of == ssrc).map(|(_, at)| nearest(*at, sequence));
         let wrapped = Some(first + (1 << 16)).filter(|_| sequence < 1 << 15);
         let candidates = [Some(first), carried_on.filter(|index| *index != first), wrapped];
         for index in candidates.into_iter().flatten() {
             if open(index, packet).is_ok() {
+                enter(&mut self.sources, ssrc, index);
+                return Ok(len);
+            }
+        }
+        let is_guessed = self.sources.is_empty() && self.guesses > 0;
+        self.guesses -= u8::from(is_guessed);
+        let tried = [Some(first), wrapped];
+        for rollovers in (1..=MAX_BEHIND).filter(|_| is_guessed) {
+            let index = first + (rollovers << 16);
+            if !tried.contains(&Some(index)) && open(index, packet).is_ok() {
                 enter(&mut self.sources, ssrc, index);
                 return Ok(len);
             }

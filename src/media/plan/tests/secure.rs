@@ -203,12 +203,7 @@ fn a_secured_leg_never_becomes_plain() {
         call
     };
     let insecure = Err(Refusal::Insecure);
-    for offer in [
-        PLAIN.to_owned(),
-        PLAIN.replace("AVP", "SAVP"),
-        format!("{}\n{PLAIN}", savp(1)),
-        format!("m=audio 0 RTP/SAVP 0\n{PLAIN}"),
-    ] {
+    for offer in [PLAIN.to_owned(), PLAIN.replace("AVP", "SAVP"), format!("m=audio 0 RTP/SAVP 0\n{PLAIN}")] {
         let mut call = up();
         let before = keys(&call.a);
         let refused = call.a.receive_offer(description(10, &offer));
@@ -232,6 +227,24 @@ fn a_secured_leg_never_becomes_plain() {
     let _ = answer_across(&call.b, &mut call.a, &call.pairing, ports(20000));
     call.a.abandon();
     assert_eq!(call.a.receive_offer(description(10, PLAIN)), insecure);
+}
+
+/// Sound with keys beside a picture, or the same sound, without: once and in every later offer of the same shape.
+#[test]
+fn beside_a_secured_line_none_goes_in_clear_and_the_same_offer_is_taken_again() {
+    let video = "m=video 4002 RTP/AVP 99\na=rtpmap:99 H264/90000";
+    for beside in [video, &PLAIN.replace("4000", "4004")] {
+        let mut leg = protected(0xa, OUR_A, Rule::Either, false);
+        for (version, direction) in [(1, "sendrecv"), (2, "sendonly"), (2, "sendonly"), (3, "sendrecv")] {
+            let offer = format!("{}\na={direction}\n{beside}", savp(1));
+            leg.receive_offer(screen().admit(text(10, version, &offer)).unwrap()).unwrap();
+            let answer = answer_local(&mut leg, Local::Echo, ports(20000)).unwrap();
+            let ports: Vec<u16> =
+                Sdp::parse(answer, &Limits::default()).unwrap().media().map(|media| media.port()).collect();
+            assert_eq!(ports, [20_000, 0], "{version}: {beside}");
+            assert!(leg.is_secured());
+        }
+    }
 }
 
 #[test]
