@@ -94,7 +94,8 @@ fn a_device_that_was_moved_away_from_reports_and_nobody_reports_of_a_call_of_oth
 fn what_is_no_report_is_refused_by_its_own_code_and_strangers_are_challenged() {
     let mut world = World::new(4);
     let alice = world.phone("alice", "desk");
-    let cases: [(&[(&str, &str)], &str, u16); 6] = [
+    type Headers = [(&'static str, &'static str)];
+    let cases: [(&Headers, &str, u16); 6] = [
         (&[("Event", "presence"), ("Content-Type", "application/pidf+xml")], "<presence/>", 489),
         (&[KIND], EXAMPLE, 489),
         (&[PACKAGE, ("SIP-If-Match", "x")], "", 412),
