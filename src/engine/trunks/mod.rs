@@ -1,6 +1,6 @@
 //! Trunks beside their calls: whether their targets answer, and our registrations there.
 //!
-//! [`probe`] decides who is up and down, [`registration`] how a registration stands; both are pure. Here they are given
+//! `probe` decides who is up and down, `registration` how a registration stands; both are pure. Here they are given
 //! time, sent for and told of: an event for each turn, a view for whoever asks.
 
 mod message;

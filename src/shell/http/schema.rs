@@ -9,6 +9,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         .into_iter()
         .chain(things())
         .chain(calls())
+        .chain(quality())
         .chain(accounts())
         .chain(trunks())
         .chain(operation())
@@ -138,6 +139,16 @@ fn calls() -> Vec<(&'static str, Value)> {
                 ("immovable", optional("string")),
             ]),
         ),
+        ("Trace", trace()),
+        ("Move", move_view(trigger)),
+        ("Report", report()),
+        ("Spread", spread()),
+        ("Status", status()),
+    ]
+}
+
+fn quality() -> [(&'static str, Value); 3] {
+    [
         (
             "Quality",
             object(&[
@@ -173,11 +184,6 @@ fn calls() -> Vec<(&'static str, Value)> {
                 ("mos", optional("number")),
             ]),
         ),
-        ("Trace", trace()),
-        ("Move", move_view(trigger)),
-        ("Report", report()),
-        ("Spread", spread()),
-        ("Status", status()),
     ]
 }
 
