@@ -79,7 +79,7 @@ fn dns(mut section: Section<'_>) -> Vec<SocketAddr> {
 }
 
 fn trace(mut section: Section<'_>) -> trace::Settings {
-    let memory = section.number("memory_mb", 0..=4096).map_or(16, |taken| taken.value);
+    let memory = section.number("memory_mb", 0..=4096).map_or(0, |taken| taken.value);
     let kept = section.number("keep_s", 1..=30 * DAY).map_or(3600, |taken| taken.value);
     section.finish();
     trace::Settings { bytes: memory as usize * 1024 * 1024, age: seconds(kept) }

@@ -241,7 +241,7 @@ fn configuration(dir: &Path, sip: SocketAddr, http: SocketAddr, settings: &Setti
          [http]\nbind = \"{http}\"\n\n\
          [media]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\n{media}\n\
          [auth]\nalgorithms = [\"MD5\"]\nban = {{ allow = [\"127.0.0.0/26\"] }}\n\n[move]\n{moving}\n\
-         [test]\necho = \"*43\"\ntone = \"*44\"\nruns = true\n\n"
+         [trace]\nmemory_mb = 16\n\n[test]\necho = \"*43\"\ntone = \"*44\"\nruns = true\n\n"
     );
     let hash = login_hash();
     for (name, extension) in [("alice", "1001"), ("bob", "1002"), ("eve", "1003")] {

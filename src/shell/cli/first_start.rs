@@ -131,7 +131,7 @@ fn head(addresses: &[IpAddr], port: u16, api_port: u16) -> String {
     if let Some(address) = addresses.iter().rfind(|address| !address.is_loopback()) {
         let _ = writeln!(text, "advertise = \"{address}\"");
     }
-    text += "\n[test]\necho = \"*43\"\ntone = \"*44\"\n";
+    text += "\n[trace]\nmemory_mb = 16\n\n[test]\necho = \"*43\"\ntone = \"*44\"\n";
     text
 }
 

@@ -127,19 +127,29 @@ pub(super) async fn keep_located(
 /// cannot, does not hide what others say.
 ///
 /// # Errors
-/// Name servers that do not answer; answers that are refusals, where nothing else was found. A name that has nothing is no
+/// Name servers that do not answer, and answers that are refusals, where nothing else was found. A name that has nothing is no
 /// error.
 pub(super) async fn locate(
     resolver: &TokioResolver,
     wanted: &Wanted,
     random: &mut Random,
 ) -> Result<(Vec<Ranked>, Instant), NetError> {
-    let mut found =
-        Found { wanted, targets: Vec::new(), rank: 0, until: Instant::now() + FRESH.1, fault: None };
+    let until = Instant::now() + FRESH.1;
+    let mut found = Found { wanted, targets: Vec::new(), rank: 0, until, fault: None, silences: 0 };
+    // Whether all was asked or not, what was found is there.
+    let _ = search(&mut found, resolver, random).await;
+    found.result()
+}
+
+/// Asks for all of it.
+///
+/// # Errors
+/// Name servers do not answer, and are asked no more.
+async fn search(found: &mut Found<'_>, resolver: &TokioResolver, random: &mut Random) -> Result<(), Silence> {
+    let wanted = found.wanted;
     if let Some(port) = wanted.port {
         let transport = wanted.transport.unwrap_or(Transport::Udp);
-        found.addresses(resolver, &wanted.host, (transport, port), 1).await?;
-        return found.result();
+        return found.addresses(resolver, &wanted.host, (transport, port), 1).await;
     }
     let services = match wanted.transport {
         Some(transport) => vec![(transport, service(transport, &wanted.host))],
@@ -168,8 +178,14 @@ pub(super) async fn locate(
         let transport = wanted.transport.unwrap_or(Transport::Udp);
         found.addresses(resolver, &wanted.host, (transport, default_port(transport)), 1).await?;
     }
-    found.result()
+    Ok(())
 }
+
+/// Questions of one search that may stay without an answer: each takes the resolver's whole patience.
+const MAX_SILENCES: u8 = 2;
+
+/// Too many did.
+struct Silence;
 
 /// What was found so far.
 struct Found<'w> {
@@ -180,6 +196,7 @@ struct Found<'w> {
     until: Instant,
     /// The first answer that was none.
     fault: Option<NetError>,
+    silences: u8,
 }
 
 impl Found<'_> {
@@ -199,7 +216,7 @@ impl Found<'_> {
     }
 
     /// Names of service records by NAPTR (4.1).
-    async fn naptr(&mut self, resolver: &TokioResolver) -> Result<Vec<(Transport, String)>, NetError> {
+    async fn naptr(&mut self, resolver: &TokioResolver) -> Result<Vec<(Transport, String)>, Silence> {
         let wanted = self.wanted;
         let records = self.records(resolver.lookup(absolute(&wanted.host), RecordType::NAPTR).await)?;
         let mut usable: Vec<(&NAPTR, Transport)> = records
@@ -216,7 +233,7 @@ impl Found<'_> {
     }
 
     /// Service records, as they come.
-    async fn srv(&mut self, resolver: &TokioResolver, name: &str) -> Result<Vec<SRV>, NetError> {
+    async fn srv(&mut self, resolver: &TokioResolver, name: &str) -> Result<Vec<SRV>, Silence> {
         let records = self.records(resolver.srv_lookup(absolute(name)).await)?;
         let records = records.into_iter().filter_map(|record| match record {
             RData::SRV(srv) => Some(srv),
@@ -232,7 +249,7 @@ impl Found<'_> {
         host: &str,
         (transport, port): (Transport, u16),
         weight: u16,
-    ) -> Result<(), NetError> {
+    ) -> Result<(), Silence> {
         let addresses: Vec<IpAddr> = match resolver.lookup_ip(absolute(host)).await {
             Ok(lookup) => {
                 self.until = self.until.min(lookup.valid_until());
@@ -262,7 +279,7 @@ impl Found<'_> {
     fn records(
         &mut self,
         looked_up: Result<hickory_resolver::lookup::Lookup, NetError>,
-    ) -> Result<Vec<RData>, NetError> {
+    ) -> Result<Vec<RData>, Silence> {
         match looked_up {
             Ok(lookup) => {
                 self.until = self.until.min(lookup.valid_until());
@@ -272,16 +289,14 @@ impl Found<'_> {
         }
     }
 
-    /// An answer without what was asked for is one; a refusal is kept for the end; silence is the end.
-    fn note(&mut self, error: NetError) -> Result<(), NetError> {
-        match error {
-            NetError::Dns(DnsError::NoRecordsFound(_)) => Ok(()),
-            NetError::Dns(_) => {
-                self.fault.get_or_insert(error);
-                Ok(())
-            }
-            silent => Err(silent),
+    /// An answer without what was asked for is one; a refusal and a silence are kept for the end, and many silences are it.
+    fn note(&mut self, error: NetError) -> Result<(), Silence> {
+        if matches!(error, NetError::Dns(DnsError::NoRecordsFound(_))) {
+            return Ok(());
         }
+        self.silences += u8::from(!matches!(error, NetError::Dns(_)));
+        self.fault.get_or_insert(error);
+        if self.silences < MAX_SILENCES { Ok(()) } else { Err(Silence) }
     }
 }
 

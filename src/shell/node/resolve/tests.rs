@@ -47,7 +47,11 @@ impl NameServer {
                 let Ok(query) = Message::from_vec(&bytes[..length]) else { continue };
                 let question = query.queries[0].clone();
                 asked.lock().unwrap().push(format!("{} {}", question.query_type(), question.name()));
-                if is_down.load(Ordering::Relaxed) {
+                let asks_naptr = question.query_type() == RecordType::NAPTR;
+                let asked_name = question.name().to_utf8();
+                let is_silent =
+                    asked_name.starts_with("silent.") || asks_naptr && asked_name.starts_with("half.");
+                if is_down.load(Ordering::Relaxed) || is_silent {
                     continue;
                 }
                 let of_name: Vec<&Record> =
@@ -71,11 +75,25 @@ impl NameServer {
     }
 
     async fn located(&self, wanted: &Wanted) -> Vec<String> {
-        let resolver = resolver(&[self.address]).unwrap();
-        let (targets, _) = locate(&resolver, wanted, &mut Random::from_number(1)).await.unwrap();
+        self.located_by(&resolver(&[self.address]).unwrap(), wanted).await
+    }
+
+    async fn located_by(&self, resolver: &TokioResolver, wanted: &Wanted) -> Vec<String> {
+        let (targets, _) = locate(resolver, wanted, &mut Random::from_number(1)).await.unwrap();
         let shown = |Target { transport, peer }: Target| format!("{}:{peer}", transport.uri_token());
         targets.iter().map(|ranked| shown(ranked.target)).collect()
     }
+}
+
+/// Waits 100 ms for an answer.
+fn impatient(server: &NameServer) -> TokioResolver {
+    let mut builder = TokioResolver::builder_with_config(
+        ResolverConfig::from_name_servers(vec![name_server(&server.address)]),
+        TokioRuntimeProvider::default(),
+    );
+    builder.options_mut().timeout = Duration::from_millis(100);
+    builder.options_mut().attempts = 1;
+    builder.build().unwrap()
 }
 
 /// Both families for TLS, one for the others.
@@ -107,6 +125,9 @@ fn house() -> NameServer {
         ("home.test", RData::A(A::new(0, 0, 0, 0))),
         ("_sip._udp.partly.test", srv(1, 0, 5070, "refused.test")),
         ("_sip._udp.partly.test", srv(2, 0, 5080, "b.carrier.test")),
+        ("_sip._udp.half.test", srv(1, 0, 5070, "a.carrier.test")),
+        ("_sip._udp.half.test", srv(2, 0, 5070, "silent.test")),
+        ("_sip._udp.half.test", srv(3, 0, 5080, "b.carrier.test")),
     ])
 }
 
@@ -155,6 +176,17 @@ async fn what_is_refused_does_not_hide_what_is_said() {
     let resolver = resolver(&[server.address]).unwrap();
     let refused = Wanted { port: Some(5060), ..wanted("refused.test") };
     assert!(locate(&resolver, &refused, &mut Random::from_number(1)).await.is_err());
+}
+
+#[tokio::test]
+async fn what_is_not_answered_does_not_hide_what_was() {
+    let server = house();
+    let resolver = impatient(&server);
+    let udp = Wanted { transport: Some(Transport::Udp), ..wanted("half.test") };
+    let found = server.located_by(&resolver, &udp).await;
+    assert_eq!(found, ["udp:192.0.2.1:5070", "udp:192.0.2.2:5080"], "one host has no answer");
+    let found = server.located_by(&resolver, &wanted("half.test")).await;
+    assert_eq!(found, ["udp:192.0.2.1:5070"], "nor has NAPTR; after two silences no more is asked");
 }
 
 #[tokio::test]
@@ -224,13 +256,7 @@ async fn equals_are_known_by_their_rank_and_share_by_weight() {
 async fn a_name_server_that_is_silent_is_an_error_and_no_answer() {
     let server = NameServer::new(Vec::new());
     server.is_down.store(true, Ordering::Relaxed);
-    let mut builder = TokioResolver::builder_with_config(
-        ResolverConfig::from_name_servers(vec![name_server(&server.address)]),
-        TokioRuntimeProvider::default(),
-    );
-    builder.options_mut().timeout = Duration::from_millis(100);
-    builder.options_mut().attempts = 1;
-    let resolver = builder.build().unwrap();
+    let resolver = impatient(&server);
     assert!(locate(&resolver, &wanted("carrier.test"), &mut Random::from_number(1)).await.is_err());
 }
 
