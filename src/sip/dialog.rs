@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, Scheme, Uri};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, Uri};
 
 /// Hops a request of ours may take (RFC 3261 8.1.1.6).
 pub const MAX_FORWARDS: u32 = 70;
@@ -258,7 +258,7 @@ pub fn write_via(writer: &mut MessageWriter<'_>, flow: &Flow, sent_by: &str, bra
 /// Whether a URI asks that nothing goes in the clear.
 #[must_use]
 pub fn is_sips(uri: &str) -> bool {
-    Uri::parse(uri).is_ok_and(|uri| uri.scheme() == Scheme::Sips)
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"))
 }
 
 /// A `sip` URI of ours as a `sips` one, which means TLS without a word (RFC 3261 26.2.2); of a WebSocket it says `ws`.

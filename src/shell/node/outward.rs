@@ -58,11 +58,11 @@ impl Outward {
             Output::Verify { ticket, hash, secret } => self.verify(ticket, hash, secret.0),
             Output::Event(event) => self.events.publish(unix, event),
             Output::Record(record) => {
+                if let Some(records) = &self.records {
+                    records.tell(&record);
+                }
                 // Write-behind: nobody waits for the answer.
                 self.store.submit(StoreTicket(0), StoreOp::AddRecord(record));
-                if let Some(records) = &self.records {
-                    records.wake();
-                }
             }
             Output::Send { .. } | Output::Reply { .. } => {}
         }

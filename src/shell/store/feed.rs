@@ -2,6 +2,7 @@
 //! nor copy one twice: each reader has its place, and the place outlives the process.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, named_params};
@@ -24,6 +25,9 @@ pub struct Place {
     /// Its length with that record.
     pub length: u64,
 }
+
+/// A record and its number; `None` for one that cannot be read.
+pub type Numbered = (i64, Option<Arc<CallRecord>>);
 
 /// Why the feed does not answer.
 #[derive(Debug, thiserror::Error)]
@@ -109,12 +113,17 @@ impl Feed {
         Ok(self.forget_read()?)
     }
 
-    /// The records after the `n`th, at most so many, and the number of each; `None` for one that cannot be read.
+    /// The records after the `n`th, at most so many. What `known` has of an id is not read.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn after(&self, n: i64, most: usize) -> Result<Vec<(i64, Option<CallRecord>)>, FeedError> {
-        Ok(rows::records_after(&self.0, n, most)?)
+    pub fn after(
+        &self,
+        n: i64,
+        most: usize,
+        known: impl Fn(&str) -> Option<Arc<CallRecord>>,
+    ) -> Result<Vec<Numbered>, FeedError> {
+        Ok(rows::records_after(&self.0, n, most, known)?)
     }
 
     /// The order of what every reader has is of no use any more; the records stay.

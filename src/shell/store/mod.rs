@@ -26,7 +26,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use self::fault::OpenError;
-pub use self::feed::{Feed, FeedError, Place};
+pub use self::feed::{Feed, FeedError, Numbered, Place};
 use self::queue::{Entered, Queue};
 pub use self::reader::Reader;
 use self::writer::Writer;

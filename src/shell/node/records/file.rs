@@ -2,13 +2,16 @@
 //!
 //! The place in the store says which record is the last in the file and how long the file is with it. What stands
 //! behind that was written by a run that ended before it could say so, or by a write that a full disk cut short: it
-//! is compared with what is to be written, and only what is missing is added.
+//! is compared with what is to be written, and only what is missing is added. The place moves on only with what is on
+//! the disk.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::lately::Lately;
 use crate::call::record::CallRecord;
 use crate::config::CdrFormat;
 use crate::shell::store::{Feed, FeedError, Place};
@@ -21,19 +24,24 @@ pub(super) struct Copy {
     format: CdrFormat,
     path: PathBuf,
     place: Place,
+    /// The place that the store knows of.
+    kept: Place,
     is_failing: bool,
 }
 
 impl Copy {
     pub(super) fn new(format: CdrFormat, data_dir: &Path, feed: &Feed) -> Result<Self, FeedError> {
         let place = feed.place(format.name())?;
-        Ok(Self { format, path: data_dir.join(format.file()), place, is_failing: false })
+        Ok(Self { format, path: data_dir.join(format.file()), place, kept: place, is_failing: false })
     }
 
     /// Writes all that the store has and the file has not.
-    pub(super) fn catch_up(&mut self, feed: &Feed) {
+    pub(super) fn catch_up(&mut self, feed: &Feed, lately: &Lately) {
         loop {
-            let result = self.write_some(feed);
+            let result = self.write_some(feed, lately).and_then(|count| {
+                self.keep(feed)?;
+                Ok(count)
+            });
             let is_failing = result.is_err();
             let was_failing = std::mem::replace(&mut self.is_failing, is_failing);
             match &result {
@@ -52,72 +60,68 @@ impl Copy {
     }
 
     /// A batch. Gives how many there were.
-    fn write_some(&mut self, feed: &Feed) -> io::Result<usize> {
-        let records = feed.after(self.place.n, BATCH).map_err(io::Error::other)?;
+    fn write_some(&mut self, feed: &Feed, lately: &Lately) -> io::Result<usize> {
+        let records = feed.after(self.place.n, BATCH, |id| lately.get(id)).map_err(io::Error::other)?;
         if records.is_empty() {
             return Ok(0);
         }
-        let before = self.place;
-        let line = |record: &Option<CallRecord>| {
+        let line = |record: &Option<Arc<CallRecord>>| {
             record.as_ref().map_or_else(String::new, |record| self.format.line(record))
         };
         let lines: Vec<_> = records.iter().map(|(n, record)| (*n, line(record))).collect();
-        let written = append(&self.path, self.format.header(), &lines, &mut self.place);
-        if self.place != before {
+        append(&self.path, &self.format.header(), &lines, self.is_failing, &mut self.place)?;
+        Ok(records.len())
+    }
+
+    /// Tells the store how far the file is, if it does not know.
+    fn keep(&mut self, feed: &Feed) -> io::Result<()> {
+        if self.place != self.kept {
             feed.keep(self.format.name(), &self.place).map_err(io::Error::other)?;
+            self.kept = self.place;
         }
-        written.map(|()| records.len())
+        Ok(())
     }
 }
 
-/// Appends numbered lines, but for what of them is there, and moves the place on: to the end, or where it fails to the
-/// last line that is whole.
+/// Appends numbered lines, but for what of them is there, and moves the place on when they are on the disk. `again`: the
+/// last time failed, and what is there may not be on the disk though it can be read.
 pub(super) fn append(
     path: &Path,
     header: &str,
     lines: &[(i64, String)],
+    again: bool,
     place: &mut Place,
 ) -> io::Result<()> {
     // Who called whom is nobody else's business.
     let mut file = OpenOptions::new().create(true).append(true).read(true).mode(0o600).open(path)?;
     let (inode, length) = size(&file)?;
-    if inode != place.inode || length < place.length {
+    let mut begin = *place;
+    if inode != begin.inode || length < begin.length {
         // The one before was moved away, or emptied.
-        (place.inode, place.length) = (inode, length);
+        (begin.inode, begin.length) = (inode, length);
     }
-    let header = if place.length == 0 { header } else { "" };
+    let header = if begin.length == 0 { header } else { "" };
     let text: String = std::iter::once(header).chain(lines.iter().map(|(_, line)| line.as_str())).collect();
-    let mut there = common(&mut file, place.length, &text)?;
+    let there = common(&mut file, begin.length, &text)?;
     if there == 0 && length > 0 {
-        place.length = length;
+        begin.length = length;
         if last_byte(&mut file)? != Some(b'\n') {
             // A line that somebody left unfinished does not become part of ours.
             file.write_all(b"\n")?;
-            place.length += 1;
+            begin.length += 1;
         }
     }
-    let rest = text.as_bytes().get(there..).unwrap_or_default();
-    let written = file.write_all(rest).and_then(|()| file.sync_data());
-    there = match written {
-        Ok(()) => text.len(),
-        Err(_) => usize::try_from(size(&file)?.1.saturating_sub(place.length)).unwrap_or(0),
-    };
-    let mut end = header.len();
-    for (n, line) in lines {
-        end += line.len();
-        if end > there {
-            break;
-        }
-        place.n = *n;
+    let (found, rest) = text.as_bytes().split_at_checked(there).unwrap_or_default();
+    if again && !found.is_empty() {
+        // A page whose writing failed counts as written from then on (fsync(2)): it is made new.
+        OpenOptions::new().write(true).open(path)?.write_all_at(found, begin.length)?;
     }
-    place.length += whole(&text, there);
-    written
-}
-
-/// The length of the lines that are whole within the first `there` bytes.
-fn whole(text: &str, there: usize) -> u64 {
-    let written = text.as_bytes().get(..there).unwrap_or(text.as_bytes());
-    memchr::memrchr(b'\n', written).map_or(0, |last| last as u64 + 1)
+    file.write_all(rest)?;
+    file.sync_data()?;
+    begin.length += text.len() as u64;
+    begin.n = lines.last().map_or(begin.n, |(n, _)| *n);
+    *place = begin;
+    Ok(())
 }
 
 fn size(file: &File) -> io::Result<(u64, u64)> {

@@ -42,9 +42,6 @@ const COLUMNS: [&str; 28] = [
 /// Those that are times.
 const TIMES: [&str; 4] = ["start", "ring", "answer", "end"];
 
-const HEADER: &str = "id,sip_call_id,direction,from,to,user,transferred_by,first_device,last_device,trunk,start,ring,\
-answer,end,disposition,sip_code,hangup_by,codecs,srtp,transports,user_agents,moves,mos_min,loss,jitter,node,run,devices\n";
-
 impl CdrFormat {
     /// Its name in the configuration and in the store.
     pub(super) const fn name(self) -> &'static str {
@@ -65,10 +62,10 @@ impl CdrFormat {
     }
 
     /// What a new file begins with.
-    pub(super) const fn header(self) -> &'static str {
+    pub(super) fn header(self) -> String {
         match self {
-            Self::Csv => HEADER,
-            Self::JsonLines | Self::Asterisk => "",
+            Self::Csv => COLUMNS.join(",") + "\n",
+            Self::JsonLines | Self::Asterisk => String::new(),
         }
     }
 

@@ -200,7 +200,7 @@ fn each_record_is_in_each_file_once_over_runs_and_files_that_are_moved_away() {
     // What ends between two runs is not lost, and what is there is not repeated.
     house.add(1300..1310);
     let records = house.start();
-    records.wake();
+    records.tell(&Arc::new(missed()));
     // The last of the files.
     until("they are caught up with", || count(CdrFormat::Asterisk) == 1307);
     let old = house.dir.path().join("old");
@@ -214,6 +214,29 @@ fn each_record_is_in_each_file_once_over_runs_and_files_that_are_moved_away() {
 }
 
 #[test]
+fn who_was_told_is_not_read_and_who_cannot_be_read_stops_nobody() {
+    let house = House::new();
+    let path = house.dir.path().join("segue.db");
+    assert!(Records::start(house.dir.path(), &path, &[]).unwrap().is_none());
+    house.add(0..2);
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let count = || database.query_row("SELECT count(*) FROM cdr_order", [], |row| row.get(0));
+    assert_eq!(count(), Ok(0), "nobody reads, and an order is kept");
+
+    let feed = Feed::open(&path, &["jsonl"]).unwrap();
+    house.add(2..6);
+    assert_eq!(count(), Ok(4));
+    // One is no record, another has a segment that is none.
+    let spoil = "UPDATE cdrs SET codecs = '{' WHERE id = '0003';
+                 INSERT INTO cdr_segments (cdr, n, device, start, lost) VALUES ('0004', 0, 'desk', 1, -1);";
+    database.execute_batch(spoil).unwrap();
+    let told = Arc::new(CallRecord { id: "0002".into(), from: "told".into(), ..missed() });
+    let found = feed.after(0, 10, |id| (id == "0002").then(|| Arc::clone(&told))).unwrap();
+    let found: Vec<_> = found.iter().map(|(_, r)| r.as_ref().map(|r| (&*r.id, &*r.from))).collect();
+    assert_eq!(found, [Some(("0002", "told")), None, None, Some(("0005", "+4930123"))]);
+}
+
+#[test]
 fn a_file_that_cannot_be_written_goes_on_where_it_was() {
     let house = House::new();
     let json = house.file(CdrFormat::JsonLines);
@@ -221,11 +244,11 @@ fn a_file_that_cannot_be_written_goes_on_where_it_was() {
     std::os::unix::fs::symlink("/dev/full", &json).unwrap();
     let records = house.start();
     house.add(0..5);
-    records.wake();
+    records.tell(&Arc::new(missed()));
     until("the others are written", || house.file(CdrFormat::Asterisk).exists());
     fs::remove_file(&json).unwrap();
     house.add(5..8);
-    records.wake();
+    records.tell(&Arc::new(missed()));
     until("it is written again", || json.exists() && house.ids(&json).len() == 8);
     drop(records);
     assert_eq!(house.ids(&json), all(0..8));
@@ -239,28 +262,33 @@ fn a_run_that_ended_before_it_could_say_so_repeats_nothing() {
     let lines: Vec<_> = (1..=4).map(line).collect();
     let whole = "head\nline 1\nline 2\nline 3\nline 4\n";
     let mut first = Place::default();
-    append(&path, "head\n", &lines[..1], &mut first).unwrap();
+    append(&path, "head\n", &lines[..1], false, &mut first).unwrap();
     let kept = first;
     // The rest was written wholly, in part, or not at all, and nothing was said of it.
     for there in ["", "line 2\n", "line 2\nli", "line 2\nline 3\nline 4\n"] {
         fs::write(&path, format!("head\nline 1\n{there}")).unwrap();
         let mut place = kept;
-        append(&path, "head\n", &lines[1..], &mut place).unwrap();
+        append(&path, "head\n", &lines[1..], false, &mut place).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), whole, "{there:?}");
         assert_eq!((place.n, place.length), (4, whole.len() as u64), "{there:?}");
     }
     // More was written than is asked for now.
     let mut place = kept;
-    append(&path, "head\n", &lines[1..2], &mut place).unwrap();
-    append(&path, "head\n", &lines[2..], &mut place).unwrap();
+    append(&path, "head\n", &lines[1..2], false, &mut place).unwrap();
+    append(&path, "head\n", &lines[2..], false, &mut place).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), whole);
     assert_eq!(place.length, whole.len() as u64);
+    // What may not be on the disk is written there again, and stands there once.
+    let mut place = kept;
+    append(&path, "head\n", &lines[1..], true, &mut place).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), whole);
+    assert_eq!((place.n, place.length), (4, whole.len() as u64));
     // A stranger's unfinished line stays apart, and a file that was emptied begins anew.
     fs::write(&path, format!("{whole}stranger")).unwrap();
-    append(&path, "head\n", &[line(5)], &mut place).unwrap();
+    append(&path, "head\n", &[line(5)], false, &mut place).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), format!("{whole}stranger\nline 5\n"));
     fs::write(&path, "").unwrap();
-    append(&path, "head\n", &[line(6)], &mut place).unwrap();
+    append(&path, "head\n", &[line(6)], false, &mut place).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "head\nline 6\n");
     assert_eq!((place.n, place.length), (6, 12));
 }

@@ -72,9 +72,8 @@ impl Courier {
                 signature: self.signer.sign(&letter.id, now.as_secs(), &letter.body),
                 body: letter.body.clone(),
             };
-            let sent = tokio::time::timeout(self.settings.timeout, self.line.send(post)).await;
-            let Err(failure) = sent.unwrap_or(Err(Failure::Slow)) else { return self.delivered() };
-            self.line.hang_up();
+            let sent = self.line.send(post, self.settings.timeout).await;
+            let Err(failure) = sent else { return self.delivered() };
             self.failed(&failure);
             tokio::time::sleep(pause(self.failures, &mut self.random)).await;
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use rusqlite::Error;
 use tokio::sync::oneshot;
 
 use super::outbox::{Change, Letter, Outbox};
@@ -60,15 +61,13 @@ pub(super) struct Keeper {
     outbox: Outbox,
     hooks: Vec<Hook>,
     next: i64,
-    is_failing: bool,
+    /// The disk fails: when it is tried again.
+    retry: Option<Instant>,
 }
 
 impl Keeper {
     /// With what a former run has left.
-    pub(super) fn new(
-        outbox: Outbox,
-        hooks: Vec<(Webhook, Arc<WebhookCounters>)>,
-    ) -> Result<Self, rusqlite::Error> {
+    pub(super) fn new(outbox: Outbox, hooks: Vec<(Webhook, Arc<WebhookCounters>)>) -> Result<Self, Error> {
         let next = outbox.next()?;
         let hook = |(settings, counters): (Webhook, Arc<WebhookCounters>)| {
             let waiting = outbox.list(&settings.name)?;
@@ -78,16 +77,19 @@ impl Keeper {
             let (is_forgotten, is_dropping) = (true, false);
             Ok(Hook { settings, counters, waiting, bytes, unwritten, over, is_forgotten, is_dropping, asked })
         };
-        let hooks = hooks.into_iter().map(hook).collect::<Result<_, rusqlite::Error>>()?;
-        Ok(Self { outbox, hooks, next, is_failing: false })
+        let hooks = hooks.into_iter().map(hook).collect::<Result<_, Error>>()?;
+        Ok(Self { outbox, hooks, next, retry: None })
     }
 
     /// Works until it is told to close.
     pub(super) fn run(mut self, mail: &Receiver<Mail>) {
         let mut is_open = true;
         while is_open {
-            let wait = if self.is_failing { RETRY } else { Duration::MAX };
-            let first = match mail.recv_timeout(wait) {
+            let first = match self.retry {
+                Some(retry) => mail.recv_deadline(retry),
+                None => mail.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let first = match first {
                 Ok(first) => Some(first),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => Some(Mail::Close),
@@ -101,8 +103,13 @@ impl Keeper {
                 self.take(one);
                 next = if is_open { mail.recv_deadline(deadline).ok() } else { mail.try_recv().ok() };
             }
-            self.write();
-            self.answer();
+            // A disk that fails has a pause, but for the last time.
+            if is_open && self.retry.is_some_and(|retry| Instant::now() < retry) {
+                self.make_room();
+                continue;
+            }
+            let done = self.write().and_then(|()| self.answer());
+            self.went(done.err());
         }
     }
 
@@ -139,11 +146,16 @@ impl Keeper {
         }
     }
 
-    /// Brings the file to what is known here.
-    fn write(&mut self) {
+    /// The oldest give way where too much waits.
+    fn make_room(&mut self) {
         for hook in &mut self.hooks {
             hook.make_room();
         }
+    }
+
+    /// Brings the file to what is known here.
+    fn write(&mut self) -> Result<(), Error> {
+        self.make_room();
         let mut change = Change::default();
         for hook in &self.hooks {
             change.new.extend(hook.unwritten.iter().map(|letter| (&*hook.settings.name, letter)));
@@ -152,46 +164,37 @@ impl Keeper {
             }
         }
         if change.new.is_empty() && change.over.is_empty() {
-            return;
+            return Ok(());
         }
-        match self.outbox.commit(&change) {
-            Ok(()) => {
-                self.hooks.iter_mut().for_each(Hook::written);
-                self.went(None);
-            }
-            Err(error) => self.went(Some(&error)),
-        }
+        self.outbox.commit(&change)?;
+        self.hooks.iter_mut().for_each(Hook::written);
+        Ok(())
     }
 
     /// Gives letters to those who asked.
-    fn answer(&mut self) {
+    fn answer(&mut self) -> Result<(), Error> {
         for hook in &mut self.hooks {
             let Some((after, _)) = hook.asked else { continue };
             if hook.waiting.back().is_none_or(|(last, _)| *last <= after) {
                 continue;
             }
-            match self.outbox.after(&hook.settings.name, after, HANDFUL) {
-                Ok(letters) => {
-                    if let Some((_, answer)) = hook.asked.take() {
-                        // Who does not wait any more has ended.
-                        let _ = answer.send(letters);
-                    }
-                }
-                Err(error) => {
-                    tracing::error!(%error, "what waits for webhooks cannot be read");
-                    self.is_failing = true;
-                }
+            let letters = self.outbox.after(&hook.settings.name, after, HANDFUL)?;
+            if let Some((_, answer)) = hook.asked.take() {
+                // Who does not wait any more has ended.
+                let _ = answer.send(letters);
             }
         }
+        Ok(())
     }
 
-    fn went(&mut self, error: Option<&rusqlite::Error>) {
-        let was_failing = std::mem::replace(&mut self.is_failing, error.is_some());
+    fn went(&mut self, error: Option<Error>) {
+        let retry = error.is_some().then(|| Instant::now() + RETRY);
+        let was_failing = std::mem::replace(&mut self.retry, retry).is_some();
         match error {
             Some(error) if !was_failing => {
-                tracing::error!(%error, "events for webhooks cannot be written; they wait in memory");
+                tracing::error!(%error, "events for webhooks cannot be written or read; new ones wait in memory");
             }
-            None if was_failing => tracing::warn!("events for webhooks are written again"),
+            None if was_failing => tracing::warn!("events for webhooks are written and read again"),
             _ => {}
         }
     }

@@ -89,31 +89,33 @@ impl Line {
         Self { url, tls, open: None }
     }
 
-    /// Sends an event; `Ok` if it was taken.
-    pub(super) async fn send(&mut self, post: Post<'_>) -> Result<(), Failure> {
-        if let Some(mut open) = self.open.take() {
-            // A connection that was idle may be gone without our having heard of it: that is no failure yet.
-            match self.exchange(&mut open, &post).await {
-                Ok(()) => {
-                    self.open = Some(open);
-                    return Ok(());
-                }
-                Err(Failure::Broken(_)) => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        let mut open = self.connect().await?;
-        self.exchange(&mut open, &post).await?;
-        self.open = Some(open);
+    /// Sends an event; `Ok` if it was taken. `limit` is for the answer's status: what else it says has a second of its
+    /// own, and does not matter.
+    pub(super) async fn send(&mut self, post: Post<'_>, limit: Duration) -> Result<(), Failure> {
+        let answered = tokio::time::timeout(limit, self.ask(&post)).await;
+        let (open, answer) = answered.unwrap_or(Err(Failure::Slow))?;
+        let rest = axum::body::to_bytes(answer, MAX_ANSWER);
+        // Only what was read whole leaves a connection for the next.
+        let is_whole = tokio::time::timeout(REST, rest).await.is_ok_and(|rest| rest.is_ok());
+        self.open = is_whole.then_some(open);
         Ok(())
     }
 
-    /// The next event has a connection of its own.
-    pub(super) fn hang_up(&mut self) {
-        self.open = None;
+    /// Gives the connection and the rest of the answer where that is 2xx.
+    async fn ask(&mut self, post: &Post<'_>) -> Result<(Open, Body), Failure> {
+        if let Some(mut open) = self.open.take() {
+            // A connection that was idle may be gone without our having heard of it: that is no failure yet.
+            match self.exchange(&mut open, post).await {
+                Err(Failure::Broken(_)) => {}
+                done => return done.map(|rest| (open, rest)),
+            }
+        }
+        let mut open = self.connect().await?;
+        let rest = self.exchange(&mut open, post).await?;
+        Ok((open, rest))
     }
 
-    async fn exchange(&self, open: &mut Open, post: &Post<'_>) -> Result<(), Failure> {
+    async fn exchange(&self, open: &mut Open, post: &Post<'_>) -> Result<Body, Failure> {
         let request = Request::post(self.url.target.expose())
             .header(HOST, &*self.url.authority)
             .header(USER_AGENT, concat!("segue/", env!("CARGO_PKG_VERSION")))
@@ -126,15 +128,7 @@ impl Line {
         open.sender.ready().await.map_err(Failure::Broken)?;
         let answer = open.sender.send_request(request).await.map_err(Failure::Broken)?;
         let status = answer.status();
-        if !status.is_success() {
-            return Err(Failure::Refused(status));
-        }
-        // Taken is taken, whatever the rest of the answer is.
-        let rest = axum::body::to_bytes(Body::new(answer.into_body()), MAX_ANSWER);
-        if !tokio::time::timeout(REST, rest).await.is_ok_and(|rest| rest.is_ok()) {
-            open.driver.abort();
-        }
-        Ok(())
+        if status.is_success() { Ok(Body::new(answer.into_body())) } else { Err(Failure::Refused(status)) }
     }
 
     async fn connect(&self) -> Result<Open, Failure> {

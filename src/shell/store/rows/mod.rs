@@ -14,9 +14,9 @@ use rusqlite::Connection;
 use super::backlog::Save;
 use super::fault::Fault;
 use crate::base::UnixMillis;
-use crate::call::record::CallRecord;
 use crate::engine::store::{Loaded, StoreOp, StoreReply};
 
+pub(super) use self::records::after as records_after;
 pub(super) use self::runs::report;
 
 /// Writes one value that is written behind.
@@ -56,15 +56,6 @@ pub(super) fn perform(connection: &Connection, op: &StoreOp) -> Result<StoreRepl
         | StoreOp::AddRecord(_) => return Err(Fault::of_the_value("this is written behind")),
     }
     Ok(StoreReply::Done)
-}
-
-/// The call records after the `n`th that was written, and the number of each; `None` where one cannot be read.
-pub(super) fn records_after(
-    connection: &Connection,
-    n: i64,
-    most: usize,
-) -> Result<Vec<(i64, Option<CallRecord>)>, Fault> {
-    records::after(connection, n, most)
 }
 
 /// Deletes bindings and hold-offs that have ended.

@@ -1,8 +1,11 @@
 //! Call records and their segments. A record is written once; its rows are never changed.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, Error, OptionalExtension as _, Row, ToSql, named_params};
 
 use super::super::fault::Fault;
+use super::super::feed::Numbered;
 use super::columns::{Columns as _, cut, execute, int, json, ms, word};
 use crate::call::record::{CallRecord, Segment};
 use crate::engine::event::Ulid;
@@ -51,7 +54,12 @@ pub(super) fn add(connection: &Connection, record: &CallRecord) -> Result<(), Fa
         values,
     )?;
     if added > 0 {
-        execute(connection, "INSERT INTO cdr_order (cdr) VALUES (:id)", named_params! { ":id": record.id })?;
+        // Where nobody copies records, no order of them is kept.
+        execute(
+            connection,
+            "INSERT INTO cdr_order (cdr) SELECT :id WHERE EXISTS (SELECT 1 FROM cdr_readers)",
+            named_params! { ":id": record.id },
+        )?;
         for (n, segment) in (0_i64..).zip(&record.segments) {
             add_segment(connection, &record.id, n, segment)?;
         }
@@ -109,38 +117,45 @@ pub(super) fn list(
     Ok(cut(rows.collect::<Result<_, _>>()?, query))
 }
 
-pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<CallRecord>, Fault> {
+pub(super) fn find(connection: &Connection, id: &str) -> Result<Option<CallRecord>, Error> {
     let mut statement = connection.prepare_cached("SELECT * FROM cdrs WHERE id = ?1")?;
     let Some(mut record) = statement.query_row([id], read).optional()? else { return Ok(None) };
     record.segments = segments(connection, id)?;
     Ok(Some(record))
 }
 
-/// In the order in which they were written; `None` for one that cannot be read, which must not keep others from being
-/// copied.
-pub(super) fn after(
+/// In the order in which they were written, but for what `known` has of an id; `None` for one that cannot be read, which
+/// must not keep others from being copied.
+pub(in super::super) fn after(
     connection: &Connection,
     n: i64,
     most: usize,
-) -> Result<Vec<(i64, Option<CallRecord>)>, Fault> {
-    let sql = "SELECT cdr_order.n, cdrs.* FROM cdr_order JOIN cdrs ON cdrs.id = cdr_order.cdr
-               WHERE cdr_order.n > ?1 ORDER BY cdr_order.n LIMIT ?2";
+    known: impl Fn(&str) -> Option<Arc<CallRecord>>,
+) -> Result<Vec<Numbered>, Fault> {
+    let sql = "SELECT n, cdr FROM cdr_order WHERE n > ?1 ORDER BY n LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map((n, int(most as u64)), |row| Ok((row.get(0)?, read(row))))?;
-    let mut records = Vec::new();
-    for row in rows {
-        match row? {
-            (n, Ok(mut record)) => {
-                record.segments = segments(connection, &record.id)?;
-                records.push((n, Some(record)));
-            }
-            (n, Err(error)) => {
-                tracing::error!(n, %error, "a call record cannot be read, and is not copied");
-                records.push((n, None));
-            }
-        }
+    let ids = statement.query_map((n, int(most as u64)), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let ids: Vec<(i64, String)> = ids.collect::<Result<_, _>>()?;
+    let mut records = Vec::with_capacity(ids.len());
+    for (n, id) in ids {
+        let record = match known(&id) {
+            Some(record) => Some(record),
+            None => readable(connection, &id)?.map(Arc::new),
+        };
+        records.push((n, record));
     }
     Ok(records)
+}
+
+/// A record; `None` where it or one of its segments is no such thing.
+fn readable(connection: &Connection, id: &str) -> Result<Option<CallRecord>, Error> {
+    match find(connection, id) {
+        Err(error) if error.sqlite_error_code().is_none() => {
+            tracing::error!(id, %error, "a call record cannot be read, and is not copied");
+            Ok(None)
+        }
+        found => found,
+    }
 }
 
 fn segments(connection: &Connection, id: &str) -> Result<Vec<Segment>, Error> {
