@@ -4,6 +4,7 @@
 //! the ports, and turns the outcome into routes. Where media does not run through us bodies pass byte for byte.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -13,7 +14,7 @@ use super::model::{CallHandle, Leg, LegHandle, LegPorts, Party, Service};
 use super::quirks::Dtmf;
 use crate::base::Timestamp;
 use crate::media::codec::Codec;
-use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream, WebSide};
+use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream};
 use crate::media::ports::Ports;
 use crate::media::relay::{self, Ingress, Law, MediaCommand, PortId, PortPair, Sending, Sink, Sound, Voice};
 use crate::media::srtp::Security;
@@ -150,13 +151,14 @@ impl Core {
         let offers_srtp = shown.unwrap_or(flow.transport.is_encrypted());
         let media = LegMedia::new(self.random.bits(), address);
         let media = media.protected(self.settings.media.srtp, offers_srtp, self.random.bytes());
-        let Some(web) = &self.settings.media.web else { return Box::new(media) };
+        let web = self.settings.media.web.as_ref().and_then(|web| web.places.first());
+        let Some(place) = web else { return Box::new(media) };
         let mut addresses = SmallVec::from_elem(address, 1);
         if address != self.settings.media.address {
             // A browser on this machine may well have no socket that reaches the loopback.
             addresses.push(self.settings.media.address);
         }
-        let media = media.with_web(WebSide { port: 0, addresses, fingerprint: web.fingerprint.clone() });
+        let media = media.with_web(addresses, Arc::clone(place));
         // Who comes by WebSocket is a browser, unless it offered something else.
         let shown = party.device().and_then(|(user, device)| self.abilities.web(user, device));
         let is_browser = shown.unwrap_or(flow.transport.is_web());
@@ -262,9 +264,8 @@ impl Core {
         let call = found.call;
         let mut media = found.media.take().ok_or(Refusal::Internal)?;
         media.set_bridging(bridging);
-        let web = self.settings.media.web.as_ref();
-        if let Some(port) = web.and_then(|web| web.ports.get(usize::from(thread))) {
-            media.meet_browsers_at(*port);
+        if let Some(place) = self.settings.media.web_place(thread) {
+            media.meet_browsers_at(place);
         }
         // Forks share one set of ports until one of them answers.
         let mut lent = match (is_fork, self.calls.get_mut(call)) {

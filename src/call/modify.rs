@@ -340,8 +340,11 @@ impl Core {
             Purpose::Transfer => {
                 self.acknowledge(leg, tx, cseq, None);
                 if let Some(before) = self.take_undo(leg) {
-                    // A yes that crossed our CANCEL.
-                    self.abandon_exchange(leg);
+                    // A yes that crossed our CANCEL: where it is now, it is called back from.
+                    let taken = description_in(response, &self.settings.media.screen).ok().flatten();
+                    if taken.is_none_or(|description| self.receive_answer(leg, description).is_err()) {
+                        self.abandon_exchange(leg);
+                    }
                     return self.offer_again(leg, &before);
                 }
                 let body = sdp_in(response).ok().flatten().unwrap_or_default();

@@ -1,12 +1,14 @@
 //! What the configuration tells the call layer, resolved and immutable.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::quirks::QuirkTable;
 use super::run::Runs;
 use super::targets::Target;
 use crate::base::Secret;
+use crate::media::plan::WebPlace;
 use crate::sip::digest::Algorithm;
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::Host;
@@ -85,20 +87,24 @@ pub struct MediaSettings {
 impl MediaSettings {
     /// Takes browsers, or none. Nobody else may name their port as its own.
     pub fn meet_browsers(&mut self, web: Option<WebMedia>) {
-        for port in web.iter().flat_map(|web| &web.ports) {
-            self.screen.own_ports.insert(*port);
+        for place in web.iter().flat_map(|web| &web.places) {
+            self.screen.own_ports.insert(place.port);
         }
         self.web = web;
+    }
+
+    /// Where the browsers of a media thread meet us.
+    #[must_use]
+    pub fn web_place(&self, thread: u8) -> Option<&Arc<WebPlace>> {
+        self.web.as_ref()?.places.get(usize::from(thread))
     }
 }
 
 /// Where browsers meet us.
 #[derive(Clone, Debug)]
 pub struct WebMedia {
-    /// The port of each media thread's socket.
-    pub ports: Vec<u16>,
-    /// Our certificate's fingerprint, as descriptions say it.
-    pub fingerprint: Box<str>,
+    /// By media thread.
+    pub places: Vec<Arc<WebPlace>>,
 }
 
 /// A static peer, trusted by its address.

@@ -31,7 +31,12 @@ impl Core {
 
     /// A leg is offered again what stood before, so that both ends are as they were (RFC 3261 14.1).
     pub fn offer_again(&mut self, leg: LegHandle, before: &Before) {
+        let thread = self.call_of(leg).and_then(|call| self.calls.get(call)).map(|call| call.thread);
         let Some(found) = self.legs.get_mut(leg).filter(|leg| leg.state != LegState::Ended) else { return };
+        let place = thread.and_then(|thread| self.settings.media.web_place(thread));
+        if let (Some(place), Some(media)) = (place, &mut found.media) {
+            media.meet_browsers_at(place);
+        }
         let offer = match (before, &mut found.media) {
             (Before::Agreed(snapshot), Some(media)) => media.restore(snapshot).ok(),
             (Before::Said(said), None) => Some(said.clone()),

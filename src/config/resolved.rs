@@ -147,6 +147,8 @@ pub struct Media {
     pub ports: (u16, u16),
     /// Where browsers send theirs.
     pub web_port: WebPort,
+    /// Media threads; none: half of the cores.
+    pub threads: Option<u8>,
     /// When media flows through us.
     pub anchor: Anchor,
     /// A leg without media for so long is dead; none: never.

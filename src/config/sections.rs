@@ -204,6 +204,7 @@ fn media(mut section: Section<'_>) -> Media {
     }
     let ports = section.read("ports", values::port_range).map(|taken| taken.value);
     let web_port = section.number("web_port", 0..=65_535);
+    let threads = section.number("threads", 0..=MEDIA_THREADS.into()).map_or(0, |taken| taken.value);
     let anchors = [("always", Anchor::Always), ("when-needed", Anchor::WhenNeeded), ("never", Anchor::Never)];
     let srtps = [("off", Srtp::Off), ("prefer", Srtp::Prefer), ("require", Srtp::Require)];
     let learnings = [("off", Learning::Off), ("guarded", Learning::Guarded), ("always", Learning::Always)];
@@ -234,6 +235,7 @@ fn media(mut section: Section<'_>) -> Media {
         advertise: advertise.map(|taken| taken.value),
         ports,
         web_port,
+        threads: u8::try_from(threads).ok().filter(|threads| *threads > 0),
         anchor: anchor.unwrap_or(Anchor::Always),
         timeout: (timeout > 0).then(|| seconds(timeout)),
         srtp: srtp.unwrap_or(Srtp::Prefer),

@@ -2,6 +2,7 @@
 
 mod abilities;
 mod ask;
+mod browsers;
 mod calls;
 mod carrier;
 mod directions;

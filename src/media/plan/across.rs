@@ -220,7 +220,7 @@ pub(super) fn write_offer(
         to.lines.truncate(before);
         return Err(why_not);
     }
-    Ok(to.offer(&writer.finish(), lines))
+    Ok(to.offer(&writer.finish(), lines, to.next_start()))
 }
 
 /// The formats of a slot under the numbers of a dialog: those of its source with their numbers there, and our own.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::formats::{Formats, answered_formats, codec_of, formats};
 use super::protect::{only_secured, taken_by_answer};
 use super::sdes::Crypto;
-use super::web::{self, Remote};
+use super::web::{self, Remote, Start};
 use super::{LegMedia, Offerer, PayloadHistory, Refusal};
 use crate::media::codec::Format;
 use crate::media::srtp::Security;
@@ -51,6 +51,8 @@ pub(super) struct Agreed {
     pub(super) our_lines: Vec<Side>,
     /// By m-line; plain where there is none.
     pub(super) security: Vec<Security>,
+    /// What ours says of ICE and DTLS.
+    pub(super) start: Start,
 }
 
 /// Text that was read before, or that is ours.

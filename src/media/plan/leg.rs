@@ -9,7 +9,7 @@ use super::agreed::{Agreed, Side, Theirs, is_carried, read};
 use super::compose;
 use super::ours::content_of;
 use super::protect::Protection;
-use super::web::WebLeg;
+use super::web::{Start, WebLeg};
 use super::{Description, OurDescription, PayloadHistory, Refusal, RemoteMedia};
 use crate::media::codec::Format;
 use crate::wire::sdp::{Kind, Sdp, SdpWriter};
@@ -30,7 +30,7 @@ pub enum Offerer {
 #[derive(Clone, Debug)]
 pub(super) enum Open {
     Received(Description),
-    Sent { text: Bytes, lines: Vec<Side> },
+    Sent { text: Bytes, lines: Vec<Side>, start: Start },
 }
 
 /// Media state of one leg (one dialog).
@@ -172,10 +172,10 @@ impl LegMedia {
     /// [`Refusal::OutOfTurn`] if we never offered, [`Refusal::Insecure`] if it leaves the keys out. The leg is unchanged
     /// then.
     pub fn receive_answer(&mut self, answer: Description) -> Result<(), Refusal> {
-        let (ours, lines) = match (&self.open, &self.agreed) {
-            (Some(Open::Sent { text, lines }), _) => (text.clone(), lines.clone()),
+        let (ours, lines, start) = match (&self.open, &self.agreed) {
+            (Some(Open::Sent { text, lines, start }), _) => (text.clone(), lines.clone(), *start),
             (None, Some(agreed)) if agreed.offerer == Offerer::Us => {
-                (agreed.ours.clone(), agreed.our_lines.clone())
+                (agreed.ours.clone(), agreed.our_lines.clone(), agreed.start)
             }
             _ => return Err(Refusal::OutOfTurn),
         };
@@ -189,6 +189,7 @@ impl LegMedia {
             their_lines,
             our_lines: lines,
             security: Vec::new(),
+            start,
         });
         Ok(())
     }
@@ -215,8 +216,8 @@ impl LegMedia {
         match self.open() {
             None => {
                 let agreed = self.agreed.as_ref().ok_or(Refusal::OutOfTurn)?;
-                let (text, lines) = (agreed.ours.clone(), agreed.our_lines.clone());
-                Ok(self.offer(content_of(&text), lines))
+                let (text, lines, start) = (agreed.ours.clone(), agreed.our_lines.clone(), agreed.start);
+                Ok(self.offer(content_of(&text), lines, start))
             }
             Some(Offerer::Them) => super::across::answer_again(self),
             Some(Offerer::Us) => Err(Refusal::OutOfTurn),
@@ -230,7 +231,8 @@ impl LegMedia {
     }
 
     /// Ladder: rollback. The far side accepted our re-INVITE, then the new device was lost: an offer that says again
-    /// what was said at the snapshot, same `o=` id, next version. m-lines that came later are disabled.
+    /// what was said at the snapshot, same `o=` id, next version. m-lines that came later are disabled. A browser whose
+    /// association is not that of the snapshot any more starts another one.
     ///
     /// # Errors
     /// [`Refusal::OutOfTurn`] while an exchange is open: [`LegMedia::abandon`] it first.
@@ -238,14 +240,18 @@ impl LegMedia {
         self.expect_idle()?;
         let then = &snapshot.0;
         let mut writer = SdpWriter::with_capacity(then.ours.len() + compose::SLACK);
-        writer.put(content_of(&then.ours));
+        let start = self.next_start();
+        match then.start == start {
+            true => writer.put(content_of(&then.ours)),
+            false => writer.put(&self.started_anew(content_of(&then.ours))),
+        }
         let mut lines = then.our_lines.clone();
         let last = self.ours.last_sdp();
         while lines.len() < self.lines.len() {
             compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(lines.len())));
             lines.push(Side::DISABLED);
         }
-        Ok(self.offer(&writer.finish(), lines))
+        Ok(self.offer(&writer.finish(), lines, start))
     }
 
     /// Where this peer's media comes from and goes to, line by line, as agreed. For a leg that segue itself talks to
@@ -295,9 +301,9 @@ impl LegMedia {
     }
 
     /// Sends `content` as an offer with these lines.
-    pub(super) fn offer(&mut self, content: &[u8], lines: Vec<Side>) -> Bytes {
+    pub(super) fn offer(&mut self, content: &[u8], lines: Vec<Side>, start: Start) -> Bytes {
         let text = self.ours.render(content);
-        self.open = Some(Open::Sent { text: text.clone(), lines });
+        self.open = Some(Open::Sent { text: text.clone(), lines, start });
         text
     }
 
@@ -306,7 +312,7 @@ impl LegMedia {
         let text = self.ours.render(content);
         self.open = None;
         let theirs = offer.sdp.bytes().clone();
-        self.note_restart(&offer.lines);
+        let start = self.answered_start(&offer.lines);
         self.agree(Agreed {
             theirs,
             ours: text.clone(),
@@ -314,11 +320,13 @@ impl LegMedia {
             their_lines: offer.lines,
             our_lines,
             security: Vec::new(),
+            start,
         });
         text
     }
 
     fn agree(&mut self, mut agreed: Agreed) {
+        self.go_by(agreed.start);
         let active = |line: usize| agreed.their_line(line).filter(|_| agreed.is_active(line));
         let security = |line: usize| active(line).map(|theirs| self.security_of(line, theirs));
         agreed.security = (0..agreed.len()).map(|line| security(line).unwrap_or_default()).collect();

@@ -120,7 +120,7 @@ pub fn offer_local(
         compose::disabled(&mut writer, last.as_ref().and_then(|last| last.medium(lines.len())));
         lines.push(Side::DISABLED);
     }
-    Ok(leg.offer(&writer.finish(), lines))
+    Ok(leg.offer(&writer.finish(), lines, leg.next_start()))
 }
 
 /// One codec, and DTMF on its clock.

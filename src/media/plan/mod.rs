@@ -71,4 +71,4 @@ pub use refusal::Refusal;
 pub use screen::{Description, Screen};
 pub use sdes::without_keys;
 pub use stream::{RemoteMedia, Stream, streams};
-pub use web::WebSide;
+pub use web::WebPlace;

@@ -48,6 +48,21 @@ pub struct WebEnd {
     pub fingerprint: Fingerprint,
     /// Our end of the handshake.
     pub role: Role,
+    /// Which DTLS association of the leg it is, as our descriptions count them (RFC 8842 4).
+    pub association: u32,
+    /// How theirs names it, where it does.
+    pub tls_id: Option<Box<str>>,
+}
+
+impl WebEnd {
+    /// Whether another description is of another association than this one (RFC 8842 4).
+    fn is_replaced_by(&self, next: &Self) -> bool {
+        let is_told = self.tls_id.is_some() && next.tls_id.is_some();
+        self.fingerprint != next.fingerprint
+            || self.role != next.role
+            || self.association != next.association
+            || is_told && self.tls_id != next.tls_id
+    }
 }
 
 /// What a datagram was.
@@ -120,8 +135,8 @@ impl Web {
     }
 
     /// Takes a leg in, or what a later exchange of its descriptions changed: other credentials are an ICE restart
-    /// (RFC 8445 9), under which the pair and the keys stay until the new ones are used; another fingerprint, or the
-    /// other role, is a new association (RFC 8842 4), which we begin at once where that is our part and a pair is there.
+    /// (RFC 8445 9), under which the pair and the keys stay until the new ones are used; another fingerprint or `tls-id`, or
+    /// the other role, is a new association (RFC 8842 4), which we begin at once where that is our part and a pair is there.
     /// True if there must be keys anew.
     pub fn configure(
         &mut self,
@@ -136,7 +151,7 @@ impl Web {
         match self.agents.get_mut(&slot) {
             Some(agent) if agent.end == *end => return false,
             Some(agent) => {
-                is_new = agent.end.fingerprint != end.fingerprint || agent.end.role != end.role;
+                is_new = agent.end.is_replaced_by(end);
                 if is_new {
                     agent.dtls = dtls();
                     if let Some(to) = agent.nominated {

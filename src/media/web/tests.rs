@@ -47,7 +47,14 @@ impl House {
         let local = Credentials::from_bytes(&self.random.bytes());
         let browser =
             Browser::new(address.parse().unwrap(), local.clone(), role, self.fingerprint(), self.origin);
-        let end = WebEnd { local, remote: "them".into(), fingerprint: browser.fingerprint(), role };
+        let end = WebEnd {
+            local,
+            remote: "them".into(),
+            fingerprint: browser.fingerprint(),
+            role,
+            association: 0,
+            tls_id: None,
+        };
         assert!(self.configure(slot, &end));
         browser
     }

@@ -25,6 +25,7 @@ use self::ports::Ports;
 use self::sys::Waker;
 use self::thread::{MediaThread, Shared};
 use self::uring::Uring;
+use crate::media::plan::WebPlace;
 use crate::media::relay::{DropReason, MediaCommand, MediaEvent};
 use crate::media::web::Identity;
 
@@ -60,12 +61,10 @@ pub struct MediaSettings {
 }
 
 /// Where browsers send their media, and whom they meet there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct WebListen {
     /// The socket of the first thread; those of the others have the next ports. Port 0: whatever is free.
     pub bind: SocketAddr,
-    /// Our certificate.
-    pub identity: Arc<Identity>,
 }
 
 impl MediaSettings {
@@ -114,7 +113,7 @@ type Events = dyn Fn(MediaEvent) + Send + Sync;
 /// The running media threads. Dropping it ends them.
 pub struct MediaThreads {
     threads: Vec<Running>,
-    web_ports: Vec<u16>,
+    web_places: Vec<Arc<WebPlace>>,
 }
 
 struct Running {
@@ -152,10 +151,9 @@ impl MediaThreads {
         let events: Arc<Events> = Arc::new(events);
         let count = settings.threads.max(1);
         // All of these or none, before there is a thread.
-        let bind = |thread| settings.web.as_ref().map(|web| bind_web(web, thread)).transpose();
+        let bind = |thread| settings.web.map(|web| bind_web(web, thread)).transpose();
         let webs = (0..count).map(bind).collect::<io::Result<Vec<_>>>()?;
-        let web_ports = webs.iter().flatten().map(|(socket, _)| socket.local_addr().map(|at| at.port()));
-        let web_ports = web_ports.collect::<io::Result<Vec<_>>>()?;
+        let web_places = webs.iter().flatten().map(place_of).collect::<io::Result<Vec<_>>>()?;
         let mut threads = Vec::new();
         for (thread, web) in (0..count).zip(webs) {
             let (commands, queue) = crossbeam_channel::unbounded();
@@ -175,7 +173,7 @@ impl MediaThreads {
             let handle = std::thread::Builder::new().name(format!("media-{thread}")).spawn(|| body.run())?;
             threads.push(Running { commands, shared, handle: Some(handle) });
         }
-        Ok(Self { threads, web_ports })
+        Ok(Self { threads, web_places })
     }
 
     /// How many threads there are; commands name them from 0.
@@ -184,10 +182,10 @@ impl MediaThreads {
         u8::try_from(self.threads.len()).unwrap_or(u8::MAX)
     }
 
-    /// The port of the browsers' socket of each thread; empty without browsers.
+    /// Where the browsers of each thread meet us; empty without browsers.
     #[must_use]
-    pub fn web_ports(&self) -> &[u16] {
-        &self.web_ports
+    pub fn web_places(&self) -> &[Arc<WebPlace>] {
+        &self.web_places
     }
 
     /// Hands a command to its thread; never blocks. A command for a thread that is not there does nothing.
@@ -221,8 +219,9 @@ impl MediaThreads {
     pub fn shutdown(self) {}
 }
 
-/// The socket of one thread's browsers.
-fn bind_web(web: &WebListen, thread: u8) -> io::Result<(UdpSocket, Arc<Identity>)> {
+/// The socket of one thread's browsers, and its certificate: that of another thread would tell a browser that comes from
+/// there to go on with keys which are not here.
+fn bind_web(web: WebListen, thread: u8) -> io::Result<(UdpSocket, Arc<Identity>)> {
     let mut address = web.bind;
     if address.port() != 0 {
         let port = address.port().checked_add(thread.into());
@@ -230,7 +229,13 @@ fn bind_web(web: &WebListen, thread: u8) -> io::Result<(UdpSocket, Arc<Identity>
             port.ok_or_else(|| io::Error::other("[media] web_port is too high for so many threads"))?,
         );
     }
-    Ok((ports::bind_web(address)?, Arc::clone(&web.identity)))
+    let identity = Identity::generate().map_err(io::Error::other)?;
+    Ok((ports::bind_web(address)?, Arc::new(identity)))
+}
+
+fn place_of((socket, identity): &(UdpSocket, Arc<Identity>)) -> io::Result<Arc<WebPlace>> {
+    let fingerprint = identity.fingerprint().to_string().into();
+    Ok(Arc::new(WebPlace { port: socket.local_addr()?.port(), fingerprint }))
 }
 
 impl Drop for MediaThreads {

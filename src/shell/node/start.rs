@@ -27,7 +27,6 @@ use crate::config::{MediaIo, Resolved, WebPort};
 use crate::engine::store::{FailureCounter, Loaded};
 use crate::engine::{Engine, Input};
 use crate::media::relay::PortStats;
-use crate::media::web::Identity;
 use crate::registrar::accounts::{Account, Accounts};
 use crate::shell::control::{ControlSocket, EventHub, NodeHandle, link};
 use crate::shell::http::{Acceptors, HttpServer, Settings as HttpSettings};
@@ -290,16 +289,16 @@ fn start_media(
         MediaIo::Epoll => Driver::Epoll,
         MediaIo::IoUring => Driver::IoUring,
     };
-    settings.threads = u8::try_from((cores / 2).clamp(1, 16)).unwrap_or(1);
+    let half = u8::try_from((cores / 2).clamp(1, 16)).unwrap_or(1);
+    settings.threads = resolved.media.threads.unwrap_or(half);
     let (port, is_given) = match resolved.media.web_port {
         WebPort::Given(port) => (Some(port), true),
         WebPort::Beside(port) => (Some(port), false),
         WebPort::Off => (None, true),
     };
     if let Some(port) = port {
-        let identity = Identity::generate().map_err(|error| system("WebRTC")(io::Error::other(error)))?;
         let bind = SocketAddr::new(resolved.media.address, port);
-        settings.web = Some(WebListen { bind, identity: Arc::new(identity) });
+        settings.web = Some(WebListen { bind });
     }
     let start = |settings: &MediaSettings| {
         let post = post.clone();
@@ -314,10 +313,7 @@ fn start_media(
         started => started,
     };
     let threads = threads.map_err(system("media threads"))?;
-    let web = settings.web.map(|web| WebMedia {
-        ports: threads.web_ports().to_vec(),
-        fingerprint: web.identity.fingerprint().to_string().into(),
-    });
+    let web = settings.web.map(|_| WebMedia { places: threads.web_places().to_vec() });
     Ok((Arc::new(threads), web))
 }
 

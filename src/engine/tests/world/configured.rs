@@ -1,15 +1,22 @@
 //! What the engine of a test is told.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::call::settings::{self, Listener};
 use crate::engine::Settings;
 use crate::engine::tests::phone::ENGINE;
-use crate::media::plan::Screen;
+use crate::media::plan::{Screen, WebPlace};
 use crate::sip::Transport;
 use crate::sip::digest::Algorithm;
 use crate::wire::sip::Limits;
+
+/// Where the browsers of a media thread meet us.
+fn web_place(thread: u8) -> Arc<WebPlace> {
+    let fingerprint = format!("sha-256 00:{thread:02X}").into();
+    Arc::new(WebPlace { port: 29_984 + u16::from(thread), fingerprint })
+}
 
 pub(crate) fn settings() -> Settings {
     let address: SocketAddr = ENGINE.parse().unwrap();
@@ -23,11 +30,11 @@ pub(crate) fn settings() -> Settings {
         learning: crate::media::relay::Learning::Guarded,
         srtp: crate::media::plan::Rule::Either,
         threads: 1,
-        web: Some(settings::WebMedia { ports: vec![29_984], fingerprint: "sha-256 00:11".into() }),
+        web: Some(settings::WebMedia { places: vec![web_place(0), web_place(1)] }),
         transcode: 0,
         screen: Screen {
             own_addresses: vec![address.ip()],
-            own_ports: std::sync::Arc::default(),
+            own_ports: Arc::default(),
             limits: crate::wire::sdp::Limits::default(),
         },
     };

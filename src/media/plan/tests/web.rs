@@ -1,5 +1,7 @@
 //! Browsers: what they are answered and offered, and what of it never crosses to the other side.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::media::srtp::Security;
 use crate::media::web::{Role, WebEnd};
@@ -39,14 +41,12 @@ fn browser(media: &str) -> Description {
 }
 
 fn web_leg(id: u64, address: &str) -> LegMedia {
-    let side = WebSide {
-        port: 0,
-        addresses: [address.parse().unwrap()].into_iter().collect(),
-        fingerprint: OURS.into(),
-    };
-    let mut leg = leg(id, address).protected(Rule::Either, false, [id as u8; 32]).with_web(side);
-    leg.meet_browsers_at(29_984);
-    leg
+    let leg = leg(id, address).protected(Rule::Either, false, [id as u8; 32]);
+    leg.with_web([address.parse().unwrap()].into_iter().collect(), place(29_984, OURS))
+}
+
+fn place(port: u16, fingerprint: &str) -> Arc<WebPlace> {
+    Arc::new(WebPlace { port, fingerprint: fingerprint.into() })
 }
 
 fn end(leg: &LegMedia) -> WebEnd {
@@ -216,4 +216,65 @@ fn a_call_moves_from_a_desk_phone_to_a_browser_and_to_another_one() {
     assert_ne!(end(&first).local, end(&second).local);
     assert!(call.a.open().is_none() && call.b.is_agreed());
     call.b.abandon();
+}
+
+/// Credentials, certificate and association of a description of ours.
+fn start(text: &Bytes) -> [String; 4] {
+    ["a=ice-ufrag:", "a=ice-pwd:", "a=fingerprint:", "a=tls-id:"].map(|name| value(text, name))
+}
+
+#[test]
+fn another_place_is_another_start_and_back_without_an_agreement_is_none() {
+    let (here, there) = (place(29_984, OURS), place(29_985, "sha-256 03:04"));
+    let mut leg = web_leg(0xa, OUR_A);
+    leg.receive_offer(browser(&chrome())).unwrap();
+    let first = answer_local(&mut leg, Local::Play, ports(20_000)).unwrap();
+    let (agreed, before) = (end(&leg), leg.snapshot().unwrap());
+    leg.meet_browsers_at(&there);
+    let moved = offer_local(&mut leg, ports(20_000)).unwrap();
+    assert!(start(&first).iter().zip(&start(&moved)).all(|(one, other)| one != other), "{moved:?}");
+    assert!(media_of(&moved).starts_with("m=audio 29985 "), "{moved:?}");
+    assert_eq!((value(&moved, "a=setup:"), start(&moved)[2].as_str()), ("actpass".into(), "sha-256 03:04"));
+    // It was refused, and nothing was ever different.
+    leg.abandon();
+    leg.meet_browsers_at(&here);
+    let again = leg.restore(&before).unwrap();
+    assert_eq!((start(&again), end(&leg)), (start(&first), agreed.clone()));
+    leg.abandon();
+    // It was accepted: what comes after it is a third one, wherever it is.
+    leg.meet_browsers_at(&there);
+    let moved = offer_local(&mut leg, ports(20_000)).unwrap();
+    leg.receive_answer(browser(&audio("new1", "active", THEIRS, "").replace(" 111 0 8 110 126", " 0 126")))
+        .unwrap();
+    assert_eq!(value(&moved, "a=ice-ufrag:"), *end(&leg).local.ufrag);
+    assert_ne!(end(&leg).association, agreed.association);
+    leg.meet_browsers_at(&here);
+    let back = leg.restore(&before).unwrap();
+    let [ufrag, password, fingerprint, tls_id] = start(&back);
+    assert_eq!(fingerprint, OURS);
+    for (n, fresh) in [(0, ufrag), (1, password), (3, tls_id)] {
+        assert!(fresh != start(&first)[n] && fresh != start(&moved)[n], "{back:?}");
+    }
+    assert_eq!(lines(&back).len(), lines(&first).len(), "nothing else changed");
+}
+
+#[test]
+fn another_tls_id_of_theirs_is_another_association_and_ours_is_new_as_well() {
+    let named =
+        |id: &str, ufrag: &str| browser(&audio(ufrag, "actpass", THEIRS, &format!("\na=tls-id:{id}")));
+    let (one, other) = ("abcdefghijklmnopqrstu", "ABCDEFGHIJKLMNOPQRSTU");
+    let mut leg = web_leg(0xa, OUR_A);
+    leg.receive_offer(named(one, "aBcD")).unwrap();
+    let first = answer_local(&mut leg, Local::Echo, ports(20_000)).unwrap();
+    let before = end(&leg);
+    leg.receive_offer(named(one, "aBcD")).unwrap();
+    let same = answer_local(&mut leg, Local::Echo, ports(20_000)).unwrap();
+    assert_eq!((start(&same), end(&leg)), (start(&first), before.clone()));
+    leg.receive_offer(named(other, "aBcD")).unwrap();
+    let anew = answer_local(&mut leg, Local::Echo, ports(20_000)).unwrap();
+    let ([ufrag, .., tls_id], [was, .., had]) = (start(&anew), start(&first));
+    assert_eq!(ufrag, was, "ICE goes on");
+    assert_ne!(tls_id, had);
+    assert!(tls_id.len() >= 20, "RFC 8842 5.1");
+    assert_ne!((end(&leg).association, end(&leg).tls_id), (before.association, before.tls_id));
 }

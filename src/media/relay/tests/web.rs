@@ -38,8 +38,14 @@ impl Houses {
         let local = Credentials::from_bytes(&[seed; 32]);
         let fingerprint = self.identity.fingerprint().clone();
         let browser = Browser::new(addr(address), local.clone(), Role::Passive, fingerprint, self.origin);
-        let end =
-            WebEnd { local, remote: "them".into(), fingerprint: browser.fingerprint(), role: Role::Passive };
+        let end = WebEnd {
+            local,
+            remote: "them".into(),
+            fingerprint: browser.fingerprint(),
+            role: Role::Passive,
+            association: 0,
+            tls_id: None,
+        };
         let phone = self.world.phone_with(address, |ingress| {
             (ingress.remote, ingress.remote_rtcp) = (None, None);
             ingress.security = Security::Web(Box::new(end.clone()));

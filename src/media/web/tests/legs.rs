@@ -31,7 +31,17 @@ fn a_hello_in_several_datagrams_is_one() {
     let (fingerprint, origin) = (house.fingerprint(), house.origin);
     let mut browser = Browser::with(identity, address, local.clone(), Role::Passive, fingerprint, origin);
     let fingerprint = browser.fingerprint();
-    house.configure(0, &WebEnd { local, remote: "them".into(), fingerprint, role: Role::Passive });
+    house.configure(
+        0,
+        &WebEnd {
+            local,
+            remote: "them".into(),
+            fingerprint,
+            role: Role::Passive,
+            association: 0,
+            tls_id: None,
+        },
+    );
     assert!(house.connect(&mut browser).keys.is_some() && browser.keys.is_some());
 }
 
@@ -46,7 +56,17 @@ fn a_hello_that_comes_twice_is_answered_with_the_same_cookie() {
         let (fingerprint, origin) = (house.fingerprint(), house.origin);
         let mut browser = Browser::with(identity, address, local.clone(), Role::Passive, fingerprint, origin);
         let fingerprint = browser.fingerprint();
-        house.configure(0, &WebEnd { local, remote: "them".into(), fingerprint, role: Role::Passive });
+        house.configure(
+            0,
+            &WebEnd {
+                local,
+                remote: "them".into(),
+                fingerprint,
+                role: Role::Passive,
+                association: 0,
+                tls_id: None,
+            },
+        );
         let mut told = Told::default();
         browser.check(Pick::Yes);
         house.settle(&mut browser, &mut told);
@@ -159,6 +179,8 @@ fn an_ice_restart_keeps_pair_and_keys_until_its_credentials_are_used() {
         remote: "them".into(),
         fingerprint: browser.fingerprint(),
         role: Role::Passive,
+        association: 0,
+        tls_id: None,
     };
     assert!(!house.configure(0, &end), "the association stays");
     assert!(!house.configure(0, &end), "a refresh changes nothing");
@@ -191,7 +213,14 @@ fn another_certificate_in_the_same_dialog_is_another_association() {
         house.fingerprint(),
         house.origin,
     );
-    let end = WebEnd { local, remote: "them".into(), fingerprint: second.fingerprint(), role: Role::Passive };
+    let end = WebEnd {
+        local,
+        remote: "them".into(),
+        fingerprint: second.fingerprint(),
+        role: Role::Passive,
+        association: 0,
+        tls_id: None,
+    };
     assert!(house.configure(0, &end));
     let after = house.connect(&mut second).keys.expect("keys with the second");
     assert_ne!(before, after);
@@ -307,7 +336,14 @@ fn a_new_association_with_the_same_address_is_begun_by_who_is_to_begin_it() {
     let local = first.house.clone();
     let (fingerprint, origin) = (house.fingerprint(), house.origin);
     let mut second = Browser::new(first.address, local.clone(), Role::Active, fingerprint, origin);
-    let end = WebEnd { local, remote: "them".into(), fingerprint: second.fingerprint(), role: Role::Active };
+    let end = WebEnd {
+        local,
+        remote: "them".into(),
+        fingerprint: second.fingerprint(),
+        role: Role::Active,
+        association: 0,
+        tls_id: None,
+    };
     let mut said = Vec::new();
     assert!(house.web.configure(house.now, 0, &end, &mut |to, bytes| said.push((to, bytes.to_vec()))));
     assert!(said.iter().all(|(to, _)| *to == second.address) && !said.is_empty());
@@ -317,4 +353,25 @@ fn a_new_association_with_the_same_address_is_begun_by_who_is_to_begin_it() {
     }
     house.settle(&mut second, &mut told);
     assert!(told.keys.is_some_and(|keys| keys != before));
+}
+
+#[test]
+fn an_association_that_its_descriptions_replace_is_shaken_anew_with_the_same_certificates() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    house.connect(&mut browser);
+    let fingerprint = browser.fingerprint();
+    let end = |local: &Credentials, association, tls_id: Option<&str>| WebEnd {
+        local: local.clone(),
+        remote: "them".into(),
+        fingerprint: fingerprint.clone(),
+        role: Role::Passive,
+        association,
+        tls_id: tls_id.map(Box::from),
+    };
+    let local = browser.house.clone();
+    assert!(house.configure(0, &end(&local, 1, None)), "ours says so");
+    assert!(!house.configure(0, &end(&local, 1, Some("one"))), "it has a name from now on");
+    assert!(house.configure(0, &end(&local, 1, Some("other"))), "theirs says so");
+    assert!(!house.configure(0, &end(&local, 1, Some("other"))));
 }
