@@ -40,6 +40,8 @@ pub(super) struct Latch {
     held: bool,
     source: Option<SocketAddr>,
     rtcp_source: Option<SocketAddr>,
+    /// Whether the signalled address of RTCP has sent any.
+    is_rtcp_heard: bool,
     window_until: Timestamp,
     second_chance: bool,
     latched_at: Timestamp,
@@ -60,7 +62,7 @@ impl Latch {
         let changed = self.signalled != ingress.remote;
         let rtcp = ingress.remote_rtcp.or_else(|| ingress.remote.and_then(next_port));
         if changed || rtcp != self.signalled_rtcp {
-            self.rtcp_source = None;
+            (self.rtcp_source, self.is_rtcp_heard) = (None, false);
         }
         if changed {
             self.source = None;
@@ -144,6 +146,7 @@ impl Latch {
     /// from, if `same_sender` (the sender's SSRC is that of the RTP stream).
     pub(super) fn admit_rtcp(&mut self, src: SocketAddr, same_sender: bool) -> bool {
         if self.knows_rtcp(src) {
+            self.is_rtcp_heard |= self.signalled_rtcp == Some(src);
             return true;
         }
         if self.may_send_rtcp(src) && same_sender {
@@ -169,12 +172,15 @@ impl Latch {
         }
     }
 
-    /// Where RTCP goes: where it came from, else beside the RTP.
+    /// Where RTCP goes: where it came from, else beside the RTP. Another host than that of the RTP has asked for nothing
+    /// until it is heard: a description may name anybody.
     pub(super) fn rtcp_target(&self) -> Option<SocketAddr> {
         let rtp = self.rtp_target()?;
         match self.rtcp_source {
             Some(learned) if self.learning != Learning::Off => Some(learned),
-            _ if Some(rtp) == self.signalled => self.signalled_rtcp,
+            _ if Some(rtp) == self.signalled => {
+                self.signalled_rtcp.filter(|rtcp| self.is_rtcp_heard || rtcp.ip() == rtp.ip())
+            }
             _ => next_port(rtp),
         }
     }
@@ -283,6 +289,21 @@ mod tests {
         assert_eq!(latch.admit(at(0), addr(STRANGER), || false), Admission::Learned);
         assert_eq!(latch.admit(at(20), addr(PHONE), || false), Admission::Refused);
         assert_eq!(latch.admit(at(250), addr(PHONE), || false), Admission::Signalled);
+    }
+
+    #[test]
+    fn rtcp_goes_to_another_host_only_when_that_was_heard() {
+        let elsewhere = |i: &mut Ingress| i.remote_rtcp = Some(addr(STRANGER));
+        for learning in [Learning::Off, Learning::Guarded] {
+            let mut latch = latch(PHONE, "192.0.2.7", |i| {
+                elsewhere(i);
+                i.learning = learning;
+            });
+            latch.admit(at(0), addr(PHONE), || false);
+            assert_eq!(latch.rtcp_target(), None, "{learning:?}");
+            assert!(latch.admit_rtcp(addr(STRANGER), false));
+            assert_eq!(latch.rtcp_target(), Some(addr(STRANGER)), "{learning:?}");
+        }
     }
 
     #[test]

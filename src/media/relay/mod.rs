@@ -338,6 +338,7 @@ impl Relay {
             let crossing = Crossing {
                 from: slot,
                 reported: &from.egress,
+                reporter: &from.reporter,
                 to,
                 stream: &route.egress,
                 packets: route.stats.sent,
@@ -348,7 +349,7 @@ impl Relay {
                 return Err(DropReason::NothingToSay);
             }
             let route = relay.routes.get_mut(to as usize).ok_or(DropReason::NoSink)?;
-            route.reporter.goes(now, relay.report.bytes());
+            route.reporter.crosses(now, relay.report.bytes());
             let report = match &mut route.guard {
                 None => relay.report.bytes(),
                 Some(guard) => guard.seal_rtcp(relay.report.bytes(), &mut relay.room)?,

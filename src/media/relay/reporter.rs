@@ -1,8 +1,8 @@
 //! Reports of our own, for a leg whose other side sends none, and what reports tell of the way: the round trip.
 //!
-//! Where both devices report, theirs cross in translation (see [`super::rtcp`]) and nothing is added. A device that
-//! speaks to one without RTCP, to a converter or to a service of ours gets ours instead: it sees its loss, and we see the
-//! time that the way to it takes.
+//! Where both devices report, theirs cross in translation (see [`super::rtcp`]) and nothing is added: a stream has one
+//! wall clock, and theirs and ours differ. A device that speaks to one without RTCP, to a converter or to a service of
+//! ours gets ours instead: it sees its loss, and we see the time that the way to it takes.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use crate::wire::rtcp::{self, Body, Packet, ReportBlock, SenderReport, Writer};
 
 /// RFC 3550 6.2: the minimum interval.
 const INTERVAL: Duration = Duration::from_secs(5);
+/// After so long without theirs they are gone (RFC 3550 6.3.5: five intervals).
+const SILENCE: Duration = Duration::from_secs(25);
 /// A longer way is a clock that jumped, or an invention.
 const MAX_ROUND_TRIP: Duration = Duration::from_secs(10);
 
@@ -28,7 +30,6 @@ struct Told {
     sent: u64,
     received: u64,
     expected: u64,
-    reports: u64,
 }
 
 /// The reports of one port.
@@ -36,6 +37,12 @@ struct Told {
 pub(super) struct Reporter {
     /// The last sender report to the other end: the middle of its NTP time, and when it went.
     ours: Option<(u32, Timestamp)>,
+    /// The last one that was not translated.
+    own: Option<u32>,
+    /// When somebody else's report went last; at first, when it was looked for.
+    others: Option<Timestamp>,
+    /// Whether any went.
+    is_served: bool,
     /// The last one from there.
     theirs: Option<(u32, Timestamp)>,
     told: Told,
@@ -43,13 +50,22 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    /// A compound goes out.
-    pub(super) fn goes(&mut self, now: Timestamp, compound: &[u8]) {
-        if compound.get(1) == Some(&rtcp::SR)
-            && let Some(report) = compound.get(4..).and_then(SenderReport::parse)
-        {
-            self.ours = Some((middle(report.ntp), now));
-        }
+    /// Somebody else's compound goes out.
+    pub(super) fn crosses(&mut self, now: Timestamp, compound: &[u8]) {
+        (self.others, self.is_served) = (Some(now), true);
+        self.goes(now, compound);
+    }
+
+    fn goes(&mut self, now: Timestamp, compound: &[u8]) -> Option<u32> {
+        let report = compound.get(4..).filter(|_| compound.get(1) == Some(&rtcp::SR));
+        let middle = middle(SenderReport::parse(report?)?.ntp);
+        self.ours = Some((middle, now));
+        Some(middle)
+    }
+
+    /// Whether `last_sr`, of what the other end says, means a report that nobody else has sent.
+    pub(super) fn is_own(&self, last_sr: u32) -> bool {
+        self.own == Some(last_sr)
     }
 
     /// A compound came in.
@@ -80,8 +96,7 @@ impl Reporter {
         self.round_trip
     }
 
-    /// Writes a report of our own, if one is due: nobody else's went out since the last look, and there is something to
-    /// tell.
+    /// Writes a report of our own, if one is due: nobody else's goes out, and there is something to tell.
     pub(super) fn write(
         &mut self,
         now: Timestamp,
@@ -92,9 +107,14 @@ impl Reporter {
     ) -> bool {
         let before = self.told;
         let (received, expected) = (reception.received(), reception.expected());
-        self.told = Told { sent: stats.sent, received, expected, reports: stats.rtcp_sent };
+        self.told = Told { sent: stats.sent, received, expected };
         let (sends, hears) = (stats.sent != before.sent, received != before.received);
-        if stats.rtcp_sent != before.reports || !(sends || hears) {
+        // At the first look nobody had time to report.
+        let Some(others) = self.others else {
+            self.others = Some(now);
+            return false;
+        };
+        if self.is_served && now.since(others) < SILENCE || !(sends || hears) {
             return false;
         }
         let block = || {
@@ -104,7 +124,10 @@ impl Reporter {
         let (last_sr, delay) = block().unwrap_or_default();
         let block = reception.ssrc().filter(|_| hears).map(|ssrc| ReportBlock {
             ssrc,
-            fraction_lost: fraction_lost(expected - before.expected, received - before.received),
+            fraction_lost: fraction_lost(
+                expected.saturating_sub(before.expected),
+                received.saturating_sub(before.received),
+            ),
             // RFC 3550 6.4.1: 24 bits with sign.
             lost: reception.lost().clamp(-0x80_0000, 0x7f_ffff) as i32,
             highest: reception.highest(),
@@ -132,8 +155,7 @@ impl Reporter {
             });
         }
         out.packet(rtcp::SDES, |body| body.cname(egress.ssrc(), cname));
-        self.told.reports += 1;
-        self.goes(now, out.bytes());
+        self.own = self.goes(now, out.bytes()).or(self.own);
         true
     }
 }

@@ -300,8 +300,11 @@ impl Route {
         if self.moved { Err(DropReason::Moved) } else { Ok(()) }
     }
 
-    /// Writes a report of our own, if one is due.
+    /// Writes a report of our own, if one is due; nothing goes to who has lost its call to another device.
     pub(super) fn report(&mut self, now: Timestamp, out: &mut Writer) -> bool {
+        if self.moved {
+            return false;
+        }
         let counts = (&self.stats, self.sent_octets, self.expected.clock_rate);
         self.reporter.write(now, (&self.egress, &self.reception), counts, &self.cname, out)
     }

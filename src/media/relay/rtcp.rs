@@ -7,6 +7,7 @@
 //! another device may carry it on.
 
 use super::egress::Egress;
+use super::reporter::Reporter;
 use crate::wire::rtcp::{self, Body, Packet, ReportBlock, SenderReport, Writer};
 
 /// One direction of reports, from the device behind one port to the one behind another.
@@ -15,6 +16,8 @@ pub(super) struct Crossing<'a> {
     pub from: u32,
     /// What we send to that device: what its report blocks are about.
     pub reported: &'a Egress,
+    /// The reports that it got.
+    pub reporter: &'a Reporter,
     /// The port that they go out of.
     pub to: u32,
     /// What we send there: what its sender reports are about.
@@ -54,7 +57,10 @@ impl Crossing<'_> {
             for block in packet.report_blocks() {
                 if let Some(ssrc) = self.known_as(block.ssrc) {
                     let highest = self.reported.sequence_to(block.highest);
-                    body.report_block(&ReportBlock { ssrc, highest, ..block });
+                    // A report of ours is none that the other leg has sent, and it must not measure by it.
+                    let is_own = self.reporter.is_own(block.last_sr);
+                    let (last_sr, delay) = if is_own { (0, 0) } else { (block.last_sr, block.delay) };
+                    body.report_block(&ReportBlock { ssrc, highest, last_sr, delay, ..block });
                 }
             }
         };

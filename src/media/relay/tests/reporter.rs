@@ -58,11 +58,11 @@ fn first(sent: &Sent) -> Packet<'_> {
 #[test]
 fn who_has_no_reports_from_the_other_side_gets_ours_and_we_learn_the_way() {
     let mut scene = Scene::new();
-    scene.talk(1000, |n| n % 20 == 19);
+    scene.talk(1500, |n| n % 20 == 19);
     let (desk, far) = (scene.desk.clone(), scene.far.clone());
     let (to_desk, to_far) = (scene.reports_to(&desk), scene.reports_to(&far).len());
     assert!((2..=8).contains(&to_far), "{to_far}");
-    assert!((2..=8).contains(&to_desk.len()), "20 s, one in 5 s: {}", to_desk.len());
+    assert!((2..=8).contains(&to_desk.len()), "30 s, one in 5 s but at first: {}", to_desk.len());
     let last = to_desk.last().unwrap();
     assert_eq!(last.to, addr("192.0.2.1:4001"));
     let heard = scene.world.heard_by(&desk).last().unwrap().header();
@@ -102,6 +102,55 @@ fn where_both_report_nothing_is_added() {
         scene.report(&far, &b);
     }
     assert_eq!((scene.reports_to(&desk).len(), scene.reports_to(&far).len()), (10, 10));
+}
+
+#[test]
+fn ours_stand_in_only_when_theirs_have_ended_and_nobody_measures_by_them() {
+    let mut scene = Scene::new();
+    let (desk, far) = (scene.desk.clone(), scene.far.clone());
+    scene.talk(100, |_| false);
+    scene.report(&far, &sender_report(&far, &[]));
+    scene.talk(1200, |_| false);
+    assert_eq!(scene.reports_to(&desk).len(), 1, "24 s are a pause");
+    scene.talk(800, |_| false);
+    let ours = scene.reports_to(&desk);
+    assert!((1..=6).contains(&ours.len()), "{}", ours.len());
+    // What the desk says of our report is no word of one that the far side has sent.
+    let report = SenderReport::parse(first(ours.last().unwrap()).body).unwrap();
+    let last_sr = (report.ntp >> 16) as u32;
+    for (said, crosses) in [(last_sr, (0, 0)), (7, (7, 99))] {
+        let about = ReportBlock {
+            ssrc: report.ssrc,
+            fraction_lost: 0,
+            lost: 0,
+            highest: 0,
+            jitter: 0,
+            last_sr: said,
+            delay: 99,
+        };
+        scene.report(&desk, &sender_report(&desk, &[about]));
+        let to_far = scene.reports_to(&far);
+        let block = first(to_far.last().unwrap()).report_blocks().next().unwrap();
+        assert_eq!((block.last_sr, block.delay), crosses);
+    }
+}
+
+#[test]
+fn who_has_lost_its_call_gets_no_report() {
+    let mut scene = Scene::new();
+    let mut mobile = scene.world.phone("192.0.2.2:4000");
+    scene.world.send(&mut mobile);
+    let (desk, far) = (scene.desk.clone(), scene.far.clone());
+    scene.talk(1000, |_| false);
+    assert!(!scene.reports_to(&desk).is_empty());
+    scene.world.swap(&far, &desk, &mobile);
+    scene.reports_to(&desk);
+    for _ in 0..1500 {
+        scene.talk(1, |_| false);
+        scene.world.send(&mut mobile);
+    }
+    assert!(scene.reports_to(&desk).is_empty());
+    assert!(!scene.reports_to(&mobile).is_empty());
 }
 
 #[test]
