@@ -94,7 +94,7 @@ impl Theirs {
         let mut lines = Vec::with_capacity(offer.media().len());
         lines.extend(offer.media().enumerate().map(read));
         web::only_one(&mut lines);
-        only_secured(&mut lines);
+        only_secured(&mut lines, leg.agreed.as_ref());
         lines
     }
 

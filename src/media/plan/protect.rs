@@ -1,6 +1,6 @@
 //! How the media of a leg is protected: what may be agreed, what is offered, and that it never gets less.
 
-use super::agreed::{Side, Theirs};
+use super::agreed::{Agreed, Side, Theirs};
 use super::sdes::{Crypto, Lines, Secret, suite_of, tag_of};
 use super::web::{self, Remote, WebLines};
 use super::{Description, LegMedia, Refusal};
@@ -73,12 +73,18 @@ impl Keying {
     }
 }
 
-/// Beside a line with keys none goes in clear: who can have both has what it says in both.
-pub(super) fn only_secured(lines: &mut [Theirs]) {
+/// Beside a line with keys none goes in clear: who can have both has what it says in both. What is live decides: a line
+/// that talks in clear and is offered so again is not ended by keys of another, which then is not taken.
+pub(super) fn only_secured(lines: &mut [Theirs], agreed: Option<&Agreed>) {
     if !lines.iter().any(|line| line.side.carries && line.side.is_secure) {
         return;
     }
-    lines.iter_mut().filter(|line| !line.side.is_secure).for_each(Theirs::decline);
+    let is_clear = |line: usize, theirs: &Theirs| {
+        let agreed = agreed.filter(|agreed| agreed.is_active(line) && !agreed.is_secured());
+        theirs.side.carries && !theirs.side.is_secure && agreed.is_some()
+    };
+    let in_clear = lines.iter().enumerate().any(|(line, theirs)| is_clear(line, theirs));
+    lines.iter_mut().filter(|line| line.side.is_secure == in_clear).for_each(Theirs::decline);
 }
 
 impl LegMedia {

@@ -86,8 +86,13 @@ impl Opener {
             if !window.is_fresh(index) {
                 return Err(SrtpError::Replayed);
             }
-            open(index, packet)?;
-            window.mark(index);
+            if open(index, packet).is_ok() {
+                window.mark(index);
+                return Ok(len);
+            }
+            // Its first packet may have been a recorded one, from before it came to this port.
+            let later = ahead(index, &mut self.guesses).find(|index| open(*index, packet).is_ok());
+            window.mark(later.ok_or(SrtpError::BadTag)?);
             return Ok(len);
         }
         // RFC 3711 3.3.1: the first packet of a source has no rollover behind it; unless the source was heard under an
@@ -102,17 +107,11 @@ impl Opener {
                 return Ok(len);
             }
         }
-        let is_guessed = self.sources.is_empty() && self.guesses > 0;
-        self.guesses -= u8::from(is_guessed);
-        let tried = [Some(first), wrapped];
-        for rollovers in (1..=MAX_BEHIND).filter(|_| is_guessed) {
-            let index = first + (rollovers << 16);
-            if !tried.contains(&Some(index)) && open(index, packet).is_ok() {
-                enter(&mut self.sources, ssrc, index);
-                return Ok(len);
-            }
-        }
-        Err(SrtpError::BadTag)
+        let guesses = if self.sources.is_empty() { &mut self.guesses } else { &mut 0 };
+        let mut later = ahead(first, guesses).filter(|index| Some(*index) != wrapped);
+        let index = later.find(|index| open(*index, packet).is_ok()).ok_or(SrtpError::BadTag)?;
+        enter(&mut self.sources, ssrc, index);
+        Ok(len)
     }
 
     /// Opens an SRTCP packet in place; gives its length as RTCP. Packets that are authenticated but not encrypted are
@@ -155,6 +154,13 @@ impl Opener {
         }
         Ok(end)
     }
+}
+
+/// The same sequence number after the next rollovers, while guesses are left.
+fn ahead(index: u64, guesses: &mut u8) -> impl Iterator<Item = u64> + use<> {
+    let most = if *guesses > 0 { MAX_BEHIND } else { 0 };
+    *guesses = guesses.saturating_sub(1);
+    (1..=most).map(move |rollovers| index + (rollovers << 16))
 }
 
 /// The tag within what follows an RTP packet: before the key identifier with AEAD, else behind it.

@@ -206,6 +206,23 @@ fn a_stream_that_comes_in_mid_life_is_opened_and_strangers_are_guessed_at_a_few_
 }
 
 #[test]
+fn a_recorded_packet_shuts_no_stream_out() {
+    let master = key(Suite::AesCm128HmacSha1Tag80, 9);
+    for late in [200_000, 600_000] {
+        let (mut sealer, mut opener) = (Sealer::new(&master), Opener::new(&master));
+        let recorded = seal(&mut sealer, 40_000, b"old");
+        for n in (40_000..late).step_by(30_000).skip(1) {
+            seal(&mut sealer, n, b"x");
+        }
+        assert!(open(&mut opener, &recorded).is_ok());
+        for n in late..late + 10 {
+            assert!(open(&mut opener, &seal(&mut sealer, n, b"y")).is_ok(), "{n}");
+        }
+        assert!(open(&mut opener, &recorded).is_err());
+    }
+}
+
+#[test]
 fn a_source_whose_beginning_was_lost_before_a_wrap_is_found() {
     let master = key(Suite::AesCm128HmacSha1Tag32, 7);
     let (mut sealer, mut opener) = (Sealer::new(&master), Opener::new(&master));

@@ -247,6 +247,25 @@ fn beside_a_secured_line_none_goes_in_clear_and_the_same_offer_is_taken_again() 
     }
 }
 
+/// Sound in clear that is live goes on when a picture with keys is offered beside it, and gets keys where it has them too. (The echo has no picture.)
+#[test]
+fn keys_of_another_line_end_no_line_that_talks_in_clear() {
+    let keys = "\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR|2^31";
+    let video = format!("m=video 4002 RTP/SAVP 99\na=rtpmap:99 H264/90000{keys}");
+    let mut leg = protected(0xa, OUR_A, Rule::Either, false);
+    for (version, offer, expected, is_secured) in [
+        (1, PLAIN.to_owned(), &[20_000][..], false),
+        (2, format!("{PLAIN}\n{video}"), &[20_000, 0], false),
+        (3, format!("{}\n{video}", savp(1)), &[20_000, 0], true),
+    ] {
+        leg.receive_offer(screen().admit(text(10, version, &offer)).unwrap()).unwrap();
+        let answer = answer_local(&mut leg, Local::Echo, ports(20000)).unwrap();
+        let answer = Sdp::parse(answer, &Limits::default()).unwrap();
+        let ports: Vec<u16> = answer.media().map(|media| media.port()).collect();
+        assert_eq!((&*ports, leg.is_secured()), (expected, is_secured), "{offer}");
+    }
+}
+
 #[test]
 fn best_effort_keeps_its_profile_and_its_keys() {
     let mut call = call((Rule::Either, false), (Rule::Either, false));
