@@ -17,7 +17,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use divan::Bencher;
 use segue::base::{Now, Random, Timestamp, UnixMillis};
-use segue::call::settings::{self, Anchor, Listener, Route, Source, Trunk};
+use segue::call::rules::{self, Goal, Pattern, Rule};
+use segue::call::settings::{self, Anchor, Listener, Source, Trunk};
 use segue::call::targets::Target;
 use segue::engine::settings::Ban;
 use segue::engine::store::{Loaded, StoreReply};
@@ -89,7 +90,14 @@ fn configured(anchor: Anchor, trace: Trace) -> Settings {
         media,
         algorithms: vec![Algorithm::Md5],
         trunks: vec![trunk("in", CALLER), trunk("out", CALLEE)],
-        routes: vec![Route { pattern: regex::Regex::new("^[0-9]+$").unwrap(), user: None, trunks: vec![1] }],
+        routes: vec![Rule {
+            number: Some(Pattern(regex::Regex::new("^[0-9]+$").unwrap())),
+            sources: vec![rules::Source::Trunk("in".into())],
+            to: vec![Goal::Trunk("out".into())],
+            ..Rule::default()
+        }],
+        groups: Vec::new(),
+        zone: segue::base::Zone::default(),
         quirks: segue::call::quirks::QuirkTable::default(),
         echo: None,
         tone: None,

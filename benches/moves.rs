@@ -80,7 +80,7 @@ fn configuration(
          [[listen]]\nuri = \"udp://{sip}\"\n[http]\nbind = \"{http}\"\n\
          [media]\naddress = \"127.0.0.1\"\nports = \"20000-31999\"\n\
          [auth]\nalgorithms = [\"MD5\"]\n[move]\nre_invite = \"{policy}\"\n\
-         [[route]]\nmatch = \"^9$\"\nto = [\"trunk:out\"]\n",
+         [[route]]\nmatch = \"^9$\"\nsource = \"trunk:in\"\nto = [\"trunk:out\"]\n",
         directory.display()
     );
     for (name, peer) in [("in", caller), ("out", callee)] {

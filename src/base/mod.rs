@@ -6,6 +6,7 @@ mod redact;
 mod slab;
 mod time;
 mod timers;
+mod zone;
 
 pub use chunks::Chunks;
 pub use random::Random;
@@ -13,3 +14,4 @@ pub use redact::{RedactAddr, Redacted, Secret};
 pub use slab::{Handle, Slab};
 pub use time::{Now, Timestamp, UnixMillis};
 pub use timers::{TimerHeap, Timers};
+pub use zone::{WallClock, Zone, civil, day_of};

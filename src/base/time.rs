@@ -65,15 +65,7 @@ impl fmt::Display for UnixMillis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (secs, ms) = (self.0 / 1000, self.0 % 1000);
         let (days, rest) = (secs / 86_400, secs % 86_400);
-        // Civil date from days (the proleptic Gregorian calendar, eras of 400 years from 0000-03-01).
-        let z = days + 719_468;
-        let (era, doe) = (z / 146_097, z % 146_097);
-        let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-        let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-        let mp = (5 * doy + 2) / 153;
-        let day = doy - (153 * mp + 2) / 5 + 1;
-        let month = if mp < 10 { mp + 3 } else { mp - 9 };
-        let year = yoe + era * 400 + u64::from(month <= 2);
+        let (year, month, day) = super::civil(i64::try_from(days).unwrap_or(i64::MAX / 2));
         let (h, m, s) = (rest / 3600, rest / 60 % 60, rest % 60);
         write!(f, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z")
     }

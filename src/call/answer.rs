@@ -155,7 +155,7 @@ impl Core {
         let losers: SmallVec<[LegHandle; 2]> =
             found.forks.iter().copied().filter(|fork| *fork != leg).collect();
         found.forks.clear();
-        found.next_ways.clear();
+        found.try_no_more();
         if let Ok(id) = response.call_id() {
             found.record.sip_call_id.push(id.into());
         }
@@ -163,6 +163,7 @@ impl Core {
             self.release_leg(loser, ANSWERED_ELSEWHERE);
         }
         self.adopt_winner(call, leg);
+        self.note_winner(call, leg);
         if let Some(found) = self.legs.get_mut(leg) {
             found.role = Role::Talking(Side::Callee);
         }
@@ -278,6 +279,7 @@ impl Core {
         found.client_invite = None;
         found.state = LegState::Ended;
         let (call, role) = (found.call, found.role);
+        let user = found.party.account().map(|account| account.name.clone());
         let way = match &found.party {
             // What it says to a CANCEL of ours says nothing of the target.
             Party::Trunk { index, .. } if found.release.is_none() => Some((*index, found.dialog.flow.peer)),
@@ -308,19 +310,10 @@ impl Core {
             return;
         }
         let status = presentable(status);
-        let better = found.best.as_ref().is_none_or(|best| rank(status) < rank(best.status));
-        if better {
-            let reason = answer.map_or(status.reason(), Message::reason_phrase).into();
-            found.best = Some(Best { status, reason, answer: answer.cloned() });
-        }
+        let reason = answer.map_or(status.reason(), Message::reason_phrase);
+        found.note_refusal(status, reason, answer);
         if status.as_u16() >= 600 {
-            // RFC 3261 16.7 step 5: a 6xx is for all.
-            let forks = found.forks.clone();
-            found.next_ways.clear();
-            let reason = format!("SIP;cause={}", status.as_u16());
-            for fork in forks {
-                self.release_leg(fork, &reason);
-            }
+            self.refuse_for_all(call, user.as_deref(), status);
         }
         if self.calls.get(call).is_some_and(|call| call.moving) {
             // It is being picked up: whether that succeeds decides what the caller hears.
@@ -340,13 +333,35 @@ impl Core {
         }
     }
 
-    /// Where nothing rings any more the next trunk is tried, or the caller hears the best answer.
+    /// RFC 3261 16.7 step 5: a 6xx is for all that ring, and nobody else is tried. In a group it is for the devices of one
+    /// user: who declines does so for nobody else.
+    fn refuse_for_all(&mut self, call: CallHandle, user: Option<&str>, status: StatusCode) {
+        let Some(found) = self.calls.get_mut(call) else { return };
+        let is_one_of_many = found.rings_group && user.is_some();
+        if !is_one_of_many {
+            found.try_no_more();
+        }
+        let forks = found.forks.clone();
+        let reason = format!("SIP;cause={}", status.as_u16());
+        for fork in forks {
+            let of = self.legs.get(fork).and_then(|leg| leg.party.account()).map(|account| &*account.name);
+            if !is_one_of_many || of == user {
+                self.release_leg(fork, &reason);
+            }
+        }
+    }
+
+    /// Where nothing rings any more the next target is tried, or the caller hears what the rule says then, or the best
+    /// answer.
     pub fn settle_forks(&mut self, call: CallHandle) {
         let Some(found) = self.calls.get(call).filter(|call| call.is_open()) else { return };
-        if !found.forks.is_empty() || self.try_next_trunk(call) {
+        if !found.forks.is_empty() || self.try_next(call) {
             return;
         }
-        let best = self.calls.get_mut(call).and_then(|call| call.best.take());
+        let Some(found) = self.calls.get_mut(call) else { return };
+        let last_word = found.rest.last_word.take();
+        let last_word = last_word.map(|last| Best { status: last.status, reason: last.reason, answer: None });
+        let best = last_word.or_else(|| found.best.take());
         let status = StatusCode::TEMPORARILY_UNAVAILABLE;
         let none = || Best { status, reason: status.reason().into(), answer: None };
         self.refuse_caller(call, &best.unwrap_or_else(none));
@@ -423,7 +438,7 @@ impl Core {
         }
         let reason = reason.unwrap_or(CANCELLED).to_owned();
         let Some(found) = self.calls.get_mut(call) else { return };
-        found.next_ways.clear();
+        found.try_no_more();
         let forks = std::mem::take(&mut found.forks);
         for fork in forks {
             self.release_leg(fork, &reason);

@@ -106,6 +106,8 @@ impl Gone {
 pub enum Happened {
     /// A call is ringing at a device.
     Ringing(CallHandle),
+    /// Others are rung for a call that rang elsewhere.
+    RungOn(CallHandle),
     /// A call was answered.
     Answered(CallHandle),
     /// A call ended; its record.

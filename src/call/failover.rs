@@ -14,7 +14,7 @@ const GIVEN_UP: &str = "SIP;cause=408;text=\"No response\"";
 impl Core {
     /// The target rung last is given up if it stays silent and there is another.
     pub(super) fn expect_response(&mut self, call: CallHandle) {
-        let found = self.calls.get(call).filter(|call| !call.next_ways.is_empty());
+        let found = self.calls.get(call).filter(|call| call.has_more_targets());
         if let Some(leg) = found.and_then(|call| call.forks.last().copied()) {
             self.arm(leg, timer::SILENCE, PATIENCE);
         }
@@ -27,14 +27,14 @@ impl Core {
         let Party::Trunk { index, .. } = found.party else { return };
         let (call, peer) = (found.call, found.dialog.flow.peer);
         let is_waited_for =
-            |call: &&Call| call.is_open() && call.forks.contains(&leg) && !call.next_ways.is_empty();
+            |call: &&Call| call.is_open() && call.forks.contains(&leg) && call.has_more_targets();
         if self.calls.get(call).filter(is_waited_for).is_none() {
             return;
         }
         self.targets.failed(index, peer, self.now.at);
         // Nobody is there who could count it as a call, and the next target may be of the same trunk.
         self.free_line(leg);
-        if !self.try_next_trunk(call) {
+        if !self.try_next(call) {
             self.take_line(leg);
             return;
         }

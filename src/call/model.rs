@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::dial_plan::is_emergency;
+use super::dial_plan::{Plan, is_emergency};
 use super::quirks::Quirks;
 use super::record::CallRecord;
 use super::reliable::Reliable;
@@ -179,8 +179,10 @@ pub mod timer {
     pub const RELIABLE: usize = 5;
     /// A target has not said anything yet.
     pub const SILENCE: usize = 6;
+    /// The users who are rung for this caller have had their turn.
+    pub const TURN: usize = 7;
     /// Number of letters.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 }
 
 /// One dialog of ours with one party.
@@ -310,6 +312,12 @@ pub struct Call {
     pub forks: SmallVec<[LegHandle; 2]>,
     /// Targets of trunks that come after those being rung.
     pub next_ways: SmallVec<[Way; 2]>,
+    /// What comes after that.
+    pub rest: Plan,
+    /// Whether who is rung is rung as a group: the refusal of one is not that of the others.
+    pub rings_group: bool,
+    /// Whether the record counts the call to whom it is for.
+    pub counts_to_callee: bool,
     /// The trunk that counted the call toward its rate last.
     pub admitted_by: Option<usize>,
     /// The number that the trunk targets are called by.
@@ -357,6 +365,9 @@ impl Call {
             callee: None,
             forks: SmallVec::new(),
             next_ways: SmallVec::new(),
+            rest: Plan::default(),
+            rings_group: false,
+            counts_to_callee: false,
             admitted_by: None,
             number: number.into(),
             fork_ports: SmallVec::new(),
@@ -408,6 +419,18 @@ impl Call {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.state == CallState::Ringing && self.callee.is_none()
+    }
+
+    /// Whether somebody else may be tried after those being rung.
+    #[must_use]
+    pub fn has_more_targets(&self) -> bool {
+        !self.next_ways.is_empty() || !self.rest.stops.is_empty()
+    }
+
+    /// Nobody else is tried.
+    pub fn try_no_more(&mut self) {
+        self.next_ways.clear();
+        self.rest = Plan::default();
     }
 
     /// The leg at the other end of `leg`.

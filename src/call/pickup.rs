@@ -28,7 +28,7 @@ impl Core {
         found.callee = Some(by);
         found.pairing = pairing;
         found.early_media = None;
-        found.next_ways.clear();
+        found.try_no_more();
         found.record.sip_call_id.push(call_id);
         let losers: SmallVec<[LegHandle; 2]> = std::mem::take(&mut found.forks);
         let offered = std::mem::take(&mut found.fork_ports);

@@ -266,6 +266,7 @@ impl Core {
                     timer::SESSION => self.on_session_expired(leg),
                     timer::RESCUE => self.on_rescue_over(leg),
                     timer::SILENCE => self.on_silent_target(leg),
+                    timer::TURN => self.on_turn_over(leg),
                     _ => {}
                 }
             }

@@ -145,7 +145,7 @@ impl Core {
     /// (RFC 3261 13.2.1).
     fn is_sure_of_early_media(&self, leg: LegHandle) -> bool {
         let call = self.call_of(leg).and_then(|call| self.calls.get(call));
-        call.is_some_and(|call| call.forks.len() == 1 && call.next_ways.is_empty())
+        call.is_some_and(|call| call.forks.len() == 1 && !call.has_more_targets())
     }
 
     fn send_progress(

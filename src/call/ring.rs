@@ -1,10 +1,9 @@
 //! INVITEs go out: to the devices of a user, to trunks one after the other.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
 use super::core::{Core, Owner};
+use super::dial_plan::Member;
 use super::headers::{ANONYMOUS, Trust, cross, is_private};
 use super::model::{CallHandle, Leg, LegHandle, Party, Role};
 use super::quirks::{Shown, write_identity};
@@ -13,7 +12,6 @@ use super::setup::{Incoming, user_value, write_invite_capabilities};
 use super::targets::Way;
 use crate::media::plan::Rule;
 use crate::registrar::Binding;
-use crate::registrar::accounts::Account;
 use crate::sip::dialog::Dialog;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
@@ -37,17 +35,48 @@ pub(super) struct Outgoing<'a> {
     pub(super) offers: Option<LegHandle>,
     /// Who transferred the call (RFC 3892).
     pub(super) referred_by: Option<Box<str>>,
+    /// User and device of the caller.
+    pub(super) own: Option<(Box<str>, Box<str>)>,
 }
 
+/// Devices that ring for one call to a group.
+const MAX_GROUP_FORKS: usize = 64;
+
 impl Core {
-    /// Rings the devices of a user, or the one that is named; not `own`, the device that calls.
-    pub(super) fn ring_user(
-        &mut self,
-        outgoing: &Outgoing<'_>,
-        own: Option<(&str, &str)>,
-        (account, device): (Arc<Account>, Option<usize>),
-    ) -> Result<(), Refusal> {
+    /// Rings the devices of a user, or the one that is named; not the device that calls.
+    pub(super) fn ring_user(&mut self, outgoing: &mut Outgoing<'_>, member: Member) -> Result<(), Refusal> {
         let call = outgoing.call;
+        let name = member.0.name.to_string();
+        self.ring_member(outgoing, member)?;
+        if let Some(found) = self.calls.get_mut(call)
+            && (found.counts_to_callee || found.record.user.is_none())
+        {
+            (found.record.user, found.counts_to_callee) = (Some(name), true);
+        }
+        Ok(())
+    }
+
+    /// Rings the devices of all members; the call counts to the one who answers.
+    pub(super) fn ring_group(
+        &mut self,
+        outgoing: &mut Outgoing<'_>,
+        members: &[Member],
+    ) -> Result<(), Refusal> {
+        let (mut refused, mut is_rung) = (Refusal::Unreachable, false);
+        for member in members {
+            if self.calls.get(outgoing.call).is_none_or(|call| call.forks.len() >= MAX_GROUP_FORKS) {
+                break;
+            }
+            match self.ring_member(outgoing, member.clone()) {
+                Ok(()) => is_rung = true,
+                Err(refusal) => refused = refusal,
+            }
+        }
+        if is_rung { Ok(()) } else { Err(refused) }
+    }
+
+    fn ring_member(&mut self, outgoing: &mut Outgoing<'_>, (account, device): Member) -> Result<(), Refusal> {
+        outgoing.to = self.to_user(&account);
         let wanted = device.and_then(|index| account.devices.get(index)).map(|device| device.id.clone());
         let mut bindings: SmallVec<[Binding; 2]> = self
             .registrar
@@ -57,21 +86,16 @@ impl Core {
             .cloned()
             .collect();
         // A device that calls its own user does not ring itself.
-        if let Some((user, own)) = own
-            && *user == *account.name
+        if let Some((user, own)) = &outgoing.own
+            && *user == account.name
         {
-            bindings.retain(|binding| &*binding.device != own);
+            bindings.retain(|binding| *binding.device != **own);
         }
         bindings.truncate(self.settings.limits.forks);
         if bindings.is_empty() {
             return Err(Refusal::Unreachable);
         }
-        if let Some(found) = self.calls.get_mut(call)
-            && found.record.user.is_none()
-        {
-            found.record.user = Some(account.name.to_string());
-        }
-        let mut refused = Refusal::Unreachable;
+        let (mut refused, mut is_rung) = (Refusal::Unreachable, false);
         for binding in bindings {
             let Some(device) = account.devices.iter().position(|device| *device.id == *binding.device) else {
                 continue;
@@ -84,32 +108,33 @@ impl Core {
                 binding.flow,
             );
             // A device that cannot be offered what the caller has does not keep the others from ringing.
-            if let Err(refusal) = self.send_invite(outgoing, party, dialog, &binding.user_agent) {
-                refused = refusal;
+            match self.send_invite(outgoing, party, dialog, &binding.user_agent) {
+                Ok(()) => is_rung = true,
+                Err(refusal) => refused = refusal,
             }
         }
-        let none = self.calls.get(call).is_none_or(|call| call.forks.is_empty());
-        if none { Err(refused) } else { Ok(()) }
+        if is_rung { Ok(()) } else { Err(refused) }
     }
 
     /// Calls the first target of the first trunk that has room; the others follow when it fails.
     pub(super) fn ring_trunks(
         &mut self,
-        outgoing: Outgoing<'_>,
-        trunks: SmallVec<[usize; 2]>,
+        outgoing: &mut Outgoing<'_>,
+        trunks: &[usize],
     ) -> Result<(), Refusal> {
         let is_urgent = self.calls.get(outgoing.call).is_some_and(|call| call.emergency);
-        let ways = self.targets.ways(trunks, is_urgent, self.now.at, &mut self.random);
+        let ways = self.targets.ways(trunks.iter().copied(), is_urgent, self.now.at, &mut self.random);
         if let Some(found) = self.calls.get_mut(outgoing.call) {
             found.next_ways = ways;
-            if found.record.direction == Direction::Internal {
+            // Wherever who is transferred had called from, this goes out.
+            if found.record.direction == Direction::Internal || found.transfer.is_some() {
                 found.record.direction = Direction::Outbound;
             }
         }
         self.ring_next_trunk(outgoing)
     }
 
-    fn ring_next_trunk(&mut self, mut outgoing: Outgoing<'_>) -> Result<(), Refusal> {
+    fn ring_next_trunk(&mut self, outgoing: &mut Outgoing<'_>) -> Result<(), Refusal> {
         let settings = self.settings.clone();
         let mut refused: Option<Refusal> = None;
         loop {
@@ -138,9 +163,9 @@ impl Core {
             let flow = Flow { transport: at.transport, listener, connection: 0, peer: at.peer };
             outgoing.to = format!("<{target}>").into_boxed_str();
             let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
-            let dialog = self.dialog_to(&outgoing, &target, Vec::new(), flow);
+            let dialog = self.dialog_to(outgoing, &target, Vec::new(), flow);
             // What one target cannot be offered, another may.
-            if let Err(refusal) = self.send_invite(&outgoing, party, dialog, "") {
+            if let Err(refusal) = self.send_invite(outgoing, party, dialog, "") {
                 refused = refused.or(Some(refusal));
                 continue;
             }
@@ -152,12 +177,12 @@ impl Core {
         }
     }
 
-    /// After a target failed: the next one, from the caller's INVITE that still waits. False when there is none.
+    /// After a target failed: the next one of the same run of trunks. False when there is none.
     pub(super) fn try_next_trunk(&mut self, call: CallHandle) -> bool {
         if self.calls.get(call).is_none_or(|call| call.next_ways.is_empty()) {
             return false;
         }
-        let rung = self.with_waiting(call, |core, outgoing| core.ring_next_trunk(outgoing));
+        let rung = self.with_waiting(call, |core, mut outgoing| core.ring_next_trunk(&mut outgoing));
         rung.is_some_and(|rung| rung.is_ok())
     }
 
@@ -240,6 +265,7 @@ impl Core {
             hops: hops.saturating_sub(1),
             offers: caller.filter(|_| !incoming.message.body().is_empty()),
             referred_by: None,
+            own: incoming.party.device().map(|(user, device)| (user.into(), device.into())),
         }
     }
 

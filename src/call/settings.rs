@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::quirks::QuirkTable;
+use super::rules::{Group, Rule};
 use super::run::Runs;
 use super::targets::Target;
-use crate::base::Secret;
+use crate::base::{Secret, Zone};
 use crate::media::plan::WebPlace;
 use crate::sip::digest::Algorithm;
 use crate::sip::{Flow, Transport};
@@ -180,17 +181,6 @@ impl Source {
     }
 }
 
-/// A rule of the dial plan for numbers that are no extension: first match wins.
-#[derive(Clone, Debug)]
-pub struct Route {
-    /// Matched against the dialled number.
-    pub pattern: regex::Regex,
-    /// The user whose devices are rung, before any trunk.
-    pub user: Option<Box<str>>,
-    /// Trunks by their place in [`Settings::trunks`], tried in order.
-    pub trunks: Vec<usize>,
-}
-
 /// Caps of the call layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -231,8 +221,12 @@ pub struct Settings {
     pub algorithms: Vec<Algorithm>,
     /// Trunks.
     pub trunks: Vec<Trunk>,
-    /// Routes.
-    pub routes: Vec<Route>,
+    /// The rules of the dial plan, in their order.
+    pub routes: Vec<Rule>,
+    /// Groups of users.
+    pub groups: Vec<Group>,
+    /// The machine's zone, for rules that hold at times.
+    pub zone: Zone,
     /// What user agents do in their own way.
     pub quirks: QuirkTable,
     /// The number that echoes.

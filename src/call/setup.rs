@@ -4,7 +4,7 @@ use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
 use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED, SUPPORTED_IN_INVITE, move_dialog};
-use super::dial_plan::{Destination, is_emergency};
+use super::dial_plan::{Plan, is_emergency};
 use super::headers::is_private;
 use super::media::{description_in, is_translated};
 use super::model::{
@@ -168,11 +168,7 @@ impl Core {
     ///
     /// # Errors
     /// The reason to refuse it; nothing is left behind then.
-    pub fn place_call(
-        &mut self,
-        incoming: Incoming<'_>,
-        destination: Destination,
-    ) -> Result<CallHandle, Refusal> {
+    pub fn place_call(&mut self, incoming: Incoming<'_>, plan: Plan) -> Result<CallHandle, Refusal> {
         if self.calls.len() >= self.settings.limits.calls {
             return Err(Refusal::Overloaded { what: "calls", retry_after: 10 });
         }
@@ -186,18 +182,12 @@ impl Core {
         {
             self.capacity.admit(*index, self.now.at)?;
         }
-        let is_service = matches!(destination, Destination::Service(_));
-        let call = self.open_call(&incoming, offer.as_ref(), is_service)?;
-        let result = match destination {
-            Destination::Service(service) => self.serve(call, service, offer.is_some()),
-            Destination::User { account, device } => {
-                let to = user_value(account.shown(), account.number(), &self.settings.domain);
-                let outgoing = self.outgoing(call, &incoming, to);
-                self.ring_user(&outgoing, incoming.party.device(), (account, device))
-            }
-            Destination::Trunks(trunks) => {
+        let call = self.open_call(&incoming, offer.as_ref(), plan.as_service().is_some())?;
+        let result = match plan.as_service() {
+            Some(service) => self.serve(call, service, offer.is_some()),
+            None => {
                 let outgoing = self.outgoing(call, &incoming, Box::from(""));
-                self.ring_trunks(outgoing, trunks)
+                self.ring_plan(outgoing, plan)
             }
         };
         match result {

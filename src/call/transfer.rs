@@ -2,7 +2,7 @@
 //! one call for another. Who may transfer what, and what follows, is for the engine.
 
 use super::core::{Core, Happened};
-use super::dial_plan::Destination;
+use super::dial_plan::Plan;
 use super::headers::{ANONYMOUS, Trust};
 use super::model::{Call, CallHandle, CallState, Leg, LegHandle, Party, Role, Service, Side, timer};
 use super::record::{CallRecord, Direction, HangupBy};
@@ -52,7 +52,7 @@ pub enum TransferNews {
 }
 
 impl Core {
-    /// Rings `destination` for the party of `stays`.
+    /// Rings who is in `plan` for the party of `stays`.
     ///
     /// # Errors
     /// Why it cannot be rung; nothing is left behind then.
@@ -60,35 +60,15 @@ impl Core {
         &mut self,
         (key, rung_for): (TransferKey, RungFor),
         number: &str,
-        destination: Destination,
+        plan: Plan,
         thread: u8,
     ) -> Result<CallHandle, Refusal> {
         if self.calls.len() >= self.settings.limits.calls {
             return Err(Refusal::Overloaded { what: "calls", retry_after: 10 });
         }
-        let stays = rung_for.stays;
         let call = self.open_call_for(key, rung_for, number, thread)?;
-        let result = match destination {
-            Destination::User { account, device } => {
-                let to = user_value(account.shown(), account.number(), &self.settings.domain);
-                let own = self.legs.get(stays).and_then(|leg| leg.party.device());
-                let own = own.map(|(user, device)| (user.to_owned(), device.to_owned()));
-                self.outgoing_of_transfer(call, to).ok_or(Refusal::Internal).and_then(|outgoing| {
-                    let own = own.as_ref().map(|(user, device)| (user.as_str(), device.as_str()));
-                    self.ring_user(&outgoing, own, (account, device))
-                })
-            }
-            Destination::Trunks(trunks) => {
-                if let Some(found) = self.calls.get_mut(call) {
-                    // Wherever who is transferred had called from, this goes out.
-                    found.record.direction = Direction::Outbound;
-                }
-                self.outgoing_of_transfer(call, Box::from(""))
-                    .ok_or(Refusal::Internal)
-                    .and_then(|outgoing| self.ring_trunks(outgoing, trunks))
-            }
-            Destination::Service(_) => Err(Refusal::DestinationUnknown),
-        };
+        let outgoing = self.outgoing_of_transfer(call, Box::from("")).ok_or(Refusal::Internal);
+        let result = outgoing.and_then(|outgoing| self.ring_plan(outgoing, plan));
         match result {
             Ok(()) => Ok(call),
             Err(refusal) => {
@@ -173,8 +153,12 @@ impl Core {
             found.caller = stand_in;
             found.transfer = Some(InTransfer { key, rung_for: Some(rung_for) });
         }
+        let turn = self.legs.get(caller).and_then(|leg| leg.timers.deadline(timer::TURN));
         self.refuse_inbound(caller, &Refusal::Terminated);
         self.arm(stand_in, timer::RINGING, self.settings.limits.ringing);
+        if let Some(turn) = turn {
+            self.arm(stand_in, timer::TURN, turn.since(self.now.at));
+        }
         Ok(())
     }
 
@@ -194,6 +178,7 @@ impl Core {
             hops: MAX_FORWARDS,
             offers: Some(rung_for.stays),
             referred_by: rung_for.referred_by.clone(),
+            own: stays.party.device().map(|(user, device)| (user.into(), device.into())),
         })
     }
 
@@ -210,6 +195,12 @@ impl Core {
                 user_value(&display.unwrap_or_default(), &number_in(&found.dialog.remote), domain)
             }
         }
+    }
+
+    /// The number that the party of a leg says it has.
+    #[must_use]
+    pub fn number_of(&self, leg: LegHandle) -> String {
+        self.legs.get(leg).map(|leg| number_in(&leg.dialog.remote)).unwrap_or_default()
     }
 
     /// Whether a call is rung in a transfer.

@@ -29,7 +29,6 @@ pub use resolved::{
     Anchor, Auth, Ban, CdrFormat, HostPort, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Site, Srtp,
     StoreKind, Tls, TlsFiles, Trunk, TrunkAuth, WebPort, Webhook, WebhookUrl,
 };
-pub use routes::{RouteTarget, Routes};
 
 /// Largest configuration file: accounts belong into the store long before.
 pub const MAX_FILE: usize = 16 << 20;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::network::Network;
-use super::routes::Routes;
 pub use crate::base::Secret;
+use crate::call::rules::{Group, Rule};
 use crate::call::run::Runs;
 use crate::media::relay::Learning;
 use crate::moving::{self, ReInvite};
@@ -38,8 +38,10 @@ pub struct Resolved {
     pub accounts: Vec<Account>,
     /// `[[trunk]]`
     pub trunks: Vec<Trunk>,
-    /// `[[route]]`
-    pub routes: Routes,
+    /// `[[route]]`, in the order of the file.
+    pub routes: Vec<Rule>,
+    /// `[[group]]`
+    pub groups: Vec<Group>,
     /// `[trace]`
     pub trace: crate::engine::trace::Settings,
     /// `[dns]`: name servers; empty: those of the system.

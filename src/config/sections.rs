@@ -8,7 +8,7 @@ use super::resolved::{
     Anchor, Auth, Ban, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind, WebPort,
 };
 use super::tree::{Faults, Section, Taken, Tree};
-use super::{Network, Source, cdr, checks, listen_tls, quirks, trunks, users, values, webhooks};
+use super::{Network, Source, cdr, checks, listen_tls, quirks, routes, trunks, users, values, webhooks};
 use crate::call::run::{self, Runs};
 use crate::engine::trace;
 use crate::media::relay::Learning;
@@ -38,7 +38,9 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let accounts = users::read(&mut root, source, &auth);
     let trunks = trunks::read(&mut root, source);
     let quirks = quirks::read(&mut root);
-    let routes = trunks::routes(&mut root, &trunks, &accounts);
+    let groups = routes::groups(&mut root);
+    let names = routes::Names { trunks: &trunks, groups: &groups, codes: &moving.codes };
+    let rules = routes::rules(&mut root, &names);
     let trace = trace(root.section_or_empty("trace"));
     let dns = dns(root.section_or_empty("dns"));
     let webhooks = webhooks::read(&mut root, source);
@@ -55,7 +57,8 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         rescue,
         accounts: accounts.into_iter().map(|taken| taken.value).collect(),
         trunks: trunks.into_iter().map(|taken| taken.value).collect(),
-        routes,
+        routes: rules,
+        groups: groups.into_iter().map(|taken| taken.value).collect(),
         trace,
         dns,
         quirks,

@@ -15,6 +15,8 @@ use crate::registrar::accounts::{Accounts, Pull, Trust};
 use crate::sip::Transport;
 use crate::sip::digest::{Algorithm, Ha1s};
 
+mod routes;
+
 /// The page of the operators' contract, with every key.
 const WHOLE: &str = include_str!("../../fixtures/config/whole.toml");
 
@@ -96,9 +98,10 @@ fn every_key_of_the_contract_is_taken() {
     assert!(trunk.register);
     assert_eq!(all.trunk_of("203.0.113.7:5062".parse().unwrap()).map(|t| &*t.name), Some("carrier"));
     assert_eq!(all.trunk_of("203.0.113.7:5060".parse().unwrap()).map(|t| &*t.name), None);
-    let to = all.routes.find("+15551234567").unwrap();
-    assert_eq!(to, [RouteTarget::Trunk("carrier".into()), RouteTarget::Trunk("backup".into())]);
-    assert_eq!(all.routes.find("1001"), None);
+    let to = |place: usize| all.routes[place].to.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(to(0), ["reject:403 Premium numbers are barred"]);
+    assert_eq!(to(1), ["group:sales", "extension:1001", "reject:480 We are closed"]);
+    assert_eq!(to(2), ["trunk:carrier", "trunk:backup"]);
     let [billing, local] = &all.webhooks[..] else { panic!("two webhooks") };
     assert_eq!((&*billing.name, billing.url.is_tls, billing.url.port), ("billing", true, 443));
     assert_eq!(billing.key_bytes(), (0..32).collect::<Vec<u8>>());

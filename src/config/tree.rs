@@ -332,6 +332,18 @@ impl<'f> Section<'f> {
         Some(all)
     }
 
+    /// As [`Section::read_all`], of a list or of one text that stands for a list of one.
+    pub(super) fn read_some<T, E: ToString>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(&str) -> Result<T, E>,
+    ) -> Option<Vec<Taken<T>>> {
+        match self.table.get(key).map(|tree| &tree.kind) {
+            Some(Kind::Text(_)) => Some(self.read(key, read).into_iter().collect()),
+            _ => self.read_all(key, read),
+        }
+    }
+
     /// A table inside this one, if it is there.
     pub(super) fn section(&mut self, key: &'static str) -> Option<Section<'_>> {
         let tree = self.take(key)?;

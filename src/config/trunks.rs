@@ -1,20 +1,14 @@
-//! `[[trunk]]` and `[[route]]`.
+//! `[[trunk]]`.
 
 use std::time::Duration;
 
-use regex::RegexBuilder;
-
 use super::resolved::{HostPort, Site, Trunk, TrunkAuth};
-use super::routes::{RouteTarget, Routes};
 use super::sections::{RE_INVITE, name};
 use super::tree::{Section, Taken};
 use super::{Network, Secret, Source, listen_tls, users, values};
-use crate::registrar::accounts::Account;
 use crate::sip::Transport;
 use crate::wire::sip::{Scheme, Uri};
 
-/// Memory that one compiled pattern may take: a dial plan needs a few kilobytes.
-const MAX_PATTERN: usize = 1 << 20;
 /// Places of a trunk beside its first.
 const MAX_ALSO: usize = 15;
 
@@ -128,53 +122,4 @@ fn auth(mut section: Section<'_>, source: &Source<'_>) -> Option<TrunkAuth> {
     let password = users::secret(&mut section, source);
     section.finish();
     Some(TrunkAuth { user: user?, password: Secret::new(password?), realm })
-}
-
-pub(super) fn routes(root: &mut Section<'_>, trunks: &[Taken<Trunk>], users: &[Taken<Account>]) -> Routes {
-    let mut routes = Routes::default();
-    root.each("route", |mut section| {
-        let pattern = section.read_needed("match", |text| {
-            let built = RegexBuilder::new(text).size_limit(MAX_PATTERN).build();
-            built.map_err(|error| format!("is no pattern: {}", last_line(&error.to_string())))
-        });
-        let named = section.has("to");
-        let to = section.read_all("to", |text| target(text, trunks, users));
-        if !named || to.as_ref().is_some_and(Vec::is_empty) {
-            section.fault("to", "names no target: trunk:NAME or user:NAME is needed");
-        }
-        section.finish();
-        if let (Some(pattern), Some(to)) = (pattern, to) {
-            routes.push(pattern.value, to.into_iter().map(|taken| taken.value).collect());
-        }
-    });
-    routes
-}
-
-fn target(
-    text: &str,
-    trunks: &[Taken<Trunk>],
-    users: &[Taken<Account>],
-) -> Result<RouteTarget, &'static str> {
-    match text.split_once(':') {
-        Some(("trunk", name)) if trunks.iter().any(|t| *t.value.name == *name) => {
-            Ok(RouteTarget::Trunk(name.into()))
-        }
-        Some(("trunk", _)) => Err("there is no such trunk"),
-        Some(("user", name)) if users.iter().any(|u| *u.value.name == *name) => {
-            Ok(RouteTarget::User(name.into()))
-        }
-        // A user of the store is known at run time only.
-        Some(("user", name)) if name_ok(name) => Ok(RouteTarget::User(name.into())),
-        _ => Err("must be trunk:NAME or user:NAME"),
-    }
-}
-
-fn name_ok(text: &str) -> bool {
-    name(text).is_ok()
-}
-
-/// The regex crate draws the pattern above its message; the place is known here already.
-fn last_line(message: &str) -> &str {
-    let line = message.lines().last().unwrap_or(message);
-    line.strip_prefix("error: ").unwrap_or(line)
 }

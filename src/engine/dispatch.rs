@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Engine, Output};
 use crate::call::core::{ALLOW, Owner, SUPPORTED_IN_INVITE, write_refusal};
+use crate::call::rules::{Caller, CallerKind};
 use crate::call::{LegHandle, Party};
 use crate::moving::hold_off::Access;
 use crate::registrar::Binding;
@@ -184,7 +185,7 @@ impl Engine {
             Method::Subscribe => self.on_subscribe(tx, flow, message),
             Method::Message => self.on_message(tx, flow, message),
             Method::Publish => self.on_publish(tx, flow, message),
-            Method::Notify if self.tells_of_messages(flow, message) => self.on_waiting(tx, message),
+            Method::Notify if self.tells_of_messages(flow, message) => self.on_waiting(tx, flow, message),
             // RFC 3261 12.2.2: these live in dialogs only.
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
                 self.core.refuse(tx, &Refusal::DialogUnknown, None);
@@ -355,7 +356,7 @@ impl Engine {
     /// A MESSAGE outside dialogs: from one user to the devices of another.
     fn on_message(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
         let Some(party) = self.authenticate(tx, flow, message) else { return };
-        if let Err(refusal) = self.pass_message(tx, message, &party) {
+        if let Err(refusal) = self.pass_message(tx, flow, message, &party) {
             self.core.refuse(tx, &refusal, None);
         }
     }
@@ -368,15 +369,19 @@ impl Engine {
         trunk.is_some_and(|trunk| trunk.may_notify) && package.trim().eq_ignore_ascii_case("message-summary")
     }
 
-    fn on_waiting(&mut self, tx: ServerTx, message: &Message) {
-        if let Err(refusal) = self.tell_waiting(tx, message) {
+    fn on_waiting(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
+        if let Err(refusal) = self.tell_waiting(tx, flow, message) {
             self.core.refuse(tx, &refusal, None);
         }
     }
 
     /// Who has subscribed is told in that subscription, every other device by a NOTIFY like the one that came.
-    fn tell_waiting(&mut self, tx: ServerTx, message: &Message) -> Result<(), Refusal> {
-        let (to, mut bindings) = self.recipients(message)?;
+    fn tell_waiting(&mut self, tx: ServerTx, flow: Flow, message: &Message) -> Result<(), Refusal> {
+        let trunk = self.trunk_of(&flow, message).and_then(|index| self.core.settings.trunks.get(index));
+        let name = trunk.map(|trunk| &*trunk.name).ok_or(Refusal::NotAuthorised)?;
+        let kind = CallerKind::Trunk { name, number: "", is_transferor: false };
+        let by = Caller { kind, address: Some(flow.peer.ip()) };
+        let (to, mut bindings) = self.recipients(message, by)?;
         let told = self.on_messages_waiting(&Arc::from(&*to.name), &message.body());
         bindings.retain(|binding| !told.iter().any(|device| **device == *binding.device));
         if bindings.is_empty() && !told.is_empty() {
@@ -388,7 +393,13 @@ impl Engine {
         self.spread(tx, message, &from, &to, &bindings)
     }
 
-    fn pass_message(&mut self, tx: ServerTx, message: &Message, party: &Party) -> Result<(), Refusal> {
+    fn pass_message(
+        &mut self,
+        tx: ServerTx,
+        flow: Flow,
+        message: &Message,
+        party: &Party,
+    ) -> Result<(), Refusal> {
         if let Some(by) = super::moves::device_of(party) {
             self.held(&by, Access::Other, "MESSAGE")?;
         }
@@ -399,18 +410,19 @@ impl Engine {
             }
             Party::Trunk { .. } | Party::Service(_) => crate::call::media::caller_value(message, domain),
         };
-        let (to, bindings) = self.recipients(message)?;
+        let said = crate::call::media::caller_number(message);
+        let by = self.caller(party, &said, flow)?;
+        let (to, bindings) = self.recipients(message, by)?;
         self.spread(tx, message, &from, &to, &bindings)
     }
 
     /// The user whom a request outside dialogs is for, and the devices that take it: all, or the one that is named.
-    fn recipients(&self, message: &Message) -> Result<(Arc<Account>, Vec<Binding>), Refusal> {
-        use crate::call::dial_plan::{Destination, dialled};
+    fn recipients(&self, message: &Message, by: Caller<'_>) -> Result<(Arc<Account>, Vec<Binding>), Refusal> {
+        use crate::call::dial_plan::dialled;
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
         let number = dialled(&uri)?;
-        let Destination::User { account, device } = self.core.route(&uri, &number)? else {
-            return Err(Refusal::DestinationUnknown);
-        };
+        let plan = self.core.route(&uri, &self.dialling(&number, by))?;
+        let (account, device) = plan.user().ok_or(Refusal::DestinationUnknown)?;
         let wanted = device.and_then(|index| account.devices.get(index)).map(|device| &device.id);
         let is_notify = *message.method() == Method::Notify;
         let takes_it = |binding: &&Binding| {

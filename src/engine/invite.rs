@@ -4,8 +4,9 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use crate::call::Party;
-use crate::call::dial_plan::{Destination, dialled, is_emergency};
-use crate::call::media::accepts_description;
+use crate::call::dial_plan::{dialled, is_emergency};
+use crate::call::media::{accepts_description, caller_number};
+use crate::call::rules::{Caller, CallerKind, Dialling};
 use crate::call::setup::Incoming;
 use crate::moving::hold_off::Access;
 use crate::moving::identifier::Token;
@@ -41,7 +42,7 @@ impl Engine {
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
         let number = match &party {
             Party::Trunk { index, .. } => {
-                self.called_over(*index, message, &uri).map_or_else(|| dialled(&uri), Ok)?
+                self.called_over(*index, flow, message, &uri).map_or_else(|| dialled(&uri), Ok)?
             }
             Party::User { .. } | Party::Service(_) => dialled(&uri)?,
         };
@@ -71,8 +72,10 @@ impl Engine {
             // A trunk has no handsets: it cannot be told from the far side of the call it names.
             return Err(Refusal::DialogUnknown);
         }
-        let destination = self.core.route(&uri, &incoming.number)?;
-        let call = self.core.place_call(incoming, destination)?;
+        let said = caller_number(message);
+        let by = self.caller(&incoming.party, &said, flow);
+        let plan = self.core.route(&uri, &self.dialling(&incoming.number, by?))?;
+        let call = self.core.place_call(incoming, plan)?;
         self.counters.calls += 1;
         self.track(call);
         Ok(())
@@ -81,13 +84,40 @@ impl Engine {
     /// The number that is called where the Request-URI is the Contact that we registered at a trunk: that names our
     /// account, and To whom it is for. A number of To that is no user's counts for nothing, or one trunk could call out
     /// over another.
-    fn called_over(&self, trunk: usize, message: &Message, uri: &Uri<'_>) -> Option<Box<str>> {
+    fn called_over(&self, trunk: usize, flow: Flow, message: &Message, uri: &Uri<'_>) -> Option<Box<str>> {
         if self.trunks.of_line(uri) != Some(trunk) {
             return None;
         }
         let number = dialled(&message.to().ok()?.parsed_uri().ok()?).ok()?;
-        let destination = self.core.route(uri, &number).ok()?;
-        matches!(destination, Destination::User { .. }).then_some(number)
+        let said = caller_number(message);
+        let name = self.core.settings.trunks.get(trunk).map(|trunk| &*trunk.name)?;
+        let kind = CallerKind::Trunk { name, number: &said, is_transferor: false };
+        let by = Caller { kind, address: Some(flow.peer.ip()) };
+        let plan = self.core.route(uri, &self.dialling(&number, by)).ok()?;
+        (!plan.leads_out() && plan.as_service().is_none()).then_some(number)
+    }
+
+    /// Who calls, as the rules of the dial plan know callers; `said` is the number that a trunk says.
+    ///
+    /// # Errors
+    /// `NotAuthorised` for nobody: ourselves.
+    pub(super) fn caller<'a>(
+        &self,
+        party: &'a Party,
+        said: &'a str,
+        flow: Flow,
+    ) -> Result<Caller<'a>, Refusal> {
+        let kind = match party {
+            Party::User { account, .. } => CallerKind::User(account),
+            Party::Trunk { name, .. } => CallerKind::Trunk { name, number: said, is_transferor: false },
+            Party::Service(_) => return Err(Refusal::NotAuthorised),
+        };
+        Ok(Caller { kind, address: Some(flow.peer.ip()) })
+    }
+
+    /// A call that asks where to go, now.
+    pub(super) fn dialling<'a>(&self, number: &'a str, by: Caller<'a>) -> Dialling<'a> {
+        Dialling { number, by, at: self.core.now.unix }
     }
 
     /// The Replaces of an INVITE, where it is read at all (RFC 3891 3: several, or one with Join, are 400).

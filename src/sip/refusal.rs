@@ -106,6 +106,14 @@ pub enum Refusal {
         /// Seconds after which it may work.
         retry_after: Option<u32>,
     },
+    /// A rule of the dial plan says no.
+    #[error("a rule refuses it: {reason}")]
+    Ruled {
+        /// The status that it gives.
+        status: StatusCode,
+        /// Its reason phrase.
+        reason: Box<str>,
+    },
     /// A fault of ours, counted and logged where it happened.
     #[error("internal error")]
     Internal,
@@ -137,7 +145,7 @@ impl Refusal {
             Self::BadEvent => StatusCode::BAD_EVENT,
             Self::Terminated => StatusCode::REQUEST_TERMINATED,
             Self::TimedOut => StatusCode::REQUEST_TIMEOUT,
-            Self::Move { status, .. } => *status,
+            Self::Move { status, .. } | Self::Ruled { status, .. } => *status,
             Self::Overloaded { .. } | Self::Draining | Self::StoreUnavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -160,9 +168,10 @@ impl Refusal {
 
     /// The reason phrase, where it says more than the status (phones show it).
     #[must_use]
-    pub const fn phrase(&self) -> Option<&'static str> {
+    pub fn phrase(&self) -> Option<&str> {
         match self {
             Self::Move { text, .. } => Some(text),
+            Self::Ruled { reason, .. } => Some(reason),
             Self::HoldOff { .. } => Some("Call was moved away from this device"),
             _ => None,
         }

@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::doors::Begin;
 use super::{AskedBy, Joins, MoveKey, call_of, device_of};
 use crate::base::Timestamp;
-use crate::call::dial_plan::Destination;
+use crate::call::dial_plan::Plan;
 use crate::call::media::{port_at, voice_of};
 use crate::call::record::HangupBy;
 use crate::call::setup::Incoming;
@@ -124,7 +124,7 @@ impl Engine {
         if self.moves.prompts.len() >= MAX_PROMPTS {
             return Err(Refusal::Overloaded { what: "prompts", retry_after: 10 });
         }
-        let call = self.core.place_call(incoming, Destination::Service(Service::Prompt))?;
+        let call = self.core.place_call(incoming, Plan::service(Service::Prompt))?;
         let leg = self.core.calls.get(call).map(|call| call.caller).ok_or(Refusal::Internal)?;
         let now = self.core.now.at;
         let prompting = Prompting {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{AskedBy, leg_key};
-use crate::call::dial_plan::{Destination, dialled};
+use crate::call::dial_plan::dialled;
+use crate::call::rules::{Caller, CallerKind};
 use crate::call::setup::Incoming;
 use crate::call::{CallHandle, LegHandle, Role};
 use crate::engine::Engine;
@@ -60,7 +61,9 @@ impl Engine {
     /// is registered, if there is one. `None` where it dials somebody else.
     fn own_device(&self, live: &LiveLeg, uri: &Uri<'_>) -> Option<Result<DeviceKey, Refusal>> {
         let number = dialled(uri).ok()?;
-        let Ok(Destination::User { account, device }) = self.core.route(uri, &number) else { return None };
+        let owner = self.core.accounts.by_name(&live.owner)?;
+        let by = Caller { kind: CallerKind::User(owner), address: None };
+        let (account, device) = self.core.route(uri, &self.dialling(&number, by)).ok()?.user()?;
         if *account.name != *live.owner {
             return None;
         }

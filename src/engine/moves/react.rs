@@ -25,6 +25,7 @@ impl Engine {
                 self.track(call);
                 self.tell_call(call, CallEvent::Ringing, None);
             }
+            Happened::RungOn(call) => self.track(call),
             Happened::Answered(call) => {
                 self.on_answered_at_home(call);
                 self.track(call);

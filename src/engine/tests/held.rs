@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::phone::Early;
 use super::watch::{no, only, subscribe};
-use super::world::{accounts, settings, trunk_to};
+use super::world::{accounts, leads, settings, trunk_to};
 use super::{Answer, World, talking};
 use crate::engine::command::{Command, CommandError, MoveMode, Reply, StartMove, Subject};
 use crate::engine::store::Loaded;
@@ -24,7 +24,7 @@ fn house(seed: u64, scope: Scope) -> (World, usize, usize, usize, usize) {
     settings.moving.hold_off_scope = scope;
     let peer = "203.0.113.9:5060".parse().unwrap();
     trunk_to(&mut settings, peer);
-    settings.call.routes[0].pattern = regex::Regex::new("^112$").unwrap();
+    settings.call.routes = vec![leads("^112$", &["trunk:outside"])];
     let mut world = World::with(seed, settings, accounts(&["alice", "bob", "help"]), &Loaded::default());
     let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
     let bob = world.phone("bob", "desk");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{accounts, settings, trunk_to};
+use super::world::{accounts, leads, settings, trunk_to};
 use super::{Answer, World, talking, three_phones};
 use crate::call::record::HangupBy;
 use crate::call::settings::Anchor;
@@ -287,7 +287,7 @@ fn an_emergency_call_waits_for_its_own_device_alone() {
     let peer = "203.0.113.7:5060".parse().unwrap();
     let trunk = trunk_to(&mut settings, peer);
     trunk.max_calls = Some(1);
-    settings.call.routes[0].pattern = regex::Regex::new("^112$").unwrap();
+    settings.call.routes = vec![leads("^112$", &["trunk:outside"])];
     let mut world = World::with(416, settings, accounts(&["alice", "carol"]), &Loaded::default());
     let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
     let centre = world.outsider("carol", peer);

@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::world::{accounts, settings, trunk_to};
+use super::world::{accounts, leads, settings, trunk_to};
 use super::{Answer, World};
-use crate::call::settings::{Anchor, Route};
+use crate::call::settings::Anchor;
 use crate::engine::store::Loaded;
 use crate::registrar::accounts::Account;
 use crate::wire::sip::{HeaderName, Limits, Message, Method, StatusCode};
@@ -82,8 +82,7 @@ fn world(anchor: Anchor) -> World {
     // One of the messages has media at the address that is ours in the other tests.
     settings.call.media.screen.own_addresses = vec!["203.0.113.1".parse().unwrap()];
     trunk_to(&mut settings, address(TRUNK));
-    let pattern = regex::Regex::new(".*").unwrap();
-    settings.call.routes = vec![Route { pattern, user: Some("bob".into()), trunks: Vec::new() }];
+    settings.call.routes = vec![leads(".*", &["user:bob"])];
     let mut accounts = accounts(&["alice", "bob"]);
     for name in ["user", "j.user", "watson", "kumiko"] {
         let template: Account = (**accounts.by_name("alice").unwrap()).clone();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::three::Three;
-use super::world::{accounts, settings, trunk_to};
+use super::world::{accounts, leads, settings, trunk_to};
 use super::{Answer, World};
 use crate::call::record::Disposition;
 use crate::engine::store::Loaded;
@@ -316,7 +316,7 @@ fn a_transfer_to_a_trunk_tries_the_next_where_one_refuses() {
     let mut second = settings.call.trunks[0].clone();
     (second.name, second.targets[0].peer) = ("backup".into(), "203.0.113.10:5060".parse().unwrap());
     settings.call.trunks.push(second);
-    settings.call.routes[0].trunks = vec![0, 1];
+    settings.call.routes = vec![leads("^00", &["trunk:outside", "trunk:backup"])];
     let mut world = World::with(1013, settings, accounts(&["alice", "bob"]), &Loaded::default());
     let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
     let first = world.outsider("alice", peer);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::three::Three;
-use super::world::{accounts, settings, trunk_to};
+use super::world::{accounts, leads, settings, trunk_to};
 use super::{Answer, World, talking};
 use crate::call::record::Direction;
 use crate::engine::command::{Command, Subject};
@@ -129,12 +129,8 @@ fn an_own_number_is_a_push_however_it_is_written() {
     for to in ["<tel:1001>", "<tel:+1-001>", "<sip:00777@example.org>", "<sip:1001@example.org;user=phone>"] {
         for is_held in [false, true] {
             let mut settings = settings();
-            let routed = |pattern: &str| crate::call::settings::Route {
-                pattern: regex::Regex::new(pattern).unwrap(),
-                user: Some("alice".into()),
-                trunks: Vec::new(),
-            };
-            settings.call.routes = vec![routed("^00777$"), routed("^\\+1001$")];
+            settings.call.routes =
+                ["^00777$", "^\\+1001$"].map(|number| leads(number, &["user:alice"])).to_vec();
             let mut world = World::with(1444, settings, accounts(&["alice", "bob"]), &Loaded::default());
             let (desk, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
             world.phones[desk].dial("bob");
@@ -173,7 +169,7 @@ fn nobody_is_transferred_to_an_emergency_service() {
     let mut settings = settings();
     let peer = "203.0.113.9:5060".parse().unwrap();
     trunk_to(&mut settings, peer);
-    settings.call.routes[0].pattern = regex::Regex::new("^112$").unwrap();
+    settings.call.routes = vec![leads("^112$", &["trunk:outside"])];
     let mut three = Three::talking_in(1445, settings);
     for to in ["<sip:112@example.org>", "<tel:112>"] {
         three.refer(three.alice, to);

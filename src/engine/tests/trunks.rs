@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::phone::Demand;
-use super::world::{accounts, settings, trunk_to};
+use super::world::{accounts, leads, settings, trunk_to};
 use super::{Answer, Early, World};
 use crate::base::Secret;
-use crate::call::settings::{Route, Trunk, TrunkAuth};
+use crate::call::rules::Rule;
+use crate::call::settings::{Trunk, TrunkAuth};
 use crate::call::targets::Target;
 use crate::engine::store::Loaded;
 use crate::sip::Transport;
@@ -26,7 +27,7 @@ struct House {
     second: usize,
 }
 
-fn house(seed: u64, change: impl FnOnce(&mut [Trunk], &mut Vec<Route>)) -> House {
+fn house(seed: u64, change: impl FnOnce(&mut [Trunk], &mut Vec<Rule>)) -> House {
     let peers: [SocketAddr; 2] = ["203.0.113.1:5060", "203.0.113.2:5060"].map(|peer| peer.parse().unwrap());
     let mut settings = settings();
     let mut other = trunk_to(&mut settings, peers[0]).clone();
@@ -34,7 +35,7 @@ fn house(seed: u64, change: impl FnOnce(&mut [Trunk], &mut Vec<Route>)) -> House
     other.targets = vec![Target { transport: Transport::Udp, peer: peers[1] }];
     other.from[0].network = peers[1].ip();
     settings.call.trunks.push(other);
-    settings.call.routes[0].trunks = vec![0, 1];
+    settings.call.routes = vec![leads("^00", &["trunk:outside", "trunk:other"])];
     change(&mut settings.call.trunks, &mut settings.call.routes);
     let mut world = World::with(seed, settings, accounts(&["alice", "bob"]), &Loaded::default());
     let alice = world.phone("alice", "desk");
@@ -119,7 +120,7 @@ fn calls_from_a_trunk_over_its_rate_are_503_and_it_may_call_again_in_a_second() 
 fn calls_in_both_directions_take_the_lines_of_a_trunk() {
     let mut house = house(903, |trunks, routes| {
         trunks[0].max_calls = Some(2);
-        routes[0].trunks = vec![0];
+        *routes = vec![leads("^00", &["trunk:outside"])];
     });
     let (alice, first) = (house.alice, house.first);
     let (inbound, status, _) = house.dial(first, "alice");
@@ -145,7 +146,7 @@ fn a_call_that_goes_on_to_the_next_target_of_its_trunk_is_no_further_call() {
         let targets = trunks[1].targets.clone();
         trunks[0].targets.extend(targets);
         (trunks[0].max_cps, trunks[0].max_calls) = (Some(1), Some(1));
-        routes[0].trunks = vec![0];
+        *routes = vec![leads("^00", &["trunk:outside"])];
     });
     let (alice, first) = (house.alice, house.first);
     house.world.phones[first].answer = Answer::Ring;
@@ -163,8 +164,7 @@ fn a_call_that_goes_on_to_the_next_target_of_its_trunk_is_no_further_call() {
 fn an_emergency_call_finds_a_line_where_none_is_free() {
     let mut house = house(905, |trunks, routes| {
         (trunks[0].max_calls, trunks[0].max_cps) = (Some(1), Some(1));
-        routes[0].trunks = vec![0];
-        routes[0].pattern = regex::Regex::new("^(00|112$)").unwrap();
+        *routes = vec![leads("^(00|112$)", &["trunk:outside"])];
     });
     let alice = house.alice;
     let (usual, status, _) = house.dial(alice, "0049");
@@ -185,7 +185,7 @@ fn account(realm: Option<&str>) -> TrunkAuth {
 fn demanding(seed: u64, is_proxy: bool, auth: TrunkAuth) -> House {
     let mut house = house(seed, |trunks, routes| {
         trunks[0].auth = Some(auth);
-        routes[0].trunks = vec![0];
+        *routes = vec![leads("^00", &["trunk:outside"])];
     });
     let first = house.first;
     house.world.phones[first].demand = Some(Demand::new("carrier.example", is_proxy));
@@ -300,7 +300,7 @@ fn a_target_without_any_response_is_given_up_within_two_seconds_and_hung_up_if_i
             let targets = trunks[1].targets.clone();
             trunks[0].targets.extend(targets);
             trunks[0].max_calls = Some(1);
-            routes[0].trunks = vec![0];
+            *routes = vec![leads("^00", &["trunk:outside"])];
         });
         let (alice, first) = (house.alice, house.first);
         // Nothing arrives there, or nothing arrives from there for a while.
@@ -336,7 +336,7 @@ fn a_target_without_any_response_is_given_up_within_two_seconds_and_hung_up_if_i
 
 #[test]
 fn a_target_that_rings_or_is_the_only_one_is_waited_for() {
-    let mut house = house(922, |_, routes| routes[0].trunks = vec![0, 1]);
+    let mut house = house(922, |_, routes| *routes = vec![leads("^00", &["trunk:outside", "trunk:other"])]);
     let (alice, first) = (house.alice, house.first);
     house.world.phones[first].answer = Answer::Ring;
     let line = house.world.phones[alice].dial("0049");
@@ -348,7 +348,7 @@ fn a_target_that_rings_or_is_the_only_one_is_waited_for() {
     house.world.phones[alice].bye(line);
     house.world.run(SECOND);
     house.world.phones[first].answer = Answer::Now;
-    let mut alone = self::house(923, |_, routes| routes[0].trunks = vec![0]);
+    let mut alone = self::house(923, |_, routes| *routes = vec![leads("^00", &["trunk:outside"])]);
     let (alice, first) = (alone.alice, alone.first);
     let asleep = alone.world.phones[first].address;
     alone.world.phones[first].address = "203.0.113.77:5060".parse().unwrap();

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use super::phone::Phone;
 use crate::base::{Now, Random, Timestamp, UnixMillis};
 use crate::call::record::CallRecord;
+use crate::call::rules::{Goal, LastWord, Pattern, Rule};
 use crate::call::settings;
 use crate::call::targets::Target;
 use crate::engine::command::{Asked, Command, Reply, Subject};
@@ -25,7 +26,7 @@ use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair
 use crate::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Tenure, Trust};
 use crate::sip::digest::Ha1s;
 use crate::sip::{Flow, Transport};
-use crate::wire::sip::{Limits, Message};
+use crate::wire::sip::{Limits, Message, StatusCode};
 
 /// Datagrams that are kept when they are captured.
 const MOST_CAPTURED: usize = 64;
@@ -137,10 +138,32 @@ fn note_final(finals: &mut BTreeMap<String, String>, bytes: &Bytes) {
     assert_eq!(known, first, "two final answers to {}", line("Via:"));
 }
 
+/// A rule for the numbers of a pattern, with targets as they are written.
+pub(crate) fn leads(pattern: &str, to: &[&str]) -> Rule {
+    let number = Some(Pattern(regex::Regex::new(pattern).unwrap()));
+    Rule { number, to: to.iter().map(|target| goal(target)).collect(), ..Rule::default() }
+}
+
+/// A target as it is written.
+pub(crate) fn goal(text: &str) -> Goal {
+    let (kind, name) = text.split_once(':').unwrap();
+    match kind {
+        "user" => Goal::User(name.into()),
+        "extension" => Goal::Extension(name.into()),
+        "trunk" => Goal::Trunk(name.into()),
+        "group" => Goal::Group(name.into()),
+        "code" => Goal::Code(crate::call::Service::Echo, name.into()),
+        "reject" => {
+            let status = StatusCode::new(name[..3].parse().unwrap()).unwrap();
+            Goal::Reject(LastWord { status, reason: name.get(4..).unwrap_or(status.reason()).into() })
+        }
+        _ => panic!("{text}"),
+    }
+}
+
 /// A trunk to `peer`, which needs no credentials, and the way to it: numbers that begin with 00.
 pub(crate) fn trunk_to(settings: &mut Settings, peer: SocketAddr) -> &mut settings::Trunk {
-    let pattern = regex::Regex::new("^00").unwrap();
-    settings.call.routes = vec![settings::Route { pattern, user: None, trunks: vec![0] }];
+    settings.call.routes = vec![leads("^00", &["trunk:outside"])];
     settings.call.trunks = vec![settings::Trunk {
         name: "outside".into(),
         host: "outside.example".into(),

@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 use super::Engine;
 use super::moves::{call_key, device_of, leg_key, leg_of};
 use crate::base::Timestamp;
-use crate::call::dial_plan::{Destination, dialled, is_emergency};
+use crate::call::dial_plan::{Plan, dialled, is_emergency};
 use crate::call::model::LegPorts;
+use crate::call::rules::CallerKind;
 use crate::call::transfer::{InTransfer, RungFor, TransferKey, TransferNews};
 use crate::call::undo::Before;
 use crate::call::{CallHandle, CallState, LegHandle, LegState, Party, Role};
@@ -201,16 +202,32 @@ impl Engine {
         if is_emergency(&number) {
             return Err(Refusal::NotAuthorised);
         }
-        let destination = self.core.route(wish.uri, &number)?;
-        if matches!(destination, Destination::Service(_)) {
+        let plan = self.plan_for(wish, &number)?;
+        if plan.as_service().is_some() {
             return Err(Refusal::DestinationUnknown);
         }
         let thread = self.core.calls.get(call).ok_or(Refusal::DialogUnknown)?.thread;
         let rung_for = self.rung_for(wish, stays);
-        let into = self.core.ring_for((key, rung_for), &number, destination, thread)?;
+        let into = self.core.ring_for((key, rung_for), &number, plan, thread)?;
         self.counters.calls += 1;
         self.put_transfer(key, wish, (call, stays, into));
         Ok(())
+    }
+
+    /// Where the number leads for who transfers: that one calls, and pays.
+    fn plan_for(&self, wish: &Wish<'_>, number: &str) -> Result<Plan, Refusal> {
+        let leg = self.core.legs.get(wish.leg).ok_or(Refusal::DialogUnknown)?;
+        let said = self.core.number_of(wish.leg);
+        let mut by = self.caller(&leg.party, &said, leg.dialog.flow)?;
+        by.kind = match (&leg.acts_for, by.kind) {
+            (Some(account), CallerKind::User(_)) => CallerKind::User(account),
+            // It may transfer at all only where the operator lets it call at the users' cost.
+            (_, CallerKind::Trunk { name, number, .. }) => {
+                CallerKind::Trunk { name, number, is_transferor: true }
+            }
+            (None, user) => user,
+        };
+        self.core.route(wish.uri, &self.dialling(number, by))
     }
 
     fn rung_for(&self, wish: &Wish<'_>, stays: LegHandle) -> RungFor {

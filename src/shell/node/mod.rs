@@ -20,6 +20,7 @@ mod tls;
 mod trunks;
 mod webhook;
 mod worker;
+mod zone;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::trunks;
 use crate::call::settings as call;
-use crate::config::{self, HostPort, Listen, Resolved, RouteTarget};
+use crate::config::{self, HostPort, Listen, Resolved};
 use crate::engine;
 use crate::media::plan::{Rule, Screen};
 use crate::moving::ReInvite;
@@ -28,7 +28,9 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
         media,
         algorithms: resolved.auth.algorithms.clone(),
         trunks: resolved.trunks.iter().map(|one| trunk(one, resolved)).collect(),
-        routes: resolved.routes.iter().map(|(pattern, to)| route(pattern, to, resolved)).collect(),
+        routes: resolved.routes.clone(),
+        groups: resolved.groups.clone(),
+        zone: super::zone::local(),
         quirks: resolved.quirks.clone(),
         echo: resolved.moving.codes.echo.clone(),
         tone: resolved.moving.codes.tone.clone(),
@@ -175,18 +177,6 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
         may_notify: trunk.may_notify,
         re_invite_always: re_invite == ReInvite::Always,
     }
-}
-
-fn route(pattern: &regex::Regex, to: &[RouteTarget], resolved: &Resolved) -> call::Route {
-    let trunks = to.iter().filter_map(|target| match target {
-        RouteTarget::Trunk(name) => resolved.trunks.iter().position(|trunk| trunk.name == *name),
-        RouteTarget::User(_) => None,
-    });
-    let user = to.iter().find_map(|target| match target {
-        RouteTarget::User(name) => Some(name.clone()),
-        RouteTarget::Trunk(_) => None,
-    });
-    call::Route { pattern: pattern.clone(), user, trunks: trunks.collect() }
 }
 
 #[cfg(test)]
@@ -350,8 +340,11 @@ tone = "*44"
         for transport in [Transport::Ws, Transport::Wss] {
             assert_eq!(trunk_of(transport, "198.51.100.9:1234"), None, "a browser there, or a proxy");
         }
-        assert_eq!(call.routes[0].trunks, [1, 0]);
-        assert_eq!((call.routes[1].user.as_deref(), call.routes[1].trunks.len()), (Some("alice"), 0));
+        let to = |place: usize| call.routes[place].to.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(
+            (to(0), to(1)),
+            (vec!["trunk:backup".into(), "trunk:carrier".into()], vec!["user:alice".into()])
+        );
     }
 
     #[test]

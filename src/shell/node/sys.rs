@@ -31,6 +31,17 @@ pub(super) fn keep_pages_small() {
     let _ = unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, on, unused, unused, unused) };
 }
 
+/// Seconds east of UTC by the machine's clock, at an instant in seconds since 1970; 0 where it does not know.
+pub(super) fn local_offset(unix: i64) -> i32 {
+    let time = unix as libc::time_t;
+    let mut shown = mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are to values of ours that live beyond the call; it fills the second or returns null.
+    let is_told = unsafe { !libc::localtime_r(&raw const time, shown.as_mut_ptr()).is_null() };
+    // SAFETY: all bits zero are a valid `tm`, and so is what the call has written.
+    let shown = unsafe { shown.assume_init() };
+    if is_told { i32::try_from(shown.tm_gmtoff).unwrap_or(0) } else { 0 }
+}
+
 /// What a descriptor is watched for. A hang-up is told in any case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Interest {

@@ -48,6 +48,8 @@ pub(crate) fn settings() -> Settings {
         algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
         trunks: Vec::new(),
         routes: Vec::new(),
+        groups: Vec::new(),
+        zone: crate::base::Zone::default(),
         quirks: crate::call::quirks::QuirkTable::default(),
         echo: Some("*43".into()),
         tone: Some("*44".into()),
