@@ -85,7 +85,15 @@ impl Targets {
             let former = known.iter().find(|former| former.target == target);
             former.map_or(new, |former| Known { rank, weight, ..*former })
         };
-        *known = targets.iter().take(MAX_TARGETS).map(fresh).collect();
+        let mut all: Vec<Known> = Vec::with_capacity(targets.len().min(MAX_TARGETS));
+        for ranked in targets {
+            // A place with two names is one: who failed there must not be asked again by the other.
+            let is_new = !all.iter().any(|other| other.target == ranked.target);
+            if is_new && all.len() < MAX_TARGETS {
+                all.push(fresh(ranked));
+            }
+        }
+        *known = all;
     }
 
     /// All targets of a trunk, as they were told.
@@ -200,6 +208,8 @@ mod tests {
         assert_eq!(order(&targets, &[0], false, NOW), [3, 4, 1]);
         assert_eq!(order(&targets, &[0], false, NOW + AVOIDED), [1, 3, 4]);
         assert!(targets.has(0, at(4).peer.ip()) && !targets.has(0, at(2).peer.ip()));
+        targets.set(0, &Ranked::in_order([at(4), at(1), at(4)]));
+        assert_eq!(order(&targets, &[0], false, NOW), [4, 1], "a place with two names is one");
         targets.set(9, &Ranked::in_order([at(1)]));
         assert!(order(&targets, &[9], false, NOW).is_empty());
     }

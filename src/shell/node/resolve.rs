@@ -95,15 +95,17 @@ pub(super) async fn keep_located(
     first: oneshot::Sender<()>,
     tell: impl Fn(Vec<Ranked>) + Send,
 ) {
-    let (mut failed, mut first) = (false, Some(first));
+    let (mut failed, mut first, mut known) = (false, Some(first), Vec::new());
     loop {
         let rest = match locate(&resolver, &wanted, &mut random).await {
-            Ok((targets, until)) => {
-                if targets.is_empty() && !failed {
+            Ok(located) => {
+                if located.targets.is_empty() && !failed {
                     tracing::warn!(host = %wanted.host, "the name has no address that a listener leads to");
                 }
-                failed = targets.is_empty();
-                tell(targets);
+                failed = located.targets.is_empty();
+                let until = located.until;
+                known = located.joined(known);
+                tell(known.clone());
                 until.saturating_duration_since(Instant::now()).clamp(FRESH.0, FRESH.1)
             }
             Err(error) => {
@@ -122,7 +124,35 @@ pub(super) async fn keep_located(
     }
 }
 
-/// Targets with their ranks, and until when that holds: by transport, then by priority of the service, where calls are
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Located {
+    pub(super) targets: Vec<Ranked>,
+    /// Until when that holds.
+    pub(super) until: Instant,
+    /// Whether every question had an answer.
+    pub(super) is_whole: bool,
+}
+
+impl Located {
+    /// With what was known before, where not every question had an answer: a part of an answer says nothing of the rest,
+    /// which is tried last.
+    fn joined(mut self, known: Vec<Ranked>) -> Vec<Ranked> {
+        if self.is_whole {
+            return self.targets;
+        }
+        let behind = self.targets.iter().map(|ranked| ranked.rank + 2).max().unwrap_or(0);
+        for ranked in known {
+            if !self.targets.iter().any(|found| found.target == ranked.target) {
+                self.targets.push(Ranked { rank: behind + ranked.rank, ..ranked });
+            }
+        }
+        self.targets.truncate(MAX_TARGETS);
+        self.targets
+    }
+}
+
+/// Targets with their ranks: by transport, then by priority of the service, where calls are
 /// shared by weight, then by family of addresses. Addresses of one host share its weight. What a name server refuses to say, or
 /// cannot, does not hide what others say.
 ///
@@ -133,7 +163,7 @@ pub(super) async fn locate(
     resolver: &TokioResolver,
     wanted: &Wanted,
     random: &mut Random,
-) -> Result<(Vec<Ranked>, Instant), NetError> {
+) -> Result<Located, NetError> {
     let until = Instant::now() + FRESH.1;
     let mut found = Found { wanted, targets: Vec::new(), rank: 0, until, fault: None, silences: 0 };
     // Whether all was asked or not, what was found is there.
@@ -155,6 +185,10 @@ async fn search(found: &mut Found<'_>, resolver: &TokioResolver, random: &mut Ra
         Some(transport) => vec![(transport, service(transport, &wanted.host))],
         None => {
             let naptr = found.naptr(resolver).await?;
+            // Who keeps the answer back must not choose the transport.
+            if found.silences > 0 {
+                return Err(Silence);
+            }
             if naptr.is_empty() { guesses(wanted) } else { naptr }
         }
     };
@@ -173,8 +207,8 @@ async fn search(found: &mut Found<'_>, resolver: &TokioResolver, random: &mut Ra
         }
         found.next_rank();
     }
-    // "If no SRV records were found" (4.2); what has some says all that there is.
-    if !is_served {
+    // "If no SRV records were found" (4.2); what has some says all that there is, and what is silent says nothing.
+    if !is_served && found.silences == 0 {
         let transport = wanted.transport.unwrap_or(Transport::Udp);
         found.addresses(resolver, &wanted.host, (transport, default_port(transport)), 1).await?;
     }
@@ -205,13 +239,14 @@ impl Found<'_> {
         self.rank += 2;
     }
 
-    fn result(mut self) -> Result<(Vec<Ranked>, Instant), NetError> {
+    fn result(mut self) -> Result<Located, NetError> {
         self.targets.sort_by_key(|ranked| ranked.rank);
+        let is_whole = self.fault.is_none();
+        // What is not whole is asked for again soon.
+        let until = if is_whole { self.until } else { Instant::now() };
         match self.fault {
             Some(fault) if self.targets.is_empty() => Err(fault),
-            // What is not whole is asked for again soon.
-            Some(_) => Ok((self.targets, Instant::now())),
-            None => Ok((self.targets, self.until)),
+            _ => Ok(Located { targets: self.targets, until, is_whole }),
         }
     }
 

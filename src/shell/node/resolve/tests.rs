@@ -49,8 +49,9 @@ impl NameServer {
                 asked.lock().unwrap().push(format!("{} {}", question.query_type(), question.name()));
                 let asks_naptr = question.query_type() == RecordType::NAPTR;
                 let asked_name = question.name().to_utf8();
-                let is_silent =
-                    asked_name.starts_with("silent.") || asks_naptr && asked_name.starts_with("half.");
+                let is_silent = asked_name.starts_with("silent.")
+                    || asked_name.starts_with("_sip._tcp.mute.")
+                    || asks_naptr && asked_name.starts_with("half.");
                 if is_down.load(Ordering::Relaxed) || is_silent {
                     continue;
                 }
@@ -79,7 +80,7 @@ impl NameServer {
     }
 
     async fn located_by(&self, resolver: &TokioResolver, wanted: &Wanted) -> Vec<String> {
-        let (targets, _) = locate(resolver, wanted, &mut Random::from_number(1)).await.unwrap();
+        let targets = locate(resolver, wanted, &mut Random::from_number(1)).await.unwrap().targets;
         let shown = |Target { transport, peer }: Target| format!("{}:{peer}", transport.uri_token());
         targets.iter().map(|ranked| shown(ranked.target)).collect()
     }
@@ -119,6 +120,7 @@ fn house() -> NameServer {
         ("plain.test", v4(3)),
         ("_sip._tcp.gone.test", srv(0, 0, 0, ".")),
         ("gone.test", v4(4)),
+        ("mute.test", v4(5)),
         ("home.test", v4(9)),
         ("home.test", v4(10)),
         ("home.test", RData::A(A::new(224, 0, 0, 1))),
@@ -185,8 +187,24 @@ async fn what_is_not_answered_does_not_hide_what_was() {
     let udp = Wanted { transport: Some(Transport::Udp), ..wanted("half.test") };
     let found = server.located_by(&resolver, &udp).await;
     assert_eq!(found, ["udp:192.0.2.1:5070", "udp:192.0.2.2:5080"], "one host has no answer");
-    let found = server.located_by(&resolver, &wanted("half.test")).await;
-    assert_eq!(found, ["udp:192.0.2.1:5070"], "nor has NAPTR; after two silences no more is asked");
+    let located = locate(&resolver, &udp, &mut Random::from_number(1)).await.unwrap();
+    let at = |last, rank| {
+        let peer = SocketAddr::from(([192, 0, 2, last], 5080));
+        Ranked { target: Target { transport: Transport::Udp, peer }, rank, weight: 7 }
+    };
+    assert!(!located.is_whole);
+    let whole = Located { is_whole: true, targets: located.targets.clone(), until: located.until };
+    let last = located.targets.last().unwrap().rank;
+    let joined = located.joined(vec![at(2, 0), at(77, 1)]);
+    assert_eq!(joined.len(), 3, "what was known is still there, and nothing twice: {joined:?}");
+    assert_eq!(joined[2].target, at(77, 0).target);
+    assert!(joined[2].rank > last);
+    assert_eq!(whole.joined(vec![at(77, 1)]).len(), 2, "a whole answer is all there is");
+    // Without an answer for NAPTR nobody knows the transport.
+    assert!(locate(&resolver, &wanted("half.test"), &mut Random::from_number(1)).await.is_err());
+    // Nor is a service that has no answer looked for at the name.
+    let tcp = Wanted { transport: Some(Transport::Tcp), ..wanted("mute.test") };
+    assert!(locate(&resolver, &tcp, &mut Random::from_number(1)).await.is_err());
 }
 
 #[tokio::test]
@@ -230,7 +248,7 @@ async fn equals_are_known_by_their_rank_and_share_by_weight() {
     ]);
     let resolver = resolver(&[server.address]).unwrap();
     let ranked = async |wanted: Wanted| {
-        let (targets, _) = locate(&resolver, &wanted, &mut Random::from_number(5)).await.unwrap();
+        let targets = locate(&resolver, &wanted, &mut Random::from_number(5)).await.unwrap().targets;
         let shown = |known: &Ranked| (known.target.peer.ip().to_string(), known.rank, known.weight);
         let mut shown: Vec<_> = targets.iter().map(shown).collect();
         shown.sort();
