@@ -196,6 +196,9 @@ impl Engine {
     }
 
     fn trunk_by_line(&self, flow: &Flow, message: &Message) -> Option<usize> {
+        if !self.trunks.have_lines() {
+            return None;
+        }
         let trunk = self.trunks.of_line(&Uri::parse(message.uri()).ok()?)?;
         let is_target = !flow.transport.is_web() && self.core.targets.has(trunk, flow.peer.ip());
         is_target.then_some(trunk)

@@ -178,6 +178,13 @@ impl Engine {
             self.on_request_in_dialog(tx, flow, message);
             return;
         }
+        // Of an INVITE it turns out later whether it is a new call.
+        if *message.method() != Method::Invite
+            && let Err(refusal) = self.spare(message.method())
+        {
+            self.core.refuse(tx, &refusal, None);
+            return;
+        }
         match message.method() {
             Method::Register => self.on_register(tx, flow, message),
             Method::Invite => self.on_invite(tx, flow, message),

@@ -133,6 +133,23 @@ pub enum Event {
         /// What it tells.
         report: Box<VqReport>,
     },
+    /// `quality.alert`: what a party sends has begun to arrive badly, or arrives well again.
+    QualityAlert {
+        /// The call.
+        call: Box<str>,
+        /// Whose.
+        users: Users,
+        /// Whose sound: `caller` or `callee`.
+        party: &'static str,
+        /// Its device, its user and its id; none of a trunk.
+        device: Option<(Box<str>, Box<str>)>,
+        /// Whether it is bad now.
+        is_poor: bool,
+        /// The mean opinion score of the last seconds, where the codec has one.
+        mos: Option<f64>,
+        /// Share of packets lost in them, 0 to 1.
+        loss: f64,
+    },
     /// `cdr`: the record of a call that ended.
     Cdr {
         /// The call.
@@ -236,6 +253,7 @@ impl Event {
             Self::Trunk { what, .. } => what.as_str().into(),
             Self::Security { what, .. } => format!("security.{what}"),
             Self::QualityReport { .. } => "quality.report".into(),
+            Self::QualityAlert { .. } => "quality.alert".into(),
             Self::Cdr { .. } => "cdr".into(),
         }
     }
@@ -247,6 +265,7 @@ impl Event {
             Self::Call { call, .. }
             | Self::Move { call, .. }
             | Self::HoldOff { call, .. }
+            | Self::QualityAlert { call, .. }
             | Self::Cdr { call, .. } => Some(call),
             Self::Security { call, .. } | Self::QualityReport { call, .. } => call.as_deref(),
             Self::Registration { .. } | Self::Trunk { .. } => None,
@@ -258,9 +277,10 @@ impl Event {
     pub fn is_seen_by(&self, subject: &Subject) -> bool {
         match (subject, self) {
             (Subject::Admin, _) => true,
-            (Subject::User(_), Self::Call { users, .. } | Self::Cdr { users, .. }) => {
-                users.iter().any(|user| subject.may_see(user))
-            }
+            (
+                Subject::User(_),
+                Self::Call { users, .. } | Self::Cdr { users, .. } | Self::QualityAlert { users, .. },
+            ) => users.iter().any(|user| subject.may_see(user)),
             (
                 Subject::User(_),
                 Self::Move { user, .. }
@@ -302,6 +322,14 @@ impl Event {
                 json!({ "user": user, "source": source, "detail": detail })
             }
             Self::QualityReport { user, device, report, .. } => reported(user, device, report),
+            Self::QualityAlert { party, device, is_poor, mos, loss, .. } => {
+                let device = device.as_ref().filter(|(user, _)| subject.may_see(user));
+                let device = device.map(|(user, id)| format!("{user}*{id}"));
+                json!({
+                    "party": party, "device": device, "state": if *is_poor { "poor" } else { "well" },
+                    "mos": mos, "loss_percent": (loss * 1000.0).round() / 10.0,
+                })
+            }
             Self::Cdr { record, .. } => return serde_json::to_value(&**record).unwrap_or_default(),
         };
         if let Some(object) = data.as_object_mut() {

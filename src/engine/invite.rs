@@ -15,7 +15,7 @@ use crate::moving::star_code::StarCode;
 use crate::moving::{ReplacesMode, Trigger};
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, Uri};
+use crate::wire::sip::{HeaderName, Message, Method, Uri};
 
 impl Engine {
     pub(super) fn on_invite(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
@@ -71,6 +71,9 @@ impl Engine {
         } else if message.has(HeaderName::Replaces) {
             // A trunk has no handsets: it cannot be told from the far side of the call it names.
             return Err(Refusal::DialogUnknown);
+        }
+        if !is_emergency(&incoming.number) {
+            self.spare(&Method::Invite)?;
         }
         let said = caller_number(message);
         let by = self.caller(&incoming.party, &said, flow);

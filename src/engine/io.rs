@@ -56,6 +56,11 @@ pub enum Input {
     },
     /// Failed attempts that the API has counted: to be kept.
     Remember(Vec<FailureCounter>),
+    /// So much of what is new is more than the node can do.
+    Pressure {
+        /// Percent; 0 when it keeps up.
+        share: u8,
+    },
     /// The API or the command line asks.
     Command {
         /// Whom to answer.

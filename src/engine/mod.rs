@@ -15,6 +15,7 @@ pub mod invite;
 mod io;
 pub mod media;
 pub mod moves;
+mod overload;
 mod publish;
 pub mod register;
 pub mod report;
@@ -57,6 +58,8 @@ pub struct Counters {
     pub hold_off_rejections: u64,
     /// Calls begun.
     pub calls: u64,
+    /// New requests refused because the node could not keep up.
+    pub overload_refusals: u64,
     /// Faults of our own that ended one call.
     pub bugs: u64,
 }
@@ -76,6 +79,7 @@ pub struct Engine {
     tallies: tally::Tallies,
     dialogs: dialogs::Dialogs,
     pub(crate) asks: ask::Parked,
+    overload: overload::Overload,
     trace: trace::Trace,
     pub(crate) registrations: Vec<crate::registrar::Happened>,
     pub(crate) outputs: Vec<Output>,
@@ -150,6 +154,7 @@ impl Engine {
             tallies: tally::Tallies::default(),
             dialogs: dialogs::Dialogs::default(),
             asks: ask::Parked::default(),
+            overload: overload::Overload::default(),
             trace,
             registrations: Vec::new(),
             outputs: Vec::new(),
@@ -190,6 +195,7 @@ impl Engine {
                 self.outputs.push(Output::Store { ticket, op: store::StoreOp::SaveFailures(failures) });
             }
             Input::Resolved { trunk, targets } => self.on_trunk_located(trunk, &targets),
+            Input::Pressure { share } => self.on_pressure(share),
             Input::Command { id, asked } => self.on_command(id, asked),
         }
         self.settle();

@@ -440,6 +440,9 @@ pub struct StatusView {
     pub uptime_s: u64,
     /// Whether it refuses new calls.
     pub draining: bool,
+    /// Percent of new calls that are refused because the node cannot keep up.
+    #[serde(default)]
+    pub overload_percent: u8,
     /// Where it listens: `udp://127.0.0.1:5060`.
     pub listeners: Vec<String>,
     /// Signalling workers.
@@ -483,6 +486,7 @@ impl StatusView {
         self.ports_used += other.ports_used;
         self.ports_quarantined += other.ports_quarantined;
         self.draining |= other.draining;
+        self.overload_percent = self.overload_percent.max(other.overload_percent);
         if self.store == "ok" {
             self.store.clone_from(&other.store);
         }

@@ -96,10 +96,13 @@ impl Measured {
     /// The mean opinion score, to two places; `None` for a codec without published values, and until [`MIN_PACKETS`].
     #[must_use]
     pub fn mos(&self, codec: &Codec) -> Option<f64> {
+        self.mos_of_window(codec).filter(|_| self.expected >= MIN_PACKETS)
+    }
+
+    /// The same of a part of a stream, however few packets it had.
+    #[must_use]
+    pub fn mos_of_window(&self, codec: &Codec) -> Option<f64> {
         let impairment = Impairment::of(codec)?;
-        if self.expected < MIN_PACKETS {
-            return None;
-        }
         Some((score(self.rating(impairment)) * 100.0).round() / 100.0)
     }
 }

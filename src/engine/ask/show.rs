@@ -35,6 +35,7 @@ impl Engine {
             started: Time(self.started.unix),
             uptime_s: now.at.since(self.started.at).as_secs(),
             draining: self.is_draining,
+            overload_percent: self.overload(),
             listeners: core
                 .settings
                 .listeners

@@ -21,6 +21,7 @@ mod microphones;
 mod moves;
 mod mutations;
 mod notice;
+mod overload;
 mod phone;
 mod pickup;
 mod prompt;

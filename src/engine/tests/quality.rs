@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::{World, talking};
+use crate::engine::Input;
 use crate::engine::command::{Command, CommandError, Reply, Subject};
 use crate::engine::event::Event;
 use crate::engine::view::QualityView;
+use crate::media::quality::Measured;
+use crate::media::relay::MediaEvent;
 use crate::moving::timeline::{What, When};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -84,6 +87,27 @@ fn a_leg_that_got_its_call_back_shows_one_score_for_both_its_segments() {
     assert_eq!(scores_of_moves(&world), [[]], "a move that went back has no before and after");
     world.run(2 * HOLD_OFF);
     world.check_idle();
+}
+
+#[test]
+fn an_alert_says_whose_sound_is_bad_to_those_who_are_in_the_call() {
+    let (mut world, ..) = talking(93);
+    let port = world.port_of("bob*desk").unwrap();
+    let measured = Measured { expected: 200, lost: 40, bursts: 40, ..Measured::default() };
+    for is_poor in [true, false] {
+        world.input(Input::Media(MediaEvent::Sounds { port, is_poor, measured }));
+    }
+    let alerts: Vec<_> = world.events.iter().filter(|event| event.kind() == "quality.alert").collect();
+    assert_eq!(alerts.len(), 2);
+    let data = alerts[0].data(&Subject::Admin);
+    assert_eq!(data["party"], "callee");
+    assert_eq!((&data["device"], &data["state"]), (&"bob*desk".into(), &"poor".into()));
+    assert_eq!((&data["mos"], &data["loss_percent"]), (&2.63.into(), &20.0.into()), "{data}");
+    assert_eq!(alerts[1].data(&Subject::Admin)["state"], "well");
+    let (alice, carol) = (Subject::User("alice".into()), Subject::User("carol".into()));
+    assert!(alerts[0].is_seen_by(&alice) && !alerts[0].is_seen_by(&carol));
+    assert!(alerts[0].data(&alice).get("device").is_none(), "of others no device");
+    assert!(alerts[0].call().is_some_and(|call| !call.is_empty()));
 }
 
 #[test]

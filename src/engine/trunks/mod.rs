@@ -109,6 +109,11 @@ impl Trunks {
         self.keys
     }
 
+    /// Whether we register anywhere.
+    pub(super) fn have_lines(&self) -> bool {
+        self.all.iter().any(|trunk| trunk.registration.is_some())
+    }
+
     /// The trunk at which we registered the Contact that a request was sent to.
     pub(super) fn of_line(&self, uri: &Uri<'_>) -> Option<usize> {
         let line = uri.param("line").flatten()?;

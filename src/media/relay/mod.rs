@@ -9,6 +9,7 @@
 //!              └ DropReason at every step; nothing is dropped without a name
 //! ```
 
+mod alarm;
 mod bursts;
 mod commands;
 mod convert;
@@ -424,11 +425,16 @@ impl Relay {
         }
     }
 
-    /// Tells the other end what we hear and send, where nobody else's reports do.
+    /// Tells the engine of a stream that sounds bad, and the other end what we hear and send, where nobody else's reports
+    /// do.
     fn report(&mut self, now: Timestamp, slot: u32, life: u32, out: &mut impl Outlet) {
         let is_meant = |route: &&mut Route| route.open && route.life == life;
         let Some(route) = self.routes.get_mut(slot as usize).filter(is_meant) else { return };
         self.timers.push(now + reporter::interval(&mut self.random), Timer::Report(slot, life));
+        if let Some((is_poor, measured)) = route.sounds() {
+            let port = PortId { thread: self.thread, slot };
+            out.event(MediaEvent::Sounds { port, is_poor, measured });
+        }
         let Some(target) = route.rtcp_target.filter(|_| route.report(now, &mut self.report)) else { return };
         let report = match &mut route.guard {
             None if route.is_web => return,

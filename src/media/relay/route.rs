@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use super::alarm::Alarm;
 use super::egress::{Egress, Feed};
 use super::guard::Guard;
 use super::keys::Presser;
@@ -15,6 +16,7 @@ use super::reporter::Reporter;
 use super::sound::Player;
 use super::{Component, DropReason, Ingress, Kind, PayloadMap, PortStats, Reported};
 use crate::base::{Random, Timestamp};
+use crate::media::quality::Measured;
 use crate::media::srtp::Security;
 use crate::media::transcode::Transcoder;
 use crate::wire::rtcp::{Packet, VoipMetrics, Writer};
@@ -100,6 +102,7 @@ pub(super) struct Route {
     learned: Option<SocketAddr>,
     reported: Option<Reported>,
     pub reporter: Reporter,
+    alarm: Alarm,
     voip: Option<VoipMetrics>,
     /// Goes up with every release.
     pub life: u32,
@@ -307,6 +310,15 @@ impl Route {
         }
         let counts = (&self.stats, self.sent_octets, self.expected.clock_rate);
         self.reporter.write(now, (&self.egress, &self.reception), counts, &self.cname, out)
+    }
+
+    /// Whether what comes in sounds otherwise than before; of who has lost its call nobody asks.
+    pub(super) fn sounds(&mut self) -> Option<(bool, Measured)> {
+        if self.moved {
+            return None;
+        }
+        let measured = self.stats().measured();
+        self.alarm.look(measured)
     }
 
     /// The counters as they are.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::PortStats;
+use crate::media::quality::Measured;
 use crate::media::srtp::Security;
 use crate::media::transcode::Conversion;
 
@@ -258,6 +259,8 @@ pub enum MediaEvent {
     Swapped { far: PortId, gap_us: u64, lost: u32 },
     /// Answer to `Report`, and the last word after `Release`.
     Stats { port: PortId, stats: Box<PortStats> },
+    /// What comes in sounds poor from now on, or well again; what was counted since the last look.
+    Sounds { port: PortId, is_poor: bool, measured: Measured },
     /// A fault of ours while this port was served: the port was put out of service, the thread goes on.
     Failed { port: PortId },
 }

@@ -94,6 +94,7 @@ impl<'a> Asking<'a> {
             ("domain", status.domain.clone()),
             ("version", status.version.clone()),
             ("state", state.to_owned()),
+            ("overload_percent", status.overload_percent.to_string()),
             ("store", status.store.clone()),
             ("started", status.started.0.to_string()),
             ("uptime_s", number(status.uptime_s)),

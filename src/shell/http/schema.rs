@@ -469,6 +469,7 @@ fn status() -> Value {
         ("started", time()),
         ("uptime_s", integer()),
         ("draining", boolean()),
+        ("overload_percent", integer()),
         ("listeners", list(string())),
         ("workers", integer()),
         ("browsers", boolean()),

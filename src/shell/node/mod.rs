@@ -6,6 +6,7 @@ mod census;
 mod conduit;
 mod failure;
 mod listen;
+mod load;
 mod outward;
 mod program;
 mod records;

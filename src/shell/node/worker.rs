@@ -16,6 +16,7 @@ use socket2::Socket;
 use super::bounds::Bounds;
 use super::census::Census;
 use super::conduit::{Conduits, News};
+use super::load::Load;
 use super::outward::Outward;
 use super::stream::{Happened, Streams};
 use super::sys::{self, BATCH, Batch, Interest, Poll, Ready, Waker};
@@ -121,6 +122,7 @@ struct Turn {
     batch: Batch,
     streams: Streams,
     pace: Pace,
+    load: Load,
     /// Messages that came in this turn.
     received: usize,
     happened: Vec<Happened>,
@@ -154,6 +156,7 @@ impl Worker {
             batch: Batch::new(),
             streams: Streams::new(Limits::default(), self.bounds, Arc::clone(&self.census)),
             pace: Pace::new(COLLECT),
+            load: Load::new(self.clock.now().at),
             received: 0,
             happened: Vec::new(),
             outputs: Vec::new(),
@@ -169,7 +172,9 @@ impl Worker {
         self.await_ports(&mut turn);
         loop {
             let timeout = self.timeout(&turn);
+            let waiting = Instant::now();
             turn.poll.wait(timeout, &mut turn.ready)?;
+            turn.load.waited(waiting.elapsed());
             let faults = turn.faults;
             turn.received = 0;
             self.read(&mut turn)?;
@@ -178,6 +183,7 @@ impl Worker {
             turn.streams.sweep(&mut turn.happened);
             self.take_streams(&mut turn);
             self.take_time(&mut turn);
+            self.take_load(&mut turn);
             self.carry_out(&mut turn);
             self.count(&mut turn);
             if self.is_over(&mut turn) {
@@ -190,6 +196,7 @@ impl Worker {
             }
             if let Some(pause) = turn.pace.after(self.clock.now().at, turn.received) {
                 std::thread::sleep(pause);
+                turn.load.waited(pause);
             }
         }
         (std::mem::replace(&mut self.at_end, Box::new(|| {})))();
@@ -218,6 +225,14 @@ impl Worker {
             return;
         }
         guarded("timers were served", &mut turn.faults, || self.engine.handle_timeout(now));
+    }
+
+    fn take_load(&mut self, turn: &mut Turn) {
+        let now = self.clock.now();
+        if let Some(share) = turn.load.after(now.at) {
+            self.counters.set_overload(share);
+            feed(&mut self.engine, now, Input::Pressure { share }, &mut turn.faults);
+        }
     }
 
     /// Milliseconds until something is due, rounded up.
@@ -465,6 +480,7 @@ impl Worker {
         for _ in turn.seen.auth_failures..now.auth_failures {
             self.counters.auth_failure(AuthFailure::Wrong);
         }
+        self.counters.overload_refusals(now.overload_refusals - turn.seen.overload_refusals);
         turn.seen = now;
     }
 }

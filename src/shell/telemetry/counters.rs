@@ -67,6 +67,9 @@ pub struct WorkerCounters {
     retransmissions: [AtomicU64; METHODS.len()],
     auth_failures: [AtomicU64; AuthFailure::NAMES.len()],
     parse_errors: AtomicU64,
+    /// Percent.
+    overload: AtomicU64,
+    overload_refusals: AtomicU64,
 }
 
 impl Default for WorkerCounters {
@@ -78,6 +81,8 @@ impl Default for WorkerCounters {
             retransmissions: std::array::from_fn(|_| AtomicU64::new(0)),
             auth_failures: std::array::from_fn(|_| AtomicU64::new(0)),
             parse_errors: AtomicU64::new(0),
+            overload: AtomicU64::new(0),
+            overload_refusals: AtomicU64::new(0),
         }
     }
 }
@@ -105,6 +110,16 @@ impl WorkerCounters {
         self.parse_errors.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many percent of what is new are refused now.
+    pub fn set_overload(&self, share: u8) {
+        self.overload.store(u64::from(share), Ordering::Relaxed);
+    }
+
+    /// So many more were.
+    pub fn overload_refusals(&self, count: u64) {
+        self.overload_refusals.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Credentials were not accepted.
     pub fn auth_failure(&self, reason: AuthFailure) {
         bump(&self.auth_failures, reason as usize);
@@ -124,6 +139,10 @@ impl WorkerCounters {
 
     pub(super) fn auth_failures(&self, reason: usize) -> u64 {
         load(&self.auth_failures, reason)
+    }
+
+    pub(super) fn overload(&self) -> (u64, u64) {
+        (self.overload.load(Ordering::Relaxed), self.overload_refusals.load(Ordering::Relaxed))
     }
 
     pub(super) fn parse_errors(&self) -> u64 {

@@ -154,6 +154,7 @@ impl Metrics {
             | Event::Registration { .. }
             | Event::Trunk { .. }
             | Event::QualityReport { .. }
+            | Event::QualityAlert { .. }
             | Event::Security { .. } => {}
             Event::Cdr { record, .. } => {
                 if let Some(mos) = record.mos_min {
@@ -279,6 +280,11 @@ impl Families {
         }
         let errors = out.counter("segue_sip_parse_errors", "Messages that could not be read")?;
         ConstCounter::new(sum(&|worker| worker.parse_errors())).encode(errors)?;
+        let refused = out.counter("segue_overload_refusals", "New requests refused for want of time")?;
+        ConstCounter::new(sum(&|worker| worker.overload().1)).encode(refused)?;
+        let share = sum(&|worker| worker.overload().0);
+        let gauge = out.gauge("segue_overload_percent", "Share of new calls that is refused")?;
+        ConstGauge::new(share as i64).encode(gauge)?;
         let mut failures = out.counter("segue_auth_failures", "Credentials that were not accepted")?;
         for (r, reason) in AuthFailure::NAMES.iter().enumerate() {
             let count: u64 = sum(&|worker| worker.auth_failures(r));

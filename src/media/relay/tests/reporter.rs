@@ -154,6 +154,28 @@ fn who_has_lost_its_call_gets_no_report() {
 }
 
 #[test]
+fn a_stream_that_begins_to_sound_bad_is_told_once_and_once_when_it_is_well() {
+    let mut scene = Scene::new();
+    let told = |scene: &mut Scene| {
+        let sounds = |event| match event {
+            MediaEvent::Sounds { port, is_poor, measured } => Some((port, is_poor, measured.loss())),
+            _ => None,
+        };
+        scene.world.events().into_iter().filter_map(sounds).collect::<Vec<_>>()
+    };
+    scene.talk(1000, |n| n % 20 == 19);
+    assert_eq!(told(&mut scene), [], "5 % are not nice, and yet no alarm");
+    scene.talk(1500, |n| n % 5 == 4);
+    let bad = told(&mut scene);
+    let &[(port, true, loss)] = &bad[..] else { panic!("{bad:?}") };
+    assert_eq!(port, scene.desk.port);
+    assert!(loss > 0.08, "{loss}");
+    scene.talk(1500, |_| false);
+    let well = told(&mut scene);
+    assert!(matches!(&well[..], [(port, false, _)] if *port == scene.desk.port), "{well:?}");
+}
+
+#[test]
 fn who_is_silent_and_hears_nothing_gets_none() {
     let mut scene = Scene::new();
     for _ in 0..100 {
