@@ -1,8 +1,9 @@
 //! When a rule holds: days and times of day, as `mon-fri 08:00-18:00` or `12-24/12-26` write them.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
-use crate::base::{WallClock, Zone, civil, day_of};
+use crate::base::{UnixMillis, WallClock, Zone, civil, day_of};
 
 /// Most parts of a list of days.
 const MAX_DAYS: usize = 16;
@@ -64,12 +65,58 @@ impl Clock {
 
     /// What it shows, where the machine's zone is `local`.
     #[must_use]
-    pub fn show(self, at: crate::base::UnixMillis, local: &Zone) -> WallClock {
+    pub fn show(self, at: UnixMillis, local: &Zone) -> WallClock {
         match self {
             Self::Local => local.show(at),
             Self::Offset(offset) => Zone::fixed(offset).show(at),
         }
     }
+}
+
+impl fmt::Display for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Local => f.write_str("local"),
+            Self::Offset(0) => f.write_str("utc"),
+            Self::Offset(seconds) => {
+                let (sign, minutes) = (if seconds < 0 { '-' } else { '+' }, seconds.unsigned_abs() / 60);
+                write!(f, "{sign}{:02}:{:02}", minutes / 60, minutes % 60)
+            }
+        }
+    }
+}
+
+/// Reads an instant: `2026-12-24`, `2026-12-24T18:00`, with seconds or not, by the clock of the machine, or with `Z` or
+/// an offset by that. A time that the clock shows twice is the first of the two.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn instant(text: &str, local: &Zone) -> Result<UnixMillis, &'static str> {
+    const FORM: &str = "must be a time like 2026-12-24T18:00, perhaps with Z or an offset like +01:00";
+    let (day, rest) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    let (clock, zone) = match rest.find(['Z', '+', '-']) {
+        None => (rest, None),
+        Some(at) => {
+            let (clock, zone) = rest.split_at_checked(at).ok_or(FORM)?;
+            let zone = if zone == "Z" { Clock::Offset(0) } else { Clock::parse(zone).map_err(|_| FORM)? };
+            (clock, Some(zone))
+        }
+    };
+    let (Some(year), (month, day)) = date(day).ok_or(FORM)? else { return Err(FORM) };
+    let day = day_of(year, month, day)
+        .filter(|_| year >= 1970)
+        .ok_or("is a day that the calendar does not have")?;
+    let (minutes, seconds) = match clock.len() {
+        8 => clock.rsplit_once(':').ok_or(FORM)?,
+        _ => (clock, "00"),
+    };
+    let (minutes, seconds) =
+        (time(minutes).ok_or(FORM)?, digits(seconds, 2).filter(|s| *s < 60).ok_or(FORM)?);
+    let second = u32::from(minutes) * 60 + u32::from(seconds);
+    Ok(match zone {
+        Some(Clock::Offset(offset)) => Zone::fixed(offset).when(day, second),
+        Some(Clock::Local) | None => local.when(day, second),
+    })
 }
 
 impl Period {
@@ -206,7 +253,39 @@ fn digits(text: &str, count: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::UnixMillis;
+
+    #[test]
+    fn an_instant_is_read_by_the_clock_that_it_names() {
+        let zone = Zone::fixed(3600);
+        let shown = |text: &str| instant(text, &zone).map(|at| at.to_string());
+        for (text, expected) in [
+            ("2026-12-24T18:00", "2026-12-24T17:00:00.000Z"),
+            ("2026-12-24 18:00:30", "2026-12-24T17:00:30.000Z"),
+            ("2026-12-24", "2026-12-23T23:00:00.000Z"),
+            ("2026-12-24T18:00Z", "2026-12-24T18:00:00.000Z"),
+            ("2026-12-24T18:00:00-05:00", "2026-12-24T23:00:00.000Z"),
+        ] {
+            assert_eq!(shown(text).as_deref(), Ok(expected), "{text}");
+        }
+        for wrong in [
+            "",
+            "now",
+            "12-24",
+            "2026-02-30",
+            "2026-12-24T25:00",
+            "2026-12-24T18",
+            "2026-12-24T18:00:60",
+            "1969-12-31",
+            "2026-12-24T18:00+1",
+            "2026-12-24T18:00é",
+        ] {
+            assert!(shown(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            [Clock::Local, Clock::Offset(0), Clock::Offset(-34_200)].map(|c| c.to_string()),
+            ["local", "utc", "-09:30"]
+        );
+    }
 
     /// Whether it holds at a time by the clock of UTC.
     fn holds(period: &str, at: &str) -> bool {

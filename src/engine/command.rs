@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::report::RunReport;
 use super::trace::TraceView;
 use super::view::{
-    BanView, CallView, MoveView, Page, PageQuery, QualityView, RecordQuery, RegistrationView, StatusView,
-    Trigger, TrunkView, UserView,
+    BanView, CallView, MoveView, Page, PageQuery, QualityView, RecordQuery, RegistrationView, RouteQuestion,
+    RouteTestView, RouteView, StatusView, Trigger, TrunkView, UserView,
 };
 use crate::call::record::CallRecord;
 use crate::moving::Refusal;
@@ -106,6 +106,13 @@ pub enum Command {
         /// Which part of the list.
         page: PageQuery,
     },
+    /// The rules of the dial plan, in order. Only for [`Subject::Admin`]. Answer: [`Reply::Routes`].
+    ListRoutes {
+        /// Which part of the list.
+        page: PageQuery,
+    },
+    /// What would become of a call. Only for [`Subject::Admin`]. Answer: [`Reply::RouteTest`].
+    TestRoute(RouteQuestion),
     /// Removes bindings. Answer: [`Reply::Done`].
     KickRegistration {
         /// The user.
@@ -394,6 +401,10 @@ pub enum Reply {
     Registrations(Page<RegistrationView>),
     /// To [`Command::ListTrunks`].
     Trunks(Page<TrunkView>),
+    /// To [`Command::ListRoutes`].
+    Routes(Page<RouteView>),
+    /// To [`Command::TestRoute`].
+    RouteTest(Box<RouteTestView>),
     /// To [`Command::ListMoves`].
     Moves(Page<MoveView>),
     /// To [`Command::ShowMove`], [`Command::StartMove`], [`Command::UndoMove`].
@@ -509,6 +520,8 @@ impl Command {
                 | Self::ShowUser { .. } => true,
                 Self::Status
                 | Self::ListTrunks { .. }
+                | Self::ListRoutes { .. }
+                | Self::TestRoute(_)
                 | Self::ListBans { .. }
                 | Self::LiftBan { .. }
                 | Self::ShowTrace { .. }

@@ -8,6 +8,7 @@
 pub mod ask;
 pub mod auth;
 pub mod command;
+mod dial_plan;
 mod dialogs;
 pub mod dispatch;
 pub mod event;

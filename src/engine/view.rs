@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::command::{Subject, TrustName};
+pub use super::dial_plan::{RouteQuestion, RouteTargetView, RouteTestView, RouteView, RuleVerdictView};
 pub use super::trunks::{TargetView, TrunkRegistrationView, TrunkView};
 use crate::base::UnixMillis;
 use crate::call::record::CallRecord;

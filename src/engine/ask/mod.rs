@@ -77,6 +77,8 @@ impl Engine {
                 self.list_registrations(by, user.as_deref(), &page).into()
             }
             Command::ListTrunks { page } => Answer::Now(self.list_trunks(&page)),
+            Command::ListRoutes { page } => Answer::Now(self.list_routes(&page)),
+            Command::TestRoute(question) => self.test_route(&question).into(),
             Command::KickRegistration { user, device } => self.kick(by, &user, device.as_deref()).into(),
             Command::StartMove(start) => self.start_move(by, &start).into(),
             Command::Follow { user, device } => self.follow_to(by, &user, &device).into(),

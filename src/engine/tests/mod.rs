@@ -33,6 +33,7 @@ mod redirect;
 mod referral;
 mod reliable;
 mod rescue;
+mod route_test;
 mod scenes;
 mod secure;
 mod strangers;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::probe::Probe;
+use super::probe::{Health, Probe};
 use super::registration::Registration;
 use super::shown;
 use crate::base::Timestamp;
@@ -76,6 +76,11 @@ impl Listed for TrunkView {
 }
 
 impl Engine {
+    /// Whether a trunk can be relied on.
+    pub(in crate::engine) fn trunk_health(&self, index: usize) -> Health {
+        self.trunks.all.get(index).map_or(Health::Unknown, super::Trunk::health)
+    }
+
     /// Trunks by name, as far as `query` asks for them.
     pub(in crate::engine) fn list_trunks(&self, query: &PageQuery) -> Reply {
         let (core, now) = (&self.core, self.core.now.at);

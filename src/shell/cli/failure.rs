@@ -22,7 +22,7 @@ Exit codes:
   2  the arguments make no sense
   3  no node is running there, or it does not answer
   4  there is no such thing
-  5  refused: the move, or it clashes with what there is
+  5  refused: the move, the call of a test, or it clashes with what there is
   6  the configuration has faults";
 
 impl Failure {

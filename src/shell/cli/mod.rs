@@ -12,6 +12,7 @@ mod options;
 mod output;
 mod quality;
 mod report;
+mod route;
 mod secrets;
 #[cfg(test)]
 mod tests;
@@ -122,6 +123,7 @@ async fn ask(
         Verb::Registrations { user, action } => asking.registrations(user, action).await,
         Verb::Quality { call } => asking.quality(call).await,
         Verb::Trunks => asking.trunks().await,
+        Verb::Route { action } => asking.route(action).await,
         Verb::Report { run, svg } => report::show(&mut asking, run, svg.as_deref()).await,
         Verb::User { action } => accounts::user(&mut asking, action).await,
         Verb::Bans { action } => asking.bans(action).await,

@@ -99,6 +99,11 @@ pub(super) enum Verb {
     },
     /// Trunks: who answers, where the node is registered, what they carry
     Trunks,
+    /// The rules of the dial plan, in order
+    Route {
+        #[command(subcommand)]
+        action: Option<RouteAction>,
+    },
     /// What the calls of a test run came to
     Report {
         /// The run, as its calls name it
@@ -222,6 +227,26 @@ pub(super) enum RegistrationAction {
         /// Only this device's
         device: Option<Box<str>>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RouteAction {
+    /// What would become of a call: each rule and why it is not followed, then who is called; nothing is sent
+    Test(RouteTest),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RouteTest {
+    /// Who calls: a user, an extension or a device; from a trunk, a number
+    pub(super) from: Box<str>,
+    /// The number that is dialled
+    pub(super) to: Box<str>,
+    /// Where the call comes from: trunk:NAME, or the address of a user's device
+    #[arg(long, value_name = "trunk:NAME|ADDRESS")]
+    pub(super) source: Option<Box<str>>,
+    /// When, by the clock of the node: 2026-12-24T18:00, perhaps with Z or an offset; without it now
+    #[arg(long, value_name = "TIME")]
+    pub(super) at: Option<Box<str>>,
 }
 
 #[derive(Debug, Subcommand)]

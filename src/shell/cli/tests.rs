@@ -153,6 +153,38 @@ async fn trunks_have_a_line_for_each_target() {
 }
 
 #[tokio::test]
+async fn a_route_is_tested_and_a_call_that_reaches_nobody_is_a_failure() {
+    let world = World::start().await;
+    let list = world.run("route -o csv").await.unwrap();
+    let mut lines = list.split("\r\n");
+    assert_eq!(lines.next(), Some("place,name,match,not,from,source,when,zone,override,to,timeout_s"));
+    assert_eq!(lines.next(), Some("1,premium,^0900,-,-,-,mon-fri 08:00-18:00,local,no,reject:403 Barred,-"));
+    let table = world.run("route test alice 0049 --at 2026-12-24T18:00").await.unwrap();
+    for part in [
+        "alice dials 0049 from user:alice at 2026-12-24T18:00:00+01:00",
+        "WHY NOT",
+        "trunk:carrier  up",
+        "Rule 2 is followed.",
+    ] {
+        assert!(table.contains(part), "{part}\n{table}");
+    }
+    let csv = world.run("route test alice 0049 -o csv").await.unwrap();
+    assert!(
+        csv.contains("\r\nrule,1,premium,no,no,match does not fit the number,reject:403 Barred,-,-,-\r\n"),
+        "{csv}"
+    );
+    assert!(csv.contains("\r\ntarget,1,trunk:carrier,-,yes,-,-,up,-,-\r\n"), "{csv}");
+    let json: serde_json::Value =
+        serde_json::from_str(&world.run("route test alice 0049 -o json").await.unwrap()).unwrap();
+    assert_eq!((&json["rule"], &json["targets"][0]["calls"]), (&2.into(), &3.into()));
+    let (code, text) = world.run("route test alice 0900123").await.unwrap_err();
+    assert_eq!((code, &*text), (5, "the call would reach nobody: 403 Barred"));
+    let asked = world.node.asked.lock().unwrap();
+    let Some((_, Asked { command: Command::TestRoute(question), .. })) = asked.last() else { panic!() };
+    assert_eq!((&*question.from, &*question.to, &question.at), ("alice", "0900123", &None));
+}
+
+#[tokio::test]
 async fn a_run_is_reported_in_every_form() {
     let world = World::start().await;
     let table = world.run("report --run night-1").await.unwrap();

@@ -156,6 +156,8 @@ impl NodeHandle {
             Command::ListUsers { .. }
             | Command::ShowUser { .. }
             | Command::ListTrunks { .. }
+            | Command::ListRoutes { .. }
+            | Command::TestRoute(_)
             | Command::ListRecords { .. }
             | Command::ShowRecord { .. }
             | Command::Login { .. } => self.ask(0, by, command)?.wait().await,

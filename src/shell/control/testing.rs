@@ -225,6 +225,58 @@ pub(crate) fn trunk(name: &str) -> TrunkView {
     }
 }
 
+/// A rule: the first is for premium numbers, the second for all others.
+pub(crate) fn route(place: u32) -> RouteView {
+    let (number, to) = if place == 1 { ("^0900", "reject:403 Barred") } else { ("^0", "trunk:carrier") };
+    RouteView {
+        place,
+        name: (place == 1).then(|| "premium".into()),
+        number: Some(number.into()),
+        when: vec!["mon-fri 08:00-18:00".into()],
+        zone: Some("local".into()),
+        to: vec![to.into()],
+        ..RouteView::default()
+    }
+}
+
+/// What becomes of a call there.
+fn route_test(question: &RouteQuestion) -> RouteTestView {
+    let is_barred = question.to.starts_with("0900");
+    let verdict = |place: u32, followed: bool, why: Option<&str>| RuleVerdictView {
+        place,
+        name: route(place).name,
+        holds: followed,
+        followed,
+        why: why.map(str::to_owned),
+        to: route(place).to,
+    };
+    let target = RouteTargetView {
+        turn: 1,
+        target: "trunk:carrier".into(),
+        reached: true,
+        state: "up".into(),
+        calls: Some(3),
+        max_calls: Some(10),
+        ..RouteTargetView::default()
+    };
+    RouteTestView {
+        from: question.from.to_string(),
+        to: question.to.to_string(),
+        source: "user:alice".into(),
+        at: "2026-12-24T18:00:00+01:00".into(),
+        by: "rule".into(),
+        rule: Some(if is_barred { 1 } else { 2 }),
+        rules: vec![
+            verdict(1, is_barred, (!is_barred).then_some("match does not fit the number")),
+            verdict(2, !is_barred, is_barred.then_some("an earlier rule is followed")),
+        ],
+        targets: if is_barred { Vec::new() } else { vec![target] },
+        goes: !is_barred,
+        status: is_barred.then_some(403),
+        reason: is_barred.then(|| "Barred".into()),
+    }
+}
+
 /// The user of the little world.
 pub(crate) fn user(name: &str) -> UserView {
     UserView {
@@ -368,6 +420,8 @@ fn answer_of_kept(asked: &Asked) -> Reply {
         }
         Command::LiftBan { address } if address.to_string() == "198.51.100.7" => Reply::Done,
         Command::ListTrunks { page } => Reply::Trunks(Page::cut([trunk("carrier"), trunk("backup")], page)),
+        Command::ListRoutes { page } => Reply::Routes(Page::cut([1, 2].map(route), page)),
+        Command::TestRoute(question) => Reply::RouteTest(Box::new(route_test(question))),
         _ => Reply::Error(CommandError::NotFound),
     }
 }

@@ -9,6 +9,7 @@
 
 mod browser;
 mod caller;
+mod dial_plan;
 mod events;
 mod extract;
 mod health;

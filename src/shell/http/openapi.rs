@@ -60,7 +60,7 @@ fn operation(route: &Route) -> Value {
     let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let parameters: Vec<Value> = in_path
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
-        .chain(route.query.iter().map(|name| query_parameter(name)))
+        .chain(route.query.iter().map(|name| query_parameter(route, name)))
         .collect();
     if !parameters.is_empty() {
         operation.insert("parameters".into(), parameters.into());
@@ -121,12 +121,17 @@ pub(super) fn failures(route: &Route) -> Vec<u16> {
     all
 }
 
-fn query_parameter(name: &str) -> Value {
+fn query_parameter(route: &Route, name: &str) -> Value {
     let schema = match name {
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": crate::engine::view::PAGE_MAX }),
         _ => json!({ "type": "string" }),
     };
+    let is_test = route.path == "/v1/routes/test";
     let description = match name {
+        "from" if is_test => "Who calls: a user, an extension or a device; from a trunk, a number",
+        "to" if is_test => "The number that is dialled",
+        "source" => "Where the call comes from: `trunk:NAME`, or the address of a user's device",
+        "at" => "When, by the clock of the node unless it says another: `2026-12-24T18:00`; without it now",
         "user" => "Only this user's",
         "cursor" => "The `next` of the part before",
         "limit" => "Most items of this part",
@@ -137,7 +142,12 @@ fn query_parameter(name: &str) -> Value {
         "types" => "Kinds of events by comma: `call` is every `call.…`",
         _ => "",
     };
-    json!({ "name": name, "in": "query", "description": description, "schema": schema })
+    let mut parameter = json!({ "name": name, "in": "query", "description": description, "schema": schema });
+    if is_test && ["from", "to"].contains(&name) {
+        let all = parameter.as_object_mut();
+        all.into_iter().for_each(|all| drop(all.insert("required".into(), true.into())));
+    }
+    parameter
 }
 
 fn operation_id(route: &Route) -> String {

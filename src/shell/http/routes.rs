@@ -3,7 +3,9 @@
 use axum::Router;
 use axum::routing::{MethodRouter, delete, get, post};
 
-use super::{Api, events, health, login, moves, openapi, operation, phone, reports, resources, trace};
+use super::{
+    Api, dial_plan, events, health, login, moves, openapi, operation, phone, reports, resources, trace,
+};
 use crate::shell::trace::MEDIA_TYPE;
 
 /// Who may ask.
@@ -311,6 +313,28 @@ pub(super) const ROUTES: &[Route] = &[
         answer: (200, Answer::Json("TrunkList")),
         failures: &[],
         handler: || get(resources::trunks),
+    },
+    Route {
+        method: "get",
+        path: "/v1/routes",
+        summary: "The rules of the dial plan, in order",
+        access: Access::Admin,
+        query: &["cursor", "limit"],
+        body: None,
+        answer: (200, Answer::Json("RouteList")),
+        failures: &[],
+        handler: || get(dial_plan::list),
+    },
+    Route {
+        method: "get",
+        path: "/v1/routes/test",
+        summary: "What would become of a call: every rule and why it is not followed, then who is called",
+        access: Access::Admin,
+        query: &["from", "to", "source", "at"],
+        body: None,
+        answer: (200, Answer::Json("RouteTest")),
+        failures: &[],
+        handler: || get(dial_plan::test),
     },
     Route {
         method: "get",

@@ -1,5 +1,7 @@
 //! JSON schemas of what goes over HTTP, as OpenAPI 3.1 has them. Tests hold real answers against them.
 
+mod dial_plan;
+
 use serde_json::{Map, Value, json};
 
 /// Every schema by name.
@@ -12,11 +14,12 @@ pub(super) fn schemas() -> Map<String, Value> {
         .chain(quality())
         .chain(accounts())
         .chain(trunks())
+        .chain(dial_plan::dial_plan())
         .chain(operation())
     {
         all.insert(name.into(), schema);
     }
-    for item in ["Call", "Move", "Registration", "User", "Device", "Trunk", "CallRecord", "Ban"] {
+    for item in ["Call", "Move", "Registration", "User", "Device", "Trunk", "Route", "CallRecord", "Ban"] {
         let page = object(&[("items", list(reference(item))), ("next", optional("string"))]);
         all.insert(format!("{item}List"), page);
     }

@@ -171,6 +171,7 @@ fn example(route: &Route) -> (String, Value) {
     let path =
         path.replace("{name}", "alice").replace("{user}", "alice").replace("{address}", "198.51.100.7");
     let path = path.replace("{run}", "night-1");
+    let path = path.replace("/routes/test", "/routes/test?from=alice&to=0049&at=2026-12-24T18:00");
     let device = if path.starts_with("/v1/session/phone") { "web-1" } else { "desk" };
     let path = path.replace("{device}", device);
     let body = match route.body {
