@@ -23,6 +23,12 @@ struct Load {
     rate: Option<Bucket>,
 }
 
+impl Load {
+    fn new(trunk: &Trunk) -> Self {
+        Self { calls: 0, most: trunk.max_calls, rate: trunk.max_cps.map(Bucket::new) }
+    }
+}
+
 /// A token bucket that holds the calls of one second.
 #[derive(Debug)]
 struct Bucket {
@@ -53,9 +59,29 @@ impl Capacity {
     /// That of the configured trunks, with no call on any.
     #[must_use]
     pub fn new(trunks: &[Trunk]) -> Self {
-        let load =
-            |trunk: &Trunk| Load { calls: 0, most: trunk.max_calls, rate: trunk.max_cps.map(Bucket::new) };
-        Self(trunks.iter().map(load).collect())
+        Self(trunks.iter().map(Load::new).collect())
+    }
+
+    /// The bounds change; calls that are there stay, also beyond a bound that is lower now.
+    pub fn follow(&mut self, trunks: &[Trunk]) {
+        for (index, trunk) in trunks.iter().enumerate() {
+            let Some(load) = self.0.get_mut(index) else {
+                self.0.push(Load::new(trunk));
+                continue;
+            };
+            load.most = trunk.max_calls;
+            let is_same = load.rate.as_ref().map(|bucket| bucket.per_second) == trunk.max_cps.map(u64::from);
+            if !is_same {
+                load.rate = trunk.max_cps.map(Bucket::new);
+            }
+        }
+    }
+
+    /// A trunk is new at a place that was another's, of which nothing is left.
+    pub fn empty(&mut self, trunk: usize) {
+        if let Some(load) = self.0.get_mut(trunk) {
+            *load = Load { calls: 0, most: None, rate: None };
+        }
     }
 
     /// Whether a trunk has a line free.

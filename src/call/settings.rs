@@ -135,6 +135,16 @@ pub struct Trunk {
     pub may_notify: bool,
     /// Whether each move is shown to it by a re-INVITE, wanted or not.
     pub re_invite_always: bool,
+    /// The configuration has it no more: it makes and takes no calls but those that are there.
+    pub is_gone: bool,
+}
+
+impl Trunk {
+    /// Whether its network has `peer`.
+    #[must_use]
+    pub fn is_at(&self, peer: SocketAddr) -> bool {
+        self.from.iter().any(|source| source.contains(peer))
+    }
 }
 
 /// Our account at a trunk.
@@ -287,7 +297,7 @@ impl Settings {
             return None;
         }
         let mut best: Option<(u16, usize)> = None;
-        for (index, trunk) in self.trunks.iter().enumerate() {
+        for (index, trunk) in self.trunks.iter().enumerate().filter(|(_, trunk)| !trunk.is_gone) {
             for source in trunk.from.iter().filter(|source| source.contains(flow.peer)) {
                 let weight = u16::from(source.prefix) + if source.port.is_some() { 256 } else { 0 };
                 if best.is_none_or(|(known, _)| weight > known) {

@@ -96,6 +96,18 @@ impl Targets {
         *known = all;
     }
 
+    /// Gives a place to a trunk that is new, with what the configuration tells of it.
+    pub fn place(&mut self, trunk: usize, targets: &[Ranked]) {
+        if trunk >= self.trunks.len() {
+            self.trunks.resize(trunk + 1, Vec::new());
+        }
+        if let Some(known) = self.trunks.get_mut(trunk) {
+            known.clear();
+        }
+        self.suspects.retain(|(at, _)| *at != trunk);
+        self.set(trunk, targets);
+    }
+
     /// All targets of a trunk, as they were told.
     pub fn all(&self, trunk: usize) -> impl Iterator<Item = Target> {
         self.trunks.get(trunk).into_iter().flatten().map(|known| known.target)

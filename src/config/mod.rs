@@ -6,6 +6,7 @@
 
 mod cdr;
 mod checks;
+mod diff;
 mod error;
 mod listen_tls;
 mod network;
@@ -23,6 +24,7 @@ mod webhooks;
 
 use std::path::{Path, PathBuf};
 
+pub use diff::Diff;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use network::Network;
 pub use resolved::{

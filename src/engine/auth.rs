@@ -55,6 +55,15 @@ impl Bans {
         Self { settings, sources: BTreeMap::new(), proved: BTreeMap::new() }
     }
 
+    /// Counts by other bounds from now on. Who is banned stays so, unless it is never banned by now.
+    pub(super) fn follow(&mut self, settings: Ban) {
+        self.settings = settings;
+        let allowed: Vec<IpAddr> = self.sources.keys().copied().filter(|ip| self.is_allowed(*ip)).collect();
+        for ip in allowed {
+            self.sources.remove(&ip);
+        }
+    }
+
     fn is_allowed(&self, ip: IpAddr) -> bool {
         let source = |(network, prefix): &(IpAddr, u8)| crate::call::settings::Source {
             network: *network,

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::reconfigure::ReloadView;
 use super::report::RunReport;
 use super::trace::TraceView;
 use super::view::{
@@ -214,6 +215,12 @@ pub enum Command {
         /// The run.
         run: Box<str>,
     },
+    /// Reads the configuration anew and has what it changes hold. Only for [`Subject::Admin`]. Answered by the shell.
+    /// Answer: [`Reply::Reload`].
+    Reload {
+        /// Only says what it would change.
+        dry_run: bool,
+    },
     /// No new calls from now on (503 with Retry-After); what lives goes on. Answer: [`Reply::Done`].
     Drain,
 }
@@ -421,6 +428,8 @@ pub enum Reply {
     User(Box<UserView>),
     /// To [`Command::ShowReport`].
     Report(Box<RunReport>),
+    /// To [`Command::Reload`].
+    Reload(Box<ReloadView>),
     /// To [`Command::Login`].
     #[serde(skip)]
     Login {
@@ -468,6 +477,12 @@ pub enum CommandError {
         status: u16,
         /// Seconds after which it may be tried again.
         retry_after: Option<u32>,
+    },
+    /// The configuration has faults; nothing has changed.
+    #[error("{}", faults.join("\n"))]
+    Faulty {
+        /// Each with file and line.
+        faults: Vec<String>,
     },
     /// Too often.
     #[error("too many requests")]
@@ -531,6 +546,7 @@ impl Command {
                 | Self::LendDevice { .. }
                 | Self::ReturnDevice { .. }
                 | Self::ShowReport { .. }
+                | Self::Reload { .. }
                 | Self::Drain => false,
             },
         }

@@ -310,7 +310,9 @@ impl Engine {
         match &found.party {
             // A trunk may answer from any of its addresses.
             Party::Trunk { index, .. } => {
+                let trunk = self.core.settings.trunks.get(*index);
                 self.core.settings.trunk_of(&flow) == Some(*index)
+                    || trunk.is_some_and(|trunk| trunk.is_gone && trunk.is_at(flow.peer))
                     || (!flow.transport.is_web() && self.core.targets.has(*index, flow.peer.ip()))
             }
             // A phone that sends from another port of its host than it receives at is of the same host; its

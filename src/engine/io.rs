@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::command::{Asked, Reply, Secret};
 use super::event::Event;
+use super::reconfigure::{NewConfiguration, Reconfigured};
 use super::store::{FailureCounter, StoreOp, StoreReply, StoreTicket};
 use crate::call::record::CallRecord;
 use crate::call::targets::Ranked;
@@ -54,6 +55,8 @@ pub enum Input {
         /// Its targets.
         targets: Vec<Ranked>,
     },
+    /// The configuration was read anew. Answer: [`Output::Reconfigured`].
+    Reconfigure(Box<NewConfiguration>),
     /// Failed attempts that the API has counted: to be kept.
     Remember(Vec<FailureCounter>),
     /// So much of what is new is more than the node can do.
@@ -105,6 +108,8 @@ pub enum Output {
         /// With what.
         reply: Reply,
     },
+    /// The configuration holds from now on.
+    Reconfigured(Reconfigured),
     /// Tell whoever listens.
     Event(Event),
     /// A call ended: write its record, once.

@@ -3,7 +3,8 @@
 //! One [`Engine`] is one signalling worker. It reads no clock, draws no entropy of its own and touches nothing:
 //! a failed side effect comes back as an [`Input`], an ordinary arm. Each file beside this one is one job:
 //! [`dispatch`] finds out whose a message is, [`auth`] who sent it, [`register`], [`invite`] and [`watch`] serve it,
-//! [`moves`] carries out moves, `transfer` transfers, [`trunks`] looks after trunks, [`ask`] answers commands.
+//! [`moves`] carries out moves, `transfer` transfers, [`trunks`] looks after trunks, [`ask`] answers commands,
+//! `reconfigure` takes another configuration.
 
 pub mod ask;
 pub mod auth;
@@ -18,6 +19,7 @@ pub mod media;
 pub mod moves;
 mod overload;
 mod publish;
+mod reconfigure;
 pub mod register;
 pub mod report;
 pub mod settings;
@@ -35,6 +37,7 @@ pub mod watch;
 use std::sync::Arc;
 
 pub use io::{CommandId, Input, Output, VerifyTicket};
+pub use reconfigure::{NewConfiguration, Reconfigured, ReloadView};
 pub use settings::Settings;
 
 use crate::base::{Now, Random, Slab, TimerHeap, Timestamp};
@@ -88,6 +91,8 @@ pub struct Engine {
     pub(crate) is_draining: bool,
     pub(crate) started: Now,
     pub(crate) tickets: u64,
+    /// Accounts of the store that are not in use, because the file has what is theirs.
+    aside: Vec<crate::registrar::accounts::Account>,
 }
 
 impl Engine {
@@ -142,6 +147,7 @@ impl Engine {
             worker,
         };
         let bans = auth::Bans::new(settings.ban.clone());
+        let aside = reconfigure::aside(&loaded.accounts, &core.accounts);
         let mut engine = Self {
             core,
             settings: Arc::new(settings),
@@ -163,6 +169,7 @@ impl Engine {
             is_draining: false,
             started: now,
             tickets: 0,
+            aside,
         };
         engine.forget_snapshots(loaded);
         engine.settle();
@@ -197,6 +204,7 @@ impl Engine {
             }
             Input::Resolved { trunk, targets } => self.on_trunk_located(trunk, &targets),
             Input::Pressure { share } => self.on_pressure(share),
+            Input::Reconfigure(new) => self.on_reconfigured(*new),
             Input::Command { id, asked } => self.on_command(id, asked),
         }
         self.settle();

@@ -41,6 +41,11 @@ impl Api {
         Self { address, token: None }
     }
 
+    /// With a token that is known already.
+    pub(crate) fn with_token(self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self }
+    }
+
     /// Logs in with the password of the tests.
     pub(crate) async fn login(mut self, user: &str) -> Self {
         let body = json!({"user": user, "password": PASSWORD});

@@ -11,17 +11,17 @@ use tokio::process::Command;
 use crate::node::{DOMAIN, Node, PASSWORD, Settings};
 
 /// How many calls there are to be.
-struct Load {
-    calls: usize,
-    refused: usize,
-    moves: usize,
+pub(crate) struct Load {
+    pub(crate) calls: usize,
+    pub(crate) refused: usize,
+    pub(crate) moves: usize,
     /// In a second.
-    rate: usize,
-    patience_s: usize,
+    pub(crate) rate: usize,
+    pub(crate) patience_s: usize,
 }
 
 /// Plays the load and gives what SIPp says of it, by name.
-async fn play(node: &Node, load: &Load) -> BTreeMap<String, usize> {
+pub(crate) async fn play(node: &Node, load: &Load) -> BTreeMap<String, usize> {
     let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sipp/run");
     let login = |device: &str| format!("{device}:{PASSWORD}");
     let output = Command::new(runner)

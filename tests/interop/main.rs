@@ -21,6 +21,7 @@ mod lamps;
 mod media;
 mod moves;
 mod node;
+mod reload;
 mod rescue;
 mod secured;
 mod sipp;

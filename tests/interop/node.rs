@@ -91,6 +91,32 @@ impl Node {
         self.ready().await;
     }
 
+    /// What it is configured by.
+    pub(crate) fn configuration(&self) -> String {
+        fs::read_to_string(self.dir.path().join("segue.toml")).expect("readable")
+    }
+
+    /// Another configuration, for whenever it is read next.
+    pub(crate) fn configure(&self, text: &str) {
+        fs::write(self.dir.path().join("segue.toml"), text).expect("writable");
+    }
+
+    /// Sends it a signal, `HUP`.
+    pub(crate) fn signal(&self, name: &str) {
+        let told = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(told.is_ok_and(|status| status.success()), "it can be told");
+    }
+
+    /// Waits until a line of its log has this text.
+    pub(crate) async fn has_logged(&self, text: &str) {
+        let logged = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(SOON, logged).await.unwrap_or_else(|_| panic!("`{text}` is not logged"));
+    }
+
     /// A file of its data directory.
     pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.dir.path().join("data").join(name)
@@ -140,17 +166,22 @@ impl Node {
 
     /// Runs a command of the binary against this node; gives its standard output.
     pub(crate) fn command(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "segue {arguments:?}: {}\n{out}{err}", output.status);
+        out.into_owned()
+    }
+
+    /// As [`Node::command`]; it may fail.
+    pub(crate) fn run(&self, arguments: &[&str]) -> std::process::Output {
         let config = self.dir.path().join("segue.toml");
-        let output = Command::new(env!("CARGO_BIN_EXE_segue"))
+        Command::new(env!("CARGO_BIN_EXE_segue"))
             .args(arguments)
             .arg("--config")
             .arg(config)
             .current_dir(self.dir.path())
             .output()
-            .expect("the binary runs");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "segue {arguments:?}: {}\n{out}{err}", output.status);
-        out.into_owned()
+            .expect("the binary runs")
     }
 
     /// The binary as it is told of this node.
@@ -179,8 +210,7 @@ impl Node {
 
     /// Tells it to end and waits until it has.
     pub(crate) fn end(&mut self) {
-        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
-        assert!(told.is_ok_and(|status| status.success()), "it can be told to end");
+        self.signal("TERM");
         let status = self.child.wait().expect("a child");
         assert!(status.success(), "segue ended with {status}:\n{}", self.log());
     }

@@ -162,7 +162,12 @@ impl Engine {
                 account.devices.retain(|device| device.tenure == Tenure::Kept);
                 account.devices.extend(before.iter().flat_map(|before| before.lent()).cloned());
                 let (name, kept) = (account.name.clone(), account.devices.clone());
-                self.core.accounts.put(*account)?;
+                let stored = (*account).clone();
+                if let Err(error) = self.core.accounts.put(*account) {
+                    // The file took what is theirs while the store was asked.
+                    self.set_aside(&stored);
+                    return Err(error.into());
+                }
                 let gone = before.iter().flat_map(|before| &before.devices);
                 for device in gone.filter(|device| kept.iter().all(|kept| kept.id != device.id)) {
                     self.core.registrar.kick(&name, Some(&device.id), now, &mut self.registrations);
@@ -170,6 +175,7 @@ impl Engine {
                 }
             }
             Changed::Remove(name) => {
+                self.forget_aside(&name);
                 self.core.accounts.remove(&name)?;
                 self.core.registrar.kick(&name, None, now, &mut self.registrations);
                 self.on_device_removed(&name, None);

@@ -97,7 +97,10 @@ impl Engine {
             Command::LendDevice { user, device } => self.lend_device(&user, &device).into(),
             Command::ReturnDevice { user, device } => Answer::Now(self.return_device(&user, &device)),
             // What has ended is the store's, and reading it takes longer than signalling can wait.
-            Command::ShowReport { .. } => Answer::Now(Reply::Error(CommandError::NotFound)),
+            // And the file is the shell's.
+            Command::ShowReport { .. } | Command::Reload { .. } => {
+                Answer::Now(Reply::Error(CommandError::NotFound))
+            }
             Command::Drain => {
                 self.stop_taking_calls();
                 Answer::Now(Reply::Done)

@@ -32,6 +32,7 @@ mod races;
 mod redirect;
 mod referral;
 mod reliable;
+mod reload;
 mod rescue;
 mod route_test;
 mod scenes;

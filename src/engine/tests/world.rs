@@ -21,7 +21,7 @@ use crate::engine::command::{Asked, Command, Reply, Subject};
 use crate::engine::event::Event;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
 use crate::engine::view::{MoveView, Page};
-use crate::engine::{CommandId, Engine, Input, Output, Settings};
+use crate::engine::{CommandId, Engine, Input, Output, Reconfigured, Settings};
 use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair, PortStats, Sink, Sound};
 use crate::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Tenure, Trust};
 use crate::sip::digest::Ha1s;
@@ -69,6 +69,7 @@ pub(crate) struct World {
     pub(crate) records: Vec<CallRecord>,
     pub(crate) stored: Vec<StoreOp>,
     pub(crate) replies: Vec<Reply>,
+    pub(crate) reconfigured: Vec<Reconfigured>,
     pub(crate) routes: BTreeMap<PortId, Vec<Sink>>,
     pub(crate) media: Vec<MediaCommand>,
     /// Every message that was sent, for a look at what went wrong.
@@ -177,6 +178,7 @@ pub(crate) fn trunk_to(settings: &mut Settings, peer: SocketAddr) -> &mut settin
         may_refer: false,
         may_notify: true,
         re_invite_always: false,
+        is_gone: false,
     }];
     &mut settings.call.trunks[0]
 }
@@ -204,6 +206,7 @@ impl World {
             records: Vec::new(),
             stored: Vec::new(),
             replies: Vec::new(),
+            reconfigured: Vec::new(),
             routes: BTreeMap::new(),
             media: Vec::new(),
             log: Vec::new(),
@@ -518,6 +521,7 @@ impl World {
                     );
                 }
                 Output::Reply { reply, .. } => self.replies.push(reply),
+                Output::Reconfigured(done) => self.reconfigured.push(done),
                 Output::Event(event) => self.events.push(event),
                 Output::Record(record) => self.records.push((*record).clone()),
             }

@@ -147,6 +147,26 @@ impl Trace {
         }
     }
 
+    /// Keeps more, or less; what has no room any more is forgotten, the oldest first.
+    pub(super) fn resize(&mut self, settings: Settings, random: &mut Random) {
+        if settings.bytes == 0 || !self.is_on() {
+            let next = self.next;
+            *self = Self { next, seen: self.seen, ..Self::new(settings, random) };
+            return;
+        }
+        let strangers = settings.bytes / STRANGERS;
+        self.age = settings.age;
+        for (ring, room) in [(&mut self.calls, settings.bytes - strangers), (&mut self.strangers, strangers)]
+        {
+            ring.room = room;
+            while ring.bytes > ring.room
+                && let Some(kept) = ring.pop()
+            {
+                forget(&mut self.strands, &kept, &mut self.empty);
+            }
+        }
+    }
+
     /// Whether anything is kept.
     pub(super) const fn is_on(&self) -> bool {
         self.calls.room > 0

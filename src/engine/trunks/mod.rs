@@ -3,6 +3,7 @@
 //! `probe` decides who is up and down, `registration` how a registration stands; both are pure. Here they are given
 //! time, sent for and told of: an event for each turn, a view for whoever asks.
 
+mod exchange;
 mod message;
 mod probe;
 mod registration;
@@ -37,11 +38,14 @@ struct Counts {
 }
 
 /// One trunk.
+#[derive(Default)]
 struct Trunk {
     probes: Vec<Probe>,
     registration: Option<Registration>,
     counts: Counts,
     every: Option<Duration>,
+    /// The configuration has it no more; calls that it carries go on.
+    is_gone: bool,
 }
 
 impl Trunk {
@@ -89,6 +93,7 @@ impl Trunks {
             registration: trunk.register.then(|| Registration::new(now.at, random)),
             counts: Counts::default(),
             every: trunk.ping,
+            is_gone: false,
         });
         let mut trunks = Self { all: all.collect(), keys: 0, due: None };
         trunks.look_ahead();
@@ -117,7 +122,8 @@ impl Trunks {
     /// The trunk at which we registered the Contact that a request was sent to.
     pub(super) fn of_line(&self, uri: &Uri<'_>) -> Option<usize> {
         let line = uri.param("line").flatten()?;
-        let is_it = |trunk: &Trunk| trunk.registration.as_ref().is_some_and(|known| *known.line == *line);
+        let is_line = |known: &Registration| *known.line == *line;
+        let is_it = |trunk: &Trunk| !trunk.is_gone && trunk.registration.as_ref().is_some_and(is_line);
         self.all.iter().position(is_it)
     }
 
@@ -261,6 +267,9 @@ impl Engine {
 
     /// A trunk was looked up: what is known of targets that stay is kept.
     pub(super) fn on_trunk_located(&mut self, index: usize, targets: &[Ranked]) {
+        if self.trunks.is_gone(index) {
+            return;
+        }
         self.core.targets.set(index, targets);
         let now = self.core.now.at;
         let Some(trunk) = self.trunks.all.get_mut(index) else { return };
@@ -484,19 +493,23 @@ impl Engine {
 
     /// No new calls: registrars are asked to let us go.
     pub(super) fn leave_trunks(&mut self) {
-        let now = self.core.now.at;
         for index in 0..self.trunks.all.len() {
-            let found = self.trunks.all.get_mut(index).and_then(|trunk| trunk.registration.as_mut());
-            let Some(registration) = found else { continue };
-            let (known, open) = registration.leave(now);
-            if let Some(tx) = open {
-                self.core.transactions.abandon(tx);
-            }
-            if let Some((target, flow)) = known {
-                self.send_register(index, target, flow);
-            }
+            self.leave_trunk(index);
         }
         self.trunks.look_ahead();
+    }
+
+    fn leave_trunk(&mut self, index: usize) {
+        let now = self.core.now.at;
+        let found = self.trunks.all.get_mut(index).and_then(|trunk| trunk.registration.as_mut());
+        let Some(registration) = found else { return };
+        let (known, open) = registration.leave(now);
+        if let Some(tx) = open {
+            self.core.transactions.abandon(tx);
+        }
+        if let Some((target, flow)) = known {
+            self.send_register(index, target, flow);
+        }
     }
 }
 

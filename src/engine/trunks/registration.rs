@@ -196,6 +196,11 @@ impl Registration {
         self.leaving.is_some() && self.asked.is_some()
     }
 
+    /// Whether it is over for good.
+    pub(super) fn has_left(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     /// No calls any more. Where a registrar is to be asked to let us go, if there is one; and what was asked before.
     pub(super) fn leave(&mut self, now: Timestamp) -> (Option<(Target, Flow)>, Option<ClientTx>) {
         if self.leaving.is_some() {

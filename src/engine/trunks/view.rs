@@ -85,6 +85,7 @@ impl Engine {
     pub(in crate::engine) fn list_trunks(&self, query: &PageQuery) -> Reply {
         let (core, now) = (&self.core, self.core.now.at);
         let known = core.settings.trunks.iter().zip(&self.trunks.all).zip(core.capacity.calls());
+        let known = known.filter(|((_, trunk), _)| !trunk.is_gone);
         let views = known.map(|((settings, trunk), calls)| TrunkView {
             name: settings.name.to_string(),
             state: trunk.health().as_str().to_owned(),

@@ -356,6 +356,19 @@ impl Engine {
         }
     }
 
+    /// Who may watch whom has changed: what nobody would be granted any more ends.
+    pub(super) fn end_forbidden_watches(&mut self) {
+        let is_forbidden = |watch: &Watch| match &watch.sight.resource {
+            Resource::Calls { user, .. } => !self.may_watch(&watch.sight.watcher, user),
+            Resource::Lamp(_) | Resource::Messages { .. } => false,
+        };
+        let all = self.watch.subscriptions.iter();
+        let ended: Vec<_> = all.filter(|(_, watch)| is_forbidden(watch)).map(|(handle, _)| handle).collect();
+        for handle in ended {
+            self.watch.terminate(handle, Reason::Rejected);
+        }
+    }
+
     /// A device of a user, or all of them with the user, are no more.
     pub(super) fn on_device_removed(&mut self, user: &str, device: Option<&str>) {
         let is_meant = |name: &str| device.is_none_or(|device| device == name);

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::first_start;
 use super::options::Place;
 use crate::config::{Resolved, Source};
+use crate::shell::node::Reread;
 
 /// Looked for where none is named.
 const NAMES: [&str; 2] = ["segue.toml", "/etc/segue/segue.toml"];
@@ -22,6 +23,11 @@ pub(super) fn load(place: &Place) -> Result<(PathBuf, Resolved), Failure> {
     })?;
     let resolved = read(&path)?;
     Ok((path, resolved))
+}
+
+/// Reads the same configuration as often as a running node is told to.
+pub(super) fn reread(path: PathBuf) -> Reread {
+    Box::new(move || read(&path).map_err(|failure| failure.to_string()))
 }
 
 /// When a configuration is made where there is none.

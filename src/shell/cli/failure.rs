@@ -23,7 +23,8 @@ Exit codes:
   3  no node is running there, or it does not answer
   4  there is no such thing
   5  refused: the move, the call of a test, or it clashes with what there is
-  6  the configuration has faults";
+  6  the configuration has faults (of `reload`: 2)
+  7  done, but for what waits for a restart";
 
 impl Failure {
     fn new(code: u8, text: String) -> Self {
@@ -48,6 +49,15 @@ impl Failure {
 
     pub(super) fn configuration(text: String) -> Self {
         Self::new(6, text)
+    }
+
+    pub(super) fn half_done(text: String) -> Self {
+        Self::new(7, text)
+    }
+
+    /// A fault of the configuration is what a reload fails by.
+    pub(super) fn of_reload(self) -> Self {
+        Self { code: if self.code == 6 { 2 } else { self.code }, ..self }
     }
 
     /// An answer that does not fit its question.
@@ -92,7 +102,7 @@ impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Self {
         let code = match &error {
             CommandError::NotFound => 4,
-            CommandError::Invalid { .. } => 2,
+            CommandError::Invalid { .. } | CommandError::Faulty { .. } => 2,
             CommandError::Conflict { .. } | CommandError::Refused { .. } | CommandError::TooMany { .. } => 5,
             CommandError::Unavailable { .. } => 3,
             CommandError::Forbidden => 1,

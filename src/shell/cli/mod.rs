@@ -11,6 +11,7 @@ mod operation;
 mod options;
 mod output;
 mod quality;
+mod reload;
 mod report;
 mod route;
 mod secrets;
@@ -30,12 +31,13 @@ use self::configuration::Make;
 use self::failure::Failure;
 use self::options::{Cli, Verb};
 use crate::config::Resolved;
+use crate::shell::node::Reread;
 use crate::shell::telemetry::logs;
 
 /// What runs a node; handed in, so that the command line can be tested without one.
 pub struct Programs {
     /// Runs one until it is told to stop.
-    pub serve: fn(Resolved) -> anyhow::Result<ExitCode>,
+    pub serve: fn(Resolved, Reread) -> anyhow::Result<ExitCode>,
     /// Plays the demonstration; prints JSON where asked for it.
     pub demo: fn(DemoOutput) -> anyhow::Result<ExitCode>,
 }
@@ -73,7 +75,8 @@ fn execute(cli: Cli, programs: &Programs) -> Result<ExitCode, Failure> {
             logs::start(log.log_format, &log.log_level).map_err(|error| Failure::usage(error.to_string()))?;
             drop(out);
             tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %path.display(), "starting");
-            (programs.serve)(resolved).map_err(|error| Failure::general(format!("{error:#}")))
+            let reread = configuration::reread(path);
+            (programs.serve)(resolved, reread).map_err(|error| Failure::general(format!("{error:#}")))
         }
         Verb::Demo => {
             logs::start(log.log_format, &log.log_level).map_err(|error| Failure::usage(error.to_string()))?;
@@ -98,7 +101,11 @@ fn execute(cli: Cli, programs: &Programs) -> Result<ExitCode, Failure> {
             Ok(ExitCode::SUCCESS)
         }
         verb => {
-            let data_dir = configuration::data_dir(&place)?;
+            let data_dir = configuration::data_dir(&place);
+            // The node would find the same faults, and changes nothing either.
+            let is_reload = matches!(verb, Verb::Reload { .. });
+            let data_dir =
+                data_dir.map_err(|failure| if is_reload { failure.of_reload() } else { failure })?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(ask(&data_dir, output, verb, &mut out))?;
             Ok(ExitCode::SUCCESS)
@@ -128,6 +135,7 @@ async fn ask(
         Verb::User { action } => accounts::user(&mut asking, action).await,
         Verb::Bans { action } => asking.bans(action).await,
         Verb::Cdr { action } => asking.records(action).await,
+        Verb::Reload { dry_run } => reload::reload(&mut asking, dry_run).await,
         Verb::Drain => asking.drain().await,
         Verb::Serve { .. } | Verb::Demo | Verb::CheckConfig | Verb::Hash(_) | Verb::Completion { .. } => {
             Err(Failure::usage("not a question to a node".into()))

@@ -128,6 +128,12 @@ pub(super) enum Verb {
         #[command(subcommand)]
         action: RecordAction,
     },
+    /// Have a running node read its configuration anew, and say what that changes
+    Reload {
+        /// Only say what it would change
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Take no new calls; those that live go on
     Drain,
     /// Start a node and three software phones on this machine, move a call, print what was measured

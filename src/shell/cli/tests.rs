@@ -86,6 +86,17 @@ async fn lists_print_as_table_json_and_csv() {
 }
 
 #[tokio::test]
+async fn a_reload_says_what_changes_and_its_exit_code_what_waits() {
+    let world = World::start().await;
+    let mut changes = world.node.handle.account_changes();
+    let waits = (7, "1 change waits for a restart of the node".to_owned());
+    assert_eq!(world.run("reload").await, Err(waits));
+    assert_eq!(changes.recv().await.as_deref(), Ok("bob"), "his sessions end");
+    let fault = (2, "segue.toml:7: user[0].name: is needed".to_owned());
+    assert_eq!(world.run("reload --dry-run").await, Err(fault));
+}
+
+#[tokio::test]
 async fn bans_are_listed_and_lifted() {
     let world = World::start().await;
     assert!(world.run("bans").await.unwrap().contains("198.51.100.7  600"));

@@ -79,21 +79,36 @@ pub struct NodeHandle(Arc<Inner>);
 /// Reads the report of a run out of the store. Takes its time; never called on a thread that serves others.
 pub type Reports = Box<dyn Fn(&str) -> Result<RunReport, StoreUnavailable> + Send + Sync>;
 
+/// Reads the configuration anew; told whether it is only to look. Gives the answer, and the users whose account is another
+/// by now. Takes its time, as the former.
+pub type Reload = Box<dyn Fn(bool) -> (Reply, Vec<Box<str>>) + Send + Sync>;
+
+/// What the shell answers by itself.
+pub struct OfShell {
+    /// Reports.
+    pub reports: Reports,
+    /// The configuration.
+    pub reload: Reload,
+}
+
 struct Inner {
     workers: Vec<WorkerLink>,
     events: EventHub,
-    reports: Reports,
+    shell: OfShell,
     /// Held by whoever reads a report: one at a time.
     reading: Mutex<()>,
+    /// Held by whoever reads the configuration.
+    reloading: Mutex<()>,
     changes: broadcast::Sender<Box<str>>,
 }
 
 impl NodeHandle {
     /// The node of these workers, the first of which answers for what all of them share.
     #[must_use]
-    pub fn new(workers: Vec<WorkerLink>, events: EventHub, reports: Reports) -> Self {
+    pub fn new(workers: Vec<WorkerLink>, events: EventHub, shell: OfShell) -> Self {
         let (changes, _) = broadcast::channel(CHANGES);
-        Self(Arc::new(Inner { workers, events, reports, reading: Mutex::default(), changes }))
+        let (reading, reloading) = Default::default();
+        Self(Arc::new(Inner { workers, events, shell, reading, reloading, changes }))
     }
 
     /// The events of the node.
@@ -162,6 +177,7 @@ impl NodeHandle {
             | Command::ShowRecord { .. }
             | Command::Login { .. } => self.ask(0, by, command)?.wait().await,
             Command::ShowReport { run } => self.report(run).await,
+            Command::Reload { dry_run } => self.reload(dry_run).await,
         }
     }
 
@@ -170,7 +186,7 @@ impl NodeHandle {
         let reading = tokio::time::timeout(PATIENCE, self.0.reading.lock()).await;
         let _reading = reading.map_err(|_| Unavailable::Full)?;
         let inner = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || (inner.reports)(&run)).await;
+        let read = tokio::task::spawn_blocking(move || (inner.shell.reports)(&run)).await;
         Ok(match read.map_err(|_| Unavailable::Gone)? {
             Ok(report) if report.calls == 0 => Reply::Error(CommandError::NotFound),
             Ok(report) => Reply::Report(Box::new(report)),
@@ -178,6 +194,23 @@ impl NodeHandle {
                 Reply::Error(CommandError::Unavailable { why: why.to_string().into(), retry_after: 2 })
             }
         })
+    }
+
+    /// Goes on to its end also where whoever asked has gone.
+    async fn reload(&self, dry_run: bool) -> Result<Reply, Unavailable> {
+        let inner = Arc::clone(&self.0);
+        let all = tokio::spawn(async move {
+            let reloading = tokio::time::timeout(PATIENCE, inner.reloading.lock()).await;
+            let _reloading = reloading.map_err(|_| Unavailable::Full)?;
+            let shared = Arc::clone(&inner);
+            let done = tokio::task::spawn_blocking(move || (shared.shell.reload)(dry_run)).await;
+            let (reply, users) = done.map_err(|_| Unavailable::Gone)?;
+            for user in users {
+                let _ = inner.changes.send(user);
+            }
+            Ok(reply)
+        });
+        all.await.map_err(|_| Unavailable::Gone)?
     }
 
     /// The first worker checks and stores the change; the others then apply it.
@@ -330,7 +363,7 @@ fn as_registrations(reply: Reply) -> Result<Page<crate::engine::view::Registrati
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Node, answer, call, moved, reports};
+    use super::super::testing::{Node, answer, call, moved, of_shell};
     use super::*;
     use crate::engine::command::MoveMode;
     use crate::engine::view::Trigger;
@@ -440,11 +473,11 @@ mod tests {
     async fn a_worker_that_is_gone_full_or_silent_is_unavailable() {
         let (gone, requests) = link(|| {});
         drop(requests);
-        let node = NodeHandle::new(vec![gone], EventHub::new("edge1", [1; 32], |_| {}), reports());
+        let node = NodeHandle::new(vec![gone], EventHub::new("edge1", [1; 32], |_| {}), of_shell());
         assert_eq!(node.command(&Subject::Admin, Command::Status).await, Err(Unavailable::Gone));
 
         let (silent, _requests) = link(|| {});
-        let node = NodeHandle::new(vec![silent], EventHub::new("edge1", [1; 32], |_| {}), reports());
+        let node = NodeHandle::new(vec![silent], EventHub::new("edge1", [1; 32], |_| {}), of_shell());
         assert_eq!(node.command(&Subject::Admin, Command::Status).await, Err(Unavailable::Late));
         let pending = || node.ask(0, &Subject::Admin, Command::Status);
         assert_eq!((0..2 * QUEUE).filter(|_| pending().is_ok()).count(), QUEUE - 1, "one still waits there");

@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::{EventHub, NodeHandle, Reports, Request, link};
+use super::{EventHub, NodeHandle, OfShell, Reports, Request, link};
 use crate::base::{Now, Timestamp, UnixMillis};
+use crate::engine::ReloadView;
 use crate::engine::command::*;
 use crate::engine::report::RunReport;
 use crate::engine::store::Unavailable as StoreUnavailable;
@@ -68,12 +69,26 @@ impl Node {
                 link
             })
             .collect();
-        Self { handle: NodeHandle::new(links, EventHub::new("edge1", [1; 32], |_| {}), reports()), asked }
+        Self { handle: NodeHandle::new(links, EventHub::new("edge1", [1; 32], |_| {}), of_shell()), asked }
     }
 }
 
-/// Of the little world: one run.
-pub(crate) fn reports() -> Reports {
+/// Of the little world: one run, and a file in which a user is no more, or with a fault where the call is dry.
+pub(crate) fn of_shell() -> OfShell {
+    let reload = |dry_run: bool| {
+        let faults = vec!["segue.toml:7: user[0].name: is needed".to_owned()];
+        if dry_run {
+            return (Reply::Error(CommandError::Faulty { faults }), Vec::new());
+        }
+        let changes = vec!["user bob removed".to_owned()];
+        let restart = vec!["http.bind 127.0.0.1:8080 -> 127.0.0.1:9090".to_owned()];
+        let view = ReloadView { applied: true, changes, restart, notes: Vec::new() };
+        (Reply::Reload(Box::new(view)), vec!["bob".into()])
+    };
+    OfShell { reports: reports(), reload: Box::new(reload) }
+}
+
+fn reports() -> Reports {
     let one = |run: &str| if run == "night-1" { a_run() } else { RunReport::default() };
     Box::new(move |run| if run == "broken" { Err(StoreUnavailable::Corrupt) } else { Ok(one(run)) })
 }

@@ -123,6 +123,7 @@ pub(super) fn failures(route: &Route) -> Vec<u16> {
 
 fn query_parameter(route: &Route, name: &str) -> Value {
     let schema = match name {
+        "dry_run" => json!({ "type": "boolean" }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": crate::engine::view::PAGE_MAX }),
         _ => json!({ "type": "string" }),
     };
@@ -139,6 +140,7 @@ fn query_parameter(route: &Route, name: &str) -> Value {
         "to" => "Only to this number, as it was dialled",
         "since" => "Only what came in at this time or later (RFC 3339, UTC)",
         "until" => "Only what came in before this time",
+        "dry_run" => "Whether nothing is to be changed",
         "types" => "Kinds of events by comma: `call` is every `call.…`",
         _ => "",
     };

@@ -12,6 +12,7 @@ use super::problem::Problem;
 use super::resources::done;
 use crate::base::UnixMillis;
 use crate::call::record::CallRecord;
+use crate::engine::ReloadView;
 use crate::engine::command::{Command, Reply};
 use crate::engine::view::{BanView, Page, RecordQuery, Time};
 
@@ -65,6 +66,28 @@ pub(super) async fn record(
 ) -> Result<Json<CallRecord>, Problem> {
     match api.node.command(&caller.subject, Command::ShowRecord { id }).await? {
         Reply::Record(record) => Ok(Json(*record)),
+        Reply::Error(error) => Err(error.into()),
+        _ => Err(Problem::misfit()),
+    }
+}
+
+/// The query of a reload.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReloadParams {
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// `POST /v1/reload`
+pub(super) async fn reload(
+    State(api): State<Api>,
+    caller: Caller,
+    Params(params): Params<ReloadParams>,
+) -> Result<Json<ReloadView>, Problem> {
+    let command = Command::Reload { dry_run: params.dry_run };
+    match api.node.command(&caller.subject, command).await? {
+        Reply::Reload(view) => Ok(Json(*view)),
         Reply::Error(error) => Err(error.into()),
         _ => Err(Problem::misfit()),
     }

@@ -65,6 +65,9 @@ impl From<CommandError> for Problem {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::CONFLICT);
                 Self { retry_after, ..Self::new(status, &reason, text) }
             }
+            CommandError::Faulty { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "configuration", detail)
+            }
             CommandError::TooMany { retry_after } => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", detail).after(retry_after)
             }

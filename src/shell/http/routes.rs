@@ -403,6 +403,17 @@ pub(super) const ROUTES: &[Route] = &[
         handler: || get(reports::show),
     },
     Route {
+        method: "post",
+        path: "/v1/reload",
+        summary: "Read the configuration anew and have what it changes hold; with dry_run=true only say what that is",
+        access: Access::Admin,
+        query: &["dry_run"],
+        body: None,
+        answer: (200, Answer::Json("Reload")),
+        failures: &[422],
+        handler: || post(operation::reload),
+    },
+    Route {
         method: "get",
         path: "/v1/openapi.json",
         summary: "This document",

@@ -233,7 +233,13 @@ fn operation() -> Vec<(&'static str, Value)> {
     ]);
     let ban =
         object(&[("address", string()), ("prefix", integer()), ("until", time()), ("seconds", integer())]);
-    vec![("CallRecord", record), ("Ban", ban)]
+    let reload = object(&[
+        ("applied", boolean()),
+        ("changes", list(string())),
+        ("restart", list(string())),
+        ("notes", list(string())),
+    ]);
+    vec![("CallRecord", record), ("Ban", ban), ("Reload", reload)]
 }
 
 fn trace() -> Value {

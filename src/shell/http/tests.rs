@@ -241,6 +241,19 @@ async fn a_report_comes_as_json_csv_or_a_picture_and_to_the_administrator_alone(
 }
 
 #[tokio::test]
+async fn a_reload_is_for_the_administrator_and_tells_of_faults() {
+    let world = World::start().await;
+    let alice = world.login().await;
+    assert_eq!(world.request("POST", "/v1/reload", Some(&alice), &[], "").await.status, 403);
+    let dry = "/v1/reload?dry_run=true";
+    let answer = world.request("POST", dry, Some(&world.admin), &[], "").await;
+    assert_eq!((answer.status, &answer.json()["code"]), (422, &Value::from("configuration")));
+    assert!(answer.body.contains("segue.toml:7"), "{}", answer.body);
+    let bad = world.request("POST", "/v1/reload?dry=1", Some(&world.admin), &[], "").await;
+    assert_eq!(bad.status, 400);
+}
+
+#[tokio::test]
 async fn every_route_but_the_open_ones_wants_a_token() {
     let world = World::start().await;
     let problem = &openapi::build("1")["components"]["schemas"]["Problem"];

@@ -10,6 +10,7 @@ mod load;
 mod outward;
 mod program;
 mod records;
+mod reload;
 mod resolve;
 mod settings;
 mod start;
@@ -32,10 +33,12 @@ use tokio::sync::watch;
 
 pub use self::failure::StartError;
 pub use self::program::{demonstrate, serve};
+pub use self::reload::Reread;
 use self::sys::Waker;
 use self::worker::{Mail, Stop};
 use crate::engine::Input;
 use crate::media::relay::MediaEvent;
+use crate::shell::control::NodeHandle;
 use crate::shell::media::MediaThreads;
 use crate::sip::Transport;
 
@@ -92,6 +95,7 @@ pub struct Node {
     closing: Arc<watch::Sender<bool>>,
     services: Option<tokio::runtime::Runtime>,
     media: Arc<MediaThreads>,
+    handle: NodeHandle,
 }
 
 impl Node {
@@ -110,6 +114,12 @@ impl Node {
     /// Takes no new calls and waits for those that are there; at most this long, then they are hung up.
     pub fn drain(&self, patience: Duration) {
         self.post.put(Mail::Stop(Stop::Drain(patience)));
+    }
+
+    /// Commands to it, as API and command line give them.
+    #[must_use]
+    pub const fn handle(&self) -> &NodeHandle {
+        &self.handle
     }
 
     /// Hangs up and ends.

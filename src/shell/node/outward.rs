@@ -64,7 +64,7 @@ impl Outward {
                 // Write-behind: nobody waits for the answer.
                 self.store.submit(StoreTicket(0), StoreOp::AddRecord(record));
             }
-            Output::Send { .. } | Output::Reply { .. } => {}
+            Output::Send { .. } | Output::Reply { .. } | Output::Reconfigured(_) => {}
         }
     }
 

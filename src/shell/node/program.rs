@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Node;
+use super::reload::Reread;
+use super::{Node, StartError};
 use crate::config::Resolved;
+use crate::engine::command::{Command, Subject};
 use crate::shell::demo;
 
 /// Wait for calls to end by themselves after the first signal.
@@ -17,14 +19,16 @@ const DRAIN: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// It does not start, or it died.
-pub fn serve(resolved: Resolved) -> anyhow::Result<ExitCode> {
+pub fn serve(resolved: Resolved, reread: Reread) -> anyhow::Result<ExitCode> {
     super::sys::keep_pages_small();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the start, so that no signal finds the node without an ear.
-    let (mut terminate, mut interrupt) = runtime.block_on(async {
-        io::Result::Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    let (mut terminate, mut interrupt, mut hangup) = runtime.block_on(async {
+        let [terminate, interrupt, hangup] =
+            [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+        io::Result::Ok((terminate?, interrupt?, hangup?))
     })?;
-    let node = start(resolved)?;
+    let node = Node::start_with(resolved, reread).map_err(in_words)?;
     runtime.block_on(async {
         let mut signals = 0;
         loop {
@@ -32,6 +36,10 @@ pub fn serve(resolved: Resolved) -> anyhow::Result<ExitCode> {
                 ended = node.ended() => break ended,
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hangup.recv() => {
+                    reload(&node).await;
+                    continue;
+                }
             }
             signals += 1;
             if signals == 1 {
@@ -46,6 +54,14 @@ pub fn serve(resolved: Resolved) -> anyhow::Result<ExitCode> {
     drop(node);
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the configuration anew. What comes of it is in the log.
+async fn reload(node: &Node) {
+    let asked = node.handle().command(&Subject::Admin, Command::Reload { dry_run: false });
+    if let Err(error) = asked.await {
+        tracing::warn!(%error, "the configuration is not reloaded");
+    }
 }
 
 /// Runs the demonstration on a node of its own.
@@ -67,7 +83,12 @@ pub fn demonstrate(options: demo::Options) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// The words of a [`super::StartError`] hold its cause already: without the chain, which would say it twice.
 fn start(resolved: Resolved) -> anyhow::Result<Node> {
-    Node::start(resolved).map_err(|error| anyhow::anyhow!("{error}"))
+    Node::start(resolved).map_err(in_words)
+}
+
+/// The words of a [`StartError`] hold its cause already: without the chain, which would say it twice.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that `map_err` wants")]
+fn in_words(error: StartError) -> anyhow::Error {
+    anyhow::anyhow!("{error}")
 }

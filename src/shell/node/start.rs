@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
@@ -16,11 +17,13 @@ use super::conduit::{Conduits, Door};
 use super::failure::{StartError, supported, system};
 use super::outward::{Awaited, Outward};
 use super::records::Records;
+use super::reload::{Reloader, Reread};
 use super::sys::Waker;
 use super::tls::ServerTls;
+use super::trunks::Lookups;
 use super::webhook::Webhooks;
 use super::worker::{Clock, Mail, Worker};
-use super::{Node, Post, Progress, listen, settings, trunks};
+use super::{Node, Post, Progress, listen, settings};
 use crate::base::Random;
 use crate::call::settings::WebMedia;
 use crate::config::{MediaIo, Resolved, WebPort};
@@ -28,11 +31,11 @@ use crate::engine::store::{FailureCounter, Loaded};
 use crate::engine::{Engine, Input};
 use crate::media::relay::PortStats;
 use crate::registrar::accounts::{Account, Accounts};
-use crate::shell::control::{ControlSocket, EventHub, NodeHandle, link};
+use crate::shell::control::{ControlSocket, EventHub, NodeHandle, OfShell, link};
 use crate::shell::http::{Acceptors, HttpServer, Settings as HttpSettings};
 use crate::shell::media::{Driver, MediaSettings, MediaThreads, MediaTotals, WebListen};
 use crate::shell::password::{self, Passwords};
-use crate::shell::store::{self, Store};
+use crate::shell::store::{self, Reader, Store};
 use crate::shell::telemetry::Metrics;
 use crate::wire::sip::Limits;
 
@@ -50,7 +53,19 @@ impl Node {
         Self::start_within(resolved, Bounds::default())
     }
 
+    /// As [`Node::start`]; `reread` reads the configuration once more when that is asked for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_with(resolved: Resolved, reread: Reread) -> Result<Self, StartError> {
+        Self::start_so(resolved, Bounds::default(), reread)
+    }
+
     pub(super) fn start_within(resolved: Resolved, bounds: Bounds) -> Result<Self, StartError> {
+        Self::start_so(resolved, bounds, Box::new(|| Err("this node runs without a file".to_owned())))
+    }
+
+    fn start_so(resolved: Resolved, bounds: Bounds, reread: Reread) -> Result<Self, StartError> {
         supported(&resolved)?;
         let data_dir = resolved.node.data_dir.clone();
         listen::make_data_dir(&data_dir)?;
@@ -63,17 +78,15 @@ impl Node {
         listen::provide_files(&resolved.media);
 
         let clock = Clock { origin: Instant::now() };
-        let (mail, inbox) = crossbeam_channel::unbounded();
-        let waker = Arc::new(Waker::new().map_err(system("a descriptor"))?);
-        let post = Post { mail, waker: Arc::clone(&waker) };
-
+        let (post, inbox, waker) = mailbox()?;
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         let (store, loaded) = open_store(&data_dir, clock, &post)?;
         let accounts = accounts(&resolved, &loaded)?;
         let mut random = Random::from_seed(seed()?);
         let (media, web) = start_media(&resolved, clock, &mut random, &post)?;
-        let proofs = trunks::locate(&resolved, &services, &post, &mut random)?;
-        let mut engine_settings = settings::engine(&resolved, &bound, usize::from(media.threads()));
+        let lookups = locate(&resolved, &services, &post, &mut random)?;
+        let media_threads = usize::from(media.threads());
+        let mut engine_settings = settings::engine(&resolved, &bound, media_threads);
         engine_settings.call.media.meet_browsers(web);
         let own = Random::from_seed(random.bytes());
         let engine = Engine::new(engine_settings, accounts, &loaded, 0, own, clock.now());
@@ -87,6 +100,17 @@ impl Node {
         let closing = Arc::new(watch::Sender::new(false));
         let reader = store.reader();
         let (served, api_ended) = mpsc::channel::<()>();
+        let outward = Outward {
+            media: Arc::clone(&media),
+            store,
+            webhooks,
+            records: Records::start(&data_dir, &data_dir.join(STORE), &resolved.cdr)?,
+            passwords: passwords.clone(),
+            events: events.clone(),
+            metrics: metrics.clone(),
+            post: post.clone(),
+            awaited: Awaited::default(),
+        };
         let worker = Worker {
             engine,
             clock,
@@ -94,24 +118,16 @@ impl Node {
             waker,
             mail: inbox,
             requests,
-            outward: Outward {
-                media: Arc::clone(&media),
-                store,
-                webhooks,
-                records: Records::start(&data_dir, &data_dir.join(STORE), &resolved.cdr)?,
-                passwords: passwords.clone(),
-                events: events.clone(),
-                metrics: metrics.clone(),
-                post: post.clone(),
-                awaited: Awaited::default(),
-            },
+            outward,
             counters: metrics.worker(),
             bounds,
             census,
-            conduits: Conduits::new(door, services.handle().clone(), proofs),
+            conduits: Conduits::new(door, services.handle().clone(), lookups.proofs()),
             at_end: close_api(Arc::clone(&closing), api_ended),
         };
         let (progressing, progress) = watch::channel(Progress::Running);
+        let reloader = Reloader::new(resolved.clone(), reread, bound, media_threads, lookups, post.clone());
+        let handle = NodeHandle::new(vec![worker_link], events, of_shell(reader, reloader));
         let mut node = Self {
             addresses,
             http: resolved.http.bind,
@@ -122,9 +138,8 @@ impl Node {
             closing,
             services: Some(services),
             media,
+            handle: handle.clone(),
         };
-        let reports = Box::new(move |run: &str| reader.report(run));
-        let handle = NodeHandle::new(vec![worker_link], events, reports);
         node.serve_api(&resolved, control, handle, (passwords, metrics), loaded.failures, served)?;
         node.announce();
         Ok(node)
@@ -185,6 +200,33 @@ impl Node {
         }
         tracing::info!("page, API and metrics on {}://{}", self.page_scheme, self.http);
     }
+}
+
+/// The worker's: who puts something in wakes it.
+fn mailbox() -> Result<(Post, Receiver<Mail>, Arc<Waker>), StartError> {
+    let (mail, inbox) = crossbeam_channel::unbounded();
+    let waker = Arc::new(Waker::new().map_err(system("a descriptor"))?);
+    Ok((Post { mail, waker: Arc::clone(&waker) }, inbox, waker))
+}
+
+/// What the shell answers by itself.
+fn of_shell(reader: Reader, reloader: Reloader) -> OfShell {
+    let reports = Box::new(move |run: &str| reader.report(run));
+    OfShell { reports, reload: Box::new(move |dry_run| reloader.reload(dry_run)) }
+}
+
+/// Has the trunks looked for, now and for as long as the node runs.
+fn locate(
+    resolved: &Resolved,
+    services: &Runtime,
+    post: &Post,
+    random: &mut Random,
+) -> Result<Lookups, StartError> {
+    let mut lookups = Lookups::new(services.handle(), post, Random::from_seed(random.bytes()));
+    let prepared: Result<Vec<_>, _> =
+        resolved.trunks.iter().map(|trunk| lookups.prepare(trunk, resolved)).collect();
+    lookups.begin(prepared?.into_iter().enumerate());
+    Ok(lookups)
 }
 
 /// Through which the connections of the runtime come in.

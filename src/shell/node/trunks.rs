@@ -1,11 +1,14 @@
-//! Trunks at the start: what they have to prove, where they are, and who keeps looking.
+//! What trunks have to prove, where they are, and who keeps looking: at the start, and when the configuration changes.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use hickory_resolver::TokioResolver;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::Post;
@@ -55,6 +58,10 @@ struct Known {
     of_place: Vec<Vec<Ranked>>,
     /// Whether calls are shared among the places.
     share: bool,
+    /// Whether a name was looked up.
+    is_told: bool,
+    /// Nobody wants to know any more.
+    is_over: bool,
 }
 
 impl Known {
@@ -62,7 +69,7 @@ impl Known {
         // The weight of an address is that of a name's one address.
         let alone = |target| Ranked { target, rank: 0, weight: 16 };
         let of_place = trunk.places().map(|place| stated_at(&place).into_iter().map(alone).collect());
-        Self { of_place: of_place.collect(), share: trunk.share }
+        Self { of_place: of_place.collect(), share: trunk.share, is_told: false, is_over: false }
     }
 
     /// All targets, the best first.
@@ -103,72 +110,194 @@ fn proof_of(trunk: &Trunk, place: &Site, wanted: Option<&mut Wanted>) -> Result<
     }
 }
 
-/// Has the names of trunks looked up, now and for as long as the node runs; tells what they have to prove under TLS.
-///
-/// # Errors
-/// Authorities that cannot be used, or no way to look up names.
-pub(super) fn locate(
-    resolved: &Resolved,
-    services: &Runtime,
-    post: &Post,
-    random: &mut Random,
-) -> Result<Arc<Proofs>, StartError> {
-    let proofs = Arc::new(Proofs::default());
-    let mut names = None;
-    let mut first = Vec::new();
-    for (index, trunk) in resolved.trunks.iter().enumerate() {
-        let known = Arc::new(Mutex::new(Known::new(trunk)));
-        if trunk.share {
-            let targets = known.lock().unwrap_or_else(PoisonError::into_inner).merged();
-            post.send(Input::Resolved { trunk: index, targets });
-        }
-        for (number, place) in trunk.places().enumerate() {
+/// A trunk that is about to be looked for.
+pub(super) struct Prepared {
+    trunk: Trunk,
+    places: Vec<Place>,
+}
+
+impl Prepared {
+    pub(super) const fn trunk(&self) -> &Trunk {
+        &self.trunk
+    }
+}
+
+/// What is known of one of its places before anybody was asked.
+struct Place {
+    wanted: Option<Wanted>,
+    proof: Option<Proof>,
+    stated: Option<Target>,
+}
+
+/// Where a trunk is being looked for.
+struct Search {
+    trunk: Trunk,
+    known: Arc<Mutex<Known>>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Search {
+    /// From here on it tells nothing.
+    fn stop(&self) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).is_over = true;
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Who keeps looking, for as long as the node runs.
+pub(super) struct Lookups {
+    services: Handle,
+    post: Post,
+    random: Random,
+    proofs: Arc<Proofs>,
+    names: Option<Arc<TokioResolver>>,
+    /// By the place that the engine knows the trunk by.
+    searches: BTreeMap<usize, Search>,
+}
+
+impl Lookups {
+    pub(super) fn new(services: &Handle, post: &Post, random: Random) -> Self {
+        let (services, post) = (services.clone(), post.clone());
+        Self { services, post, random, proofs: Arc::default(), names: None, searches: BTreeMap::new() }
+    }
+
+    /// What trunks have to prove under TLS.
+    pub(super) fn proofs(&self) -> Arc<Proofs> {
+        Arc::clone(&self.proofs)
+    }
+
+    /// Makes ready to look for a trunk; nothing is changed by it.
+    ///
+    /// # Errors
+    /// Authorities that cannot be used, or no way to look up names.
+    pub(super) fn prepare(&mut self, trunk: &Trunk, resolved: &Resolved) -> Result<Prepared, StartError> {
+        let mut places = Vec::new();
+        for place in trunk.places() {
             let mut wanted = wanted(&place, resolved);
             let proof = proof_of(trunk, &place, wanted.as_mut())?;
-            let demander = index * MAX_TARGETS + number;
-            let Some(wanted) = wanted else {
-                if let (Some(proof), Some(target)) = (proof, stated_at(&place)) {
-                    proofs.demand(demander, vec![target.peer], proof);
+            if wanted.is_some() && self.names.is_none() {
+                self.names = Some(self.resolver(resolved)?);
+            }
+            places.push(Place { wanted, proof, stated: stated_at(&place) });
+        }
+        Ok(Prepared { trunk: trunk.clone(), places })
+    }
+
+    /// # Errors
+    /// Name servers that are none.
+    pub(super) fn resolver(&self, resolved: &Resolved) -> Result<Arc<TokioResolver>, StartError> {
+        let _inside = self.services.enter();
+        resolver(&resolved.dns).map(Arc::new).map_err(|error| StartError::Dns(error.to_string()))
+    }
+
+    /// Other name servers from now on, for whatever is looked for anew.
+    pub(super) fn ask(&mut self, names: Arc<TokioResolver>) {
+        self.names = Some(names);
+        for search in std::mem::take(&mut self.searches).into_values() {
+            search.stop();
+        }
+    }
+
+    /// Ends the search for every trunk that is none of these, or is elsewhere.
+    pub(super) fn stop_all_but(&mut self, trunks: &[Trunk]) {
+        self.searches.retain(|at, search| {
+            let stays = trunks.iter().any(|trunk| is_found_alike(&search.trunk, trunk));
+            if !stays {
+                search.stop();
+                // Who is asked for another name at the same address need not prove this one, too.
+                self.proofs.forget(at * MAX_TARGETS..(at + 1) * MAX_TARGETS);
+            }
+            stays
+        });
+    }
+
+    /// Looks for trunks at places where they are not looked for yet, and waits a moment for the first answers.
+    pub(super) fn begin(&mut self, all: impl IntoIterator<Item = (usize, Prepared)>) {
+        let mut first = Vec::new();
+        let mut begun = Vec::new();
+        for (at, prepared) in all {
+            let known = self.searches.get(&at).map(|search| &search.trunk);
+            if known.is_some_and(|known| is_found_alike(known, &prepared.trunk)) {
+                continue;
+            }
+            if let Some(other) = self.searches.remove(&at) {
+                other.stop();
+            }
+            begun.push(at);
+            first.extend(self.search(at, prepared));
+        }
+        let wait = async {
+            let all = async {
+                for answer in first {
+                    let _ = answer.await;
+                }
+            };
+            let _ = timeout(FIRST_ANSWERS, all).await;
+        };
+        self.services.block_on(wait);
+        // What nobody could look up does not hide what needs no looking up.
+        for search in begun.into_iter().filter_map(|at| Some((at, self.searches.get(&at)?))) {
+            let known = search.1.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let targets = known.merged();
+            if !known.is_told && !targets.is_empty() {
+                self.post.send(Input::Resolved { trunk: search.0, targets });
+            }
+        }
+    }
+
+    /// Begins; what is given is told when a name was looked up.
+    fn search(&mut self, at: usize, Prepared { trunk, places }: Prepared) -> Vec<oneshot::Receiver<()>> {
+        let known = Known::new(&trunk);
+        self.proofs.forget(at * MAX_TARGETS + places.len()..(at + 1) * MAX_TARGETS);
+        if places.iter().all(|place| place.wanted.is_none()) {
+            self.post.send(Input::Resolved { trunk: at, targets: known.merged() });
+        }
+        let known = Arc::new(Mutex::new(known));
+        let (mut tasks, mut first) = (Vec::new(), Vec::new());
+        for (number, Place { wanted, proof, stated }) in places.into_iter().enumerate() {
+            let demander = at * MAX_TARGETS + number;
+            let (Some(wanted), Some(names)) = (wanted, &self.names) else {
+                match (proof, stated) {
+                    (Some(proof), Some(target)) => self.proofs.demand(demander, vec![target.peer], proof),
+                    _ => self.proofs.forget(demander..demander + 1),
                 }
                 continue;
             };
-            let names = match &names {
-                Some(names) => Arc::clone(names),
-                None => {
-                    let _inside = services.enter();
-                    let built =
-                        resolver(&resolved.dns).map_err(|error| StartError::Dns(error.to_string()))?;
-                    Arc::clone(names.insert(Arc::new(built)))
-                }
-            };
             let (told, answer) = oneshot::channel();
             first.push(answer);
-            let (post, proofs, known) = (post.clone(), Arc::clone(&proofs), Arc::clone(&known));
+            let (post, proofs, known) = (self.post.clone(), Arc::clone(&self.proofs), Arc::clone(&known));
             let tell = move |found: Vec<Ranked>| {
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                if known.is_over {
+                    return;
+                }
                 if let Some(proof) = &proof {
                     let under_tls = found.iter().map(|ranked| ranked.target);
                     let under_tls = under_tls.filter(|target| target.transport == Transport::Tls);
                     proofs.demand(demander, under_tls.map(|target| target.peer).collect(), proof.clone());
                 }
-                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(of_place) = known.of_place.get_mut(number) {
                     *of_place = found;
                 }
+                known.is_told = true;
                 // Under the lock, so that what is known last is told last.
-                post.send(Input::Resolved { trunk: index, targets: known.merged() });
+                post.send(Input::Resolved { trunk: at, targets: known.merged() });
             };
-            services.spawn(keep_located(names, wanted, Random::from_seed(random.bytes()), told, tell));
+            let random = Random::from_seed(self.random.bytes());
+            let looking = keep_located(Arc::clone(names), wanted, random, told, tell);
+            tasks.push(self.services.spawn(looking).abort_handle());
         }
+        self.searches.insert(at, Search { trunk, known, tasks });
+        first
     }
-    services.block_on(async {
-        let all = async {
-            for answer in first {
-                let _ = answer.await;
-            }
-        };
-        let _ = timeout(FIRST_ANSWERS, all).await;
-    });
-    Ok(proofs)
+}
+
+/// Whether both are looked for in one way.
+fn is_found_alike(one: &Trunk, other: &Trunk) -> bool {
+    let way = |trunk: &Trunk| {
+        (trunk.name.clone(), trunk.uri.clone(), trunk.also.clone(), trunk.share, trunk.ca.clone())
+    };
+    way(one) == way(other)
 }
 
 #[cfg(test)]
@@ -187,7 +316,11 @@ mod tests {
             IpAddr::V4(ip) => ip.octets()[3],
             IpAddr::V6(_) => 0,
         };
-        Known { of_place, share }.merged().iter().map(|known| (last(known), known.rank)).collect()
+        Known { of_place, share, is_told: false, is_over: false }
+            .merged()
+            .iter()
+            .map(|known| (last(known), known.rank))
+            .collect()
     }
 
     #[test]

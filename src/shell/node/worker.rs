@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -21,7 +22,7 @@ use super::outward::Outward;
 use super::stream::{Happened, Streams};
 use super::sys::{self, BATCH, Batch, Interest, Poll, Ready, Waker};
 use crate::base::{Now, Timestamp, UnixMillis};
-use crate::engine::{CommandId, Counters, Engine, Input, Output};
+use crate::engine::{CommandId, Counters, Engine, Input, NewConfiguration, Output, Reconfigured};
 use crate::shell::control::{Answer, Request};
 use crate::shell::pace::{Collect, Pace};
 use crate::shell::telemetry::{AuthFailure, Direction, WorkerCounters};
@@ -57,6 +58,8 @@ pub(super) enum Mail {
     Input(Input),
     /// From the connections that the runtime carries.
     Conduit(News),
+    /// Another configuration; told when it holds.
+    Reconfigure(Box<NewConfiguration>, SyncSender<Reconfigured>),
     /// It is time to end.
     Stop(Stop),
 }
@@ -130,6 +133,7 @@ struct Turn {
     /// Datagrams to be sent, by listener.
     datagrams: Vec<Vec<(SocketAddr, Bytes)>>,
     answers: BTreeMap<CommandId, Answer>,
+    reconfiguring: Option<SyncSender<Reconfigured>>,
     commands: u64,
     seen: Counters,
     ending: Option<Instant>,
@@ -162,6 +166,7 @@ impl Worker {
             outputs: Vec::new(),
             datagrams: self.listeners.iter().map(|_| Vec::new()).collect(),
             answers: BTreeMap::new(),
+            reconfiguring: None,
             commands: 0,
             seen: *self.engine.counters(),
             ending: None,
@@ -360,6 +365,13 @@ impl Worker {
                     feed(&mut self.engine, now, input, &mut turn.faults);
                 }
                 Mail::Conduit(news) => self.take_news(news, turn),
+                Mail::Reconfigure(new, done) => {
+                    turn.reconfiguring = Some(done);
+                    feed(&mut self.engine, now, Input::Reconfigure(new), &mut turn.faults);
+                    self.carry_out(turn);
+                    // Where a fault of ours came between, whoever waits is told by this.
+                    turn.reconfiguring = None;
+                }
                 Mail::Stop(Stop::Drain(patience)) if turn.ending.is_none() => {
                     self.engine.drain(now);
                     turn.draining = true;
@@ -428,6 +440,12 @@ impl Worker {
                     Output::Reply { id, reply } => {
                         if let Some(answer) = turn.answers.remove(&id) {
                             answer.send(reply);
+                        }
+                    }
+                    Output::Reconfigured(done) => {
+                        if let Some(told) = turn.reconfiguring.take() {
+                            // Who waits no longer has given up.
+                            let _ = told.try_send(done);
                         }
                     }
                     other => self.outward.carry_out(other, unix),

@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::World;
 use crate::call::settings::{self, Listener};
-use crate::engine::Settings;
 use crate::engine::tests::phone::ENGINE;
+use crate::engine::{Input, NewConfiguration, Settings};
 use crate::media::plan::{Screen, WebPlace};
+use crate::registrar::accounts::{Account, Accounts, Origin};
 use crate::sip::Transport;
 use crate::sip::digest::Algorithm;
 use crate::wire::sip::Limits;
@@ -70,5 +72,24 @@ pub(crate) fn settings() -> Settings {
         ban: crate::engine::settings::Ban::default(),
         trace: crate::engine::trace::Settings::OFF,
         realm: "example.org".into(),
+    }
+}
+
+impl World {
+    /// The configuration is another from now on: these settings and these accounts of the file. Where its trunks are,
+    /// and what an operator is told.
+    pub(crate) fn reconfigure(
+        &mut self,
+        settings: Settings,
+        accounts: &Accounts,
+    ) -> (Vec<usize>, Vec<String>) {
+        let accounts: Vec<Account> = accounts
+            .iter()
+            .filter(|known| known.origin == Origin::File)
+            .map(|known| (**known).clone())
+            .collect();
+        self.input(Input::Reconfigure(Box::new(NewConfiguration { settings, accounts })));
+        let done = self.reconfigured.pop().expect("it is told");
+        (done.places, done.notes)
     }
 }

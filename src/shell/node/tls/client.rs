@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -157,6 +158,12 @@ impl Proofs {
         known.retain(|before| !addresses.contains(before));
         known.splice(..0, addresses);
         known.truncate(MAX_ADDRESSES);
+    }
+
+    /// These have to prove nothing any more: nobody calls them.
+    pub(in crate::shell::node) fn forget(&self, trunks: Range<usize>) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|trunk, _| !trunks.contains(trunk));
     }
 
     /// What the peer at `address` has to prove.

@@ -1,0 +1,144 @@
+//! The configuration is read anew while the node runs: checked whole, compared, and applied by the worker; or nothing
+//! is changed.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use super::failure::{StartError, supported};
+use super::trunks::{Lookups, Prepared};
+use super::worker::Mail;
+use super::{Post, settings};
+use crate::config::{Diff, Resolved, Trunk};
+use crate::engine::command::{CommandError, Reply};
+use crate::engine::{NewConfiguration, ReloadView};
+
+/// The worker takes it between two batches; so long it may take at most.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Reads and checks the configuration once more; its faults, a line each.
+pub type Reread = Box<dyn Fn() -> Result<Resolved, String> + Send + Sync>;
+
+/// Who takes another configuration.
+pub(super) struct Reloader(Mutex<State>);
+
+struct State {
+    /// What the node runs by.
+    running: Resolved,
+    reread: Reread,
+    bound: Vec<SocketAddr>,
+    media_threads: usize,
+    post: Post,
+    lookups: Lookups,
+}
+
+/// Why nothing was changed.
+enum Refused {
+    Faulty(Vec<String>),
+    NotNow(&'static str),
+}
+
+impl From<StartError> for Refused {
+    fn from(error: StartError) -> Self {
+        Self::Faulty(vec![error.to_string()])
+    }
+}
+
+impl Reloader {
+    pub(super) fn new(
+        running: Resolved,
+        reread: Reread,
+        bound: Vec<SocketAddr>,
+        media_threads: usize,
+        lookups: Lookups,
+        post: Post,
+    ) -> Self {
+        Self(Mutex::new(State { running, reread, bound, media_threads, post, lookups }))
+    }
+
+    /// Reads the configuration, and has it hold unless it is only looked at. The answer, and the users whose account is
+    /// another by now. Waits for the worker, and a moment for name servers.
+    pub(super) fn reload(&self, dry_run: bool) -> (Reply, Vec<Box<str>>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.reload(dry_run) {
+            Ok((view, users)) => {
+                if view.applied {
+                    log(&view);
+                }
+                (Reply::Reload(Box::new(view)), users)
+            }
+            Err(Refused::Faulty(faults)) => {
+                if !dry_run {
+                    for fault in &faults {
+                        tracing::warn!("the configuration is not reloaded: {fault}");
+                    }
+                }
+                (Reply::Error(CommandError::Faulty { faults }), Vec::new())
+            }
+            Err(Refused::NotNow(why)) => {
+                tracing::warn!("the configuration is not reloaded: {why}");
+                (Reply::Error(CommandError::Unavailable { why: why.into(), retry_after: 2 }), Vec::new())
+            }
+        }
+    }
+}
+
+/// One line. Users have no name in it.
+fn log(view: &ReloadView) {
+    let count = |what: &str| view.changes.iter().filter(|line| line.starts_with(what)).count();
+    let restart: Vec<&str> =
+        view.restart.iter().map(|line| line.split([' ', ':']).next().unwrap_or_default()).collect();
+    tracing::info!(
+        changes = view.changes.len(),
+        users = count("user "),
+        trunks = count("trunk "),
+        routes = count("route"),
+        notes = view.notes.len(),
+        restart_needed = restart.join(","),
+        "configuration reloaded"
+    );
+}
+
+impl State {
+    fn reload(&mut self, dry_run: bool) -> Result<(ReloadView, Vec<Box<str>>), Refused> {
+        let split = |faults: String| Refused::Faulty(faults.lines().map(str::to_owned).collect());
+        let new = (self.reread)().map_err(split)?;
+        supported(&new)?;
+        let Diff { changes, restart, users } = Diff::between(&self.running, &new);
+        let mut view = ReloadView { applied: !dry_run, changes, restart, notes: Vec::new() };
+        let next = self.running.adopt(new);
+        let is_other_dns = self.running.dns != next.dns;
+        let names = is_other_dns.then(|| self.lookups.resolver(&next)).transpose()?;
+        let prepared = self.prepare(&next, is_other_dns)?;
+        if dry_run {
+            return Ok((view, Vec::new()));
+        }
+        if let Some(names) = names {
+            self.lookups.ask(names);
+        }
+        // What is told of a trunk from here on is of the new configuration.
+        self.lookups.stop_all_but(&next.trunks);
+        let settings = settings::engine(&next, &self.bound, self.media_threads);
+        let new = NewConfiguration { settings, accounts: next.accounts.clone() };
+        let (done, told) = mpsc::sync_channel(1);
+        self.post.put(Mail::Reconfigure(Box::new(new), done));
+        let gone = |_| Refused::NotNow("the worker does not answer; the node is ending, or in trouble");
+        let told = told.recv_timeout(PATIENCE).map_err(gone)?;
+        let place = |trunk: &Trunk| {
+            let at = next.trunks.iter().position(|known| known.name == trunk.name)?;
+            told.places.get(at).copied()
+        };
+        let begun = prepared.into_iter().filter_map(|one| Some((place(one.trunk())?, one)));
+        self.lookups.begin(begun.collect::<Vec<_>>());
+        view.notes = told.notes;
+        self.running = next;
+        Ok((view, users))
+    }
+
+    /// What has to be looked for, as far as that can be found out before.
+    fn prepare(&mut self, next: &Resolved, all: bool) -> Result<Vec<Prepared>, StartError> {
+        let is_new = |trunk: &&Trunk| all || !self.running.trunks.contains(trunk);
+        let new: Vec<Trunk> = next.trunks.iter().filter(is_new).cloned().collect();
+        new.iter().map(|trunk| self.lookups.prepare(trunk, next)).collect()
+    }
+}
