@@ -208,6 +208,7 @@ impl Core {
             }
         }
         (found.raw, found.raw_before) = (raw, None);
+        self.part_with_left_ports(leg);
         Ok(())
     }
 
@@ -545,8 +546,17 @@ impl Core {
         }
     }
 
+    /// The leg has agreed on ports where it is now, or is gone.
+    fn part_with_left_ports(&mut self, leg: LegHandle) {
+        if let Some(left) = self.legs.get_mut(leg).and_then(|leg| leg.left_ports.take()) {
+            let (call, ports) = *left;
+            self.give_back(&ports, call, None);
+        }
+    }
+
     /// Gives the ports of a leg back.
     pub fn release_leg_media(&mut self, leg: LegHandle) {
+        self.part_with_left_ports(leg);
         let Some(found) = self.legs.get_mut(leg) else { return };
         let (ports, call) = (std::mem::take(&mut found.ports), found.call);
         if ports.is_empty() {

@@ -235,6 +235,8 @@ pub struct Leg {
     pub raw_before: Option<Bytes>,
     /// Our ports toward it.
     pub ports: LegPorts,
+    /// Those of a call that it has left for one on another media thread, until it has agreed on others.
+    pub left_ports: Option<Box<(CallHandle, LegPorts)>>,
     /// Its m-lines and those of the leg it is about to talk with; the call's own once it does.
     pub pairing: Pairing,
     /// Its session timer.

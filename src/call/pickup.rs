@@ -49,17 +49,22 @@ impl Core {
         let Some((thread, anchored)) = self.calls.get(into).map(|call| (call.thread, call.anchored)) else {
             return;
         };
-        let Some(left) = self.call_of(leg).and_then(|call| self.calls.remove(call)) else { return };
+        let Some(of) = self.call_of(leg) else { return };
+        let Some(left) = self.calls.remove(of) else { return };
         for other in std::iter::once(left.caller).chain(left.callee).filter(|other| *other != leg) {
             self.remove_leg(other);
         }
         let ports = self.ports_toward(leg);
         let sounds = ports.iter().flatten().map(|pair| MediaCommand::Stop { port: pair.id });
         self.media.extend(sounds);
-        if left.thread != thread || !anchored {
+        if !anchored {
             self.release_leg_media(leg);
         }
         let Some(found) = self.legs.get_mut(leg) else { return };
+        if anchored && left.thread != thread {
+            // A browser that heard a goodbye from there before it is asked to come here would be gone.
+            found.left_ports = Some(Box::new((of, std::mem::take(&mut found.ports))));
+        }
         (found.call, found.role) = (into, Role::Mover);
         if !anchored {
             found.media = None;

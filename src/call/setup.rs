@@ -60,6 +60,7 @@ impl Leg {
             raw: Bytes::new(),
             raw_before: None,
             ports: SmallVec::new(),
+            left_ports: None,
             pairing: Pairing::default(),
             last_offer: Bytes::new(),
             undo: None,

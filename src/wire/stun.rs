@@ -16,8 +16,9 @@ const MAGIC: u32 = 0x2112_A442;
 const INTEGRITY: usize = 24;
 /// RFC 8489 14.7.
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
-/// The longest message that is looked at; a check of ICE has some 120 bytes.
-pub const MAX_MESSAGE: usize = 600;
+/// The longest message that is looked at: what a datagram carries without being cut. A check of ICE has some 120 bytes as a
+/// rule; two fragments of 256 characters (RFC 8839 5.4) and what nobody knows make it longer.
+pub const MAX_MESSAGE: usize = 1500;
 /// No message that we write is longer.
 pub const MAX_WRITTEN: usize = 256;
 
@@ -360,9 +361,42 @@ pub enum Pair {
     Picked,
 }
 
+/// A signed message with an attribute that nobody knows, before MESSAGE-INTEGRITY, which makes it `len` bytes long.
+#[cfg(test)]
+pub(crate) fn stretched(message: &[u8], len: usize, key: &[u8]) -> Vec<u8> {
+    /// Of those that may be passed over (RFC 8489 14).
+    const UNKNOWN: u16 = 0xC057;
+    let mut bytes = message.get(..message.len() - INTEGRITY - 8).unwrap().to_vec();
+    let value = len - bytes.len() - 4 - INTEGRITY - 8;
+    bytes.extend([UNKNOWN, u16::try_from(value).unwrap()].map(u16::to_be_bytes).concat());
+    bytes.resize(bytes.len() + value, 0x5a);
+    let mac = integrity(&bytes, bytes.len(), key).unwrap().finalize().into_bytes();
+    bytes.extend([MESSAGE_INTEGRITY, 20].map(u16::to_be_bytes).concat());
+    bytes.extend(mac);
+    bytes.splice(2..4, u16::try_from(len - HEADER).unwrap().to_be_bytes());
+    let crc = crc32(&bytes) ^ FINGERPRINT_XOR;
+    bytes.extend([FINGERPRINT, 4].map(u16::to_be_bytes).concat());
+    bytes.extend(crc.to_be_bytes());
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_may_be_as_long_as_a_datagram_and_no_longer() {
+        let check = Writer::new(Class::Request, &[7; 12]).username("them", "us").signed(b"password");
+        for len in [check.bytes().len() + 4, 604, 1496, MAX_MESSAGE] {
+            let long = stretched(check.bytes(), len, b"password");
+            assert_eq!(long.len(), len);
+            let read = Message::parse(&long).unwrap();
+            assert!(read.is_from(b"password") && read.has_fingerprint() && !read.is_from(b"passw0rd"));
+            assert_eq!(read.username(), Some((&b"them"[..], &b"us"[..])));
+        }
+        let long = stretched(check.bytes(), MAX_MESSAGE + 4, b"password");
+        assert_eq!(Message::parse(&long).unwrap_err(), StunError::Length);
+    }
 
     /// RFC 5769 2.1.
     const REQUEST: &str = "000100582112a442b7e7a701bc34d686fa87dfae802200105354554e207465737420636c69656e74\

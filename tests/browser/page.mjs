@@ -38,6 +38,14 @@ async function open() {
     if (path.startsWith("/v1/")) asked.push(`${request.method()} ${path}`);
   });
   await page.addInitScript(() => {
+    // What the page's calls are made of, to be looked at.
+    globalThis.connections = [];
+    globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+      constructor(...given) {
+        super(...given);
+        globalThis.connections.push(this);
+      }
+    };
     addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
   });
   await page.goto(base);
@@ -215,6 +223,16 @@ const steps = {
         return bins[best] === 0 ? null : (best * audio.sampleRate) / analyser.fftSize;
       }),
     };
+  },
+  /** Where the newest call's media is met, and as what. */
+  async transport() {
+    return page.evaluate(() => {
+      const found = globalThis.connections.at(-1);
+      const said = found.currentRemoteDescription.sdp;
+      const value = (name) => said.match(new RegExp(`^a=${name}:(.*)$`, "m"))?.[1].trim();
+      const port = Number(said.match(/^m=audio (\d+)/m)[1]);
+      return { port, fingerprint: value("fingerprint"), ufrag: value("ice-ufrag"), state: found.connectionState };
+    });
   },
   async sign_out() {
     await page.getByRole("button", { name: "Sign out" }).click();

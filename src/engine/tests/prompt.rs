@@ -353,6 +353,47 @@ fn a_call_on_another_media_thread_takes_the_device_over_to_it() {
 }
 
 #[test]
+fn ports_on_the_thread_that_is_left_are_there_until_others_are_agreed_on() {
+    let mut moved = 0;
+    for seed in 0..2 {
+        let mut settings = settings();
+        settings.call.media.threads = 2;
+        let mut scene = Scene::with(220 + seed, settings, &Loaded::default(), "0 101");
+        for _ in 0..seed {
+            let line = scene.world.phones[scene.lobby].dial("*11");
+            scene.world.run(SECOND);
+            scene.world.phones[scene.lobby].bye(line);
+            scene.world.run(SECOND);
+        }
+        let of_call: Vec<PortId> = scene.world.engine.core().port_legs.keys().copied().collect();
+        scene.world.phones[scene.lobby].dial("*11");
+        scene.world.run(SECOND);
+        let mut ports = scene.world.engine.core().port_legs.keys();
+        let port = *ports.find(|port| !of_call.contains(port)).unwrap();
+        let is_released = |world: &World| {
+            world
+                .media
+                .iter()
+                .any(|command| matches!(command, MediaCommand::Release { port: of } if *of == port))
+        };
+        scene.world.media.clear();
+        scene.world.phones[scene.lobby].holds_reinvites = true;
+        scene.press("1001#4714#");
+        scene.world.run(SECOND);
+        assert!(!is_released(&scene.world), "{}", scene.world.tail());
+        scene.world.phones[scene.lobby].holds_reinvites = false;
+        scene.world.phones[scene.lobby].release_reinvites();
+        scene.world.run(SECOND);
+        scene.has_call("rooms*desk");
+        let is_elsewhere = scene.world.port_of("rooms*desk").unwrap().thread != port.thread;
+        assert_eq!(is_released(&scene.world), is_elsewhere, "{}", scene.world.tail());
+        moved += u32::from(is_elsewhere);
+        scene.end();
+    }
+    assert_eq!(moved, 1);
+}
+
+#[test]
 fn a_device_that_refuses_the_other_codec_leaves_the_call_where_it_is() {
     let mut scene = Scene::with(208, settings(), &Loaded::default(), "9 101");
     scene.world.phones[scene.lobby].reinvite = 488;

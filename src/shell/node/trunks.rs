@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::TokioResolver;
 use tokio::runtime::Handle;
@@ -258,7 +258,9 @@ impl Lookups {
             let demander = at * MAX_TARGETS + number;
             let (Some(wanted), Some(names)) = (wanted, &self.names) else {
                 match (proof, stated) {
-                    (Some(proof), Some(target)) => self.proofs.demand(demander, vec![target.peer], proof),
+                    (Some(proof), Some(target)) => {
+                        self.proofs.demand(demander, vec![target.peer], proof, Instant::now());
+                    }
                     _ => self.proofs.forget(demander..demander + 1),
                 }
                 continue;
@@ -274,7 +276,8 @@ impl Lookups {
                 if let Some(proof) = &proof {
                     let under_tls = found.iter().map(|ranked| ranked.target);
                     let under_tls = under_tls.filter(|target| target.transport == Transport::Tls);
-                    proofs.demand(demander, under_tls.map(|target| target.peer).collect(), proof.clone());
+                    let peers = under_tls.map(|target| target.peer).collect();
+                    proofs.demand(demander, peers, proof.clone(), Instant::now());
                 }
                 if let Some(of_place) = known.of_place.get_mut(number) {
                     *of_place = found;

@@ -375,3 +375,17 @@ fn an_association_that_its_descriptions_replace_is_shaken_anew_with_the_same_cer
     assert!(house.configure(0, &end(&local, 1, Some("other"))), "theirs says so");
     assert!(!house.configure(0, &end(&local, 1, Some("other"))));
 }
+
+#[test]
+fn a_check_as_long_as_a_datagram_is_answered() {
+    let mut house = House::new();
+    let mut browser = house.leg(0, "192.0.2.7:5000", Role::Passive);
+    let mut told = Told::default();
+    for len in [604, 1500] {
+        let check = browser.check_of(Pick::Yes);
+        let long = crate::wire::stun::stretched(&check, len, browser.house.password.as_bytes());
+        browser.outgoing.push_back(long);
+        house.settle(&mut browser, &mut told);
+    }
+    assert_eq!((browser.answers.len(), told.picked), (2, Some(browser.address)));
+}

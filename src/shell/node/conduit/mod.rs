@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use rustc_hash::FxHashMap;
@@ -186,7 +187,7 @@ impl Conduits {
         if flow.transport != Transport::Tls || (flow.connection != 0 && flow.connection & OURS == 0) {
             return None;
         }
-        let demands = self.proofs.of(flow.peer);
+        let demands = self.proofs.of(flow.peer, Instant::now());
         let meets = |number: &&u32| self.links.get(*number).is_some_and(|link| link.proved.cover(&demands));
         let number = match self.by_peer.get(&flow.peer).filter(meets) {
             Some(number) => *number,

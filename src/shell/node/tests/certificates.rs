@@ -8,7 +8,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use super::super::tls::{Demands, Proof, Proofs};
+use super::super::tls::{Demands, FORMER, Proof, Proofs};
 use super::secured::*;
 use super::*;
 use crate::shell::phone::{Message, Options, Phone};
@@ -199,22 +199,23 @@ fn a_connection_is_shared_by_the_trunks_of_an_address_only_if_it_proves_the_name
     let proof = |name: &str, file: &str| Proof::of(name, Some(&dir.path().join(file))).unwrap();
     let at = |last: u8| SocketAddr::from(([192, 0, 2, last], 5061));
     let proofs = Proofs::default();
-    proofs.demand(0, vec![at(1), at(2)], proof("a.test", "one.pem"));
-    proofs.demand(1, vec![at(2)], proof("b.test", "one.pem"));
-    proofs.demand(2, vec![at(3)], proof("a.test", "two.pem"));
+    let now = Instant::now();
+    proofs.demand(0, vec![at(1), at(2)], proof("a.test", "one.pem"), now);
+    proofs.demand(1, vec![at(2)], proof("b.test", "one.pem"), now);
+    proofs.demand(2, vec![at(3)], proof("a.test", "two.pem"), now);
     runtime().block_on(async {
-        let (one, both) = (proofs.of(at(1)), proofs.of(at(2)));
+        let (one, both) = (proofs.of(at(1), now), proofs.of(at(2), now));
         assert!(is_taken(&one, &authority, &["a.test"]).await);
         assert!(!is_taken(&one, &authority, &["b.test"]).await);
         assert!(is_taken(&both, &authority, &["a.test", "b.test"]).await);
         assert!(!is_taken(&both, &authority, &["a.test"]).await, "the second trunk is not proved");
         assert!(!is_taken(&both, &authority, &["b.test"]).await, "nor the first");
-        assert!(!is_taken(&proofs.of(at(3)), &authority, &["a.test"]).await, "another authority");
-        assert!(is_taken(&proofs.of(at(3)), &other, &["a.test"]).await);
+        assert!(!is_taken(&proofs.of(at(3), now), &authority, &["a.test"]).await, "another authority");
+        assert!(is_taken(&proofs.of(at(3), now), &other, &["a.test"]).await);
         // What stands may serve who demands no more.
         assert!(both.cover(&one) && !one.cover(&both));
     });
-    assert!(proofs.of(at(9)).name().is_none(), "nobody's address");
+    assert!(proofs.of(at(9), now).name().is_none(), "nobody's address");
 }
 
 #[test]
@@ -223,9 +224,42 @@ fn a_carrier_whose_addresses_change_is_still_reached_at_those_of_before() {
     std::fs::write(dir.path().join("one.pem"), Authority::new().pem()).unwrap();
     let proof = Proof::of("a.test", Some(&dir.path().join("one.pem"))).unwrap();
     let (proofs, at) = (Proofs::default(), |last: u8| SocketAddr::from(([192, 0, 2, last], 5061)));
+    let now = Instant::now();
     for last in 0..200 {
-        proofs.demand(0, vec![at(last)], proof.clone());
+        proofs.demand(0, vec![at(last)], proof.clone(), now);
     }
-    let known: Vec<u8> = (0..=255).filter(|last| proofs.of(at(*last)).name().is_some()).collect();
-    assert_eq!(known, (136..200).collect::<Vec<u8>>(), "the newest 64");
+    let known = |later: Duration| -> Vec<u8> {
+        (0..=255).filter(|last| proofs.of(at(*last), now + later).name().is_some()).collect()
+    };
+    assert_eq!(known(Duration::ZERO), (136..200).collect::<Vec<u8>>(), "the newest 64");
+    assert_eq!(known(FORMER), [199], "where it is now it always has to be proved");
+    // What is told again and again makes nobody of before younger.
+    proofs.demand(0, vec![at(199)], proof, now + FORMER);
+    assert_eq!(known(Duration::ZERO), [199]);
+}
+
+#[test]
+fn who_is_at_an_address_now_proves_its_own_name_and_not_that_of_who_was_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let authority = Authority::new();
+    std::fs::write(dir.path().join("one.pem"), authority.pem()).unwrap();
+    let proof = |name: &str| Proof::of(name, Some(&dir.path().join("one.pem"))).unwrap();
+    let (proofs, at) = (Proofs::default(), |last: u8| SocketAddr::from(([192, 0, 2, last], 5061)));
+    let now = Instant::now();
+    proofs.demand(0, vec![at(1)], proof("a.test"), now);
+    proofs.demand(0, vec![at(2)], proof("a.test"), now);
+    runtime().block_on(async {
+        let left = proofs.of(at(1), now);
+        assert!(is_taken(&left, &authority, &["a.test"]).await, "a dialog that was begun there goes on");
+        assert!(!is_taken(&left, &authority, &["b.test"]).await);
+        proofs.demand(1, vec![at(1)], proof("b.test"), now);
+        let taken = proofs.of(at(1), now);
+        assert!(is_taken(&taken, &authority, &["b.test"]).await, "who has come proves who it is");
+        assert!(!is_taken(&taken, &authority, &["a.test"]).await);
+        assert!(!left.cover(&taken), "a connection of before is not shared");
+        // The first comes back, and both are there.
+        proofs.demand(0, vec![at(1)], proof("a.test"), now);
+        assert!(!is_taken(&proofs.of(at(1), now), &authority, &["b.test"]).await);
+        assert!(is_taken(&proofs.of(at(1), now), &authority, &["a.test", "b.test"]).await);
+    });
 }

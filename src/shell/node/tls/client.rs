@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -16,6 +17,9 @@ use super::{TlsError, files};
 
 /// Addresses of one trunk that are remembered: a call may last longer than what DNS says of its target.
 const MAX_ADDRESSES: usize = 64;
+/// An address at which a trunk was is remembered for so long: as long as any call lasts, and as it takes until an address
+/// is given to somebody else.
+pub(in crate::shell::node) const FORMER: Duration = Duration::from_secs(86_400);
 
 /// What a trunk has to prove (RFC 5922 7.2).
 #[derive(Clone, Debug)]
@@ -146,18 +150,46 @@ fn system_roots() -> Result<RootCertStore, TlsError> {
 
 /// Whom we call, by trunk. Who is not in it is not called over TLS: there is nothing that could be proved.
 #[derive(Default)]
-pub(in crate::shell::node) struct Proofs(RwLock<BTreeMap<usize, (Vec<SocketAddr>, Proof)>>);
+pub(in crate::shell::node) struct Proofs(RwLock<BTreeMap<usize, Located>>);
+
+/// Where one trunk is, and was.
+struct Located {
+    now: Vec<SocketAddr>,
+    /// With the moment at which it was there last, the latest first.
+    former: Vec<(SocketAddr, Instant)>,
+    proof: Proof,
+}
+
+impl Located {
+    fn was_at(&self, address: SocketAddr, now: Instant) -> bool {
+        let is_recent = |left: Instant| now.saturating_duration_since(left) < FORMER;
+        self.former.iter().any(|(former, left)| *former == address && is_recent(*left))
+    }
+}
 
 impl Proofs {
-    /// The peers of a trunk have to prove this. Those of before do as well: a dialog ends where it was begun, and a name
-    /// that stands for many addresses tells of some at a time.
-    pub(in crate::shell::node) fn demand(&self, trunk: usize, addresses: Vec<SocketAddr>, proof: Proof) {
+    /// The peers of a trunk have to prove this, from `now` on. Those of before do as well for [`FORMER`]: a dialog ends where
+    /// it was begun, and a name that stands for many addresses tells of some at a time.
+    pub(in crate::shell::node) fn demand(
+        &self,
+        trunk: usize,
+        addresses: Vec<SocketAddr>,
+        proof: Proof,
+        now: Instant,
+    ) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let (known, now) = all.entry(trunk).or_insert_with(|| (Vec::new(), proof.clone()));
-        *now = proof;
-        known.retain(|before| !addresses.contains(before));
-        known.splice(..0, addresses);
-        known.truncate(MAX_ADDRESSES);
+        let located = all.entry(trunk).or_insert_with(|| {
+            let (now, former) = (Vec::new(), Vec::new());
+            Located { now, former, proof: proof.clone() }
+        });
+        located.proof = proof;
+        let left = std::mem::replace(&mut located.now, addresses);
+        located.former.splice(..0, left.into_iter().map(|address| (address, now)));
+        let is_here = |address: &SocketAddr| located.now.contains(address);
+        located
+            .former
+            .retain(|(address, left)| !is_here(address) && now.saturating_duration_since(*left) < FORMER);
+        located.former.truncate(MAX_ADDRESSES.saturating_sub(located.now.len()));
     }
 
     /// These have to prove nothing any more: nobody calls them.
@@ -166,10 +198,16 @@ impl Proofs {
         all.retain(|trunk, _| !trunks.contains(trunk));
     }
 
-    /// What the peer at `address` has to prove.
-    pub(in crate::shell::node) fn of(&self, address: SocketAddr) -> Demands {
+    /// What the peer at `address` has to prove: the names of the trunks that are there; where there is none, of those that
+    /// were. (Who has left an address says nothing of who has come there since.)
+    pub(in crate::shell::node) fn of(&self, address: SocketAddr, now: Instant) -> Demands {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let here = all.iter().filter(|(_, (addresses, _))| addresses.contains(&address));
-        Demands(here.map(|(trunk, (_, proof))| (*trunk, proof.clone())).collect())
+        let proof = |(trunk, located): (&usize, &Located)| (*trunk, located.proof.clone());
+        let here: Vec<_> =
+            all.iter().filter(|(_, located)| located.now.contains(&address)).map(proof).collect();
+        if !here.is_empty() {
+            return Demands(here);
+        }
+        Demands(all.iter().filter(|(_, located)| located.was_at(address, now)).map(proof).collect())
     }
 }

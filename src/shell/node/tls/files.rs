@@ -120,14 +120,28 @@ fn contents(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// How the files look from outside: another one is a change. Links are followed, so that what is changed by turning
-/// a link is seen.
+/// a link is seen; the time of the last change of whatever kind is looked at, too: rights, owners, old times.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Stamp(Vec<Option<(u64, u64, i64, i64)>>);
+pub(super) struct Stamp(Vec<Option<Looks>>);
+
+/// One file: which it is, its size, and when it was written and changed last, in seconds and nanoseconds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Looks {
+    inode: u64,
+    size: u64,
+    written: (i64, i64),
+    changed: (i64, i64),
+}
 
 impl Stamp {
     pub(super) fn of(files: &config::Tls) -> Self {
         let own = files.identities.iter().flat_map(|files| [&files.cert, &files.key]);
-        let stamp = |meta: Metadata| (meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec());
+        let stamp = |meta: Metadata| Looks {
+            inode: meta.ino(),
+            size: meta.size(),
+            written: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        };
         Self(own.chain(&files.client_ca).map(|path| fs::metadata(path).ok().map(stamp)).collect())
     }
 }
@@ -176,6 +190,9 @@ mod tests {
         let tls = config::Tls { identities: vec![one.files.clone()], client_ca: None };
         let before = Stamp::of(&tls);
         assert_eq!(before, Stamp::of(&tls));
+        fs::set_permissions(&one.files.key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        assert_ne!(before, Stamp::of(&tls), "who may read it is another");
+        let before = Stamp::of(&tls);
         fs::remove_file(&one.files.key).unwrap();
         assert_ne!(before, Stamp::of(&tls));
     }

@@ -12,18 +12,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
+#[cfg(test)]
+pub(super) use self::client::FORMER;
 pub(super) use self::client::{Demands, Proof, Proofs, client_config};
 use self::files::{Identity, Stamp};
 use crate::base::UnixMillis;
 use crate::config;
 
 /// The files are looked at this often; a change is taken up when they are the same twice in a row, since a
-/// certificate and its key are not written in one moment. So a change is live within 3 s.
+/// certificate and its key are not written in one moment. So a change is live within 3 s. While what is there is of no use it
+/// is read each time, whatever it looks like: what was wrong may be a right, a link, or a file system.
 const LOOK: Duration = Duration::from_secs(1);
 /// A certificate with less than this left is told of: renewal is usually 30 days ahead, and has failed by then.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 /// It is told of this often.
 const REMIND: Duration = Duration::from_secs(86_400);
+/// Faults of files between two exchanges that are told, each once.
+const MAX_FAULTS: usize = 16;
 
 /// Why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -69,16 +74,21 @@ impl ServerTls {
         let mut used = self.stamp.clone();
         let mut seen = used.clone();
         let mut reminded: Option<tokio::time::Instant> = None;
+        let mut faults: Vec<String> = Vec::new();
         loop {
             seconds.tick().await;
             let now = Stamp::of(&self.files);
             let is_stable = now == seen;
             seen = now;
-            if is_stable && seen != used {
+            if is_stable && (seen != used || !faults.is_empty()) {
                 used = seen.clone();
                 // A handful of small files that were just written: nobody waits for a disk.
-                if self.reload() {
-                    reminded = None;
+                match read(&self.files) {
+                    Ok(loaded) => {
+                        self.exchange(loaded);
+                        (reminded, faults) = (None, Vec::new());
+                    }
+                    Err(error) => self.note_fault(&error, &mut faults),
                 }
             }
             if reminded.is_none_or(|at| at.elapsed() >= REMIND) {
@@ -88,29 +98,35 @@ impl ServerTls {
         }
     }
 
-    fn reload(&self) -> bool {
-        match read(&self.files) {
-            Ok(loaded) => {
-                for identity in loaded.identities.iter() {
-                    tracing::info!(
-                        file = %identity.path.display(),
-                        names = identity.names(),
-                        until = %date(identity.not_after()),
-                        "a certificate was exchanged"
-                    );
-                }
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
-                true
-            }
-            Err(error) => {
-                tracing::error!(
-                    file = %error.path.display(),
-                    why = error.why,
-                    "a changed certificate is of no use: the former one stays"
-                );
-                false
-            }
+    fn exchange(&self, loaded: Loaded) {
+        for identity in loaded.identities.iter() {
+            tracing::info!(
+                file = %identity.path.display(),
+                names = identity.names(),
+                until = %date(identity.not_after()),
+                "a certificate was exchanged"
+            );
         }
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
+    }
+
+    /// Tells of a fault that was not told since the last exchange.
+    fn note_fault(&self, error: &TlsError, told: &mut Vec<String>) {
+        let fault = error.to_string();
+        if told.contains(&fault) || told.len() >= MAX_FAULTS {
+            return;
+        }
+        told.push(fault);
+        let kept = self.current();
+        let shown =
+            |identity: &Arc<Identity>| format!("{} (until {})", identity.names(), date(identity.not_after()));
+        let kept: Vec<String> = kept.identities.iter().map(shown).collect();
+        tracing::error!(
+            file = %error.path.display(),
+            why = error.why,
+            kept = kept.join("; "),
+            "a changed certificate is of no use: the former one stays, and the files are read again until they are right"
+        );
     }
 
     fn remind(&self) {
@@ -169,5 +185,55 @@ mod tests {
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(names(), "two.test");
         keeping.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_of_no_use_is_tried_again_whatever_the_files_look_like() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = ["one.test", "two.test"].map(|name| {
+            let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+            (made.cert.pem(), made.signing_key.serialize_pem())
+        });
+        let files = config::TlsFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+        std::fs::write(&files.cert, &one.0).unwrap();
+        std::fs::write(&files.key, &one.1).unwrap();
+        let tls = config::Tls { identities: vec![files.clone()], client_ca: None };
+        let tls = Arc::new(ServerTls::load(&tls).unwrap());
+        let names = || tls.current().identities.first().unwrap().names();
+        let keeping = tokio::spawn(Arc::clone(&tls).keep_current());
+        let pass = |seconds| tokio::time::sleep(Duration::from_secs(seconds));
+        // Half of it, and long after that the key is another's still.
+        std::fs::write(&files.cert, two.0.split_at(two.0.len() / 2).0).unwrap();
+        pass(10).await;
+        std::fs::write(&files.cert, &two.0).unwrap();
+        pass(60).await;
+        assert_eq!(names(), "one.test");
+        // The right key comes with the looks of the wrong one.
+        let is_like = std::fs::metadata(&files.key).unwrap();
+        let key = std::fs::OpenOptions::new().write(true).open(&files.key).unwrap();
+        assert_eq!(one.1.len(), two.1.len());
+        std::os::unix::fs::FileExt::write_all_at(&key, two.1.as_bytes(), 0).unwrap();
+        key.set_modified(is_like.modified().unwrap()).unwrap();
+        pass(5).await;
+        assert_eq!(names(), "two.test");
+        keeping.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fault_is_told_once_and_again_after_an_exchange() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = rcgen::generate_simple_self_signed(["one.test".to_owned()]).unwrap();
+        let files = config::TlsFiles { cert: dir.path().join("cert.pem"), key: dir.path().join("key.pem") };
+        std::fs::write(&files.cert, made.cert.pem()).unwrap();
+        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
+        let tls = ServerTls::load(&config::Tls { identities: vec![files], client_ca: None }).unwrap();
+        let fault = |why: &str| TlsError { path: "cert.pem".into(), why: why.into() };
+        let mut told = Vec::new();
+        for why in ["is empty", "is another's", "is empty", "is another's"] {
+            tls.note_fault(&fault(why), &mut told);
+        }
+        assert_eq!(told, ["cert.pem: is empty", "cert.pem: is another's"]);
+        (0..100).for_each(|n| tls.note_fault(&fault(&n.to_string()), &mut told));
+        assert_eq!(told.len(), MAX_FAULTS);
     }
 }
