@@ -233,8 +233,8 @@ impl Engine {
 
     fn calling_trunk<'a>(&'a self, question: &'a RouteQuestion) -> Result<Caller<'a>, CommandError> {
         let named = question.source.as_deref().and_then(|source| source.strip_prefix("trunk:"));
-        let trunks = self.core.settings.trunks.iter().enumerate();
-        let found = trunks.filter(|(_, trunk)| Some(&*trunk.name) == named).next_back();
+        let mut trunks = self.core.settings.trunks.iter().enumerate();
+        let found = trunks.rfind(|(_, trunk)| Some(&*trunk.name) == named);
         let (index, trunk) = found.ok_or_else(|| invalid("source", "there is no such trunk"))?;
         let address = self.core.targets.all(index).next().map(|target| target.peer.ip());
         let kind = CallerKind::Trunk { name: &trunk.name, number: &question.from, is_transferor: false };
