@@ -85,11 +85,13 @@ impl Page {
 
 /// The house, an administrator, and a listener for browsers.
 async fn house() -> House {
-    house_that(HOLD_OFF, "").await
+    house_that(HOLD_OFF, THREADS).await
 }
 
 /// As most of these tests have it.
 const HOLD_OFF: &str = "hold_off_s = 30\n";
+/// Calls on different media threads have nothing in common; a machine of few cores would have one thread.
+const THREADS: &str = "threads = 2\n";
 
 /// The same, with these sections `move` and `media`.
 async fn house_that(moving: &str, media: &str) -> House {
@@ -322,7 +324,7 @@ async fn a_call_comes_into_the_browser_at_a_click_and_goes_back_at_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_is_in_the_browser_within_a_second_of_the_click() {
     const ROUNDS: usize = 6;
-    let house = house_that("hold_off_s = 0\n", "").await;
+    let house = house_that("hold_off_s = 0\n", THREADS).await;
     let talk = house.talk().await;
     let mut page = Page::open(&house.node).await;
     page.sign_in("alice").await;
@@ -395,7 +397,7 @@ async fn the_phone_of_the_page_works_over_tls() {
 /// The one in the browser is transferred to a call that lives on the other media thread, where nobody has its keys.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_in_the_browser_is_transferred_to_another_media_thread() {
-    let house = house_that(HOLD_OFF, "threads = 2\n").await;
+    let house = house().await;
     let (talk, mut page) = taken(&house).await;
     page.hears_bob().await;
     let before = page.does("transport", json!({})).await;

@@ -96,8 +96,8 @@ impl World {
         Phone {
             port,
             addr,
-            ssrc: 0x1111_1111 * seed,
-            sequence: 65_500u16.wrapping_add(7000 * port.slot as u16),
+            ssrc: 0x1111_1111u32.wrapping_mul(seed),
+            sequence: 65_500u16.wrapping_add(7000u16.wrapping_mul(port.slot as u16)),
             timestamp: 0xffff_f000u32.wrapping_mul(seed),
         }
     }

@@ -358,3 +358,38 @@ fn a_phone_with_keys_in_its_description_and_a_browser_hear_each_other_before_and
         assert!(heard.iter().zip(0..).all(|(sent, n)| sent.bytes[12..] == [(n / 20) as u8; 160]));
     }
 }
+
+/// What the media threads hold of a browser that talks: ICE, DTLS, keys both ways, its route, what goes out to it and what
+/// is counted. (What signalling holds of a call is measured with the whole node, docs/PERFORMANCE.md: a tenth of that.) Other
+/// tests of the process may run meanwhile: the least of some rounds counts, and the bound is that of the contract.
+#[test]
+fn a_browser_that_talks_costs_less_than_100_kilobytes() {
+    const ROUNDS: u16 = 4;
+    const CALLS: u16 = 25;
+    let resident = || {
+        let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+        status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let mut houses = Houses::new();
+    let mut talk = |call: u16| {
+        let [mut a, mut b] =
+            [0, 1].map(|side| houses.browser(&format!("192.0.2.7:{}", 5000 + 2 * call + side)));
+        houses.connect(&mut a);
+        houses.connect(&mut b);
+        houses.world.call(&a.phone, &b.phone);
+        for n in 0..10u8 {
+            assert_eq!(houses.send(&mut a, &[n; 160]), Verdict::Forwarded(1));
+            assert_eq!(houses.send(&mut b, &[n; 160]), Verdict::Forwarded(1));
+            houses.world.pass(ms(20));
+        }
+        assert_eq!((houses.opened_by(&mut a).len(), houses.opened_by(&mut b).len()), (10, 10));
+    };
+    let each = (0..ROUNDS).map(|round| {
+        let before = resident();
+        (0..CALLS).for_each(|call| talk(round * CALLS + call));
+        resident().saturating_sub(before) / u64::from(2 * CALLS)
+    });
+    let each: Vec<u64> = each.collect();
+    println!("{each:?} bytes a browser, by round");
+    assert!(each.iter().any(|each| (1..100_000).contains(each)), "{each:?}");
+}
