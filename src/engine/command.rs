@@ -215,6 +215,9 @@ pub enum Command {
         /// The run.
         run: Box<str>,
     },
+    /// What the node counts, as OpenMetrics text. Only for [`Subject::Admin`]. Answered by the shell. Answer:
+    /// [`Reply::Metrics`].
+    ShowMetrics,
     /// Reads the configuration anew and has what it changes hold. Only for [`Subject::Admin`]. Answered by the shell.
     /// Answer: [`Reply::Reload`].
     Reload {
@@ -428,6 +431,8 @@ pub enum Reply {
     User(Box<UserView>),
     /// To [`Command::ShowReport`].
     Report(Box<RunReport>),
+    /// To [`Command::ShowMetrics`].
+    Metrics(String),
     /// To [`Command::Reload`].
     Reload(Box<ReloadView>),
     /// To [`Command::Login`].
@@ -546,6 +551,7 @@ impl Command {
                 | Self::LendDevice { .. }
                 | Self::ReturnDevice { .. }
                 | Self::ShowReport { .. }
+                | Self::ShowMetrics
                 | Self::Reload { .. }
                 | Self::Drain => false,
             },

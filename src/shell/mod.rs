@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod http;
 pub mod media;
 pub mod node;

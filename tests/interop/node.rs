@@ -30,6 +30,7 @@ const WEB_PORTS: u16 = 16;
 pub(crate) struct Node {
     child: Child,
     dir: TempDir,
+    variables: Vec<(String, String)>,
     /// Its SIP address, for UDP and TCP.
     pub(crate) sip: SocketAddr,
     /// Its HTTP address.
@@ -65,12 +66,17 @@ impl Settings {
 impl Node {
     /// Starts a node and waits until it says that it is ready.
     pub(crate) async fn start(settings: &Settings) -> Self {
+        Self::start_with(settings, Vec::new()).await
+    }
+
+    /// As [`Node::start`], with these in its environment.
+    pub(crate) async fn start_with(settings: &Settings, variables: Vec<(String, String)>) -> Self {
         let dir = TempDir::new().expect("a temporary directory");
         let (sip, http) = (free_port(), free_port());
         fs::write(dir.path().join("segue.toml"), configuration(dir.path(), sip, http, settings))
             .expect("writable");
-        let child = spawn(dir.path());
-        let mut node = Self { child, dir, sip, http };
+        let child = spawn(dir.path(), &variables);
+        let mut node = Self { child, dir, sip, http, variables };
         node.ready().await;
         node
     }
@@ -87,7 +93,7 @@ impl Node {
             let text = configuration(self.dir.path(), self.sip, self.http, settings);
             fs::write(self.dir.path().join("segue.toml"), text).expect("writable");
         }
-        self.child = spawn(self.dir.path());
+        self.child = spawn(self.dir.path(), &self.variables);
         self.ready().await;
     }
 
@@ -215,6 +221,11 @@ impl Node {
         assert!(status.success(), "segue ended with {status}:\n{}", self.log());
     }
 
+    /// Waits until it has ended by itself; whether that was as it should be.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.wait().expect("a child").success()
+    }
+
     /// Kills it without a word.
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
@@ -248,12 +259,13 @@ impl Drop for Node {
     }
 }
 
-fn spawn(dir: &Path) -> Child {
+fn spawn(dir: &Path, variables: &[(String, String)]) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log file");
     Command::new(env!("CARGO_BIN_EXE_segue"))
         .args(["serve", "--config", "segue.toml"])
         .current_dir(dir)
         .env("SEGUE_LOG", std::env::var("SEGUE_TEST_LOG").unwrap_or_else(|_| "info,segue=debug".to_owned()))
+        .envs(variables.iter().cloned())
         .stdin(Stdio::null())
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)

@@ -98,7 +98,7 @@ impl Engine {
             Command::ReturnDevice { user, device } => Answer::Now(self.return_device(&user, &device)),
             // What has ended is the store's, and reading it takes longer than signalling can wait.
             // And the file is the shell's.
-            Command::ShowReport { .. } | Command::Reload { .. } => {
+            Command::ShowReport { .. } | Command::ShowMetrics | Command::Reload { .. } => {
                 Answer::Now(Reply::Error(CommandError::NotFound))
             }
             Command::Drain => {

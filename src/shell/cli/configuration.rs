@@ -30,6 +30,23 @@ pub(super) fn reread(path: PathBuf) -> Reread {
     Box::new(move || read(&path).map_err(|failure| failure.to_string()))
 }
 
+/// A configuration that says nothing but what is needed: what holds where there is none.
+pub(super) fn bare() -> Result<Resolved, Failure> {
+    let source = Source {
+        path: Path::new(NAMES[0]),
+        text: "[node]\ndomain = \"localhost\"\n",
+        variables: &[],
+        hostname: &hostname(),
+        read: &|_| Err(io::ErrorKind::NotFound.into()),
+    };
+    source.resolve().map_err(|errors| Failure::configuration(errors.to_string()))
+}
+
+/// Whether there is one to be read.
+pub(super) fn is_there(place: &Place) -> bool {
+    find(place).is_some()
+}
+
 /// When a configuration is made where there is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Make {

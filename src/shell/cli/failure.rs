@@ -24,7 +24,8 @@ Exit codes:
   4  there is no such thing
   5  refused: the move, the call of a test, or it clashes with what there is
   6  the configuration has faults (of `reload`: 2)
-  7  done, but for what waits for a restart";
+  7  done, but for what waits for a restart
+Of `doctor`: 0 all is well, 1 warnings, 2 faults";
 
 impl Failure {
     fn new(code: u8, text: String) -> Self {

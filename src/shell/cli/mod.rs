@@ -5,6 +5,7 @@
 mod accounts;
 mod ask;
 mod configuration;
+mod doctor;
 mod failure;
 mod first_start;
 mod operation;
@@ -17,6 +18,7 @@ mod route;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod top;
 mod trace;
 mod trunks;
 
@@ -89,6 +91,7 @@ fn execute(cli: Cli, programs: &Programs) -> Result<ExitCode, Failure> {
             writeln!(out, "{}", configuration::summary(&path, &resolved))?;
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Doctor => Ok(doctor::doctor(&place, output, &mut out)?),
         Verb::Hash(hash) => {
             secrets::hash(&hash, &mut out)?;
             Ok(ExitCode::SUCCESS)
@@ -136,9 +139,13 @@ async fn ask(
         Verb::Bans { action } => asking.bans(action).await,
         Verb::Cdr { action } => asking.records(action).await,
         Verb::Reload { dry_run } => reload::reload(&mut asking, dry_run).await,
+        Verb::Top(wanted) => top::top(&mut asking, &wanted).await,
         Verb::Drain => asking.drain().await,
-        Verb::Serve { .. } | Verb::Demo | Verb::CheckConfig | Verb::Hash(_) | Verb::Completion { .. } => {
-            Err(Failure::usage("not a question to a node".into()))
-        }
+        Verb::Serve { .. }
+        | Verb::Demo
+        | Verb::Doctor
+        | Verb::CheckConfig
+        | Verb::Hash(_)
+        | Verb::Completion { .. } => Err(Failure::usage("not a question to a node".into())),
     }
 }

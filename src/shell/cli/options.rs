@@ -134,6 +134,10 @@ pub(super) enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// What the node does now, on a screen that is redrawn
+    Top(Top),
+    /// Look at this machine and the configuration for what would keep a node from its work
+    Doctor,
     /// Take no new calls; those that live go on
     Drain,
     /// Start a node and three software phones on this machine, move a call, print what was measured
@@ -182,6 +186,22 @@ pub(super) struct Trace {
     /// Columns of the ladder, instead of those of the terminal
     #[arg(long, value_name = "COLUMNS", value_parser = clap::value_parser!(u16).range(20..=1000))]
     pub(super) width: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Top {
+    /// One look as plain lines
+    #[arg(long)]
+    pub(super) once: bool,
+    /// Plain lines instead of a screen
+    #[arg(short, long)]
+    pub(super) batch: bool,
+    /// Looks until it ends, of plain lines
+    #[arg(short = 'n', long, value_name = "LOOKS")]
+    pub(super) count: Option<u64>,
+    /// Between two looks
+    #[arg(short = 'd', long, value_name = "SECONDS", default_value_t = 1.0)]
+    pub(super) interval: f32,
 }
 
 #[derive(Debug, Args)]

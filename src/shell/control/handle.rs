@@ -83,12 +83,17 @@ pub type Reports = Box<dyn Fn(&str) -> Result<RunReport, StoreUnavailable> + Sen
 /// by now. Takes its time, as the former.
 pub type Reload = Box<dyn Fn(bool) -> (Reply, Vec<Box<str>>) + Send + Sync>;
 
+/// Writes down what the node counts.
+pub type Metered = Box<dyn Fn() -> String + Send + Sync>;
+
 /// What the shell answers by itself.
 pub struct OfShell {
     /// Reports.
     pub reports: Reports,
     /// The configuration.
     pub reload: Reload,
+    /// What the node counts.
+    pub metrics: Metered,
 }
 
 struct Inner {
@@ -177,6 +182,7 @@ impl NodeHandle {
             | Command::ShowRecord { .. }
             | Command::Login { .. } => self.ask(0, by, command)?.wait().await,
             Command::ShowReport { run } => self.report(run).await,
+            Command::ShowMetrics => Ok(Reply::Metrics((self.0.shell.metrics)())),
             Command::Reload { dry_run } => self.reload(dry_run).await,
         }
     }

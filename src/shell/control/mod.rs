@@ -10,7 +10,9 @@ mod socket;
 
 pub use client::{Client, ClientError};
 pub use events::{Batch, EventHub, Position};
-pub use handle::{Answer, NodeHandle, OfShell, Reload, Reports, Request, Unavailable, WorkerLink, link};
+pub use handle::{
+    Answer, Metered, NodeHandle, OfShell, Reload, Reports, Request, Unavailable, WorkerLink, link,
+};
 pub use socket::{ControlError, ControlSocket, SOCKET_NAME, VERSION};
 
 #[cfg(test)]

@@ -85,7 +85,8 @@ pub(crate) fn of_shell() -> OfShell {
         let view = ReloadView { applied: true, changes, restart, notes: Vec::new() };
         (Reply::Reload(Box::new(view)), vec!["bob".into()])
     };
-    OfShell { reports: reports(), reload: Box::new(reload) }
+    let metrics = crate::shell::telemetry::Metrics::new("1");
+    OfShell { reports: reports(), reload: Box::new(reload), metrics: Box::new(move || metrics.encode()) }
 }
 
 fn reports() -> Reports {

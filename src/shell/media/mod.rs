@@ -108,6 +108,14 @@ pub fn raise_file_limit() -> io::Result<u64> {
     sys::raise_file_limit()
 }
 
+/// Whether this system lets us use io_uring.
+///
+/// # Errors
+/// Why not.
+pub fn probe_uring() -> io::Result<()> {
+    Uring::probe()
+}
+
 type Events = dyn Fn(MediaEvent) + Send + Sync;
 
 /// The running media threads. Dropping it ends them.

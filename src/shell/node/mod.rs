@@ -5,6 +5,7 @@ mod bounds;
 mod census;
 mod conduit;
 mod failure;
+pub(in crate::shell) mod inspect;
 mod listen;
 mod load;
 mod outward;
@@ -15,6 +16,7 @@ mod resolve;
 mod settings;
 mod start;
 mod stream;
+mod supervisor;
 mod sys;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,7 @@ use crate::engine::Input;
 use crate::media::relay::MediaEvent;
 use crate::shell::control::NodeHandle;
 use crate::shell::media::MediaThreads;
+use crate::shell::store::Pulse;
 use crate::sip::Transport;
 
 /// What waits for the worker above which digits are dropped. They are the one thing that strangers can make as many
@@ -96,6 +99,7 @@ pub struct Node {
     services: Option<tokio::runtime::Runtime>,
     media: Arc<MediaThreads>,
     handle: NodeHandle,
+    store: Pulse,
 }
 
 impl Node {
@@ -120,6 +124,11 @@ impl Node {
     #[must_use]
     pub const fn handle(&self) -> &NodeHandle {
         &self.handle
+    }
+
+    /// Whether the thread of the store turns.
+    const fn store_pulse(&self) -> &Pulse {
+        &self.store
     }
 
     /// Hangs up and ends.

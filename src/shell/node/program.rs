@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::reload::Reread;
+use super::supervisor::Supervisor;
 use super::{Node, StartError};
 use crate::config::Resolved;
 use crate::engine::command::{Command, Subject};
@@ -21,6 +22,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// It does not start, or it died.
 pub fn serve(resolved: Resolved, reread: Reread) -> anyhow::Result<ExitCode> {
     super::sys::keep_pages_small();
+    let supervisor = Supervisor::of_environment();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Before the start, so that no signal finds the node without an ear.
     let (mut terminate, mut interrupt, mut hangup) = runtime.block_on(async {
@@ -29,23 +31,31 @@ pub fn serve(resolved: Resolved, reread: Reread) -> anyhow::Result<ExitCode> {
         io::Result::Ok((terminate?, interrupt?, hangup?))
     })?;
     let node = Node::start_with(resolved, reread).map_err(in_words)?;
+    supervisor.ready();
     runtime.block_on(async {
+        let telling = supervisor.keep_telling(&node);
+        tokio::pin!(telling);
         let mut signals = 0;
         loop {
             tokio::select! {
                 ended = node.ended() => break ended,
+                never = &mut telling => match never {},
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hangup.recv() => {
+                    supervisor.reloading();
                     reload(&node).await;
+                    supervisor.ready();
                     continue;
                 }
             }
             signals += 1;
             if signals == 1 {
                 tracing::info!("draining for up to {DRAIN:?}: no new calls; a second signal ends it at once");
+                supervisor.stopping("Draining");
                 node.drain(DRAIN);
             } else {
+                supervisor.stopping("Hanging up");
                 tracing::info!("hanging up");
                 node.stop();
             }

@@ -85,7 +85,7 @@ const fn loopback(is_v4: bool) -> IpAddr {
 }
 
 /// The address from which this machine reaches the network; loopback where it reaches none. Nothing is sent.
-fn outward(is_v4: bool) -> IpAddr {
+pub(super) fn outward(is_v4: bool) -> IpAddr {
     // RFC 5737 and RFC 3849: routed as any other address, answered by none.
     let (any, beyond): (SocketAddr, SocketAddr) = if is_v4 {
         ((Ipv4Addr::UNSPECIFIED, 0).into(), (Ipv4Addr::new(192, 0, 2, 1), 9).into())

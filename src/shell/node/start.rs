@@ -98,7 +98,7 @@ impl Node {
         let (events, webhooks) = open_hub(&resolved, &services, &metrics, &mut random)?;
         let passwords = Passwords::start(password::Settings::default()).map_err(system("threads"))?;
         let closing = Arc::new(watch::Sender::new(false));
-        let reader = store.reader();
+        let (reader, pulse) = (store.reader(), store.pulse());
         let (served, api_ended) = mpsc::channel::<()>();
         let outward = Outward {
             media: Arc::clone(&media),
@@ -127,7 +127,7 @@ impl Node {
         };
         let (progressing, progress) = watch::channel(Progress::Running);
         let reloader = Reloader::new(resolved.clone(), reread, bound, media_threads, lookups, post.clone());
-        let handle = NodeHandle::new(vec![worker_link], events, of_shell(reader, reloader));
+        let handle = NodeHandle::new(vec![worker_link], events, of_shell(reader, reloader, metrics.clone()));
         let mut node = Self {
             addresses,
             http: resolved.http.bind,
@@ -139,6 +139,7 @@ impl Node {
             services: Some(services),
             media,
             handle: handle.clone(),
+            store: pulse,
         };
         node.serve_api(&resolved, control, handle, (passwords, metrics), loaded.failures, served)?;
         node.announce();
@@ -210,9 +211,12 @@ fn mailbox() -> Result<(Post, Receiver<Mail>, Arc<Waker>), StartError> {
 }
 
 /// What the shell answers by itself.
-fn of_shell(reader: Reader, reloader: Reloader) -> OfShell {
-    let reports = Box::new(move |run: &str| reader.report(run));
-    OfShell { reports, reload: Box::new(move |dry_run| reloader.reload(dry_run)) }
+fn of_shell(reader: Reader, reloader: Reloader, metrics: Metrics) -> OfShell {
+    OfShell {
+        reports: Box::new(move |run: &str| reader.report(run)),
+        reload: Box::new(move |dry_run| reloader.reload(dry_run)),
+        metrics: Box::new(move || metrics.encode()),
+    }
 }
 
 /// Has the trunks looked for, now and for as long as the node runs.

@@ -39,7 +39,7 @@ fn stated_at(place: &Site) -> Option<Target> {
 }
 
 /// What is to be looked up for a place whose URI has a name.
-fn wanted(place: &Site, resolved: &Resolved) -> Option<Wanted> {
+pub(super) fn wanted(place: &Site, resolved: &Resolved) -> Option<Wanted> {
     if place.host.host.parse::<IpAddr>().is_ok() {
         return None;
     }

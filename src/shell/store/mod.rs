@@ -12,6 +12,7 @@ mod checkpoint;
 mod database;
 mod fault;
 mod feed;
+mod pulse;
 mod queue;
 mod reader;
 mod rows;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use self::fault::OpenError;
 pub use self::feed::{Feed, FeedError, Numbered, Place};
+pub use self::pulse::Pulse;
 use self::queue::{Entered, Queue};
 pub use self::reader::Reader;
 use self::writer::Writer;
@@ -117,6 +119,12 @@ impl Store {
     #[must_use]
     pub fn reader(&self) -> Reader {
         Reader::new(&self.path, Arc::clone(&self.queue))
+    }
+
+    /// Whether its thread turns.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        Pulse::new(Arc::clone(&self.queue))
     }
 
     /// Why the last transaction failed; `None` while all is well.

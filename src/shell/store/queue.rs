@@ -91,6 +91,9 @@ struct State {
     pause: Option<Duration>,
     failing: Option<Unavailable>,
     closing: bool,
+    /// Somebody wants to see the thread turn, and how often it did.
+    is_asked_to_turn: bool,
+    turns: u64,
 }
 
 impl Queue {
@@ -132,6 +135,9 @@ impl Queue {
     pub(super) fn take(&self) -> Option<Batch> {
         let mut state = self.lock();
         loop {
+            if std::mem::take(&mut state.is_asked_to_turn) {
+                state.turns += 1;
+            }
             let now = Instant::now();
             let is_due = state.due.is_some_and(|due| due <= now) || state.closing;
             if !state.asks.is_empty() || (is_due && !state.backlog.is_empty()) {
@@ -200,6 +206,15 @@ impl Queue {
         }
         state.due = Some(Instant::now());
         drop(state);
+        self.changed.notify_one();
+    }
+
+    pub(super) fn turns(&self) -> u64 {
+        self.lock().turns
+    }
+
+    pub(super) fn ask_for_turn(&self) {
+        self.lock().is_asked_to_turn = true;
         self.changed.notify_one();
     }
 

@@ -27,11 +27,16 @@ impl Certificate {
 
     /// Whether it is for `name` (RFC 6125 6.4): a wildcard stands for one label, the leftmost.
     pub(super) fn is_for(&self, name: &str) -> bool {
-        self.names.iter().any(|own| match own.strip_prefix("*.") {
-            Some(suffix) => name.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(suffix)),
-            None => own.eq_ignore_ascii_case(name),
-        })
+        is_for(&self.names, name)
     }
+}
+
+/// As [`Certificate::is_for`].
+pub(super) fn is_for(names: &[String], name: &str) -> bool {
+    names.iter().any(|own| match own.strip_prefix("*.") {
+        Some(suffix) => name.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(suffix)),
+        None => own.eq_ignore_ascii_case(name),
+    })
 }
 
 /// A host name, or an address (RFC 5280 4.2.1.6); we have no use for the other kinds.

@@ -34,6 +34,11 @@ impl Identity {
         self.certificate.not_after
     }
 
+    /// The names that it is for.
+    pub(super) fn names_of(&self) -> &[String] {
+        &self.certificate.names
+    }
+
     /// For a log line.
     pub(super) fn names(&self) -> String {
         self.certificate.names.join(", ")

@@ -38,6 +38,11 @@ pub(super) struct TlsError {
     pub(super) why: String,
 }
 
+/// Whether a certificate for `names` is for `host`.
+pub(super) fn is_for(names: &[String], host: &str) -> bool {
+    certificate::is_for(names, host)
+}
+
 /// The certificates of one listener.
 pub(super) struct ServerTls {
     files: config::Tls,
@@ -61,6 +66,13 @@ impl ServerTls {
         // What changes while it is read is a change.
         let stamp = Stamp::of(files);
         Ok(Self { files: files.clone(), stamp, current: RwLock::new(read(files)?) })
+    }
+
+    /// The names of its first certificate, and the second since 1970 at which that lapses.
+    pub(super) fn told(&self) -> (Vec<String>, i64) {
+        let current = self.current();
+        let first = current.identities.first();
+        first.map_or_else(Default::default, |first| (first.names_of().to_vec(), first.not_after()))
     }
 
     /// For the next connection.

@@ -1,0 +1,60 @@
+//! `segue doctor`: prints what was found, and tells by its exit code how grave it is.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::configuration;
+use super::failure::Failure;
+use super::options::Place;
+use super::output::{Format, Table, printable};
+use crate::shell::doctor::{Finding, State, examine, worst};
+
+const HEADINGS: &[&str] = &["STATE", "WHAT", "TOLD", "MEND"];
+
+/// Looks, also where there is no configuration, or one with faults.
+pub(super) fn doctor(place: &Place, format: Format, out: &mut dyn Write) -> Result<ExitCode, Failure> {
+    let findings = match configuration::load(place) {
+        Ok((path, resolved)) => examine(Some(&path), &resolved),
+        Err(_) if !configuration::is_there(place) => examine(None, &configuration::bare()?),
+        Err(failure) => {
+            let mut all = examine(None, &configuration::bare()?);
+            let told = format!("{failure}; what follows is of the defaults").replace('\n', "; ");
+            let mend = Some("segue check-config".to_owned());
+            let fault = Finding { state: State::Fault, what: "configuration".to_owned(), told, mend };
+            if let Some(first) = all.first_mut() {
+                *first = fault;
+            }
+            all
+        }
+    };
+    if format == Format::Table {
+        print(&findings, out)?;
+    } else {
+        let row = |finding: &Finding| {
+            let mend = finding.mend.clone().unwrap_or_default();
+            vec![finding.state.as_str().to_owned(), finding.what.clone(), finding.told.clone(), mend]
+        };
+        Table { headings: HEADINGS, rows: findings.iter().map(row).collect() }
+            .print(format, &findings, out)?;
+    }
+    Ok(match worst(&findings) {
+        State::Ok => ExitCode::SUCCESS,
+        State::Warning => ExitCode::from(1),
+        State::Fault => ExitCode::from(2),
+    })
+}
+
+/// A line each; what is to be typed on a line of its own, to be copied.
+fn print(findings: &[Finding], out: &mut dyn Write) -> Result<(), Failure> {
+    let wide = findings.iter().map(|finding| finding.what.chars().count()).max().unwrap_or(0).min(40);
+    for Finding { state, what, told, mend } in findings {
+        writeln!(out, "{:7}  {:wide$}  {}", state.as_str(), printable(what), printable(told))?;
+        if let Some(mend) = mend {
+            writeln!(out, "{:7}  {:wide$}  > {}", "", "", printable(mend))?;
+        }
+    }
+    let count = |wanted| findings.iter().filter(|finding| finding.state == wanted).count();
+    let (faults, warnings) = (count(State::Fault), count(State::Warning));
+    writeln!(out, "\n{} looked at: {faults} faults, {warnings} warnings", findings.len())?;
+    Ok(())
+}

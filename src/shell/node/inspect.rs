@@ -1,0 +1,94 @@
+//! What `segue doctor` looks at with the eyes of a node: certificates, names of trunks, the way outside.
+
+use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::resolve::{locate, resolver};
+use super::tls::{self, ServerTls};
+use super::{settings, trunks};
+use crate::base::Random;
+use crate::config::{Resolved, Tls};
+use crate::shell::doctor::Certificate;
+
+/// How long name servers are waited for, for all names together.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// The certificates of listeners and page.
+pub(in crate::shell) fn certificates(resolved: &Resolved) -> Vec<Certificate> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let mut all = Vec::new();
+    for (at, listen) in resolved.listens.iter().enumerate() {
+        // Phones look for the domain (RFC 5922 7.1), unless they were given the name of the host.
+        let host = listen.advertise.as_ref().map_or(&resolved.node.domain, |at| &at.host);
+        let key = format!("listen[{at}]");
+        all.extend(listen.tls.iter().flat_map(|tls| of_files(&key, tls, host, now)));
+    }
+    let origin = resolved.http.origin.as_deref().and_then(|origin| origin.split("://").nth(1));
+    let host = origin.map_or(&*resolved.node.domain, |host| host.split([':', '/']).next().unwrap_or(host));
+    all.extend(resolved.http.tls.iter().flat_map(|tls| of_files("http", tls, host, now)));
+    all
+}
+
+fn of_files(key: &str, tls: &Tls, host: &str, now: i64) -> Vec<Certificate> {
+    let each = |files: &crate::config::TlsFiles| {
+        let one = Tls { identities: vec![files.clone()], client_ca: tls.client_ca.clone() };
+        let read = ServerTls::load(&one).map_err(|error| error.to_string()).map(|loaded| loaded.told());
+        let is_key_open = std::fs::metadata(&files.key).is_ok_and(|meta| meta.mode() & 0o004 != 0);
+        (files.key.clone(), is_key_open, read)
+    };
+    let read: Vec<_> = tls.identities.iter().map(each).collect();
+    // One of them has to be for the name.
+    let is_named =
+        read.iter().filter_map(|(_, _, read)| read.as_ref().ok()).any(|told| tls::is_for(&told.0, host));
+    let certificate = |(path, is_key_open, read): (_, _, Result<(Vec<String>, i64), String>)| Certificate {
+        key: key.to_owned(),
+        path,
+        is_key_open,
+        read: read.map(|(names, until)| (names, until - now)),
+        name: (host.to_owned(), is_named),
+    };
+    read.into_iter().map(certificate).collect()
+}
+
+/// The names of trunks, and to how many targets each leads.
+pub(in crate::shell) fn names(resolved: &Resolved) -> Vec<(String, Result<usize, String>)> {
+    let all: Vec<_> = resolved
+        .trunks
+        .iter()
+        .flat_map(|trunk| trunk.places().map(|place| (trunk.name.clone(), place)).collect::<Vec<_>>())
+        .filter_map(|(name, place)| Some((name, trunks::wanted(&place, resolved)?)))
+        .collect();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Vec::new();
+    };
+    runtime.block_on(async {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        let names = resolver(&resolved.dns);
+        // Only the order among equals rests on it, and that is not looked at.
+        let mut random = Random::from_number(1);
+        let mut found = Vec::new();
+        for (name, wanted) in all {
+            let what = format!("trunk {name}: {}", wanted.host);
+            let answer = match &names {
+                Err(error) => Err(error.to_string()),
+                Ok(names) => match tokio::time::timeout_at(end, locate(names, &wanted, &mut random)).await {
+                    Ok(Ok(found)) => Ok(found.targets.len()),
+                    Ok(Err(error)) => Err(error.to_string()),
+                    Err(_) => Err("no name server answers in time".to_owned()),
+                },
+            };
+            found.push((what, answer));
+        }
+        found
+    })
+}
+
+/// The address from which this machine reaches the network.
+pub(in crate::shell) fn outward(is_v4: bool) -> IpAddr {
+    settings::outward(is_v4)
+}
