@@ -26,7 +26,7 @@ use crate::wire::sip::{Scheme, Uri};
 const MAX_NUMBER: usize = 128;
 
 /// Numbers that always mean an emergency (European, North American, and common others). Never moved.
-const EMERGENCY: [&str; 5] = ["112", "911", "999", "110", "118"];
+pub const EMERGENCY: [&str; 5] = ["112", "911", "999", "110", "118"];
 
 /// How long users ring that others follow, where the rule does not say: about six rings.
 const TURN: Duration = Duration::from_secs(30);

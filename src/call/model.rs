@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::dial_plan::{Plan, is_emergency};
+use super::dial_plan::{Destination, Plan, is_emergency};
 use super::quirks::Quirks;
 use super::record::CallRecord;
 use super::reliable::Reliable;
@@ -427,6 +427,14 @@ impl Call {
     #[must_use]
     pub fn has_more_targets(&self) -> bool {
         !self.next_ways.is_empty() || !self.rest.stops.is_empty()
+    }
+
+    /// Whether a trunk, by its place, may be tried after those being rung.
+    #[must_use]
+    pub fn may_try_trunk(&self, index: usize) -> bool {
+        let names = |to: &Destination| matches!(to, Destination::Trunks(trunks) if trunks.contains(&index));
+        self.next_ways.iter().any(|way| way.trunk == index)
+            || self.rest.stops.iter().any(|stop| names(&stop.to))
     }
 
     /// Nobody else is tried.

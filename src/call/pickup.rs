@@ -33,6 +33,10 @@ impl Core {
         let losers: SmallVec<[LegHandle; 2]> = std::mem::take(&mut found.forks);
         let offered = std::mem::take(&mut found.fork_ports);
         self.give_back(&offered, call, None);
+        if self.calls.get(call).is_some_and(|call| call.record.user.is_none()) {
+            // A group has rung: the call counts to the one who has it.
+            self.note_winner(call, by);
+        }
         for loser in losers {
             self.release_leg(loser, ANSWERED_ELSEWHERE);
         }

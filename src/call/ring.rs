@@ -123,7 +123,11 @@ impl Core {
         trunks: &[usize],
     ) -> Result<(), Refusal> {
         let is_urgent = self.calls.get(outgoing.call).is_some_and(|call| call.emergency);
-        let ways = self.targets.ways(trunks.iter().copied(), is_urgent, self.now.at, &mut self.random);
+        // One that the configuration has no more since the call began is passed over.
+        let known = &self.settings.trunks;
+        let is_there = |index: &usize| known.get(*index).is_some_and(|trunk| !trunk.is_gone);
+        let trunks = trunks.iter().copied().filter(is_there);
+        let ways = self.targets.ways(trunks, is_urgent, self.now.at, &mut self.random);
         if let Some(found) = self.calls.get_mut(outgoing.call) {
             found.next_ways = ways;
             // Wherever who is transferred had called from, this goes out.

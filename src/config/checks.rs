@@ -4,6 +4,7 @@ use super::Source;
 use super::error::Place;
 use super::resolved::Resolved;
 use super::tree::Faults;
+use crate::call::dial_plan::EMERGENCY;
 use crate::moving::star_code::Codes;
 use crate::sip::Transport;
 
@@ -18,6 +19,9 @@ pub(super) fn whole(resolved: &Resolved, source: &Source<'_>, faults: &mut Fault
 fn codes(resolved: &Resolved, place: &Place, faults: &mut Faults) {
     let codes = all_codes(&resolved.moving.codes);
     for (at, (key, code)) in codes.iter().enumerate() {
+        if let Some(number) = EMERGENCY.iter().find(|number| number.starts_with(code)) {
+            faults.add(place, *key, format!("`{code}` would take calls to the emergency number {number}"));
+        }
         for (other, taken) in codes.iter().take(at) {
             if code.starts_with(taken) || taken.starts_with(code) {
                 faults.add(place, *key, format!("`{code}` cannot be told from `{taken}` of {other}"));

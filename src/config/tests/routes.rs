@@ -125,3 +125,14 @@ fn each_fault_of_a_group_names_its_line() {
     let found = faults(&plan(&format!("[[group]]\nname = \"b\"\nmembers = [{}]\n", many.join(","))));
     assert!(found[0].contains("at most 32"), "{found:?}");
 }
+
+#[test]
+fn no_code_stands_before_an_emergency_number() {
+    for (section, key, code) in [("test", "echo", "112"), ("move", "code", "11"), ("move", "undo_code", "9")]
+    {
+        let found = faults(&small(&format!("[{section}]\n{key} = \"{code}\"\n")));
+        let expected =
+            format!("segue.toml: {section}.{key}: `{code}` would take calls to the emergency number");
+        assert!(found.iter().any(|fault| fault.starts_with(&expected)), "{found:?}");
+    }
+}

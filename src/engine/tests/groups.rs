@@ -101,6 +101,23 @@ fn the_call_of_a_group_is_that_of_the_member_who_answers_and_moves_between_that_
 }
 
 #[test]
+fn a_call_of_a_group_that_is_picked_up_counts_to_the_one_who_has_it() {
+    let mut office = office(2111, Ring::All, sales());
+    let (outside, mobile) = (office.outside, office.world.phone("carol", "mobile"));
+    office.world.phones[mobile].answer = Answer::Silent;
+    office.dial(outside);
+    let line = office.world.phones[mobile].dial("*11");
+    office.world.run(SECOND);
+    assert_eq!(office.world.phones[mobile].lines[line].status, Some(200), "{}", office.world.tail());
+    assert_eq!(office.rings(), [false; 3]);
+    office.world.phones[outside].bye(0);
+    office.world.run(TWO_MINUTES);
+    let record = office.world.records.last().unwrap();
+    assert_eq!((record.user.as_deref(), record.trunk.as_deref()), (Some("carol"), Some("outside")));
+    office.ends();
+}
+
+#[test]
 fn the_best_answer_of_a_group_is_the_callers_and_who_declines_does_so_alone() {
     for (answers, expected) in [
         ([Some(486), Some(486), Some(486)], 486),

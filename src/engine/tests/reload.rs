@@ -387,3 +387,27 @@ fn whoever_may_not_watch_any_more_sees_no_more() {
     world.run(A_MINUTE);
     assert_eq!(world.engine.watch.len(), 1, "her own calls she sees");
 }
+
+#[test]
+fn a_trunk_that_a_call_may_still_come_to_gives_its_place_to_no_other() {
+    let (_, _, _, mut settings) = with_trunk(3011);
+    settings.call.routes = vec![leads("^60$", &["user:bob", "trunk:outside"])];
+    let names = ["alice", "bob"];
+    let mut world = World::with(3011, settings.clone(), accounts(&names), &Loaded::default());
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    let other = world.outsider("bob", PEERS[1].parse().unwrap());
+    world.phones[bob].answer = Answer::Ring;
+    let (line, _) = dial(&mut world, alice, "60");
+    let mut next = settings.call.trunks[0].clone();
+    (next.name, next.host) = ("elsewhere".into(), "elsewhere.example".into());
+    next.targets[0].peer = PEERS[1].parse().unwrap();
+    settings.call.trunks = vec![next];
+    settings.call.routes.clear();
+    assert_eq!(world.reconfigure(settings, &accounts(&names)).0, [1]);
+    world.phones[bob].refuse(0, 486);
+    world.run(SECOND);
+    assert!(world.phones[other].lines.is_empty(), "{}", world.tail());
+    assert!(world.phones[alice].lines[line].status.is_some_and(|status| status >= 400), "{}", world.tail());
+    world.run(A_MINUTE);
+    world.check_idle();
+}

@@ -120,9 +120,7 @@ impl Engine {
         let is_leaving = is_leaving.is_some_and(Registration::is_leaving);
         let is_on = |party: &Party| matches!(party, Party::Trunk { index: at, .. } if *at == index);
         let is_ahead = || {
-            core.calls.iter().any(|(_, call)| {
-                call.admitted_by == Some(index) || call.next_ways.iter().any(|way| way.trunk == index)
-            })
+            core.calls.iter().any(|(_, call)| call.admitted_by == Some(index) || call.may_try_trunk(index))
         };
         !is_leaving && !core.legs.iter().any(|(_, leg)| is_on(&leg.party)) && !is_ahead()
     }

@@ -10,7 +10,7 @@ const DAY: i64 = 86_400;
 const YEARS_BACK: i64 = 5;
 const YEARS_AHEAD: i64 = 30;
 
-/// The zone of this machine. Zone data that are changed later are taken when the configuration is read again.
+/// The zone of this machine. Zone data that are changed later are taken at the next start.
 pub(super) fn local() -> Zone {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let today = i64::try_from(now).unwrap_or(0) / DAY;
