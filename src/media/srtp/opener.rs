@@ -28,15 +28,15 @@ pub struct Opener {
     rtcp_sources: Sources,
     /// Where sources stood under the key before: a peer may or may not go on counting with a new key.
     before: SmallVec<[(u32, u64); MAX_SOURCES]>,
-    /// Packets that may yet be tried with rollover counters that nobody told us.
-    guesses: u8,
+    /// Packets that were tried with rollover counters that nobody told us.
+    guesses: u32,
 }
 
 /// Rollovers that a stream may have behind it when we first hear it: eleven hours at 50 packets a second. A call that comes
 /// to another port in mid-life has them, and its sender goes on counting.
 const MAX_BEHIND: u64 = 32;
-/// So many packets of a stranger cost as much; then nothing more is guessed.
-const GUESSES: u8 = 64;
+/// So many packets of a stranger cost as much; then one of so many, which is half an opening for each.
+const GUESSES: u32 = 64;
 
 type Sources = SmallVec<[(u32, Window); MAX_SOURCES]>;
 
@@ -51,7 +51,7 @@ impl Opener {
             sources: Sources::new(),
             rtcp_sources: Sources::new(),
             before: SmallVec::new(),
-            guesses: GUESSES,
+            guesses: 0,
         }
     }
 
@@ -83,16 +83,14 @@ impl Opener {
         };
         if let Some(window) = latest(&mut self.sources, ssrc) {
             let index = nearest(window.highest(), sequence);
-            if !window.is_fresh(index) {
-                return Err(SrtpError::Replayed);
-            }
-            if open(index, packet).is_ok() {
+            let is_fresh = window.is_fresh(index);
+            if is_fresh && open(index, packet).is_ok() {
                 window.mark(index);
                 return Ok(len);
             }
             // Its first packet may have been a recorded one, from before it came to this port.
             let later = ahead(index, &mut self.guesses).find(|index| open(*index, packet).is_ok());
-            window.mark(later.ok_or(SrtpError::BadTag)?);
+            window.mark(later.ok_or(if is_fresh { SrtpError::BadTag } else { SrtpError::Replayed })?);
             return Ok(len);
         }
         // RFC 3711 3.3.1: the first packet of a source has no rollover behind it; unless the source was heard under an
@@ -156,11 +154,11 @@ impl Opener {
     }
 }
 
-/// The same sequence number after the next rollovers, while guesses are left.
-fn ahead(index: u64, guesses: &mut u8) -> impl Iterator<Item = u64> + use<> {
-    let most = if *guesses > 0 { MAX_BEHIND } else { 0 };
-    *guesses = guesses.saturating_sub(1);
-    (1..=most).map(move |rollovers| index + (rollovers << 16))
+/// The same sequence number after the next rollovers, where it is time for a guess.
+fn ahead(index: u64, guesses: &mut u32) -> impl Iterator<Item = u64> + use<> {
+    let is_time = *guesses < GUESSES || *guesses % GUESSES == GUESSES - 1;
+    *guesses = guesses.wrapping_add(1);
+    (1..=if is_time { MAX_BEHIND } else { 0 }).map(move |rollovers| index + (rollovers << 16))
 }
 
 /// The tag within what follows an RTP packet: before the key identifier with AEAD, else behind it.
