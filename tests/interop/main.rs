@@ -24,6 +24,7 @@ mod moves;
 mod node;
 mod reload;
 mod rescue;
+mod routes;
 mod secured;
 mod sipp;
 mod srtp;
