@@ -185,7 +185,8 @@ impl Core {
                 self.abilities.learn(user, device, user_agent, codecs);
                 self.abilities.learn_web(user, device, *is_of_browser);
             }
-            if let (Some((_, true, _)), Some((user, device))) = (&shown, found.party.speaker()) {
+            // What one caller behind a trunk has says nothing of whom we call there.
+            if let (Some((_, true, _)), Some((user, device))) = (&shown, found.party.device()) {
                 self.abilities.learn_srtp(user, device, true);
             }
         }

@@ -37,6 +37,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) referred_by: Option<Box<str>>,
     /// User and device of the caller.
     pub(super) own: Option<(Box<str>, Box<str>)>,
+    /// What is offered has no keys: SRTP was refused.
+    pub(super) in_plain: bool,
 }
 
 /// Devices that ring for one call to a group.
@@ -210,7 +212,8 @@ impl Core {
     }
 
     /// Takes note that a target refused an offer of SRTP. True if it may be asked for plain RTP: the policy lets it
-    /// (`prefer`), and it was never heard to speak SRTP. Then no later offer to it has keys, so it is asked once.
+    /// (`prefer`), and it was never heard to speak SRTP. No later offer to a device has keys then, so it is asked once.
+    /// Behind a trunk are many: that one of them refuses says nothing of the others, and each call asks anew.
     pub(super) fn note_srtp_refused(&mut self, leg: LegHandle, status: StatusCode) -> bool {
         let Some(found) = self.legs.get(leg).filter(|_| Self::is_of_media(status)) else { return false };
         let was_offered = found.media.as_ref().is_some_and(|media| media.offers_srtp());
@@ -218,8 +221,10 @@ impl Core {
             return false;
         }
         let Some((user, device)) = found.party.speaker() else { return false };
-        self.abilities.learn_srtp(user, device, false);
-        self.abilities.srtp(user, device) == Some(false)
+        if found.party.device().is_some() {
+            self.abilities.learn_srtp(user, device, false);
+        }
+        self.abilities.srtp(user, device) != Some(true)
     }
 
     /// A target refused an offer of SRTP: it is rung again with plain RTP if it may be. False if it is not.
@@ -232,7 +237,7 @@ impl Core {
         let user_agent = found.user_agent.clone().unwrap_or_default();
         tracing::info!("an offer of SRTP was refused; plain RTP is offered");
         let rung = self.with_waiting(call, |core, mut outgoing| {
-            outgoing.to = failed.remote.clone();
+            (outgoing.to, outgoing.in_plain) = (failed.remote.clone(), true);
             let dialog = core.dialog_to(&outgoing, &failed.target, failed.routes, failed.flow);
             core.send_invite(&outgoing, party, dialog, &user_agent)
         });
@@ -270,6 +275,7 @@ impl Core {
             offers: caller.filter(|_| !incoming.message.body().is_empty()),
             referred_by: None,
             own: incoming.party.device().map(|(user, device)| (user.into(), device.into())),
+            in_plain: false,
         }
     }
 
@@ -309,6 +315,7 @@ impl Core {
         let call = self.calls.get(outgoing.call).ok_or(Refusal::Internal)?;
         let (anchored, caller) = (call.anchored, call.caller);
         let media = anchored.then(|| self.new_media(&flow, &party));
+        let media = media.map(|media| if outgoing.in_plain { media.offering_plain() } else { media });
         let mut leg = Leg::new(outgoing.call, Role::Fork, party, dialog, false);
         leg.is_run_by(user_agent, &self.settings.quirks);
         leg.media = media;

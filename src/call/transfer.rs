@@ -179,6 +179,7 @@ impl Core {
             offers: Some(rung_for.stays),
             referred_by: rung_for.referred_by.clone(),
             own: stays.party.device().map(|(user, device)| (user.into(), device.into())),
+            in_plain: false,
         })
     }
 

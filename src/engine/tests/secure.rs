@@ -153,11 +153,13 @@ fn a_device_that_a_call_is_pushed_to_is_rung_again_with_plain_rtp_where_that_may
 
 #[test]
 fn a_trunk_that_refuses_srtp_is_called_again_with_plain_rtp_unless_it_has_spoken_it() {
-    // Whether it spoke SRTP in a call of before, and how often it is called for the next two.
-    for (seed, rule, has_spoken, expected) in [
-        (40, Rule::Either, false, [2, 3]),
-        (41, Rule::SecureOnly, false, [1, 2]),
-        (42, Rule::Either, true, [2, 3]),
+    // Whether it spoke SRTP in a call of before, and how many INVITEs it has had after the next two calls. Who refuses does
+    // so for itself, so each call asks; and that a caller of the trunk has keys binds nobody whom we call.
+    for (seed, rule, has_spoken, calls_in, expected) in [
+        (40, Rule::Either, false, false, [2, 4]),
+        (41, Rule::SecureOnly, false, false, [1, 2]),
+        (42, Rule::Either, true, false, [2, 3]),
+        (43, Rule::Either, false, true, [2, 4]),
     ] {
         let peer = "203.0.113.1:5061".parse().unwrap();
         let mut settings = settings();
@@ -177,6 +179,16 @@ fn a_trunk_that_refuses_srtp_is_called_again_with_plain_rtp_unless_it_has_spoken
             world.hang_up_all();
             world.run(SECOND);
             world.phones[outside].kind = Kind::Plain;
+        }
+        if calls_in {
+            world.phones[outside].kind = Kind::Sdes;
+            let line = world.phones[outside].dial("1001");
+            world.run(SECOND);
+            assert_eq!(world.phones[outside].lines[line].status, Some(200), "{}", world.tail());
+            world.hang_up_all();
+            world.run(SECOND);
+            world.phones[outside].kind = Kind::Plain;
+            world.phones[outside].lines.clear();
         }
         for times in expected {
             let line = world.phones[alice].dial("0049");

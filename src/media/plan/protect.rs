@@ -96,6 +96,13 @@ impl LegMedia {
         self
     }
 
+    /// Offers no keys.
+    #[must_use]
+    pub fn offering_plain(mut self: Box<Self>) -> Box<Self> {
+        self.protection.offers_srtp = false;
+        self
+    }
+
     /// Whether media of this leg is secured, as agreed.
     #[must_use]
     pub fn is_secured(&self) -> bool {

@@ -44,6 +44,7 @@ const FIELDS: &[&str] = &[
     "JITTER",
     "NODE",
     "SIP CALL ID",
+    "RUN",
 ];
 
 impl Asking<'_> {
@@ -168,6 +169,7 @@ fn fields(record: &CallRecord) -> Vec<String> {
         number(record.jitter),
         record.node.clone(),
         record.sip_call_id.join(" "),
+        text(&record.run),
     ]
 }
 
@@ -189,6 +191,18 @@ fn segment_row(segment: &Segment) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_field_of_a_record_is_left_out() {
+        let record = serde_json::to_value(CallRecord::default()).unwrap();
+        let mut all: Vec<_> = record.as_object().unwrap().keys().filter(|key| *key != "segments").collect();
+        let shown: Vec<_> = FIELDS.iter().map(|name| name.to_lowercase().replace(' ', "_")).collect();
+        let mut sorted: Vec<_> = shown.iter().collect();
+        sorted.sort();
+        all.sort();
+        assert_eq!(sorted, all);
+        assert_eq!(fields(&CallRecord::default()).len(), FIELDS.len());
+    }
 
     #[test]
     fn a_time_is_told_as_people_say_it() {
