@@ -1,6 +1,5 @@
 //! The configuration is exchanged under load: nobody notices but those whom it is about.
 
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use segue::shell::phone::Phone;
@@ -11,20 +10,16 @@ use tokio::time::sleep;
 use crate::counted::{Load, play};
 use crate::house::{SOON, device, phone};
 use crate::node::{Node, PASSWORD, Settings, free_port};
+use crate::sipp::in_background;
 
 const CAROL: &str = "[[user]]\nname = \"carol\"\nextension = \"1004\"\n[[user.device]]\nid = \"desk\"\n\
                      auth_user = \"carol-desk\"\npassword = \"9041-blue-lamp\"\n";
 
 /// SIPp as a carrier that answers every call, until it is dropped.
 fn carrier(at: std::net::SocketAddr) -> Child {
-    Command::new("sipp")
-        .args(["-sn", "uas", "-i", "127.0.0.1", "-p", &at.port().to_string(), "-nostdin", "-timeout", "300s"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("sipp is there")
+    let port = at.port().to_string();
+    let plays = ["-sn", "uas", "-i", "127.0.0.1", "-p", &port, "-nostdin", "-timeout", "300s"];
+    in_background(Command::new("sipp").args(plays))
 }
 
 /// `segue reload` of what is in the file by now: exit code, standard output, standard error.

@@ -1,10 +1,17 @@
 //! The SIPp cases of `fixtures/sipp`, played against a node each.
 
 use std::path::Path;
+use std::process::Stdio;
 
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::node::{DOMAIN, Node, PASSWORD, Settings};
+
+/// SIPp in the background, until it is dropped.
+pub(crate) fn in_background(sipp: &mut Command) -> Child {
+    let quiet = sipp.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.kill_on_drop(true).spawn().expect("sipp is there")
+}
 
 /// Plays a case; what SIPp and the report of the run count must be the same. Gives what was said.
 async fn play(case: &str, transport: &str) -> String {

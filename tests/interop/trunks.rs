@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,6 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
 use crate::node::{DOMAIN, Node, PASSWORD, Settings, free_port};
+use crate::sipp::in_background;
 
 /// A registration that met nobody is tried again at the latest with the first ping after somebody is there; a target that
 /// is gone is found out by two pings.
@@ -61,17 +61,13 @@ fn carrier(at: SocketAddr, transport: &str) -> Child {
     let mode = if transport == "tcp" { "t1" } else { "u1" };
     let keys =
         ["-key", "account", "acct", "-key", "secret", "green-lamp-77", "-key", "realm", "carrier.test"];
-    Command::new("sipp")
-        .args([&*at.to_string(), "-sf", "carrier.xml", "-i", "127.0.0.1", "-p", &at.port().to_string()])
-        .args(["-t", mode, "-nostdin", "-m", "100000", "-timeout", "120s", "-key", "expires", "60"])
-        .args(keys)
-        .current_dir(sipp())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("sipp is there")
+    in_background(
+        Command::new("sipp")
+            .args([&*at.to_string(), "-sf", "carrier.xml", "-i", "127.0.0.1", "-p", &at.port().to_string()])
+            .args(["-t", mode, "-nostdin", "-m", "100000", "-timeout", "120s", "-key", "expires", "60"])
+            .args(keys)
+            .current_dir(sipp()),
+    )
 }
 
 /// What `segue trunks` says of the carrier, once it is as `is_so` wants it.

@@ -21,15 +21,14 @@ fn a_browser_checks_shakes_hands_and_both_have_the_same_keys() {
     }
 }
 
-/// Browsers offer a post-quantum key share, and need two datagrams for it.
-#[test]
-fn a_hello_in_several_datagrams_is_one() {
+/// A house and a browser in it whose handshake goes in datagrams of that size.
+fn in_datagrams_of(mtu: usize) -> (House, Browser, SocketAddr) {
     let mut house = House::new();
     let local = Credentials::from_bytes(&[9; 32]);
-    let identity = Identity::with_mtu(80).unwrap();
-    let address = "192.0.2.7:5000".parse().unwrap();
+    let identity = Identity::with_mtu(mtu).unwrap();
+    let address: SocketAddr = "192.0.2.7:5000".parse().unwrap();
     let (fingerprint, origin) = (house.fingerprint(), house.origin);
-    let mut browser = Browser::with(identity, address, local.clone(), Role::Passive, fingerprint, origin);
+    let browser = Browser::with(identity, address, local.clone(), Role::Passive, fingerprint, origin);
     let fingerprint = browser.fingerprint();
     house.configure(
         0,
@@ -42,6 +41,13 @@ fn a_hello_in_several_datagrams_is_one() {
             tls_id: None,
         },
     );
+    (house, browser, address)
+}
+
+/// Browsers offer a post-quantum key share, and need two datagrams for it.
+#[test]
+fn a_hello_in_several_datagrams_is_one() {
+    let (mut house, mut browser, _) = in_datagrams_of(80);
     assert!(house.connect(&mut browser).keys.is_some() && browser.keys.is_some());
 }
 
@@ -49,24 +55,7 @@ fn a_hello_in_several_datagrams_is_one() {
 #[test]
 fn a_hello_that_comes_twice_is_answered_with_the_same_cookie() {
     for mtu in [1200, 80] {
-        let mut house = House::new();
-        let local = Credentials::from_bytes(&[9; 32]);
-        let identity = Identity::with_mtu(mtu).unwrap();
-        let address = "192.0.2.7:5000".parse().unwrap();
-        let (fingerprint, origin) = (house.fingerprint(), house.origin);
-        let mut browser = Browser::with(identity, address, local.clone(), Role::Passive, fingerprint, origin);
-        let fingerprint = browser.fingerprint();
-        house.configure(
-            0,
-            &WebEnd {
-                local,
-                remote: "them".into(),
-                fingerprint,
-                role: Role::Passive,
-                association: 0,
-                tls_id: None,
-            },
-        );
+        let (mut house, mut browser, address) = in_datagrams_of(mtu);
         let mut told = Told::default();
         browser.check(Pick::Yes);
         house.settle(&mut browser, &mut told);
