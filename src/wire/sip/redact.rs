@@ -21,7 +21,9 @@ const KEYS: [&[u8]; 4] = [b"a=key-mgmt:", b"a=ice-pwd:", b"k=", b"a=crypto:"];
 pub fn redact(bytes: &mut [u8]) {
     let is_info = bytes.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"INFO "));
     let has_digits = is_info && has(bytes, b"dtmf");
-    let has_kpml = has(bytes, b"kpml");
+    if has(bytes, b"kpml") {
+        redact_kpml(bytes);
+    }
     let (mut in_body, mut goes_on) = (false, false);
     for line in bytes.split_mut(|byte| *byte == b'\n') {
         // What is but a space is the rest of the line before.
@@ -30,9 +32,6 @@ pub fn redact(bytes: &mut [u8]) {
             goes_on = redact_line(line, goes_on);
             if in_body && has_digits {
                 redact_digits(line);
-            }
-            if has_kpml {
-                redact_kpml(line);
             }
         }
     }
@@ -107,16 +106,18 @@ fn redact_digits(line: &mut [u8]) {
     }
 }
 
-/// `digits="…"`.
-fn redact_kpml(line: &mut [u8]) {
-    let mut rest = line;
-    while let Some(at) = find(rest, b"digits=") {
-        let value = rest.get_mut(at + b"digits=".len()..).unwrap_or_default();
-        let Some((quote, value)) = value.split_first_mut() else { return };
-        let end = memchr::memchr(*quote, value).unwrap_or(value.len());
-        let (secret, after) = value.split_at_mut(end);
-        mask(secret);
-        rest = after;
+/// `digits="…"`, with what white space XML allows, over lines too.
+fn redact_kpml(bytes: &mut [u8]) {
+    let mut from = 0;
+    while let Some(at) = bytes.get(from..).and_then(|rest| find(rest, b"digits")) {
+        from += at + b"digits".len();
+        let rest = bytes.get(from..).unwrap_or_default();
+        from += rest.iter().take_while(|byte| byte.is_ascii_whitespace() || **byte == b'=').count();
+        let Some(quote @ (b'"' | b'\'')) = bytes.get(from).copied() else { continue };
+        let value = bytes.get_mut(from + 1..).unwrap_or_default();
+        let end = memchr::memchr(quote, value).unwrap_or(value.len());
+        mask(value.get_mut(..end).unwrap_or_default());
+        from += 1 + end;
     }
 }
 
@@ -225,6 +226,8 @@ mod tests {
                 "INFO a SIP/2.0\r\nC: multipart/mixed;boundary=x\r\n\r\n--x\r\nC: application/dtmf\r\n\r\nD\r\n--x--",
                 &["\nD\r"],
             ),
+            ("Event: kpml\r\n\r\n<kpml-response digits = \"47#\"/>", &["47#"]),
+            ("Event: kpml\r\n\r\n<kpml-response digits=\r\n '48#'/>", &["48#"]),
             ("NOTIFY a SIP/2.0\r\nEvent: kpml\r\n\r\n<kpml-response digits=\"47#\" code=\"200\"/>", &["47#"]),
         ] {
             let shown = shown(text);
