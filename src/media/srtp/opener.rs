@@ -28,14 +28,13 @@ pub struct Opener {
     rtcp_sources: Sources,
     /// Where sources stood under the key before: a peer may or may not go on counting with a new key.
     before: SmallVec<[(u32, u64); MAX_SOURCES]>,
-    /// Packets that were tried with rollover counters that nobody told us.
-    guesses: u32,
+    guesses: Guesses,
 }
 
 /// Rollovers that a stream may have behind it when we first hear it: eleven hours at 50 packets a second. A call that comes
 /// to another port in mid-life has them, and its sender goes on counting.
 const MAX_BEHIND: u64 = 32;
-/// So many packets of a stranger cost as much; then one of so many, which is half an opening for each.
+/// So many packets of a stranger cost as much; then one of so many by lot, which is half an opening for each.
 const GUESSES: u32 = 64;
 
 type Sources = SmallVec<[(u32, Window); MAX_SOURCES]>;
@@ -51,7 +50,7 @@ impl Opener {
             sources: Sources::new(),
             rtcp_sources: Sources::new(),
             before: SmallVec::new(),
-            guesses: 0,
+            guesses: Guesses::new(master),
         }
     }
 
@@ -89,7 +88,7 @@ impl Opener {
                 return Ok(len);
             }
             // Its first packet may have been a recorded one, from before it came to this port.
-            let later = ahead(index, &mut self.guesses).find(|index| open(*index, packet).is_ok());
+            let later = self.guesses.ahead(index).find(|index| open(*index, packet).is_ok());
             window.mark(later.ok_or(if is_fresh { SrtpError::BadTag } else { SrtpError::Replayed })?);
             return Ok(len);
         }
@@ -105,8 +104,10 @@ impl Opener {
                 return Ok(len);
             }
         }
-        let guesses = if self.sources.is_empty() { &mut self.guesses } else { &mut 0 };
-        let mut later = ahead(first, guesses).filter(|index| Some(*index) != wrapped);
+        if !self.sources.is_empty() {
+            return Err(SrtpError::BadTag);
+        }
+        let mut later = self.guesses.ahead(first).filter(|index| Some(*index) != wrapped);
         let index = later.find(|index| open(*index, packet).is_ok()).ok_or(SrtpError::BadTag)?;
         enter(&mut self.sources, ssrc, index);
         Ok(len)
@@ -154,11 +155,29 @@ impl Opener {
     }
 }
 
-/// The same sequence number after the next rollovers, where it is time for a guess.
-fn ahead(index: u64, guesses: &mut u32) -> impl Iterator<Item = u64> + use<> {
-    let is_time = *guesses < GUESSES || *guesses % GUESSES == GUESSES - 1;
-    *guesses = guesses.wrapping_add(1);
-    (1..=if is_time { MAX_BEHIND } else { 0 }).map(move |rollovers| index + (rollovers << 16))
+/// Packets are tried with rollover counters that nobody told us: the first [`GUESSES`], then some by lot.
+struct Guesses {
+    made: u32,
+    lot: u32,
+}
+
+impl Guesses {
+    /// The lot is drawn from the key, which who sends packets to be tried does not know.
+    fn new(master: &MasterKey) -> Self {
+        let last = master.expose().last_chunk().map_or(1, |bytes| u32::from_le_bytes(*bytes));
+        Self { made: 0, lot: last | 1 }
+    }
+
+    /// The same sequence number after the next rollovers, where it is time for a guess.
+    fn ahead(&mut self, index: u64) -> impl Iterator<Item = u64> + use<> {
+        // Marsaglia's xorshift: 32 bits, shifts of 13, 17 and 5.
+        self.lot ^= self.lot << 13;
+        self.lot ^= self.lot >> 17;
+        self.lot ^= self.lot << 5;
+        let is_time = self.made < GUESSES || self.lot.is_multiple_of(GUESSES);
+        self.made = self.made.saturating_add(1);
+        (1..=if is_time { MAX_BEHIND } else { 0 }).map(move |rollovers| index + (rollovers << 16))
+    }
 }
 
 /// The tag within what follows an RTP packet: before the key identifier with AEAD, else behind it.
