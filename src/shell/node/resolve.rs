@@ -104,8 +104,8 @@ pub(super) async fn keep_located(
                 }
                 failed = located.targets.is_empty();
                 let until = located.until;
-                known = located.joined(known);
-                tell(known.clone());
+                known = located.joined(known, Instant::now());
+                tell(known.iter().map(|(ranked, _)| *ranked).collect());
                 until.saturating_duration_since(Instant::now()).clamp(FRESH.0, FRESH.1)
             }
             Err(error) => {
@@ -136,19 +136,20 @@ pub(super) struct Located {
 
 impl Located {
     /// With what was known before, where not every question had an answer: a part of an answer says nothing of the rest,
-    /// which is tried last.
-    fn joined(mut self, known: Vec<Ranked>) -> Vec<Ranked> {
+    /// which is tried last, as long as an answer may hold. Each with when it was found.
+    fn joined(self, known: Vec<(Ranked, Instant)>, now: Instant) -> Vec<(Ranked, Instant)> {
+        let mut all: Vec<_> = self.targets.into_iter().map(|ranked| (ranked, now)).collect();
         if self.is_whole {
-            return self.targets;
+            return all;
         }
-        let behind = self.targets.iter().map(|ranked| ranked.rank + 2).max().unwrap_or(0);
-        for ranked in known {
-            if !self.targets.iter().any(|found| found.target == ranked.target) {
-                self.targets.push(Ranked { rank: behind + ranked.rank, ..ranked });
+        let behind = all.iter().map(|(ranked, _)| ranked.rank + 2).max().unwrap_or(0);
+        let recent = known.into_iter().filter(|(_, seen)| now.saturating_duration_since(*seen) < FRESH.1);
+        for ((ranked, seen), rank) in recent.zip(behind..) {
+            if all.len() < MAX_TARGETS && !all.iter().any(|(found, _)| found.target == ranked.target) {
+                all.push((Ranked { rank, ..ranked }, seen));
             }
         }
-        self.targets.truncate(MAX_TARGETS);
-        self.targets
+        all
     }
 }
 
@@ -194,6 +195,10 @@ async fn search(found: &mut Found<'_>, resolver: &TokioResolver, random: &mut Ra
     };
     let mut is_served = false;
     for (transport, name) in services {
+        // Nor must who keeps another answer back.
+        if found.silences > 0 && wanted.transport.is_none() {
+            return Err(Silence);
+        }
         let records = found.srv(resolver, &name).await?;
         is_served |= !records.is_empty();
         // "A Target of "." means that the service is decidedly not available" (RFC 2782).
