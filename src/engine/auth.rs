@@ -215,7 +215,7 @@ impl Engine {
 
     /// Whether the account that a request claims is registered from just this source: then it is that device's
     /// business to prove itself, even where the network as a whole is a trunk's.
-    fn is_registered_source(&self, flow: &Flow, message: &Message) -> bool {
+    pub(super) fn is_registered_source(&self, flow: &Flow, message: &Message) -> bool {
         let Some((account, _)) = self.claimed_account(message) else { return false };
         let bindings = self.core.registrar.lookup(&account.name, self.core.now.at);
         bindings.iter().any(|binding| binding.flow.peer == flow.peer)

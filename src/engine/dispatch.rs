@@ -179,7 +179,9 @@ impl Engine {
             return;
         }
         // Of an INVITE it turns out later whether it is a new call.
+        let renews = || *message.method() == Method::Register && self.is_registered_source(&flow, message);
         if *message.method() != Method::Invite
+            && !renews()
             && let Err(refusal) = self.spare(message.method())
         {
             self.core.refuse(tx, &refusal, None);

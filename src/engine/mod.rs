@@ -62,6 +62,8 @@ pub struct Counters {
     pub hold_off_rejections: u64,
     /// Calls begun.
     pub calls: u64,
+    /// Messages that belong to new work that was let in, by what a call or a request usually has.
+    pub new_work: u64,
     /// New requests refused because the node could not keep up.
     pub overload_refusals: u64,
     /// Faults of our own that ended one call.

@@ -1,10 +1,13 @@
 //! What is refused while the node cannot keep up, so that what it has begun goes on (RFC 3261 21.5.4, RFC 5390 4).
 //!
 //! The shell measures how much of its time the worker works and says what share of new work is too much. Never refused
-//! are requests in dialogs, emergency calls, moves and whatever else concerns a call that lives. Registrations come
-//! before calls: a phone that loses its own is lost to every caller.
+//! are requests in dialogs, emergency calls, moves and whatever else concerns a call that lives, and who is registered and
+//! renews that. Other registrations come before calls: a phone without one is lost to every caller.
+
+use std::time::Duration;
 
 use super::Engine;
+use crate::base::Timestamp;
 use crate::sip::Refusal;
 use crate::wire::sip::Method;
 
@@ -13,26 +16,34 @@ const RETRY: (u32, u64) = (2, 6);
 /// The share of refused calls from which on registrations are refused too; twice what is above it.
 const CALLS_FIRST: u8 = 50;
 
+/// Messages of a call that come to us: INVITE, 180, 200, ACK, BYE, 200, and one for what a call has more than that.
+const MESSAGES: u64 = 7;
+/// What begins again so soon is the same overload, and is not told anew.
+const SAME: Duration = Duration::from_secs(60);
+
 /// How much of what is new is refused.
 #[derive(Default)]
 pub(super) struct Overload {
     /// Percent.
     share: u8,
-    /// Since it began.
+    /// Since it was told that it began.
     refused: u64,
+    told: Option<Timestamp>,
 }
 
 impl Engine {
     /// So much of what is new is too much, in percent.
     pub(super) fn on_pressure(&mut self, share: u8) {
+        let now = self.core.now.at;
         let before = std::mem::replace(&mut self.overload.share, share.min(100));
-        match (before, share) {
-            (0, 1..) => tracing::warn!("the node is overloaded: new calls are refused in part"),
-            (1.., 0) => {
-                let refused = std::mem::take(&mut self.overload.refused);
-                tracing::warn!(refused, "the node keeps up again: all calls are taken");
-            }
-            _ => {}
+        let is_told = self.overload.told.is_some_and(|told| now.since(told) < SAME);
+        if before == 0 && share > 0 && !is_told {
+            // At the edge it comes and goes.
+            let refused = std::mem::take(&mut self.overload.refused);
+            self.overload.told = Some(now);
+            tracing::warn!(before = refused, "the node is overloaded: new calls are refused in part");
+        } else if before > 0 && share == 0 {
+            tracing::info!(refused = self.overload.refused, "the node keeps up: all calls are taken");
         }
     }
 
@@ -54,6 +65,7 @@ impl Engine {
         };
         let random = &mut self.core.random;
         if share == 0 || random.below(100) >= u64::from(share) {
+            self.counters.new_work += if *method == Method::Invite { MESSAGES } else { 1 };
             return Ok(());
         }
         self.overload.refused += 1;

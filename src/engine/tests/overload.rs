@@ -77,11 +77,13 @@ fn a_share_is_a_share_and_registrations_come_before_calls() {
         })
         .count();
     assert!((55..105).contains(&refused), "{refused} of 200 at 40 %");
-    for (share, is_refused) in [(50, false), (100, true)] {
+    // Who is not registered, and who is and renews that.
+    let [one, other] = [9, 10].map(|host| world.outsider("carol", ([203, 0, 113, host], 5060).into()));
+    for (phone, share, is_refused) in [(one, 50, false), (other, 100, true), (carol, 100, false)] {
         world.input(Input::Pressure { share });
-        let line = world.phones[carol].request_to("carol", &Method::Register, &[]);
+        let line = world.phones[phone].request_to("carol", &Method::Register, &[]);
         world.run(SECOND);
-        let status = world.phones[carol].lines[line].status;
+        let status = world.phones[phone].lines[line].status;
         assert_eq!(status == Some(503), is_refused, "{status:?} at {share} %");
     }
 }

@@ -175,11 +175,13 @@ impl Worker {
         };
         self.carry_out(&mut turn);
         self.await_ports(&mut turn);
+        turn.load = Load::new(self.clock.now().at);
         loop {
             let timeout = self.timeout(&turn);
             let waiting = Instant::now();
             turn.poll.wait(timeout, &mut turn.ready)?;
             turn.load.waited(waiting.elapsed());
+            self.take_load(&mut turn);
             let faults = turn.faults;
             turn.received = 0;
             self.read(&mut turn)?;
@@ -188,7 +190,7 @@ impl Worker {
             turn.streams.sweep(&mut turn.happened);
             self.take_streams(&mut turn);
             self.take_time(&mut turn);
-            self.take_load(&mut turn);
+            turn.load.came(turn.received);
             self.carry_out(&mut turn);
             self.count(&mut turn);
             if self.is_over(&mut turn) {
@@ -200,8 +202,9 @@ impl Worker {
                 return Err(std::io::Error::other("fault upon fault"));
             }
             if let Some(pause) = turn.pace.after(self.clock.now().at, turn.received) {
+                let sleeping = Instant::now();
                 std::thread::sleep(pause);
-                turn.load.waited(pause);
+                turn.load.waited(sleeping.elapsed());
             }
         }
         (std::mem::replace(&mut self.at_end, Box::new(|| {})))();
@@ -234,7 +237,7 @@ impl Worker {
 
     fn take_load(&mut self, turn: &mut Turn) {
         let now = self.clock.now();
-        if let Some(share) = turn.load.after(now.at) {
+        if let Some(share) = turn.load.after(now.at, self.engine.counters().new_work) {
             self.counters.set_overload(share);
             feed(&mut self.engine, now, Input::Pressure { share }, &mut turn.faults);
         }
