@@ -73,7 +73,7 @@ pub struct LegView {
     pub user_agent: Option<String>,
     /// Whether it holds the call.
     pub held: bool,
-    /// Why it cannot be moved to another device now, a word as in [`MoveView::reason`]; `None`: it can.
+    /// Why it cannot be moved to another device now, a word as in [`MoveView::reason`](super::MoveView::reason); `None`: it can.
     pub immovable: Option<String>,
 }
 
