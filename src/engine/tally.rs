@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::codec_of;
-use super::store::{StoreOp, StoreTicket};
 use super::{Engine, Output};
 use crate::base::{Timestamp, UnixMillis};
 use crate::call::core::LeftPort;
@@ -207,12 +206,7 @@ impl Engine {
         let Some(tally) = self.tallies.calls.get_mut(&call) else { return };
         let asked: Vec<_> = tally.moves.extract_if(.., |(of, ..)| *of == leg).collect();
         for (_, id, when) in asked {
-            let Some(view) = self.moves.recent.iter_mut().rfind(|view| *view.id == *id) else { continue };
-            let Some(timeline) = &mut view.timeline else { continue };
-            timeline.push(now, What::Quality { when, mos });
-            let op = StoreOp::SaveMove(Box::new(view.clone()));
-            let ticket = StoreTicket(self.ticket());
-            self.outputs.push(Output::Store { ticket, op });
+            self.note_later(|view| *view.id == *id, What::Quality { when, mos });
         }
     }
 

@@ -179,6 +179,7 @@ impl Engine {
     /// A request of a held-off device was turned down.
     pub(super) fn note_rejected(&mut self, by: &DeviceKey, method: &str, seconds: u32) {
         self.counters.hold_off_rejections += 1;
+        self.note_refused_device(by, method, seconds);
         let who = (Box::from(""), by.user().into(), by.device().into());
         self.tell_hold_off(HoldOffEvent::Rejected, who, Some(method.into()), seconds);
     }

@@ -11,7 +11,7 @@ use super::Trigger;
 use super::machine::State;
 use crate::base::{Now, Timestamp, UnixMillis};
 
-/// A move has about 15 entries; the rest of the room is for retries and refused requests of the old device.
+/// A move has about 25 entries; the rest of the room is for retries and refused requests of the old device.
 const MAX_ENTRIES: usize = 96;
 /// Of a description this much is kept.
 const MAX_DESCRIPTION: usize = 4096;
@@ -201,9 +201,15 @@ impl Timeline {
         Self { started: now.unix, entries: Vec::new(), dropped: 0, origin: now.at }
     }
 
+    /// Whether another entry is kept.
+    #[must_use]
+    pub const fn has_room(&self) -> bool {
+        self.entries.len() < MAX_ENTRIES
+    }
+
     /// Adds an entry; beyond the bound it is only counted.
     pub fn push(&mut self, now: Timestamp, what: What) {
-        if self.entries.len() >= MAX_ENTRIES {
+        if !self.has_room() {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }

@@ -12,9 +12,9 @@ use crate::moving::Refusal as MoveRefusal;
 use crate::moving::hold_off::{Scope, Start};
 use crate::moving::machine::{Action, Actions, Event, State, Watch, Way};
 use crate::moving::snapshot::{DialogState, Hold as Held, MediaState, Snapshot};
-use crate::moving::timeline::What;
+use crate::moving::timeline::{Heading, Side, What};
 use crate::sip::Refusal;
-use crate::wire::sip::StatusCode;
+use crate::wire::sip::{Method, StatusCode};
 
 impl Engine {
     /// Gives a move an event and does what follows.
@@ -137,6 +137,7 @@ impl Engine {
         match body {
             Ok(body) => {
                 self.core.answer_inbound(new, StatusCode::OK, Some(&body), identity.as_deref());
+                self.note_answer(key, (Side::New, Heading::Out), StatusCode::OK);
             }
             Err(_) => self.advance(key, Event::NewUnusable),
         }
@@ -177,13 +178,18 @@ impl Engine {
             MoveRefusal::FarRefused | MoveRefusal::OfferUnusable => self.codecs_that_differ(key),
             _ => None,
         };
-        self.core.refuse_inbound(new, &named.unwrap_or_else(|| refusal.into()));
+        let refusal = named.unwrap_or_else(|| refusal.into());
+        self.note_answer(key, (Side::New, Heading::Out), refusal.status());
+        self.core.refuse_inbound(new, &refusal);
     }
 
     fn hang_up_new(&mut self, key: MoveKey) {
         let Some((call, Some(new))) = self.moving(key).map(|moving| (moving.call, moving.new)) else {
             return;
         };
+        let rings = self.core.legs.get(new).is_some_and(|leg| leg.client_invite.is_some());
+        let method = if rings { Method::Cancel } else { Method::Bye };
+        self.note_request(key, (Side::New, Heading::Out), &method);
         self.core.release_leg(new, "SIP;cause=487;text=\"Move cancelled\"");
         // Nothing goes to a device that has no part in the call, and least of all to its port once that is another's.
         self.core.connect(call);
@@ -211,6 +217,7 @@ impl Engine {
                 if let Some(moving) = self.moves.live.get_mut(&key) {
                     moving.pairing = pairing;
                 }
+                self.note_request(key, (Side::Far, Heading::Out), &Method::Invite);
                 self.core.queue_reinvite(far, body, Purpose::Move);
             }
             Err(_) => self.advance(key, Event::FarRefused),
@@ -232,8 +239,9 @@ impl Engine {
             return;
         }
         moving.restore_due = false;
-        if let Some(before) = &moving.far_before {
-            self.core.offer_again(far, before);
+        if let Some(before) = moving.far_before.clone() {
+            self.note_request(key, (Side::Far, Heading::Out), &Method::Invite);
+            self.core.offer_again(far, &before);
         }
     }
 
@@ -313,6 +321,9 @@ impl Engine {
             format!("SIP;cause=200;text=\"Call moved to {}\"", moving.to.device())
         };
         moving.timeline.push(self.core.now.at, What::Released);
+        if self.core.legs.get(old).is_some() {
+            self.note_request(key, (Side::Old, Heading::Out), &Method::Bye);
+        }
         self.tell_who_asked(key, StatusCode::OK);
         self.core.release_leg_media(old);
         self.core.release_leg(old, &reason);

@@ -18,12 +18,12 @@ use crate::moving::identifier::{Redeemed, Token};
 use crate::moving::machine::{Actions, Limits, Move, Need, Way};
 use crate::moving::replaces::{Candidate, Found, Phase, Replaces, find};
 use crate::moving::star_code::Select;
-use crate::moving::timeline::{Side, Timeline, What, When};
+use crate::moving::timeline::{Heading, Side, Timeline, What, When};
 use crate::moving::{DeviceKey, ReInvite, Refusal as MoveRefusal, ReplacesMode, Trigger};
 use crate::registrar::accounts::{Account, Trust};
 use crate::sip::dialog::Dialog;
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::HeaderName;
+use crate::wire::sip::{HeaderName, Method};
 
 /// What a move begins with.
 pub(super) struct Begin {
@@ -425,6 +425,7 @@ impl Engine {
         let (call, old) = (call_of(grant.call()), leg_of(grant.old_leg()));
         let (from, to, trigger) = (grant.old_device().clone(), grant.new_device().clone(), grant.trigger());
         let generation = grant.generation();
+        let is_invited = new.is_some() && joins == Joins::ByInvite;
         let id = self.core.mint_ulid();
         let mut timeline = Timeline::new(now);
         timeline.push(now.at, What::Requested { trigger, by: to.to_string() });
@@ -478,6 +479,9 @@ impl Engine {
         };
         self.moves.live.insert(key, moving);
         self.moves.by_call.insert(call, key);
+        if is_invited {
+            self.note_request(key, (Side::New, Heading::In), &Method::Invite);
+        }
         self.tell_move(key, crate::engine::event::MoveEvent::Requested);
         self.tell_move(key, crate::engine::event::MoveEvent::Authorized);
         self.track(call);

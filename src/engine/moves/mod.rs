@@ -4,6 +4,7 @@
 mod act;
 mod doors;
 mod exchange;
+mod notes;
 mod notice;
 mod outcome;
 mod pickup;

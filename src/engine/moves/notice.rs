@@ -11,7 +11,7 @@ use crate::call::{LegHandle, Party};
 use crate::engine::event::Event;
 use crate::engine::{Engine, Output};
 use crate::moving::machine::Way;
-use crate::moving::timeline::{Heading, Side, What};
+use crate::moving::timeline::{Heading, Side};
 use crate::moving::{DeviceKey, Notice};
 use crate::wire::sip::{Message, Method, StatusCode};
 
@@ -54,11 +54,7 @@ impl Engine {
         let ours = format!("<sip:segue@{domain}>");
         let theirs = user_value(account.shown(), account.number(), &domain);
         self.core.send_text(&ours, &theirs, &binding, &text, Owner::Notice(old));
-        let now = self.core.now.at;
-        if let Some(moving) = self.moves.live.get_mut(&key) {
-            let method = Method::Message.as_str().to_owned();
-            moving.timeline.push(now, What::Request { side: Side::Old, way: Heading::Out, method });
-        }
+        self.note_request(key, (Side::Old, Heading::Out), &Method::Message);
     }
 
     fn notice_text(&self, to: &DeviceKey, held: Option<u32>) -> String {

@@ -17,6 +17,7 @@ use crate::moving::directory::LiveLeg;
 use crate::moving::grant::{MOVE_INTERVAL, Mover};
 use crate::moving::hold_off::Access;
 use crate::moving::machine::State;
+use crate::moving::timeline::What;
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
@@ -180,12 +181,13 @@ impl Engine {
         self.end_hold_off(&view.id);
         self.push(mover, &leg, &from, Trigger::Undo, MoveMode::AutoAnswer, asked_by)?;
         self.tell_undone(view);
+        self.note_later(|known| known.id == view.id, What::Undone);
         Ok(())
     }
 }
 
 /// A device of a move. One of another user, a shared one, is named with that user.
-fn named(view: &MoveView, name: &str) -> DeviceKey {
+pub(super) fn named(view: &MoveView, name: &str) -> DeviceKey {
     match name.split_once('*') {
         Some((user, device)) => DeviceKey::new(user, device),
         None => DeviceKey::new(&*view.user, name),

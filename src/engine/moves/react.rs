@@ -13,7 +13,7 @@ use crate::engine::store::{StoreOp, StoreReply, StoreTicket};
 use crate::media::relay::{DropReason, PortId, PortStats};
 use crate::moving::hold_off::Ended;
 use crate::moving::machine::{Actions, Event, Move, Watch, Way};
-use crate::moving::timeline::{Side, What};
+use crate::moving::timeline::{Heading, Side, What};
 use crate::sip::Refusal;
 use crate::wire::sip::{Method, StatusCode};
 
@@ -54,8 +54,12 @@ impl Engine {
             Happened::Dying { leg, death, reason } => self.on_device_dying(leg, death, &reason),
             Happened::Lost { call, leg } => self.on_device_lost(call, leg),
             Happened::Found { call, leg } => self.on_device_found(call, leg),
-            Happened::MoverRinging(leg) => self.tell_machine(leg, Event::NewRinging),
+            Happened::MoverRinging(leg) => {
+                self.note_heard(leg, StatusCode::RINGING);
+                self.tell_machine(leg, Event::NewRinging);
+            }
             Happened::MoverAnswered(leg, body) => {
+                self.note_heard(leg, StatusCode::OK);
                 let event = self.settle_new(leg, &body);
                 self.tell_machine(leg, event);
             }
@@ -78,6 +82,14 @@ impl Engine {
         self.moves.of_leg(self.core.call_of(leg)?)
     }
 
+    /// A leg has answered an INVITE that the move of its call has sent.
+    fn note_heard(&mut self, leg: LegHandle, status: StatusCode) {
+        let Some(key) = self.move_of(leg) else { return };
+        let is_new = self.moving(key).is_some_and(|moving| moving.new == Some(leg));
+        let side = if is_new { Side::New } else { Side::Far };
+        self.note_answer(key, (side, Heading::In), status);
+    }
+
     fn tell_machine(&mut self, leg: LegHandle, event: Event) {
         if let Some(key) = self.move_of(leg) {
             self.advance(key, event);
@@ -97,18 +109,23 @@ impl Engine {
             return;
         };
         let Some(moving) = self.moves.live.get(&key) else { return };
-        let event = if moving.new == Some(leg) {
+        let rings_pushed = moving.machine.rings_pushed();
+        let (new, old, far) = (moving.new, moving.old, moving.far);
+        let event = if new == Some(leg) {
             // What it heard meanwhile goes to its port no more, which will be another's.
             self.core.connect(call);
+            if let Gone::Refused(status) = why {
+                self.note_answer(key, (Side::New, Heading::In), status);
+            }
             match why {
-                Gone::RefusedSrtp if moving.machine.rings_pushed() => return self.ring_new(key),
+                Gone::RefusedSrtp if rings_pushed => return self.ring_new(key),
                 Gone::Refused(_) | Gone::RefusedSrtp => Event::NewRefused,
                 Gone::NeverAcknowledged => Event::NewUnacked,
                 Gone::ByParty | Gone::Dead | Gone::Released => Event::NewGone,
             }
-        } else if moving.old == leg {
+        } else if old == leg {
             Event::OldGone
-        } else if moving.far == leg {
+        } else if far == leg {
             return self.on_far_gone(key);
         } else {
             return;
@@ -148,8 +165,11 @@ impl Engine {
             // The end of an exchange of its own, from before it joined.
             return;
         }
-        let (from, to) = (moving.from.clone(), moving.to.clone());
-        let event = match (moving.machine.way(), body) {
+        let (from, to, way) = (moving.from.clone(), moving.to.clone(), moving.machine.way());
+        if !matches!(way, Way::Push | Way::Refer) {
+            self.note_request(key, (Side::New, Heading::In), &Method::Ack);
+        }
+        let event = match (way, body) {
             (Way::Pickup, body) => self.settle_pickup(key, new, body),
             (Way::PullOfferless, Some(body)) => self.settle_new(new, &body),
             // RFC 3264 4: an offer in a 2xx is answered in the ACK.
@@ -170,6 +190,7 @@ impl Engine {
 
     fn on_far_answered(&mut self, far: LegHandle, body: &Bytes) {
         let Some(key) = self.move_of(far) else { return };
+        self.note_heard(far, StatusCode::OK);
         if self.moving(key).is_some_and(|moving| moving.new == Some(far)) {
             return self.on_rejoined(key, far, body);
         }
@@ -204,6 +225,7 @@ impl Engine {
 
     fn on_far_refused(&mut self, far: LegHandle, status: StatusCode) {
         let Some(key) = self.move_of(far) else { return };
+        self.note_heard(far, status);
         if self.moving(key).is_some_and(|moving| moving.new == Some(far)) {
             return self.advance(key, Event::NewUnusable);
         }
@@ -340,6 +362,7 @@ impl Engine {
         let id = call.map(|call| call.id.clone()).unwrap_or_default();
         let (user, device) = (ended.device.user().into(), ended.device.device().into());
         self.tell_hold_off(HoldOffEvent::Ended, (id, user, device), None, 0);
+        self.note_later(|view| *view.id == *ended.move_id, What::HoldOffEnded);
         self.on_directory_changed(ended.device.user());
     }
 

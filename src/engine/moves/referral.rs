@@ -64,7 +64,7 @@ impl Engine {
             self.trace.note_aside(&dialog.call_id, &moving.call_id, &to);
         }
         self.core.send_request(flow, &Method::Refer, &branch, bytes, Owner::Refer(key));
-        self.note_referral(key, |method| What::Request { side: Side::New, way: Heading::Out, method });
+        self.note_request(key, (Side::New, Heading::Out), &Method::Refer);
         if self.moves.referrals.len() >= CAPACITY {
             self.moves.referrals.pop_first();
         }
@@ -72,22 +72,11 @@ impl Engine {
         Ok(())
     }
 
-    fn note_referral(&mut self, key: MoveKey, what: impl FnOnce(String) -> What) {
-        let now = self.core.now.at;
-        if let Some(moving) = self.moves.live.get_mut(&key) {
-            moving.timeline.push(now, what("REFER".to_owned()));
-        }
-    }
-
     /// The final answer to a REFER of ours; none where it timed out.
     pub(in crate::engine) fn on_refer_response(&mut self, key: MoveKey, response: Option<&Message>) {
         let status = response.and_then(Message::status).unwrap_or(StatusCode::REQUEST_TIMEOUT);
-        self.note_referral(key, |method| What::Response {
-            side: Side::New,
-            way: Heading::In,
-            method,
-            status: status.as_u16(),
-        });
+        let (method, status_code) = (Method::Refer.as_str().to_owned(), status.as_u16());
+        self.note(key, What::Response { side: Side::New, way: Heading::In, method, status: status_code });
         if status.is_success() {
             if let (Some(referral), Some(response)) = (self.moves.referrals.get_mut(&key), response) {
                 referral.dialog.on_response(response);
@@ -147,7 +136,7 @@ impl Engine {
         let Some(status) = reported(&message.body()) else { return Ok(()) };
         if status.is_final() && self.moves.live.contains_key(&key) {
             let text = format!("the device reports {}", status.as_u16());
-            self.note_referral(key, |_| What::Note { text });
+            self.note(key, What::Note { text });
         }
         // A challenge of ours is answered yet. A success is seen by the INVITE, not by being told of it.
         let is_challenge =

@@ -14,6 +14,7 @@ use crate::media::plan;
 use crate::moving::directory::LiveLeg;
 use crate::moving::grant::{Mover, Unlocked};
 use crate::moving::machine::{Event, Way};
+use crate::moving::timeline::{Heading, Side};
 use crate::moving::{DeviceKey, Refusal as MoveRefusal, Trigger};
 use crate::registrar::Binding;
 use crate::registrar::accounts::{Account, Tenure, Trust};
@@ -33,6 +34,8 @@ impl Engine {
         if let Err(refusal) = self.invite_new(key) {
             tracing::debug!(%refusal, "the device of a push could not be rung");
             self.advance(key, Event::NewRefused);
+        } else {
+            self.note_request(key, (Side::New, Heading::Out), &Method::Invite);
         }
     }
 

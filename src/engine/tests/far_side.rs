@@ -221,3 +221,24 @@ fn an_invite_with_replaces_that_cannot_be_taken_leaves_the_dialog_that_it_names(
         end(world, bob);
     }
 }
+
+/// Contract 2: nobody says anything, time alone ends the binding.
+#[test]
+fn a_binding_that_runs_out_while_the_far_side_is_asked_ends_the_move() {
+    for old_goes in [true, false] {
+        let (mut world, [desk, mobile, bob, _]) = asked(1508);
+        world.phones[bob].holds_reinvites = true;
+        world.phones[if old_goes { desk } else { mobile }].register(60);
+        world.run(55 * SECOND);
+        world.phones[mobile].dial("*11");
+        world.run(10 * SECOND);
+        world.phones[bob].holds_reinvites = false;
+        world.phones[bob].release_reinvites();
+        world.run(3 * SECOND);
+        let last = world.engine.moves.recent.back().unwrap();
+        assert_eq!((last.state, last.reason.as_deref()), (State::Refused, Some("not_registered")));
+        assert_eq!(world.heard_by("bob*desk"), ["alice*desk"], "{}", world.tail());
+        assert!(!world.phones[desk].lines[0].is_over);
+        end(world, bob);
+    }
+}

@@ -5,6 +5,7 @@ mod ask;
 mod browsers;
 mod calls;
 mod carrier;
+mod contract;
 mod dial_plan;
 mod directions;
 mod far_side;

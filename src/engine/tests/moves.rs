@@ -200,7 +200,7 @@ fn without_the_store_nothing_is_touched() {
 }
 
 /// A codec that the far side has not agreed: it must be asked.
-fn other_codec(seed: u64) -> (World, usize, usize, usize) {
+pub(super) fn other_codec(seed: u64) -> (World, usize, usize, usize) {
     let (mut world, desk, mobile, bob) = three_phones(seed);
     world.phones[desk].codecs = "0 101";
     world.phones[mobile].codecs = "8 101";
