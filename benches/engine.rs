@@ -58,7 +58,7 @@ fn trunk(name: &str, peer: &str) -> Trunk {
         may_refer: false,
         may_notify: true,
         re_invite_always: false,
-        is_gone: false,
+        ..Trunk::default()
     }
 }
 

@@ -259,8 +259,8 @@ impl Core {
 
     /// Who a leg speaks as, for P-Asserted-Identity toward the other one (RFC 3325 9.1); nobody, if it wants that.
     #[must_use]
-    pub fn identity_of(&self, leg: LegHandle) -> Option<Box<str>> {
-        let leg = self.legs.get(leg)?;
+    pub fn identity_of(&self, handle: LegHandle) -> Option<Box<str>> {
+        let leg = self.legs.get(handle)?;
         if leg.is_private {
             return None;
         }
@@ -268,7 +268,8 @@ impl Core {
             Party::User { account, .. } => {
                 Some(super::setup::user_value(account.shown(), account.number(), &self.settings.domain))
             }
-            Party::Trunk { .. } => Some(leg.dialog.remote.clone()),
+            // Not its own address: where a trunk is, is none of the other side's business.
+            Party::Trunk { .. } => Some(self.shown_as(handle)),
             Party::Service(_) => None,
         }
     }

@@ -20,7 +20,7 @@ use crate::media::relay::{self, Ingress, Law, MediaCommand, PortId, PortPair, Se
 use crate::media::srtp::Security;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sdp::Kind;
-use crate::wire::sip::{HeaderName, Message};
+use crate::wire::sip::{HeaderName, Message, escaped_user};
 
 /// Frequency of the tone service, Hz.
 const TONE_HZ: u16 = 440;
@@ -643,13 +643,14 @@ pub fn caller_number(message: &Message) -> String {
         .unwrap_or_default()
 }
 
-/// The value of From toward a target for a caller on a trunk: display name and number in our domain.
+/// The value of From toward a target for a caller on a trunk: display name and number in our domain; `number` where it is
+/// another than the one that the trunk says.
 #[must_use]
-pub fn caller_value(message: &Message, domain: &str) -> Box<str> {
-    let number = caller_number(message);
+pub fn caller_value(message: &Message, number: Option<&str>, domain: &str) -> Box<str> {
+    let (is_ours, number) = (number.is_some(), number.map_or_else(|| caller_number(message), str::to_owned));
     let display =
         message.from().ok().and_then(|from| from.display().map(|d| d.chars().take(64).collect::<String>()));
-    let is_plain = number.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.*#".contains(c));
+    let is_plain = is_ours || number.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.*#".contains(c));
     let number = if number.is_empty() || !is_plain { "anonymous" } else { &number };
-    super::setup::user_value(&display.unwrap_or_default(), number, domain)
+    super::setup::user_value(&display.unwrap_or_default(), &escaped_user(number), domain)
 }

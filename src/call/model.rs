@@ -251,6 +251,8 @@ pub struct Leg {
     pub reliable: Option<Box<Reliable>>,
     /// Who it is told that it speaks with, in the next re-INVITE of a transfer.
     pub introduction: Option<Box<str>>,
+    /// Its number here, where rules of its trunk make that another than the one which its side says.
+    pub number: Option<Box<str>>,
     /// Whether it counts as a call of its trunk.
     pub has_line: bool,
     /// The credentials of our last INVITE that had any.

@@ -134,6 +134,10 @@ pub struct CallRecord {
     pub node: String,
     /// The test run that it belongs to.
     pub run: Option<String>,
+    /// The caller's number as the trunk said it or was told it, where rules of the trunk make that another than `from`.
+    pub trunk_from: Option<String>,
+    /// The number that the trunk dialled or was called by, where that is another than `to`.
+    pub trunk_to: Option<String>,
     /// By device, in order.
     pub segments: Vec<Segment>,
 }

@@ -6,6 +6,7 @@ use super::core::{Core, Owner};
 use super::dial_plan::Member;
 use super::headers::{ANONYMOUS, Trust, cross, is_private};
 use super::model::{CallHandle, Leg, LegHandle, Party, Role};
+use super::numbers::{Toward, Whose};
 use super::quirks::{Shown, write_identity};
 use super::record::Direction;
 use super::setup::{Incoming, user_value, write_invite_capabilities};
@@ -14,7 +15,7 @@ use crate::media::plan::Rule;
 use crate::registrar::Binding;
 use crate::sip::dialog::Dialog;
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
+use crate::wire::sip::{HeaderName, Message, Method, StatusCode, escaped_user};
 
 /// What all INVITEs of one call have in common.
 pub(super) struct Outgoing<'a> {
@@ -110,7 +111,7 @@ impl Core {
                 binding.flow,
             );
             // A device that cannot be offered what the caller has does not keep the others from ringing.
-            match self.send_invite(outgoing, party, dialog, &binding.user_agent) {
+            match self.send_invite(outgoing, party, dialog, &binding.user_agent, None) {
                 Ok(()) => is_rung = true,
                 Err(refusal) => refused = refusal,
             }
@@ -165,18 +166,26 @@ impl Core {
                 continue;
             }
             found.admitted_by = Some(index);
-            let target = format!("sip:{}@{}", found.number, trunk.host);
+            let called = trunk.rewritten(Whose::Called, Toward::Trunk, &found.number);
+            let number = called.as_deref().unwrap_or(&found.number);
+            let target = format!("sip:{}@{}", escaped_user(number), trunk.host);
+            let here = called.is_some().then(|| found.number.clone());
             let flow = Flow { transport: at.transport, listener, connection: 0, peer: at.peer };
             outgoing.to = format!("<{target}>").into_boxed_str();
             let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
+            let (calling, before) = outgoing.show_to(trunk, &settings.domain);
             let dialog = self.dialog_to(outgoing, &target, Vec::new(), flow);
+            let rung = self.send_invite(outgoing, party, dialog, "", here);
+            outgoing.show_again(before);
             // What one target cannot be offered, another may.
-            if let Err(refusal) = self.send_invite(outgoing, party, dialog, "") {
+            if let Err(refusal) = rung {
                 refused = refused.or(Some(refusal));
                 continue;
             }
             if let Some(found) = self.calls.get_mut(outgoing.call) {
                 found.record.trunk = Some(trunk.name.to_string());
+                (found.record.trunk_from, found.record.trunk_to) =
+                    (calling.map(String::from), called.map(String::from));
             }
             self.expect_response(outgoing.call);
             return Ok(());
@@ -206,7 +215,7 @@ impl Core {
         let leg = self.legs.get(found.caller)?;
         let (tx, flow, party) = (leg.server_invite?, leg.dialog.flow, leg.party.clone());
         let message = self.transactions.server(tx)?.request.cloned()?;
-        let incoming = Incoming { tx, flow, message: &message, party, number };
+        let incoming = Incoming { tx, flow, message: &message, party, number, dialled: None };
         let outgoing = self.outgoing(call, &incoming, Box::from(""));
         Some(ring(self, outgoing))
     }
@@ -234,12 +243,18 @@ impl Core {
         }
         let Some(found) = self.legs.get(leg) else { return false };
         let (call, party, failed) = (found.call, found.party.clone(), found.dialog.clone());
-        let user_agent = found.user_agent.clone().unwrap_or_default();
+        let (user_agent, here) = (found.user_agent.clone().unwrap_or_default(), found.number.clone());
+        let settings = self.settings.clone();
         tracing::info!("an offer of SRTP was refused; plain RTP is offered");
         let rung = self.with_waiting(call, |core, mut outgoing| {
             (outgoing.to, outgoing.in_plain) = (failed.remote.clone(), true);
+            if let Party::Trunk { index, .. } = &party
+                && let Some(trunk) = settings.trunks.get(*index)
+            {
+                outgoing.show_to(trunk, &settings.domain);
+            }
             let dialog = core.dialog_to(&outgoing, &failed.target, failed.routes, failed.flow);
-            core.send_invite(&outgoing, party, dialog, &user_agent)
+            core.send_invite(&outgoing, party, dialog, &user_agent, here)
         });
         rung.is_some_and(|rung| rung.is_ok())
     }
@@ -252,17 +267,18 @@ impl Core {
         to: Box<str>,
     ) -> Outgoing<'a> {
         let domain = self.settings.domain.clone();
+        let caller = self.calls.get(call).map(|call| call.caller);
+        let number = caller.and_then(|caller| self.legs.get(caller)?.number.as_deref());
         let (identity, trust) = match &incoming.party {
             Party::User { account, .. } => {
                 (user_value(account.shown(), account.number(), &domain), Trust::Untrusted)
             }
             Party::Trunk { .. } | Party::Service(_) => {
-                (super::media::caller_value(incoming.message, &domain), Trust::Trusted)
+                (super::media::caller_value(incoming.message, number, &domain), Trust::Trusted)
             }
         };
         let is_private = is_private(incoming.message);
         let hops = u32::from(incoming.message.max_forwards().ok().flatten().unwrap_or(70));
-        let caller = self.calls.get(call).map(|call| call.caller);
         Outgoing {
             call,
             from: if is_private { ANONYMOUS.into() } else { identity.clone() },
@@ -310,6 +326,7 @@ impl Core {
         party: Party,
         dialog: Dialog,
         user_agent: &str,
+        number: Option<Box<str>>,
     ) -> Result<(), Refusal> {
         let flow = dialog.flow;
         let call = self.calls.get(outgoing.call).ok_or(Refusal::Internal)?;
@@ -318,7 +335,7 @@ impl Core {
         let media = media.map(|media| if outgoing.in_plain { media.offering_plain() } else { media });
         let mut leg = Leg::new(outgoing.call, Role::Fork, party, dialog, false);
         leg.is_run_by(user_agent, &self.settings.quirks);
-        leg.media = media;
+        (leg.media, leg.number) = (media, number);
         let quirks = leg.quirks;
         let trunk = match &leg.party {
             Party::Trunk { index, .. } => Some(*index),

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::numbers::{CallerId, Rewrite};
 use super::quirks::QuirkTable;
 use super::rules::{Group, Rule};
 use super::run::Runs;
@@ -109,7 +110,7 @@ pub struct WebMedia {
 }
 
 /// A static peer, trusted by its address.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Trunk {
     /// Its name in routes and records.
     pub name: Box<str>,
@@ -135,6 +136,10 @@ pub struct Trunk {
     pub may_notify: bool,
     /// Whether each move is shown to it by a re-INVITE, wanted or not.
     pub re_invite_always: bool,
+    /// How numbers change on their way to it and from it; the first that fits is followed.
+    pub rewrites: Vec<Rewrite>,
+    /// The number that it is shown where the caller's own will not do.
+    pub caller_id: Option<CallerId>,
     /// The configuration has it no more: it makes and takes no calls but those that are there.
     pub is_gone: bool,
 }

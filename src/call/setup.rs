@@ -32,6 +32,8 @@ pub struct Incoming<'a> {
     pub party: Party,
     /// The number it dials.
     pub number: Box<str>,
+    /// What a trunk dialled, where rules of it made that number of it.
+    pub dialled: Option<Box<str>>,
 }
 
 impl Leg {
@@ -74,6 +76,7 @@ impl Leg {
             reliable: None,
             introduction: None,
             proof: None,
+            number: None,
             has_line: true,
             user_agent: None,
             answered: None,
@@ -210,7 +213,8 @@ impl Core {
         let sent_by: Box<str> = self.settings.sent_by(&incoming.flow).into();
         let dialog = Dialog::from_request(incoming.message, incoming.flow, &sent_by, "", "")?;
         let (id, thread) = (self.mint_ulid(), self.ports.pick_thread());
-        let record = self.open_record(&id, incoming);
+        let number = self.caller_here(&incoming.party, incoming.message);
+        let record = self.open_record(&id, incoming, number.as_deref());
         let anchored = match self.settings.media.anchor {
             // A service is an end of media itself.
             _ if is_service => true,
@@ -231,6 +235,7 @@ impl Core {
         if let Some(leg) = self.legs.get_mut(caller) {
             leg.call = call;
             leg.media = media;
+            leg.number = number;
             leg.server_invite = Some(incoming.tx);
             leg.learn(incoming.message, &self.settings.quirks);
             leg.read_reliability(incoming.message);
@@ -249,10 +254,11 @@ impl Core {
         Ok(call)
     }
 
-    fn open_record(&self, id: &str, incoming: &Incoming<'_>) -> CallRecord {
+    fn open_record(&self, id: &str, incoming: &Incoming<'_>, caller: Option<&str>) -> CallRecord {
+        let said = || super::media::caller_number(incoming.message);
         let (direction, from, trunk) = match &incoming.party {
             Party::Trunk { name, .. } => {
-                (Direction::Inbound, super::media::caller_number(incoming.message), Some(name.to_string()))
+                (Direction::Inbound, caller.map_or_else(said, str::to_owned), Some(name.to_string()))
             }
             Party::User { account, .. } => (Direction::Internal, account.name.to_string(), None),
             Party::Service(_) => (Direction::Internal, String::new(), None),
@@ -269,6 +275,8 @@ impl Core {
             transports: vec![incoming.flow.transport.uri_token().into()],
             node: self.settings.node.to_string(),
             run: self.settings.runs.as_ref().and_then(|runs| runs.of(incoming.message)),
+            trunk_from: caller.map(|_| said()),
+            trunk_to: incoming.dialled.as_deref().map(str::to_owned),
             ..CallRecord::default()
         }
     }

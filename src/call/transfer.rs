@@ -11,7 +11,7 @@ use super::setup::user_value;
 use crate::media::plan::{self, Hold, Pairing};
 use crate::sip::Refusal;
 use crate::sip::dialog::{Dialog, MAX_FORWARDS};
-use crate::wire::sip::{NameAddr, StatusCode};
+use crate::wire::sip::{NameAddr, StatusCode, escaped_user};
 
 /// Names a transfer.
 pub type TransferKey = u64;
@@ -89,7 +89,7 @@ impl Core {
         let anchored = stays.media.is_some();
         let (from, trunk) = match &stays.party {
             Party::User { account, .. } => (account.name.to_string(), None),
-            Party::Trunk { name, .. } => (number_in(&stays.dialog.remote), Some(name.to_string())),
+            Party::Trunk { name, .. } => (self.number_of(rung_for.stays), Some(name.to_string())),
             Party::Service(_) => return Err(Refusal::DestinationUnknown),
         };
         let run = self.calls.get(stays.call).and_then(|call| call.record.run.clone());
@@ -193,15 +193,17 @@ impl Core {
             None => {
                 let address = NameAddr::parse(found.dialog.remote.as_bytes()).ok();
                 let display = address.and_then(|address| address.display().map(|shown| shown.into_owned()));
-                user_value(&display.unwrap_or_default(), &number_in(&found.dialog.remote), domain)
+                let number = self.number_of(leg);
+                user_value(&display.unwrap_or_default(), &escaped_user(&number), domain)
             }
         }
     }
 
-    /// The number that the party of a leg says it has.
+    /// The number that the party of a leg has here: the one that it says, unless rules of its trunk make it another.
     #[must_use]
     pub fn number_of(&self, leg: LegHandle) -> String {
-        self.legs.get(leg).map(|leg| number_in(&leg.dialog.remote)).unwrap_or_default()
+        let Some(found) = self.legs.get(leg) else { return String::new() };
+        found.number.as_deref().map_or_else(|| number_in(&found.dialog.remote), str::to_owned)
     }
 
     /// Whether a call is rung in a transfer.

@@ -7,6 +7,7 @@ use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use super::resolved::{Auth, Ban, Http, Listen, Media, Node, Resolved, Trunk, TrunkAuth, Webhook};
+use crate::call::numbers::CallerId;
 use crate::call::rules::Rule;
 use crate::moving;
 use crate::registrar;
@@ -289,7 +290,7 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     #[rustfmt::skip]
     let Trunk {
         name, uri, host: _, transport: _, also, share, ca, from, auth, register, max_calls, max_cps, ping, re_invite,
-        may_refer, may_notify,
+        may_refer, may_notify, rewrites, caller_id,
     } = old;
     let key = |field: &str| format!("trunk {name}: {field}");
     let places = |also: &Vec<super::Site>| also.iter().map(|site| &*site.uri).collect::<Vec<_>>().join(", ");
@@ -319,6 +320,17 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     say(lines, &key("re_invite"), re_invite, &new.re_invite, how);
     say(lines, &key("refer"), may_refer, &new.may_refer, plain);
     say(lines, &key("mwi"), may_notify, &new.may_notify, plain);
+    if *rewrites != new.rewrites {
+        let place = rewrites.iter().zip(&new.rewrites).take_while(|(old, new)| old == new).count();
+        lines.push(format!("{} changed from the {}. on", key("rewrite"), place + 1));
+    }
+    let fixed = |id: &Option<CallerId>| {
+        or_none(id.as_ref().map(|id| match &id.own[..] {
+            [] => id.number.to_string(),
+            _ => format!("{} but for {}", id.number, list(&id.own)),
+        }))
+    };
+    say(lines, &key("caller_id"), caller_id, &new.caller_id, fixed);
 }
 
 fn routes(lines: &mut Vec<String>, old: &Resolved, new: &Resolved) {
@@ -485,6 +497,12 @@ to = ["user:alice"]
             ("*43", "*44", "test.echo *43 -> *44"),
             ("[media]", "[move]\nre_invite = \"always\"\n[media]", "move.re_invite when-needed -> always"),
             ("[media]", "[trace]\nkeep_s = 60\n[media]", "trace.keep_s 3600 -> 60"),
+            ("= 100", "= 100\ncaller_id = \"+4930\"", "trunk carrier: caller_id none -> +4930"),
+            (
+                "= 100",
+                "= 100\n[[trunk.rewrite]]\nnumber = \"called\"\ndirection = \"in\"\nmatch = \"^0\"\nwith = \"\"",
+                "trunk carrier: rewrite changed from the 1. on",
+            ),
             ("[media]", "[[quirk]]\nuser_agent = \"x\"\nmwi = false\n[media]", "quirk: changed"),
         ] {
             let from_route = if from == "\"carrier\"" { "trunk:carrier" } else { from };

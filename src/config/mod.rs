@@ -10,6 +10,7 @@ mod diff;
 mod error;
 mod listen_tls;
 mod network;
+mod numbers;
 mod quirks;
 mod resolved;
 mod routes;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::network::Network;
 pub use crate::base::Secret;
+use crate::call::numbers::{CallerId, Rewrite};
 use crate::call::rules::{Group, Rule};
 use crate::call::run::Runs;
 use crate::media::relay::Learning;
@@ -268,6 +269,10 @@ pub struct Trunk {
     pub may_refer: bool,
     /// Whether it may tell users of waiting messages.
     pub may_notify: bool,
+    /// `[[trunk.rewrite]]`, in the order of the file.
+    pub rewrites: Vec<Rewrite>,
+    /// `caller_id` and `caller_ids`.
+    pub caller_id: Option<CallerId>,
 }
 
 /// A place where a trunk is.

@@ -149,7 +149,7 @@ fn label(text: &str) -> Result<Box<str>, &'static str> {
     if fits { Ok(text.into()) } else { Err("1 to 64 characters are needed") }
 }
 
-fn pattern(text: &str) -> Result<Pattern, String> {
+pub(super) fn pattern(text: &str) -> Result<Pattern, String> {
     let built = RegexBuilder::new(text).size_limit(MAX_PATTERN).build();
     built.map(Pattern).map_err(|error| format!("is no pattern: {}", last_line(&error.to_string())))
 }

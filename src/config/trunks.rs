@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::resolved::{HostPort, Site, Trunk, TrunkAuth};
 use super::sections::{RE_INVITE, name};
 use super::tree::{Section, Taken};
-use super::{Network, Secret, Source, listen_tls, users, values};
+use super::{Network, Secret, Source, listen_tls, numbers, users, values};
 use crate::sip::Transport;
 use crate::wire::sip::{Scheme, Uri};
 
@@ -54,6 +54,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
     let re_invite = section.choice("re_invite", &RE_INVITE);
     let may_refer = section.flag("refer").unwrap_or(false);
     let may_notify = section.flag("mwi").unwrap_or(true);
+    let rewrites = numbers::rewrites(&mut section);
+    let caller_id = numbers::caller_id(&mut section);
     section.finish();
     let Site { uri, host, transport } = uri?;
     Some(Trunk {
@@ -73,6 +75,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         re_invite,
         may_refer,
         may_notify,
+        rewrites,
+        caller_id,
     })
 }
 

@@ -13,6 +13,7 @@ use super::view::{Listed, Order, Page, PageQuery};
 use crate::call::Service;
 use crate::call::calendar;
 use crate::call::dial_plan::{Destination, Ground, Member, Plan, Stop, dialled};
+use crate::call::numbers::{Toward, Whose};
 use crate::call::rules::{Caller, CallerKind, Dialling, Goal, Miss, Rule};
 use crate::call::settings::Trunk;
 use crate::moving::star_code::StarCode;
@@ -98,6 +99,10 @@ pub struct RouteTestView {
     pub status: Option<u16>,
     /// The reason phrase of that.
     pub reason: Option<String>,
+    /// The caller's number as the trunk says it, where rules of the trunk make `from` of it.
+    pub trunk_from: Option<String>,
+    /// The number as the trunk dials it, where rules of the trunk make `to` of it.
+    pub trunk_to: Option<String>,
 }
 
 /// What a rule says of the call.
@@ -138,6 +143,18 @@ pub struct RouteTargetView {
     pub max_cps: Option<u32>,
     /// How long it rings, if not as long as the call may.
     pub timeout_s: Option<u64>,
+    /// The number that a trunk is called by.
+    pub called: Option<String>,
+    /// The number of the caller that a trunk is shown, unless the caller wants to be anonymous.
+    pub calling: Option<String>,
+}
+
+/// The numbers of a call, as they are here.
+struct Heard {
+    from: Box<str>,
+    to: Box<str>,
+    /// The number that the trunk dials, where that is another.
+    trunk_to: Option<Box<str>>,
 }
 
 impl Engine {
@@ -150,7 +167,9 @@ impl Engine {
     /// What would become of a call. Nothing is changed by it.
     pub(super) fn test_route(&self, question: &RouteQuestion) -> Result<Reply, CommandError> {
         let core = &self.core;
-        let number = self.number_of_question(&question.to)?;
+        let to = self.number_of_question(&question.to)?;
+        let heard = self.heard(question, to);
+        let number = &heard.to;
         let at = match &question.at {
             Some(text) => calendar::instant(text, &core.settings.zone).map_err(|why| invalid("at", why))?,
             None => core.now.unix,
@@ -162,21 +181,23 @@ impl Engine {
         };
         let by = match &account {
             Some((account, device)) => self.calling_user(account, *device, question.source.as_deref())?,
-            None => self.calling_trunk(question)?,
+            None => self.calling_trunk(question, &heard.from)?,
         };
-        let call = Dialling { number: &number, by, at };
+        let call = Dialling { number, by, at };
         let mut view = RouteTestView {
-            from: question.from.to_string(),
+            from: heard.from.to_string(),
             to: number.to_string(),
             source: match by.kind {
                 CallerKind::User(account) => format!("user:{}", account.name),
                 CallerKind::Trunk { name, .. } => format!("trunk:{name}"),
             },
             at: core.settings.zone.show(at).to_string(),
+            trunk_from: (heard.from != question.from).then(|| question.from.to_string()),
+            trunk_to: heard.trunk_to.as_deref().map(str::to_owned),
             ..RouteTestView::default()
         };
         let is_code = || {
-            StarCode::read(&number, &self.settings.moving.codes)
+            StarCode::read(number, &self.settings.moving.codes)
                 .is_some_and(|code| !matches!(code, StarCode::Echo | StarCode::Tone))
         };
         if account.is_some() && is_code() {
@@ -190,6 +211,18 @@ impl Engine {
             note_refusal(&mut view, &Refusal::Draining);
         }
         Ok(Reply::RouteTest(Box::new(view)))
+    }
+
+    /// The numbers of a question as they are here, which rules of its trunk may have made.
+    fn heard(&self, question: &RouteQuestion, to: Box<str>) -> Heard {
+        let named = question.source.as_deref().and_then(|source| source.strip_prefix("trunk:"));
+        let trunk = self.core.settings.trunks.iter().rfind(|trunk| Some(&*trunk.name) == named);
+        let from = trunk.and_then(|trunk| trunk.rewritten(Whose::Calling, Toward::Us, &question.from));
+        let from = from.unwrap_or_else(|| question.from.clone());
+        match trunk.and_then(|trunk| trunk.rewritten(Whose::Called, Toward::Us, &to)) {
+            Some(here) => Heard { from, to: here, trunk_to: Some(to) },
+            None => Heard { from, to, trunk_to: None },
+        }
     }
 
     /// The number of a question, which may be a URI of this domain.
@@ -231,13 +264,17 @@ impl Engine {
         Ok(Caller { kind: CallerKind::User(account), address })
     }
 
-    fn calling_trunk<'a>(&'a self, question: &'a RouteQuestion) -> Result<Caller<'a>, CommandError> {
+    fn calling_trunk<'a>(
+        &'a self,
+        question: &RouteQuestion,
+        from: &'a str,
+    ) -> Result<Caller<'a>, CommandError> {
         let named = question.source.as_deref().and_then(|source| source.strip_prefix("trunk:"));
         let mut trunks = self.core.settings.trunks.iter().enumerate();
         let found = trunks.rfind(|(_, trunk)| Some(&*trunk.name) == named);
         let (index, trunk) = found.ok_or_else(|| invalid("source", "there is no such trunk"))?;
         let address = self.core.targets.all(index).next().map(|target| target.peer.ip());
-        let kind = CallerKind::Trunk { name: &trunk.name, number: &question.from, is_transferor: false };
+        let kind = CallerKind::Trunk { name: &trunk.name, number: from, is_transferor: false };
         Ok(Caller { kind, address })
     }
 
@@ -256,7 +293,7 @@ impl Engine {
         let rules = core.settings.routes.iter().zip(verdicts).enumerate();
         view.rules =
             rules.map(|(at, (rule, verdict))| verdict_view(at, rule, verdict, (ground, call))).collect();
-        view.targets = self.targets_of(&plan);
+        view.targets = self.targets_of(&plan, call);
         view.goes = view.targets.iter().any(|target| target.reached);
         match (&plan.last_word, ground) {
             (Some(last), _) => {
@@ -271,7 +308,7 @@ impl Engine {
         }
     }
 
-    fn targets_of(&self, plan: &Plan) -> Vec<RouteTargetView> {
+    fn targets_of(&self, plan: &Plan, call: &Dialling<'_>) -> Vec<RouteTargetView> {
         let mut views: Vec<RouteTargetView> = Vec::new();
         for Stop { to, limit, .. } in &plan.stops {
             let turn = views.last().map_or(1, |last| last.turn.saturating_add(1));
@@ -282,7 +319,7 @@ impl Engine {
                     views.extend(members.iter().map(|(account, device)| self.user_target(account, *device)));
                 }
                 Destination::Trunks(trunks) => {
-                    views.extend(trunks.iter().filter_map(|index| self.trunk_target(*index)));
+                    views.extend(trunks.iter().filter_map(|index| self.trunk_target(*index, call)));
                 }
                 Destination::Service(service) => views.push(RouteTargetView {
                     target: format!("code:{}", self.code_of(*service)),
@@ -316,7 +353,7 @@ impl Engine {
         }
     }
 
-    fn trunk_target(&self, index: usize) -> Option<RouteTargetView> {
+    fn trunk_target(&self, index: usize, call: &Dialling<'_>) -> Option<RouteTargetView> {
         let trunk: &Trunk = self.core.settings.trunks.get(index)?;
         let health = self.trunk_health(index);
         let is_resolved = self.core.targets.all(index).next().is_some();
@@ -327,6 +364,12 @@ impl Engine {
             _ if !has_line => "full",
             Health::Up | Health::Unknown => health.as_str(),
         };
+        let caller = match call.by.kind {
+            CallerKind::User(account) => account.number(),
+            CallerKind::Trunk { number, .. } => number,
+        };
+        let called = trunk.rewritten(Whose::Called, Toward::Trunk, call.number);
+        let calling = trunk.shown_caller(caller);
         Some(RouteTargetView {
             target: format!("trunk:{}", trunk.name),
             reached: is_resolved && has_line && health != Health::Down,
@@ -334,6 +377,8 @@ impl Engine {
             calls: self.core.capacity.calls().nth(index),
             max_calls: trunk.max_calls,
             max_cps: trunk.max_cps,
+            called: Some(called.map_or_else(|| call.number.to_owned(), String::from)),
+            calling: Some(calling.map_or_else(|| caller.to_owned(), String::from)),
             ..RouteTargetView::default()
         })
     }

@@ -388,11 +388,12 @@ impl Engine {
 
     /// Who has subscribed is told in that subscription, every other device by a NOTIFY like the one that came.
     fn tell_waiting(&mut self, tx: ServerTx, flow: Flow, message: &Message) -> Result<(), Refusal> {
-        let trunk = self.trunk_of(&flow, message).and_then(|index| self.core.settings.trunks.get(index));
+        let index = self.trunk_of(&flow, message);
+        let trunk = index.and_then(|index| self.core.settings.trunks.get(index));
         let name = trunk.map(|trunk| &*trunk.name).ok_or(Refusal::NotAuthorised)?;
         let kind = CallerKind::Trunk { name, number: "", is_transferor: false };
         let by = Caller { kind, address: Some(flow.peer.ip()) };
-        let (to, mut bindings) = self.recipients(message, by)?;
+        let (to, mut bindings) = self.recipients(message, index, by)?;
         let told = self.on_messages_waiting(&Arc::from(&*to.name), &message.body());
         bindings.retain(|binding| !told.iter().any(|device| **device == *binding.device));
         if bindings.is_empty() && !told.is_empty() {
@@ -419,19 +420,31 @@ impl Engine {
             Party::User { account, .. } => {
                 crate::call::setup::user_value(account.shown(), account.number(), domain)
             }
-            Party::Trunk { .. } | Party::Service(_) => crate::call::media::caller_value(message, domain),
+            Party::Trunk { .. } | Party::Service(_) => {
+                let number = self.core.caller_here(party, message);
+                crate::call::media::caller_value(message, number.as_deref(), domain)
+            }
         };
-        let said = crate::call::media::caller_number(message);
+        let said = self.core.caller_number(party, message);
         let by = self.caller(party, &said, flow)?;
-        let (to, bindings) = self.recipients(message, by)?;
+        let trunk = if let Party::Trunk { index, .. } = party { Some(*index) } else { None };
+        let (to, bindings) = self.recipients(message, trunk, by)?;
         self.spread(tx, message, &from, &to, &bindings)
     }
 
     /// The user whom a request outside dialogs is for, and the devices that take it: all, or the one that is named.
-    fn recipients(&self, message: &Message, by: Caller<'_>) -> Result<(Arc<Account>, Vec<Binding>), Refusal> {
+    fn recipients(
+        &self,
+        message: &Message,
+        trunk: Option<usize>,
+        by: Caller<'_>,
+    ) -> Result<(Arc<Account>, Vec<Binding>), Refusal> {
         use crate::call::dial_plan::dialled;
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
-        let number = dialled(&uri)?;
+        let mut number = dialled(&uri)?;
+        if let Some(index) = trunk {
+            number = self.called_here(index, number).0;
+        }
         let plan = self.core.route(&uri, &self.dialling(&number, by))?;
         let (account, device) = plan.user().ok_or(Refusal::DestinationUnknown)?;
         let wanted = device.and_then(|index| account.devices.get(index)).map(|device| &device.id);

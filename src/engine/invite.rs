@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 use super::Engine;
 use crate::call::Party;
 use crate::call::dial_plan::{dialled, is_emergency};
-use crate::call::media::{accepts_description, caller_number};
+use crate::call::media::accepts_description;
 use crate::call::rules::{Caller, CallerKind, Dialling};
 use crate::call::setup::Incoming;
 use crate::moving::hold_off::Access;
@@ -40,13 +40,17 @@ impl Engine {
     ) -> Result<(), Refusal> {
         accepts_description(message)?;
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
-        let number = match &party {
+        let (number, dialled) = match &party {
             Party::Trunk { index, .. } => {
-                self.called_over(*index, flow, message, &uri).map_or_else(|| dialled(&uri), Ok)?
+                let over_line = self.called_over((*index, &party), flow, message, &uri);
+                match over_line {
+                    Some(numbers) => numbers,
+                    None => self.called_here(*index, dialled(&uri)?),
+                }
             }
-            Party::User { .. } | Party::Service(_) => dialled(&uri)?,
+            Party::User { .. } | Party::Service(_) => (dialled(&uri)?, None),
         };
-        let incoming = Incoming { tx, flow, message, party, number };
+        let incoming = Incoming { tx, flow, message, party, number, dialled };
         if let Party::User { account, device } = &incoming.party {
             let by = Self::device_key(account, *device).ok_or(Refusal::NotAuthorised)?;
             if let Some(wanted) = self.replaces_in(message)? {
@@ -75,7 +79,7 @@ impl Engine {
         if !is_emergency(&incoming.number) {
             self.spare(&Method::Invite)?;
         }
-        let said = caller_number(message);
+        let said = self.core.caller_number(&incoming.party, message);
         let by = self.caller(&incoming.party, &said, flow);
         let plan = self.core.route(&uri, &self.dialling(&incoming.number, by?))?;
         let call = self.core.place_call(incoming, plan)?;
@@ -87,17 +91,29 @@ impl Engine {
     /// The number that is called where the Request-URI is the Contact that we registered at a trunk: that names our
     /// account, and To whom it is for. A number of To that is no user's counts for nothing, or one trunk could call out
     /// over another.
-    fn called_over(&self, trunk: usize, flow: Flow, message: &Message, uri: &Uri<'_>) -> Option<Box<str>> {
+    fn called_over(
+        &self,
+        (trunk, party): (usize, &Party),
+        flow: Flow,
+        message: &Message,
+        uri: &Uri<'_>,
+    ) -> Option<(Box<str>, Option<Box<str>>)> {
         if self.trunks.of_line(uri) != Some(trunk) {
             return None;
         }
-        let number = dialled(&message.to().ok()?.parsed_uri().ok()?).ok()?;
-        let said = caller_number(message);
-        let name = self.core.settings.trunks.get(trunk).map(|trunk| &*trunk.name)?;
-        let kind = CallerKind::Trunk { name, number: &said, is_transferor: false };
-        let by = Caller { kind, address: Some(flow.peer.ip()) };
+        let (number, said) = self.called_here(trunk, dialled(&message.to().ok()?.parsed_uri().ok()?).ok()?);
+        let caller = self.core.caller_number(party, message);
+        let by = self.caller(party, &caller, flow).ok()?;
         let plan = self.core.route(uri, &self.dialling(&number, by)).ok()?;
-        (!plan.leads_out() && plan.as_service().is_none()).then_some(number)
+        (!plan.leads_out() && plan.as_service().is_none()).then_some((number, said))
+    }
+
+    /// A number that a trunk dials as it is here, and as the trunk said it where rules of the trunk make it another.
+    pub(super) fn called_here(&self, trunk: usize, said: Box<str>) -> (Box<str>, Option<Box<str>>) {
+        match self.core.called_here(trunk, &said) {
+            Some(number) => (number, Some(said)),
+            None => (said, None),
+        }
     }
 
     /// Who calls, as the rules of the dial plan know callers; `said` is the number that a trunk says.

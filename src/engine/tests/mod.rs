@@ -22,6 +22,7 @@ mod microphones;
 mod moves;
 mod mutations;
 mod notice;
+mod numbers;
 mod overload;
 mod phone;
 mod pickup;

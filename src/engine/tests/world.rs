@@ -178,7 +178,7 @@ pub(crate) fn trunk_to(settings: &mut Settings, peer: SocketAddr) -> &mut settin
         may_refer: false,
         may_notify: true,
         re_invite_always: false,
-        is_gone: false,
+        ..settings::Trunk::default()
     }];
     &mut settings.call.trunks[0]
 }

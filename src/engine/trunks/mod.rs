@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use probe::{Health, Trouble};
 pub use registration::State as RegistrationState;
-pub use view::{TargetView, TrunkRegistrationView, TrunkView};
+pub use view::{TargetView, TrunkRegistrationView, TrunkRewriteView, TrunkView};
 
 use probe::{Asked, Probe};
 use registration::{Pause, Registration, Verdict};

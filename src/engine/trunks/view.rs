@@ -6,6 +6,7 @@ use super::probe::{Health, Probe};
 use super::registration::Registration;
 use super::shown;
 use crate::base::Timestamp;
+use crate::call::numbers::Rewrite;
 use crate::engine::Engine;
 use crate::engine::command::Reply;
 use crate::engine::view::{Listed, Order, Page, PageQuery, Time};
@@ -37,6 +38,28 @@ pub struct TrunkView {
     pub registers_granted: u64,
     /// Registrations that were not.
     pub registers_failed: u64,
+    /// How numbers change on their way to it and from it, in the order in which they are tried.
+    pub rewrites: Vec<TrunkRewriteView>,
+    /// The calling number that it is shown where the caller's own will not do.
+    pub caller_id: Option<String>,
+    /// Patterns of those that will do.
+    pub caller_ids: Vec<String>,
+}
+
+/// A rule by which numbers change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrunkRewriteView {
+    /// `called` or `calling`.
+    pub number: String,
+    /// `out`: to the trunk; `in`: from it.
+    pub direction: String,
+    /// What it looks for in the number.
+    #[serde(rename = "match")]
+    pub pattern: String,
+    /// What takes the place of that.
+    pub with: String,
+    /// Whether it is for emergency numbers, too.
+    pub emergency: bool,
 }
 
 /// A target of a trunk.
@@ -99,8 +122,21 @@ impl Engine {
             pings_failed: trunk.counts.pings_failed,
             registers_granted: trunk.counts.registered,
             registers_failed: trunk.counts.register_failed,
+            rewrites: settings.rewrites.iter().map(rewrite_view).collect(),
+            caller_id: settings.caller_id.as_ref().map(|id| id.number.to_string()),
+            caller_ids: settings.caller_id.iter().flat_map(|id| &id.own).map(ToString::to_string).collect(),
         });
         Reply::Trunks(Page::cut(views, query))
+    }
+}
+
+fn rewrite_view(rule: &Rewrite) -> TrunkRewriteView {
+    TrunkRewriteView {
+        number: rule.number.to_string(),
+        direction: rule.direction.to_string(),
+        pattern: rule.pattern.to_string(),
+        with: rule.with.to_string(),
+        emergency: rule.emergency,
     }
 }
 

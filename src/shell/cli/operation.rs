@@ -45,6 +45,8 @@ const FIELDS: &[&str] = &[
     "NODE",
     "SIP CALL ID",
     "RUN",
+    "TRUNK FROM",
+    "TRUNK TO",
 ];
 
 impl Asking<'_> {
@@ -170,6 +172,8 @@ fn fields(record: &CallRecord) -> Vec<String> {
         record.node.clone(),
         record.sip_call_id.join(" "),
         text(&record.run),
+        text(&record.trunk_from),
+        text(&record.trunk_to),
     ]
 }
 

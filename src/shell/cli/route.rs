@@ -10,9 +10,22 @@ use crate::engine::view::{RouteQuestion, RouteTargetView, RouteTestView, RouteVi
 const ROUTE: &[&str] =
     &["PLACE", "NAME", "MATCH", "NOT", "FROM", "SOURCE", "WHEN", "ZONE", "OVERRIDE", "TO", "TIMEOUT S"];
 const VERDICT: &[&str] = &["RULE", "NAME", "HOLDS", "FOLLOWED", "WHY NOT", "TO"];
-const TARGET: &[&str] = &["TURN", "TARGET", "STATE", "RINGS", "TIMEOUT S", "CALLS", "MAX CALLS", "MAX CPS"];
-const BOTH: &[&str] =
-    &["KIND", "PLACE", "NAME", "HOLDS", "FOLLOWED", "WHY NOT", "TO", "STATE", "RINGS", "TIMEOUT S"];
+const TARGET: &[&str] =
+    &["TURN", "TARGET", "STATE", "RINGS", "TIMEOUT S", "CALLS", "MAX CALLS", "MAX CPS", "CALLED", "CALLING"];
+const BOTH: &[&str] = &[
+    "KIND",
+    "PLACE",
+    "NAME",
+    "HOLDS",
+    "FOLLOWED",
+    "WHY NOT",
+    "TO",
+    "STATE",
+    "RINGS",
+    "TIMEOUT S",
+    "CALLED",
+    "CALLING",
+];
 
 impl Asking<'_> {
     pub(super) async fn route(&mut self, action: Option<RouteAction>) -> Result<(), Failure> {
@@ -66,6 +79,14 @@ impl Asking<'_> {
             printable(&view.source),
             printable(&view.at)
         )?;
+        for (said, is, what) in
+            [(&view.trunk_to, &view.to, "dialled"), (&view.trunk_from, &view.from, "calling")]
+        {
+            if let Some(said) = said {
+                let (said, is) = (printable(said), printable(is));
+                writeln!(self.out, "Rules of the trunk make {is} of the {what} number {said}.\n")?;
+            }
+        }
         if !view.rules.is_empty() {
             let rows = view.rules.iter().map(verdict_row).collect();
             self.print(&Table { headings: VERDICT, rows }, &view)?;
@@ -148,13 +169,15 @@ fn target_row(target: &RouteTargetView) -> Vec<String> {
         number(target.calls),
         number(target.max_calls),
         number(target.max_cps),
+        or_dash(target.called.as_deref()),
+        or_dash(target.calling.as_deref()),
     ]
 }
 
 fn verdict_in_both(rule: &RuleVerdictView) -> Vec<String> {
     let mut row = vec!["rule".to_owned()];
     row.extend(verdict_row(rule));
-    row.extend(["-", "-", "-"].map(str::to_owned));
+    row.extend(["-"; 5].map(str::to_owned));
     row
 }
 
@@ -171,5 +194,7 @@ fn target_in_both(target: &RouteTargetView) -> Vec<String> {
         target.state.clone(),
         joined(&target.devices),
         number(target.timeout_s),
+        or_dash(target.called.as_deref()),
+        or_dash(target.calling.as_deref()),
     ]
 }

@@ -175,16 +175,19 @@ async fn a_route_is_tested_and_a_call_that_reaches_nobody_is_a_failure() {
         "alice dials 0049 from user:alice at 2026-12-24T18:00:00+01:00",
         "WHY NOT",
         "trunk:carrier  up",
+        "CALLED    CALLING",
         "Rule 2 is followed.",
     ] {
         assert!(table.contains(part), "{part}\n{table}");
     }
     let csv = world.run("route test alice 0049 -o csv").await.unwrap();
     assert!(
-        csv.contains("\r\nrule,1,premium,no,no,match does not fit the number,reject:403 Barred,-,-,-\r\n"),
+        csv.contains(
+            "\r\nrule,1,premium,no,no,match does not fit the number,reject:403 Barred,-,-,-,-,-\r\n"
+        ),
         "{csv}"
     );
-    assert!(csv.contains("\r\ntarget,1,trunk:carrier,-,yes,-,-,up,-,-\r\n"), "{csv}");
+    assert!(csv.contains("\r\ntarget,1,trunk:carrier,-,yes,-,-,up,-,-,+4930123,1001\r\n"), "{csv}");
     let json: serde_json::Value =
         serde_json::from_str(&world.run("route test alice 0049 -o json").await.unwrap()).unwrap();
     assert_eq!((&json["rule"], &json["targets"][0]["calls"]), (&2.into(), &3.into()));

@@ -273,6 +273,8 @@ fn route_test(question: &RouteQuestion) -> RouteTestView {
         state: "up".into(),
         calls: Some(3),
         max_calls: Some(10),
+        called: Some("+4930123".into()),
+        calling: Some("1001".into()),
         ..RouteTargetView::default()
     };
     RouteTestView {
@@ -290,6 +292,8 @@ fn route_test(question: &RouteQuestion) -> RouteTestView {
         goes: !is_barred,
         status: is_barred.then_some(403),
         reason: is_barred.then(|| "Barred".into()),
+        trunk_from: None,
+        trunk_to: None,
     }
 }
 

@@ -229,6 +229,8 @@ fn operation() -> Vec<(&'static str, Value)> {
         ("jitter", optional("number")),
         ("node", string()),
         ("run", optional("string")),
+        ("trunk_from", optional("string")),
+        ("trunk_to", optional("string")),
         ("segments", list(segment)),
     ]);
     let ban =
@@ -315,7 +317,7 @@ fn accounts() -> Vec<(&'static str, Value)> {
 }
 
 /// A trunk and its parts.
-fn trunks() -> [(&'static str, Value); 3] {
+fn trunks() -> [(&'static str, Value); 4] {
     let health = || json!({ "type": "string", "enum": ["up", "down", "unknown"] });
     let states = ["registering", "registered", "refused", "unreachable", "unregistered"];
     let registration = json!({ "oneOf": [reference("TrunkRegistration"), { "type": "null" }] });
@@ -335,6 +337,9 @@ fn trunks() -> [(&'static str, Value); 3] {
                 ("pings_failed", integer()),
                 ("registers_granted", integer()),
                 ("registers_failed", integer()),
+                ("rewrites", list(reference("TrunkRewrite"))),
+                ("caller_id", optional("string")),
+                ("caller_ids", list(string())),
             ]),
         ),
         (
@@ -345,6 +350,16 @@ fn trunks() -> [(&'static str, Value); 3] {
                 ("since", optional_time()),
                 ("rtt_ms", optional("number")),
                 ("reason", optional("string")),
+            ]),
+        ),
+        (
+            "TrunkRewrite",
+            object(&[
+                ("number", json!({ "type": "string", "enum": ["called", "calling"] })),
+                ("direction", json!({ "type": "string", "enum": ["out", "in"] })),
+                ("match", string()),
+                ("with", string()),
+                ("emergency", boolean()),
             ]),
         ),
         (

@@ -11,7 +11,7 @@ use super::fault::Fault;
 const APPLICATION: i64 = 0x7365_6775;
 
 /// Step `n` leads from schema `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS, READERS, BY_ID];
+const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS, READERS, BY_ID, NUMBERS];
 
 const TRANSFERS: &str = "ALTER TABLE cdrs ADD COLUMN transferred_by TEXT;";
 
@@ -38,6 +38,12 @@ CREATE TABLE cdr_readers (
 
 /// The id of a record begins with its time: nothing is looked for by `start`.
 const BY_ID: &str = "DROP INDEX cdrs_by_start;";
+
+/// Numbers as trunks have them, where rules make them others.
+const NUMBERS: &str = "
+ALTER TABLE cdrs ADD COLUMN trunk_from TEXT;
+ALTER TABLE cdrs ADD COLUMN trunk_to TEXT;
+";
 
 const FIRST: &str = "
 CREATE TABLE accounts (

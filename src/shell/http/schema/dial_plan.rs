@@ -38,6 +38,8 @@ pub(super) fn dial_plan() -> [(&'static str, Value); 4] {
                 ("goes", boolean()),
                 ("status", optional("integer")),
                 ("reason", optional("string")),
+                ("trunk_from", optional("string")),
+                ("trunk_to", optional("string")),
             ]),
         ),
         (
@@ -63,6 +65,8 @@ pub(super) fn dial_plan() -> [(&'static str, Value); 4] {
                 ("max_calls", optional("integer")),
                 ("max_cps", optional("integer")),
                 ("timeout_s", optional("integer")),
+                ("called", optional("string")),
+                ("calling", optional("string")),
             ]),
         ),
     ]

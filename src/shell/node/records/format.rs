@@ -8,8 +8,8 @@ use crate::base::UnixMillis;
 use crate::call::record::{CallRecord, Direction, Disposition, HangupBy};
 use crate::config::CdrFormat;
 
-/// The columns of CSV: the fields of the record by their names, and at the end the devices of its segments.
-const COLUMNS: [&str; 28] = [
+/// The columns of CSV: the fields of the record by their names, and the devices of its segments. New ones come last.
+const COLUMNS: [&str; 30] = [
     "id",
     "sip_call_id",
     "direction",
@@ -38,6 +38,8 @@ const COLUMNS: [&str; 28] = [
     "node",
     "run",
     "devices",
+    "trunk_from",
+    "trunk_to",
 ];
 /// Those that are times.
 const TIMES: [&str; 4] = ["start", "ring", "answer", "end"];

@@ -87,7 +87,8 @@ fn json_lines_are_the_record() {
          \"last_device\":null,\"trunk\":\"carrier\",\"start\":1795766763007,\"ring\":null,\"answer\":null,\
          \"end\":1795766793006,\"disposition\":\"cancelled\",\"sip_code\":487,\"hangup_by\":\"caller\",\
          \"codecs\":[],\"srtp\":false,\"transports\":[],\"user_agents\":[],\"moves\":0,\"mos_min\":null,\
-         \"loss\":null,\"jitter\":null,\"node\":\"edge1\",\"run\":null,\"segments\":[]}\n"
+         \"loss\":null,\"jitter\":null,\"node\":\"edge1\",\"run\":null,\"trunk_from\":null,\
+         \"trunk_to\":null,\"segments\":[]}\n"
     );
 }
 
@@ -98,12 +99,12 @@ fn csv_is_one_row_for_each_and_no_formula() {
         "01KB1Q8ZVX0000000000ABCDEF,\"a84b4c76@host, 1|b\"\"2\",internal,alice,\"'=1+2| \"\"x\"\"\",alice,,\
          alice*desk,alice*mobile,,2026-11-27T08:06:03.007Z,2026-11-27T08:06:03.107Z,\
          2026-11-27T08:06:05.007Z,2026-11-27T08:06:23.507Z,answered,200,callee,PCMU|opus,false,udp|tls,\
-         A/B (x; y),1,4.41,0.0,,edge1,,alice*desk|bob*desk|alice*mobile\n"
+         A/B (x; y),1,4.41,0.0,,edge1,,alice*desk|bob*desk|alice*mobile,,\n"
     );
     assert_eq!(
         CdrFormat::Csv.line(&missed()),
         "01KB1Q8ZVX0000000000GHJKMN,c3,inbound,+4930123,1001,,,,,carrier,2026-11-27T08:06:03.007Z,,,\
-         2026-11-27T08:06:33.006Z,cancelled,487,caller,,false,,,0,,,,edge1,,\n"
+         2026-11-27T08:06:33.006Z,cancelled,487,caller,,false,,,0,,,,edge1,,,,\n"
     );
     let header = CdrFormat::Csv.header();
     assert_eq!(header.matches(',').count(), CdrFormat::Csv.line(&missed()).matches(',').count());

@@ -41,15 +41,17 @@ pub(super) fn add(connection: &Connection, record: &CallRecord) -> Result<(), Fa
         ":jitter": record.jitter,
         ":node": record.node,
         ":run": record.run,
+        ":trunk_from": record.trunk_from,
+        ":trunk_to": record.trunk_to,
     };
     let added = execute(
         connection,
         "INSERT INTO cdrs (id, sip_call_id, direction, \"from\", \"to\", user, first_device, last_device, trunk,
          start, ring, answer, \"end\", disposition, sip_code, hangup_by, codecs, srtp, transports, user_agents,
-         moves, mos_min, loss, jitter, node, transferred_by, run)
+         moves, mos_min, loss, jitter, node, transferred_by, run, trunk_from, trunk_to)
          VALUES (:id, :sip_call_id, :direction, :from, :to, :user, :first_device, :last_device, :trunk,
          :start, :ring, :answer, :end, :disposition, :sip_code, :hangup_by, :codecs, :srtp, :transports,
-         :user_agents, :moves, :mos_min, :loss, :jitter, :node, :transferred_by, :run)
+         :user_agents, :moves, :mos_min, :loss, :jitter, :node, :transferred_by, :run, :trunk_from, :trunk_to)
          ON CONFLICT (id) DO NOTHING",
         values,
     )?;
@@ -192,6 +194,8 @@ fn read(row: &Row<'_>) -> Result<CallRecord, Error> {
         jitter: row.get("jitter")?,
         node: row.get("node")?,
         run: row.get("run")?,
+        trunk_from: row.get("trunk_from")?,
+        trunk_to: row.get("trunk_to")?,
         segments: Vec::new(),
     })
 }

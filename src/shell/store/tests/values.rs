@@ -183,6 +183,8 @@ pub(super) fn record(id: &str, user: Option<&str>) -> CallRecord {
         last_device: Some("alice*mobile".into()),
         trunk: Some("carrier".into()),
         transferred_by: Some("alice".into()),
+        trunk_from: Some("030123".into()),
+        trunk_to: Some("+49301001".into()),
         start: NOW,
         ring: Some(after(1)),
         answer: Some(after(2)),
