@@ -75,6 +75,11 @@ pub enum Command {
         /// Which part of the list.
         page: PageQuery,
     },
+    /// The live calls that came last, the newest first. Answer: [`Reply::Calls`], whole.
+    ListNewestCalls {
+        /// Most of them, at most [`PAGE_MAX`](super::view::PAGE_MAX).
+        most: u16,
+    },
     /// One live call. Answer: [`Reply::Call`].
     ShowCall {
         /// The call.
@@ -524,6 +529,7 @@ impl Command {
             Subject::Admin => true,
             Subject::User(_) => match self {
                 Self::ListCalls { .. }
+                | Self::ListNewestCalls { .. }
                 | Self::ShowCall { .. }
                 | Self::ShowQuality { .. }
                 | Self::HangUp { .. }

@@ -29,6 +29,7 @@ mod secured;
 mod sipp;
 mod srtp;
 mod supervised;
+mod terminal;
 mod trace;
 mod transfers;
 mod trunks;

@@ -21,6 +21,8 @@ pub(crate) const PASSWORD: &str = "9041-blue-lamp";
 pub(crate) const PIN: &str = "480911";
 /// A start that takes longer is a failure.
 const START: Duration = Duration::from_secs(20);
+/// An end that takes longer is one: calls have 30 s, the last BYE and the API two more each.
+const END: Duration = Duration::from_secs(45);
 /// Media ports of one node.
 const MEDIA_PORTS: u16 = 200;
 /// Below them, for browsers: `media.web_port` left out.
@@ -115,8 +117,13 @@ impl Node {
 
     /// Waits until a line of its log has this text.
     pub(crate) async fn has_logged(&self, text: &str) {
+        self.has_logged_since(0, text).await;
+    }
+
+    /// As [`Node::has_logged`], of a line after so many bytes of the log.
+    pub(crate) async fn has_logged_since(&self, start: usize, text: &str) {
         let logged = async {
-            while !self.log().contains(text) {
+            while !self.log().get(start..).is_some_and(|log| log.contains(text)) {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
@@ -217,13 +224,24 @@ impl Node {
     /// Tells it to end and waits until it has.
     pub(crate) fn end(&mut self) {
         self.signal("TERM");
-        let status = self.child.wait().expect("a child");
+        let status = self.ended();
         assert!(status.success(), "segue ended with {status}:\n{}", self.log());
     }
 
     /// Waits until it has ended by itself; whether that was as it should be.
     pub(crate) fn has_ended(&mut self) -> bool {
-        self.child.wait().expect("a child").success()
+        self.ended().success()
+    }
+
+    fn ended(&mut self) -> std::process::ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(begun.elapsed() < END, "segue has not ended after {END:?}:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Kills it without a word.

@@ -1,5 +1,7 @@
 //! A node that is watched over: what it tells systemd, and how it drains.
 
+use std::cell::RefCell;
+use std::io::Write as _;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,7 @@ use crate::node::{Node, Settings};
 struct Supervisor {
     dir: tempfile::TempDir,
     socket: UnixDatagram,
+    heard: RefCell<Vec<String>>,
 }
 
 impl Supervisor {
@@ -19,7 +22,7 @@ impl Supervisor {
         let dir = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(SOON)).unwrap();
-        Self { dir, socket }
+        Self { dir, socket, heard: RefCell::default() }
     }
 
     fn variables(&self, watchdog: &str) -> Vec<(String, String)> {
@@ -30,20 +33,42 @@ impl Supervisor {
     fn next(&self) -> String {
         let mut buffer = [0; 1024];
         let length = self.socket.recv(&mut buffer).expect("the node tells something");
-        String::from_utf8_lossy(&buffer[..length]).into_owned()
+        let told = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        self.heard.borrow_mut().push(told.clone());
+        told
+    }
+
+    /// The next word that is such a one.
+    fn find(&self, what: &str, is_it: impl Fn(&str) -> bool) -> String {
+        let end = Instant::now() + SOON;
+        loop {
+            let told = self.next();
+            if is_it(&told) {
+                return told;
+            }
+            assert!(Instant::now() < end, "`{what}` is not told: {:?}", self.heard.borrow());
+        }
     }
 
     /// The next word that has such a line.
     fn until(&self, line: &str) -> String {
-        let end = Instant::now() + SOON;
-        loop {
-            let told = self.next();
-            if told.lines().any(|known| known.starts_with(line)) {
-                return told;
-            }
-            assert!(Instant::now() < end, "`{line}` is not told");
-        }
+        self.find(line, |told| has(told, line))
     }
+
+    /// How many of the words so far have such a line, those among them that nobody has waited for.
+    fn count(&self, line: &str) -> usize {
+        self.socket.set_nonblocking(true).unwrap();
+        let mut buffer = [0; 1024];
+        while let Ok(length) = self.socket.recv(&mut buffer) {
+            self.heard.borrow_mut().push(String::from_utf8_lossy(&buffer[..length]).into_owned());
+        }
+        self.socket.set_nonblocking(false).unwrap();
+        self.heard.borrow().iter().filter(|told| has(told, line)).count()
+    }
+}
+
+fn has(told: &str, line: &str) -> bool {
+    told.lines().any(|known| known.starts_with(line))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,11 +84,54 @@ async fn it_is_told_when_the_node_is_ready_lives_and_reloads() {
     assert!(told.contains("0 calls, 1 registrations"), "{told}");
     node.signal("HUP");
     let told = supervisor.until("RELOADING=1");
-    assert!(told.lines().any(|line| line.starts_with("MONOTONIC_USEC=")), "{told}");
+    assert!(has(&told, "MONOTONIC_USEC="), "{told}");
     supervisor.until("READY=1");
+    // A node that lives says so whenever it says how it is.
+    let told = supervisor.until("STATUS=Ready: ");
+    assert!(has(&told, "WATCHDOG=1"), "{told}");
     node.end();
     let told = supervisor.until("STOPPING=1");
     assert!(told.contains("EXTEND_TIMEOUT_USEC="), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_that_waits_is_no_node_that_hangs_and_an_ending_one_reloads_no_more() {
+    let supervisor = Supervisor::new();
+    let mut node = Node::start_with(&Settings::default(), supervisor.variables("400000")).await;
+    // The configuration has to be waited for: a file that somebody has yet to write.
+    let slow = node.data("secret");
+    let made = std::process::Command::new("mkfifo").arg(&slow).status();
+    assert!(made.is_ok_and(|status| status.success()));
+    let before = node.configuration();
+    let user = format!(
+        "[[user]]\nname = \"carol\"\n[[user.device]]\nid = \"desk\"\nauth_user = \"carol-desk\"\n\
+         password_file = {slow:?}\n"
+    );
+    node.configure(&format!("{before}{user}"));
+    node.signal("HUP");
+    supervisor.until("RELOADING=1");
+    for _ in 0..5 {
+        let told = supervisor.until("WATCHDOG=1");
+        assert!(!has(&told, "READY=1"), "it is not read yet: {told}");
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).open(&slow).expect("it is being read");
+    file.write_all(b"9041-blue-lamp\n").expect("it is taken");
+    drop(file);
+    supervisor.until("READY=1");
+    node.configure(&before);
+    // A node that ends has nothing to be ready for.
+    let desk = phone(device(&node, "alice", "desk", DESK_HZ)).await;
+    let call = desk.call("*43").await.expect("an answer");
+    let ready = supervisor.count("READY=1");
+    node.signal("TERM");
+    supervisor.until("STOPPING=1");
+    node.signal("HUP");
+    node.has_logged("not reloaded: the node is ending").await;
+    supervisor.until("STATUS=Draining: 1 calls");
+    assert_eq!((supervisor.count("READY=1"), supervisor.count("RELOADING=1")), (ready, 1));
+    node.signal("TERM");
+    call.ended(SOON).await.expect("it is hung up");
+    assert!(node.has_ended(), "it ended well");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,9 +144,12 @@ async fn a_node_that_does_not_turn_does_not_say_that_it_lives() {
     store.execute_batch("BEGIN EXCLUSIVE").unwrap();
     let _phone = phone(device(&node, "alice", "desk", DESK_HZ)).await;
     node.has_logged("a thread does not turn").await;
+    // It goes on to say how it is, and not that it lives.
+    supervisor.find("STATUS without WATCHDOG", |told| has(told, "STATUS=") && !has(told, "WATCHDOG=1"));
     store.execute_batch("ROLLBACK").unwrap();
-    while supervisor.until("STATUS=").contains("store") {}
-    supervisor.until("WATCHDOG=1");
+    supervisor.find("STATUS without a fault of the store", |told| {
+        has(told, "STATUS=") && !told.contains("store") && has(told, "WATCHDOG=1")
+    });
     node.end();
 }
 
@@ -120,5 +191,6 @@ async fn a_node_that_drains_takes_nothing_new_and_a_second_signal_ends_it() {
     call.ended(SOON).await.expect("it is hung up");
     other.ended(SOON).await.expect("on both sides");
     assert!(node.has_ended(), "it ended well");
+    assert_eq!(supervisor.count("WATCHDOG=1"), 0, "nobody has asked for that");
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }

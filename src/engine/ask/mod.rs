@@ -67,6 +67,7 @@ impl Engine {
         Ok(match command {
             Command::Status => Answer::Now(Reply::Status(Box::new(self.status_view()))),
             Command::ListCalls { user, page } => self.list_calls(by, user.as_deref(), &page).into(),
+            Command::ListNewestCalls { most } => self.list_newest_calls(by, most).into(),
             Command::ShowCall { id } => self.show_call(by, &id).into(),
             Command::ShowQuality { call } => {
                 self.show_quality(id, by, &call)?.map_or(Answer::FromMedia, Answer::Now)

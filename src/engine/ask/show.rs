@@ -1,6 +1,7 @@
 //! Views of the node, its calls, registrations and users. Only what is shown is made into a view: a node with 50,000
 //! calls answers a list of a hundred without the other 49,900.
 
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeSet, BinaryHeap};
 
 use crate::call::record::{Direction, HangupBy};
@@ -64,13 +65,23 @@ impl Engine {
         user: Option<&str>,
         query: &PageQuery,
     ) -> Result<Reply, CommandError> {
-        let scope = by.scope(user)?;
-        let shown = self.core.calls.iter().filter(|(_, call)| {
-            call.state != CallState::Ended && scope.is_none_or(|user| self.is_party(call, user))
-        });
-        let (calls, next) = part(shown.map(|(handle, call)| (&*call.id, handle)), query);
+        let (calls, next) = part(self.live_calls(by.scope(user)?), query);
         let views = calls.into_iter().filter_map(|(_, handle)| self.call_view(handle));
         Ok(Reply::Calls(Page { items: views.map(|view| view.cut_for(by)).collect(), next }))
+    }
+
+    pub(super) fn list_newest_calls(&self, by: &Subject, most: u16) -> Result<Reply, CommandError> {
+        let live = self.live_calls(by.scope(None)?).map(|(id, handle)| (Reverse(id), handle));
+        let calls = least(live, usize::from(most.clamp(1, PAGE_MAX)));
+        let views = calls.into_iter().filter_map(|(_, handle)| self.call_view(handle));
+        Ok(Reply::Calls(Page { items: views.map(|view| view.cut_for(by)).collect(), next: None }))
+    }
+
+    /// Live calls by their ids, of one user or of all.
+    fn live_calls(&self, of: Option<&str>) -> impl Iterator<Item = (&str, CallHandle)> {
+        let live = self.core.calls.iter().filter(|(_, call)| call.state != CallState::Ended);
+        live.filter(move |(_, call)| of.is_none_or(|user| self.is_party(call, user)))
+            .map(|(handle, call)| (&*call.id, handle))
     }
 
     pub(super) fn show_call(&self, by: &Subject, id: &str) -> Result<Reply, CommandError> {
@@ -327,28 +338,28 @@ fn part<'k, T>(
 }
 
 /// The `most` items with the least keys, in order. Keys are unique.
-fn least<'k, T>(items: impl Iterator<Item = (&'k str, T)>, most: usize) -> Vec<(&'k str, T)> {
-    struct Keyed<'k, T>(&'k str, T);
-    impl<T> PartialEq for Keyed<'_, T> {
+fn least<K: Ord + Copy, T>(items: impl Iterator<Item = (K, T)>, most: usize) -> Vec<(K, T)> {
+    struct Keyed<K, T>(K, T);
+    impl<K: Ord, T> PartialEq for Keyed<K, T> {
         fn eq(&self, other: &Self) -> bool {
             self.0 == other.0
         }
     }
-    impl<T> Eq for Keyed<'_, T> {}
-    impl<T> PartialOrd for Keyed<'_, T> {
-        fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+    impl<K: Ord, T> Eq for Keyed<K, T> {}
+    impl<K: Ord, T> PartialOrd for Keyed<K, T> {
+        fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
             Some(self.cmp(other))
         }
     }
-    impl<T> Ord for Keyed<'_, T> {
-        fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-            self.0.cmp(other.0)
+    impl<K: Ord, T> Ord for Keyed<K, T> {
+        fn cmp(&self, other: &Self) -> Ordering {
+            self.0.cmp(&other.0)
         }
     }
     let mut heap = BinaryHeap::with_capacity(most.min(1024) + 1);
     for (key, item) in items {
         let is_full = heap.len() >= most;
-        if is_full && heap.peek().is_some_and(|greatest: &Keyed<'_, T>| key > greatest.0) {
+        if is_full && heap.peek().is_some_and(|greatest: &Keyed<K, T>| key > greatest.0) {
             continue;
         }
         heap.push(Keyed(key, item));

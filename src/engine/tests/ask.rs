@@ -129,6 +129,24 @@ fn a_call_is_shown_to_its_parties_and_to_the_operator() {
 }
 
 #[test]
+fn the_newest_calls_come_first_and_are_one_s_own() {
+    let (mut world, _, mobile, _) = talking(303);
+    world.run(SECOND);
+    world.phones[mobile].dial("*43");
+    world.run(SECOND);
+    let oldest: Vec<String> = calls(&mut world, Subject::Admin).into_iter().map(|call| call.id).collect();
+    let newest =
+        |world: &mut World, by: Subject, most: u16| match world.ask(by, Command::ListNewestCalls { most }) {
+            Reply::Calls(page) => page.items.into_iter().map(|call| call.id).collect::<Vec<_>>(),
+            other => panic!("{other:?}"),
+        };
+    let [first, second] = &oldest[..] else { panic!("{oldest:?}") };
+    assert_eq!(newest(&mut world, Subject::Admin, 500), [second.as_str(), first.as_str()]);
+    assert_eq!(newest(&mut world, Subject::Admin, 1), [second.as_str()], "it is the oldest that give way");
+    assert_eq!(newest(&mut world, user("bob"), 500), [first.as_str()]);
+}
+
+#[test]
 fn a_call_is_ended_by_its_parties_and_nobody_else() {
     let (mut world, desk, _, bob) = talking(302);
     let id: Box<str> = calls(&mut world, Subject::Admin)[0].id.as_str().into();

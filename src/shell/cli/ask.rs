@@ -1,7 +1,7 @@
 //! Questions to a running node and how their answers look.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -27,6 +27,7 @@ pub(super) struct Asking<'a> {
     pub(super) client: Client,
     pub(super) format: Format,
     pub(super) out: &'a mut dyn Write,
+    data_dir: PathBuf,
 }
 
 impl<'a> Asking<'a> {
@@ -35,7 +36,13 @@ impl<'a> Asking<'a> {
         format: Format,
         out: &'a mut dyn Write,
     ) -> Result<Self, Failure> {
-        Ok(Self { client: Client::connect(data_dir).await?, format, out })
+        Ok(Self { client: Client::connect(data_dir).await?, format, out, data_dir: data_dir.to_owned() })
+    }
+
+    /// A new connection: after a failure, or a question whose answer nobody waited for.
+    pub(super) async fn connect_anew(&mut self) -> Result<(), Failure> {
+        self.client = Client::connect(&self.data_dir).await?;
+        Ok(())
     }
 
     /// One question; an error is a failure.

@@ -37,11 +37,16 @@ pub(super) fn doctor(place: &Place, format: Format, out: &mut dyn Write) -> Resu
         Table { headings: HEADINGS, rows: findings.iter().map(row).collect() }
             .print(format, &findings, out)?;
     }
-    Ok(match worst(&findings) {
-        State::Ok => ExitCode::SUCCESS,
-        State::Warning => ExitCode::from(1),
-        State::Fault => ExitCode::from(2),
-    })
+    Ok(ExitCode::from(code(&findings)))
+}
+
+/// The exit code: of the gravest.
+fn code(findings: &[Finding]) -> u8 {
+    match worst(findings) {
+        State::Ok => 0,
+        State::Warning => 1,
+        State::Fault => 2,
+    }
 }
 
 /// A line each; what is to be typed on a line of its own, to be copied.
@@ -57,4 +62,30 @@ fn print(findings: &[Finding], out: &mut dyn Write) -> Result<(), Failure> {
     let (faults, warnings) = (count(State::Fault), count(State::Warning));
     writeln!(out, "\n{} looked at: {faults} faults, {warnings} warnings", findings.len())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gravest_finding_is_the_exit_code() {
+        use State::{Fault, Ok, Warning};
+        for (states, wanted) in [
+            (&[][..], 0),
+            (&[Ok, Ok], 0),
+            (&[Ok, Warning, Ok], 1),
+            (&[Fault], 2),
+            (&[Warning, Fault, Warning, Ok], 2),
+        ] {
+            let finding = |state: &State| Finding {
+                state: *state,
+                what: "disk".into(),
+                told: "little".into(),
+                mend: Some("df".into()),
+            };
+            let findings: Vec<_> = states.iter().map(finding).collect();
+            assert_eq!(code(&findings), wanted, "{states:?}");
+        }
+    }
 }

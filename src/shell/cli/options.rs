@@ -1,6 +1,7 @@
 //! The arguments.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
@@ -196,12 +197,21 @@ pub(super) struct Top {
     /// Plain lines instead of a screen
     #[arg(short, long)]
     pub(super) batch: bool,
-    /// Looks until it ends, of plain lines
-    #[arg(short = 'n', long, value_name = "LOOKS")]
+    /// Looks until it ends, as plain lines
+    #[arg(short = 'n', long, value_name = "LOOKS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) count: Option<u64>,
-    /// Between two looks
-    #[arg(short = 'd', long, value_name = "SECONDS", default_value_t = 1.0)]
-    pub(super) interval: f32,
+    /// Between two looks, from 0.1 to 3600
+    #[arg(
+        short = 'd', long, value_name = "SECONDS", default_value = "1", value_parser = interval,
+        allow_negative_numbers = true,
+    )]
+    pub(super) interval: Duration,
+}
+
+/// Seconds between two looks.
+fn interval(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|seconds| (0.1..=3600.0).contains(seconds));
+    seconds.map(Duration::from_secs_f64).ok_or_else(|| "it is seconds from 0.1 to 3600".to_owned())
 }
 
 #[derive(Debug, Args)]

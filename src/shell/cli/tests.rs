@@ -61,10 +61,24 @@ fn the_arguments_are_consistent() {
         "frobnicate",
         "-o xml status",
         "user pin a --remove --generate",
+        "top -d nan",
+        "top -d inf",
+        "top -d -1",
+        "top -d 0",
+        "top -d 0.01",
+        "top -d 1e9",
+        "top -d soon",
+        "top -n 0",
     ] {
         let arguments = std::iter::once("segue").chain(bad.split(' '));
         assert_eq!(Cli::try_parse_from(arguments).unwrap_err().exit_code(), 2, "{bad}");
     }
+    let Some(Verb::Top(top)) = Cli::try_parse_from(["segue", "top", "-d", "0.25"]).unwrap().verb else {
+        panic!()
+    };
+    assert_eq!(top.interval, std::time::Duration::from_millis(250));
+    let told = Cli::try_parse_from(["segue", "top", "-d", "nan"]).unwrap_err().to_string();
+    assert!(told.contains("'nan'") && told.contains("seconds from 0.1 to 3600"), "{told}");
 }
 
 #[tokio::test]

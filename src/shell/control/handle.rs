@@ -143,6 +143,9 @@ impl NodeHandle {
                 let page = page.clone();
                 self.gather(by, command, |replies| merge(replies, &page, Reply::Calls, as_calls)).await
             }
+            Command::ListNewestCalls { most } => {
+                self.gather(by, command, |replies| merge_newest(replies, usize::from(most))).await
+            }
             Command::ListMoves { ref page, .. } => {
                 let page = page.clone();
                 self.gather(by, command, |replies| merge(replies, &page, Reply::Moves, as_moves)).await
@@ -351,6 +354,19 @@ fn merge<T: crate::engine::view::Listed>(
     }
 }
 
+/// Of the newest calls of each worker the newest of all.
+fn merge_newest(replies: Vec<Reply>, most: usize) -> Reply {
+    match replies.into_iter().map(as_calls).collect::<Result<Vec<_>, _>>() {
+        Ok(pages) => {
+            let mut items: Vec<CallView> = pages.into_iter().flat_map(|page| page.items).collect();
+            items.sort_by(|a, b| b.id.cmp(&a.id));
+            items.truncate(most.max(1));
+            Reply::Calls(Page { items, next: None })
+        }
+        Err(error) => error,
+    }
+}
+
 fn as_calls(reply: Reply) -> Result<Page<CallView>, Reply> {
     if let Reply::Calls(page) = reply { Ok(page) } else { Err(reply) }
 }
@@ -389,6 +405,9 @@ mod tests {
         let (id, answered) = if worker == 0 { ("01", 5) } else { ("02", 9) };
         match &asked.command {
             Command::ListCalls { page, .. } => Reply::Calls(Page::cut([call(id, answered)], page)),
+            Command::ListNewestCalls { .. } => {
+                Reply::Calls(Page { items: vec![call(id, answered)], next: None })
+            }
             Command::ShowCall { id: asked } if **asked == *id => Reply::Call(Box::new(call(id, answered))),
             Command::StartMove(start) if start.call.as_deref() == Some(id) => {
                 Reply::Move(Box::new(moved(&format!("move-{id}"))))
@@ -428,6 +447,11 @@ mod tests {
         let list = Command::ListCalls { user: None, page: PageQuery::default() };
         let Ok(Reply::Calls(page)) = node.handle.command(&Subject::Admin, list).await else { panic!() };
         assert_eq!(page.items.iter().map(|call| &*call.id).collect::<Vec<_>>(), ["01", "02"]);
+        for (most, wanted) in [(500, &["02", "01"][..]), (1, &["02"])] {
+            let list = Command::ListNewestCalls { most };
+            let Ok(Reply::Calls(page)) = node.handle.command(&Subject::Admin, list).await else { panic!() };
+            assert_eq!(page.items.iter().map(|call| &*call.id).collect::<Vec<_>>(), wanted);
+        }
         let show = Command::ShowCall { id: "02".into() };
         let Ok(Reply::Call(call)) = node.handle.command(&Subject::Admin, show).await else { panic!() };
         assert_eq!(call.id, "02");

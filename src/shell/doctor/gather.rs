@@ -1,8 +1,10 @@
-//! Finds out. Ports are bound for a moment, a file is written into the data directory and removed; nothing else is
+//! Finds out. Ports are bound for a moment, a file is made in the data directory and removed; nothing else is
 //! touched.
 
+use std::fs;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use crate::sip::Transport;
 
 /// How long the integrity of the store is looked at.
 const CHECK: Duration = Duration::from_secs(10);
+/// How long the page is waited for, on this machine.
+const CONNECT: Duration = Duration::from_secs(1);
 /// Of ports that others hold no more are told.
 const MAX_TAKEN: usize = 64;
 
@@ -92,18 +96,36 @@ fn ports(resolved: &Resolved, ours: Option<&Running>) -> Vec<Port> {
             let (way, port) = (format!("{}://", listen.transport.uri_token()), format!(":{told}"));
             running.listeners.iter().any(|known| known.starts_with(&way) && known.ends_with(&port))
         });
-        let state = if held && state == PortState::Taken { PortState::Ours } else { state };
+        let state = whose(state, || held);
         Port { name, key: format!("listen[{at}].uri"), number: listen.bind.port(), state }
     });
     let bind = resolved.http.bind;
     let page = {
         let scheme = if resolved.http.tls.is_some() { "https" } else { "http" };
-        let state = state_of(bind, true);
         // A node has its page, or it would not run.
-        let state = if ours.is_some() && state == PortState::Taken { PortState::Ours } else { state };
+        let state = whose(state_of(bind, true), || ours.is_some() && is_listened_on(bind));
         Port { name: format!("{scheme}://{bind}"), key: "http.bind".to_owned(), number: bind.port(), state }
     };
     of_listens.chain([page]).collect()
+}
+
+/// Whose a port is that we do not get. The system looks at rights before it looks at who has it: without those for
+/// ports below 1024 it does not say that one is taken.
+fn whose(state: PortState, is_held: impl Fn() -> bool) -> PortState {
+    match state {
+        PortState::Taken | PortState::Forbidden if is_held() => PortState::Ours,
+        state => state,
+    }
+}
+
+/// Whether somebody takes connections there.
+fn is_listened_on(at: SocketAddr) -> bool {
+    let ip = match at.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    TcpStream::connect_timeout(&SocketAddr::new(ip, at.port()), CONNECT).is_ok()
 }
 
 fn state_of(at: SocketAddr, is_stream: bool) -> PortState {
@@ -161,14 +183,25 @@ fn is_private(ip: IpAddr) -> bool {
 fn data(path: &Path) -> Data {
     let is_there = path.is_dir();
     let nearest = path.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/"));
-    let probe = path.join(".doctor");
-    let written = is_there.then(|| std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)));
+    let probed = is_there.then(|| probe(path, &format!(".doctor-{}", std::process::id())));
     Data {
         path: path.to_owned(),
-        writable: written.map(|written| written.map_err(|error| error.to_string())),
+        writable: probed.map(|probed| probed.map_err(|error| error.to_string())),
         is_open: is_there && system::is_open(path),
         free: system::free_space(nearest),
     }
+}
+
+/// Makes a file and removes it. What has that name already is not opened, and no link is followed: whoever may write
+/// into the directory must not choose what this, which may run as root, writes to.
+fn probe(dir: &Path, name: &str) -> io::Result<()> {
+    let path = dir.join(name);
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    made.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => io::Error::other(format!("{name} is there already: remove it")),
+        _ => error,
+    })?;
+    fs::remove_file(&path)
 }
 
 /// Whether SQLite finds its file sound; what it says otherwise. A large one may take longer than there is patience for.
@@ -197,5 +230,46 @@ fn store(path: &Path) -> Option<Result<(), String>> {
         Ok(said) => Some(Err(said)),
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => None,
         Err(error) => Some(Err(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_data_directory_already_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (other, link) = (dir.path().join("shadow"), dir.path().join("probe"));
+        fs::write(&other, "root:x").unwrap();
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        let told = probe(dir.path(), "probe").unwrap_err().to_string();
+        assert!(told.contains("probe is there already"), "{told}");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "root:x");
+        // Nor is a file made where a link leads to.
+        fs::remove_file(&other).unwrap();
+        assert!(probe(dir.path(), "probe").is_err() && !other.exists());
+        fs::write(&other, "root:x").unwrap();
+        assert!(probe(dir.path(), "shadow").is_err());
+        assert_eq!(fs::read_to_string(&other).unwrap(), "root:x");
+        assert!(probe(dir.path(), "new").is_ok() && !dir.path().join("new").exists());
+        assert_eq!(data(dir.path()).writable, Some(Ok(())));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the file and the link");
+    }
+
+    #[test]
+    fn a_port_that_we_may_not_have_may_be_the_nodes_all_the_same() {
+        for state in [PortState::Taken, PortState::Forbidden] {
+            assert_eq!(whose(state.clone(), || true), PortState::Ours);
+            assert_eq!(whose(state.clone(), || false), state);
+        }
+        for state in [PortState::Free, PortState::Elsewhere] {
+            assert_eq!(whose(state.clone(), || true), state);
+        }
+        let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        assert!(is_listened_on(at), "at every address, so at that of this machine");
+        drop(listener);
+        assert!(!is_listened_on(at));
     }
 }

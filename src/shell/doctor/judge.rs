@@ -53,7 +53,7 @@ pub struct Facts {
     pub store: Option<Result<(), String>>,
     /// The zone of the machine.
     pub zone: String,
-    /// Names of trunks and webhooks, and what they lead to.
+    /// Names of trunks, and what they lead to.
     pub names: Vec<(String, Result<usize, String>)>,
     /// Whether io_uring can be had, and what `media.io` says.
     pub uring: Result<(), String>,
@@ -181,7 +181,8 @@ fn ports(all: &mut Vec<Finding>, facts: &Facts) {
             PortState::Forbidden => fault(
                 what,
                 format!("ports below 1024 are for the privileged: a node cannot start ({})", port.key),
-                "systemctl edit segue: AmbientCapabilities=CAP_NET_BIND_SERVICE; or another port",
+                "systemctl edit segue: [Service] with AmbientCapabilities=CAP_NET_BIND_SERVICE and \
+                 CapabilityBoundingSet=CAP_NET_BIND_SERVICE, a line each; or another port",
             ),
             PortState::Elsewhere => fault(
                 what,
@@ -257,7 +258,10 @@ fn media_ports(all: &mut Vec<Finding>, facts: &Facts) {
             "{open} of {first}-{last} are among the ports {}-{} that the system gives to anybody: a call may find its port taken",
             range.0, range.1
         );
-        warning(what, told, format!("sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}"))
+        // What is written there takes the place of what was there.
+        let kept = reserved.iter().map(|(from, to)| if from == to { format!("{from},") } else { format!("{from}-{to},") });
+        let all = kept.chain([format!("{first}-{last}")]).collect::<String>();
+        warning(what, told, format!("sysctl -w net.ipv4.ip_local_reserved_ports={all}"))
     } else {
         let calls = (u32::from(last.saturating_sub(first)) + 1) / 4;
         ok(what, format!("{first}-{last}, for {calls} calls at once, apart from those of the system"))

@@ -91,7 +91,12 @@ fn each_trouble_is_one_finding_with_what_to_do() {
             Box::new(|facts| facts.node = Err("another user's".into())),
         ),
         ("udp://0.0.0.0:5060", Fault, "sport = :5060", port(PortState::Taken)),
-        ("udp://0.0.0.0:5060", Fault, "CAP_NET_BIND_SERVICE", port(PortState::Forbidden)),
+        (
+            "udp://0.0.0.0:5060",
+            Fault,
+            "AmbientCapabilities=CAP_NET_BIND_SERVICE and CapabilityBoundingSet=CAP_NET_BIND_SERVICE",
+            port(PortState::Forbidden),
+        ),
         ("udp://0.0.0.0:5060", Fault, "ip -brief address", port(PortState::Elsewhere)),
         (
             "listen[0].advertise",
@@ -127,6 +132,15 @@ fn each_trouble_is_one_finding_with_what_to_do() {
             Warning,
             "ip_local_reserved_ports=30000-39999",
             Box::new(|facts| facts.media = (30_000, 39_999)),
+        ),
+        (
+            "media.ports",
+            Warning,
+            "ip_local_reserved_ports=33000,35000-35999,30000-39999",
+            Box::new(|facts| {
+                facts.media = (30_000, 39_999);
+                facts.ephemeral = Some(((32_768, 60_999), vec![(33_000, 33_000), (35_000, 35_999)]));
+            }),
         ),
         ("open files", Warning, "LimitNOFILE=27408", Box::new(|facts| facts.files = Some(1024))),
         (

@@ -8,7 +8,7 @@ use super::resolve::{locate, resolver};
 use super::tls::{self, ServerTls};
 use super::{settings, trunks};
 use crate::base::Random;
-use crate::config::{Resolved, Tls};
+use crate::config::{HostPort, Resolved, Tls};
 use crate::shell::doctor::Certificate;
 
 /// How long name servers are waited for, for all names together.
@@ -20,15 +20,29 @@ pub(in crate::shell) fn certificates(resolved: &Resolved) -> Vec<Certificate> {
     let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
     let mut all = Vec::new();
     for (at, listen) in resolved.listens.iter().enumerate() {
-        // Phones look for the domain (RFC 5922 7.1), unless they were given the name of the host.
-        let host = listen.advertise.as_ref().map_or(&resolved.node.domain, |at| &at.host);
+        let host = looked_for(&resolved.node.domain, listen.advertise.as_ref());
         let key = format!("listen[{at}]");
         all.extend(listen.tls.iter().flat_map(|tls| of_files(&key, tls, host, now)));
     }
-    let origin = resolved.http.origin.as_deref().and_then(|origin| origin.split("://").nth(1));
-    let host = origin.map_or(&*resolved.node.domain, |host| host.split([':', '/']).next().unwrap_or(host));
+    let host = resolved.http.origin.as_deref().and_then(host_of).unwrap_or(&resolved.node.domain);
     all.extend(resolved.http.tls.iter().flat_map(|tls| of_files("http", tls, host, now)));
     all
+}
+
+/// What phones look for in the certificate of a listener: the domain (RFC 5922 7.1), or the name of the host where they
+/// were given that. An address is but how the domain is reached from beyond a NAT: nobody was given it.
+fn looked_for<'a>(domain: &'a str, advertise: Option<&'a HostPort>) -> &'a str {
+    let name = advertise.map(|at| &*at.host).filter(|host| host.parse::<IpAddr>().is_err());
+    name.unwrap_or(domain)
+}
+
+/// The host of an origin, an IPv6 address without its brackets.
+fn host_of(origin: &str) -> Option<&str> {
+    let (_, host) = origin.split_once("://")?;
+    match host.strip_prefix('[') {
+        Some(address) => address.split(']').next(),
+        None => host.split([':', '/']).next(),
+    }
 }
 
 fn of_files(key: &str, tls: &Tls, host: &str, now: i64) -> Vec<Certificate> {
@@ -91,4 +105,31 @@ pub(in crate::shell) fn names(resolved: &Resolved) -> Vec<(String, Result<usize,
 /// The address from which this machine reaches the network.
 pub(in crate::shell) fn outward(is_v4: bool) -> IpAddr {
     settings::outward(is_v4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phones_look_for_a_name_and_not_for_the_address_behind_which_it_is() {
+        let at = |host: &str| HostPort { host: host.into(), port: Some(5061) };
+        for (advertise, wanted) in [
+            (None, "pbx.example.com"),
+            (Some(at("edge1.example.com")), "edge1.example.com"),
+            (Some(at("203.0.113.10")), "pbx.example.com"),
+            (Some(at("2001:db8::1")), "pbx.example.com"),
+        ] {
+            assert_eq!(looked_for("pbx.example.com", advertise.as_ref()), wanted);
+        }
+        for (origin, wanted) in [
+            ("https://pbx.example.com:8443", Some("pbx.example.com")),
+            ("https://pbx.example.com", Some("pbx.example.com")),
+            ("https://[2001:db8::1]:8443", Some("2001:db8::1")),
+            ("https://203.0.113.10", Some("203.0.113.10")),
+            ("nothing", None),
+        ] {
+            assert_eq!(host_of(origin), wanted, "{origin}");
+        }
+    }
 }

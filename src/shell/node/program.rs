@@ -1,14 +1,15 @@
 //! A node as a program: until a signal ends it, or for as long as a demonstration takes.
 
 use std::io;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::reload::Reread;
 use super::supervisor::Supervisor;
-use super::{Node, StartError};
+use super::{Died, Node, StartError};
 use crate::config::Resolved;
 use crate::engine::command::{Command, Subject};
 use crate::shell::demo;
@@ -32,38 +33,85 @@ pub fn serve(resolved: Resolved, reread: Reread) -> anyhow::Result<ExitCode> {
     })?;
     let node = Node::start_with(resolved, reread).map_err(in_words)?;
     supervisor.ready();
-    runtime.block_on(async {
-        let telling = supervisor.keep_telling(&node);
-        tokio::pin!(telling);
-        let mut signals = 0;
-        loop {
-            tokio::select! {
-                ended = node.ended() => break ended,
-                never = &mut telling => match never {},
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-                _ = hangup.recv() => {
-                    supervisor.reloading();
-                    reload(&node).await;
-                    supervisor.ready();
-                    continue;
-                }
-            }
-            signals += 1;
-            if signals == 1 {
-                tracing::info!("draining for up to {DRAIN:?}: no new calls; a second signal ends it at once");
-                supervisor.stopping("Draining");
-                node.drain(DRAIN);
-            } else {
-                supervisor.stopping("Hanging up");
-                tracing::info!("hanging up");
-                node.stop();
-            }
-        }
-    })?;
+    runtime.block_on(until_it_ends(&node, &supervisor, [&mut terminate, &mut interrupt, &mut hangup]))?;
     drop(node);
     tracing::info!("ended");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What goes on beside signals.
+type Work<'a> = Option<Pin<Box<dyn Future<Output = ()> + 'a>>>;
+
+/// Ends with the work; never where there is none.
+async fn done(work: &mut Work<'_>) {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does what signals say until the node has ended.
+async fn until_it_ends(
+    node: &Node,
+    supervisor: &Supervisor,
+    [terminate, interrupt, hangup]: [&mut Signal; 3],
+) -> Result<(), Died> {
+    let telling = supervisor.keep_telling(node);
+    tokio::pin!(telling);
+    // Beside the telling: a reload that waits, for a name server or a disk, is no node that hangs.
+    let mut reloading: Work<'_> = None;
+    let mut draining: Work<'_> = None;
+    let mut signals = 0;
+    loop {
+        let is_reloading = reloading.is_some();
+        tokio::select! {
+            ended = node.ended() => {
+                supervisor.stopping("Ended");
+                return ended;
+            }
+            never = &mut telling => match never {},
+            () = done(&mut reloading) => {
+                reloading = None;
+                // It has said that it is ending, and there is no way back from there.
+                if signals == 0 {
+                    supervisor.reloaded();
+                }
+                continue;
+            }
+            () = done(&mut draining) => {
+                draining = None;
+                if signals == 1 {
+                    supervisor.stopping("Draining");
+                }
+                continue;
+            }
+            // One that comes meanwhile is for what was written meanwhile: another, after this one.
+            _ = hangup.recv(), if !is_reloading => {
+                if signals > 0 {
+                    tracing::warn!("the configuration is not reloaded: the node is ending");
+                } else {
+                    supervisor.reloading();
+                    reloading = Some(Box::pin(reload(node)));
+                }
+                continue;
+            }
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        signals += 1;
+        if signals == 1 {
+            tracing::info!("draining for up to {DRAIN:?}: no new calls; a second signal ends it at once");
+            node.drain(DRAIN);
+            // Whoever watches is told when it holds: nothing new is taken from then on.
+            draining = Some(Box::pin(async {
+                let _ = node.handle().command(&Subject::Admin, Command::Drain).await;
+            }));
+        } else {
+            supervisor.stopping("Hanging up");
+            tracing::info!("hanging up");
+            node.stop();
+        }
+    }
 }
 
 /// Reads the configuration anew. What comes of it is in the log.

@@ -1,8 +1,9 @@
-//! The configuration is read anew while the node runs: checked whole, compared, and applied by the worker; or nothing
-//! is changed.
+//! The configuration is read anew while the node runs: checked whole, compared, and applied by the worker. At a fault
+//! nothing is changed; a worker that is late may yet change it, and whoever asked is told so.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::failure::{StartError, supported};
@@ -32,10 +33,13 @@ struct State {
     lookups: Lookups,
 }
 
-/// Why nothing was changed.
+/// Why it is not known to hold.
+#[derive(Debug)]
 enum Refused {
+    /// Nothing was changed.
     Faulty(Vec<String>),
-    NotNow(&'static str),
+    /// It was given to the worker, who has not said that it holds.
+    Unknown(&'static str),
 }
 
 impl From<StartError> for Refused {
@@ -75,8 +79,8 @@ impl Reloader {
                 }
                 (Reply::Error(CommandError::Faulty { faults }), Vec::new())
             }
-            Err(Refused::NotNow(why)) => {
-                tracing::warn!("the configuration is not reloaded: {why}");
+            Err(Refused::Unknown(why)) => {
+                tracing::warn!("whether the configuration is reloaded is not known: {why}");
                 (Reply::Error(CommandError::Unavailable { why: why.into(), retry_after: 2 }), Vec::new())
             }
         }
@@ -97,6 +101,20 @@ fn log(view: &ReloadView) {
         restart_needed = restart.join(","),
         "configuration reloaded"
     );
+}
+
+/// What is known where the worker has not said that it holds: it has the new configuration, and what this one runs by is
+/// still taken for the old. So the same changes are told and made once more by the next reload, with the search for
+/// trunks that are new.
+fn unknown(error: RecvTimeoutError) -> Refused {
+    Refused::Unknown(match error {
+        RecvTimeoutError::Timeout => {
+            "the signalling thread has not taken it within 5 seconds, and does so when it comes to it; reload once more"
+        }
+        RecvTimeoutError::Disconnected => {
+            "the signalling thread broke off, or the node is ending; some of it may hold; reload once more"
+        }
+    })
 }
 
 impl State {
@@ -122,8 +140,7 @@ impl State {
         let new = NewConfiguration { settings, accounts: next.accounts.clone() };
         let (done, told) = mpsc::sync_channel(1);
         self.post.put(Mail::Reconfigure(Box::new(new), done));
-        let gone = |_| Refused::NotNow("the worker does not answer; the node is ending, or in trouble");
-        let told = told.recv_timeout(PATIENCE).map_err(gone)?;
+        let told = told.recv_timeout(PATIENCE).map_err(unknown)?;
         let place = |trunk: &Trunk| {
             let at = next.trunks.iter().position(|known| known.name == trunk.name)?;
             told.places.get(at).copied()
@@ -140,5 +157,28 @@ impl State {
         let is_new = |trunk: &&Trunk| all || !self.running.trunks.contains(trunk);
         let new: Vec<Trunk> = next.trunks.iter().filter(is_new).cloned().collect();
         new.iter().map(|trunk| self.lookups.prepare(trunk, next)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_not_said_to_be_as_it_was() {
+        let (keep, told) = mpsc::sync_channel::<()>(1);
+        let Refused::Unknown(late) = unknown(told.recv_timeout(Duration::ZERO).unwrap_err()) else {
+            panic!()
+        };
+        drop(keep);
+        let Refused::Unknown(gone) = unknown(told.recv_timeout(Duration::ZERO).unwrap_err()) else {
+            panic!()
+        };
+        assert!(
+            late.contains(&format!("within {} seconds", PATIENCE.as_secs()))
+                && late.contains("when it comes to it")
+        );
+        assert!(gone.contains("broke off") && gone.contains("may hold"));
+        assert!([late, gone].iter().all(|why| why.ends_with("reload once more")));
     }
 }

@@ -9,6 +9,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Node;
@@ -32,6 +33,8 @@ struct Watching {
     socket: UnixDatagram,
     address: SocketAddr,
     watchdog: Option<Duration>,
+    /// It has been told that the node is ending.
+    is_ending: AtomicBool,
 }
 
 impl Supervisor {
@@ -62,13 +65,22 @@ impl Supervisor {
         self.tell("READY=1\nSTATUS=Ready");
     }
 
-    /// The configuration is being read anew; [`Supervisor::ready`] is the end of it.
+    /// The configuration is being read anew; [`Supervisor::reloaded`] is the end of it.
     pub(super) fn reloading(&self) {
         self.tell(&format!("RELOADING=1\nMONOTONIC_USEC={}\nSTATUS=Reloading", monotonic_micros()));
     }
 
-    /// It has begun to end.
+    /// It was read, with or without faults: the log says which.
+    pub(super) fn reloaded(&self) {
+        self.tell("READY=1\nSTATUS=Reloaded");
+    }
+
+    /// It has begun to end (sd_notify(3): "is beginning its shutdown"): it drains, takes nothing new, and there is no way
+    /// back. Whoever watches counts its time to stop from there.
     pub(super) fn stopping(&self, how: &str) {
+        if let Some(watching) = self.0.as_deref() {
+            watching.is_ending.store(true, Ordering::Relaxed);
+        }
         let more = MORE_TIME.as_micros();
         self.tell(&format!("STOPPING=1\nEXTEND_TIMEOUT_USEC={more}\nSTATUS={how}"));
     }
@@ -107,7 +119,8 @@ impl Supervisor {
             }
             late = !lives;
             if let Some(status) = status {
-                if status.draining {
+                // Of a node that `segue drain` was given, and that does not end, it would be another time that is extended.
+                if status.draining && watching.is_ending.load(Ordering::Relaxed) {
                     lines.push(format!("EXTEND_TIMEOUT_USEC={}", MORE_TIME.as_micros()));
                 }
                 lines.push(format!("STATUS={}", words(&status)));
@@ -129,7 +142,7 @@ impl Watching {
         let socket = UnixDatagram::unbound()?;
         // A full socket must not keep anybody waiting: the next word says the same.
         socket.set_nonblocking(true)?;
-        Ok(Self { socket, address: address_of(address)?, watchdog })
+        Ok(Self { socket, address: address_of(address)?, watchdog, is_ending: AtomicBool::new(false) })
     }
 }
 

@@ -7,12 +7,14 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Row, Table};
 
 use super::lines::{head, widths};
-use super::screen::{Screen, Tab};
+use super::screen::{Missed, Screen, Tab};
 
 const KEYS: &str = "q quit  Tab 1-4 lists  s sort  r reverse  / filter  p pause";
 
 pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
+    let missed = screen.missed.as_ref().map(Missed::line);
     let lines = screen.sample.as_ref().map(head).unwrap_or_default();
+    let lines: Vec<String> = missed.iter().cloned().chain(lines).collect();
     // A terminal that is too low shows the list rather than all of the head.
     let room = frame.area().height.saturating_sub(4) / 2;
     let high = u16::try_from(lines.len()).unwrap_or(0).min(room.max(1));
@@ -24,11 +26,13 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &mut Screen) {
     ])
     .areas(frame.area());
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let shown: Vec<Line<'_>> = lines
-        .iter()
-        .enumerate()
-        .map(|(at, line)| Line::styled(line.clone(), if at == 0 { bold } else { Style::new() }))
-        .collect();
+    let style = |at: usize| match (at, &missed) {
+        (0, Some(_)) => bold.add_modifier(Modifier::REVERSED),
+        (0, None) => bold,
+        _ => Style::new(),
+    };
+    let shown: Vec<Line<'_>> =
+        lines.into_iter().enumerate().map(|(at, line)| Line::styled(line, style(at))).collect();
     frame.render_widget(Paragraph::new(shown), above);
     frame.render_widget(Paragraph::new(tabs(screen)), bar);
     table(frame, list, screen);
@@ -42,7 +46,7 @@ fn tabs(screen: &Screen) -> Line<'static> {
     let mut spans = Vec::new();
     for (at, tab) in Tab::ALL.into_iter().enumerate() {
         let style = if tab == screen.tab { reverse } else { Style::new() };
-        spans.push(Span::styled(format!(" {} {} ", at + 1, tab.title()), style));
+        spans.push(Span::styled(format!(" {} {} ", at + 1, screen.title(tab)), style));
     }
     if let Some(sorted) = screen.sort.and_then(|column| screen.tab.headings().get(column)) {
         spans.push(Span::raw(format!("  by {sorted}")));

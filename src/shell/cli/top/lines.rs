@@ -69,6 +69,9 @@ pub(super) fn print(sample: &Sample, out: &mut dyn Write) -> io::Result<()> {
             continue;
         }
         writeln!(out)?;
+        if let Some(part) = sample.part(tab) {
+            writeln!(out, "{}: {part}", tab.title())?;
+        }
         for line in columns(tab.headings(), &rows) {
             writeln!(out, "{line}")?;
         }

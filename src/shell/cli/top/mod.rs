@@ -1,79 +1,98 @@
 //! `segue top`: what a node does now, on a terminal that is redrawn, or as lines for one that cannot be.
 //!
-//! `sample` asks the node and works out rates, `screen` decides what is shown, `draw` and `lines` show it.
+//! `sample` asks the node and works out rates, `screen` decides what is shown, `draw` and `lines` show it, `terminal` has
+//! the terminal and gives it back.
 
 mod draw;
 mod lines;
 mod sample;
 mod screen;
+mod terminal;
 #[cfg(test)]
 mod tests;
 
 use std::io::{self, IsTerminal as _};
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::time::Duration;
 
-use ratatui::Terminal;
-use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::Show;
-use ratatui::crossterm::event::{self, Event, KeyEventKind};
-use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{self, EnterAlternateScreen, LeaveAlternateScreen};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::sample::Sampler;
-use self::screen::{Screen, Then};
+use self::screen::Screen;
+use self::terminal::{Ended, Live, Meanwhile};
 use super::ask::Asking;
 use super::failure::Failure;
 use super::options::Top;
-use super::output::print_json;
+use super::output::{Format, print_json};
+
+/// A look that takes longer is told of, so that nobody takes old figures for new ones.
+const SLOW: Duration = Duration::from_secs(3);
 
 /// Looks, and shows what it sees, until it is told to stop.
 pub(super) async fn top(asking: &mut Asking<'_>, wanted: &Top) -> Result<(), Failure> {
-    let every = Duration::from_secs_f32(wanted.interval.clamp(0.1, 3600.0));
-    let mut sampler = Sampler::default();
+    if asking.format == Format::Csv {
+        return Err(Failure::usage("top has no rows for CSV: -o json, or none for lines".to_owned()));
+    }
+    let every = wanted.interval;
     let is_dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
-    if wanted.once || wanted.batch || asking.format.is_json() || is_dumb || !io::stdout().is_terminal() {
+    let is_plain = wanted.once || wanted.batch || wanted.count.is_some() || asking.format.is_json();
+    if is_plain || is_dumb || !io::stdout().is_terminal() {
         // Of what is not redrawn one look is enough, unless it is asked for more.
         let most = if wanted.once { Some(1) } else { wanted.count };
-        return batch(asking, &mut sampler, every, most).await;
+        return batch(asking, every, most).await;
     }
-    let mut screen = Screen::default();
-    let mut terminal = Raw::enter()?;
+    match screen(asking, every).await? {
+        Ended::Quit => Ok(()),
+        Ended::Signal(signal) => terminal::die_of(signal),
+    }
+}
+
+/// The screen, until a key or a signal ends it. A node that cannot be reached is told of there, and asked again: it may
+/// be one that is started anew.
+async fn screen(asking: &mut Asking<'_>, every: Duration) -> Result<Ended, Failure> {
+    let mut sampler = Sampler::default();
+    let mut live = Live::enter(Screen::default())?;
+    let mut is_connected = true;
     loop {
         let began = Instant::now();
-        let wants = screen.wants();
-        if !screen.is_paused || screen.sample.is_none() {
-            screen.sample = Some(sampler.look(asking, wants).await?);
+        if live.screen.is_due() {
+            let (wants, anew) = (live.screen.wants(), !is_connected);
+            let mut look = pin!(async {
+                if anew {
+                    asking.connect_anew().await?;
+                }
+                sampler.look(asking, wants).await
+            });
+            let looked = loop {
+                match live.meanwhile(timeout(SLOW, &mut look)).await? {
+                    Meanwhile::Done(Ok(looked)) => break Some(looked),
+                    Meanwhile::Done(Err(_)) => live.screen.miss(terminal::now(), "it has not answered yet"),
+                    Meanwhile::Look => break None,
+                    Meanwhile::Ended(ended) => return Ok(ended),
+                }
+            };
+            // A question that is given up leaves its answer on the connection.
+            is_connected = matches!(looked, Some(Ok(_)));
+            match looked {
+                Some(Ok(sample)) => live.screen.see(sample),
+                Some(Err(failure)) => live.screen.miss(terminal::now(), &failure.to_string()),
+                None => continue,
+            }
         }
-        loop {
-            terminal.0.draw(|frame| draw::draw(frame, &mut screen))?;
-            let left = every.saturating_sub(began.elapsed());
-            if left.is_zero() || !event::poll(left)? {
-                break;
-            }
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => match screen.press(key) {
-                    Then::Quit => return Ok(()),
-                    Then::Look => break,
-                    Then::Draw => {}
-                },
-                _ => {}
-            }
+        if let Meanwhile::Ended(ended) = live.meanwhile(sleep_until(began + every)).await? {
+            return Ok(ended);
         }
     }
 }
 
-/// Lines, each look for itself.
-async fn batch(
-    asking: &mut Asking<'_>,
-    sampler: &mut Sampler,
-    every: Duration,
-    most: Option<u64>,
-) -> Result<(), Failure> {
+/// Lines, each look for itself. Whoever reads them is told by the exit code that there are no more.
+async fn batch(asking: &mut Asking<'_>, every: Duration, most: Option<u64>) -> Result<(), Failure> {
+    let mut sampler = Sampler::default();
     // Rates are between two looks.
     sampler.look(asking, screen::Tab::Calls).await?;
     let mut done = 0;
     while most.is_none_or(|most| done < most) {
-        tokio::time::sleep(every).await;
+        sleep(every).await;
         let sample = sampler.look(asking, screen::Tab::Calls).await?;
         if asking.format.is_json() {
             print_json(&sample, asking.out)?;
@@ -84,28 +103,4 @@ async fn batch(
         done += 1;
     }
     Ok(())
-}
-
-/// A terminal that gives each key at once and shows another screen; as it was when this is dropped.
-struct Raw(Terminal<CrosstermBackend<io::Stdout>>);
-
-impl Raw {
-    fn enter() -> io::Result<Self> {
-        terminal::enable_raw_mode()?;
-        let entered = execute!(io::stdout(), EnterAlternateScreen);
-        let terminal = entered.and_then(|()| Terminal::new(CrosstermBackend::new(io::stdout())));
-        terminal.map(Self).inspect_err(|_| leave())
-    }
-}
-
-impl Drop for Raw {
-    fn drop(&mut self) {
-        leave();
-    }
-}
-
-fn leave() {
-    // There is nobody left to tell of a terminal that is gone.
-    let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
-    let _ = terminal::disable_raw_mode();
 }

@@ -29,6 +29,31 @@ pub(super) struct Sample {
     pub(super) registrations: Vec<RegistrationView>,
     /// By call: share of packets lost and score, the worst of its directions.
     pub(super) quality: BTreeMap<String, Heard>,
+    /// Of the list that was asked for there is more.
+    #[serde(skip)]
+    pub(super) is_cut: bool,
+}
+
+impl Sample {
+    /// Of a list that does not show all: which part it shows, and how many there are where the node says so.
+    pub(super) fn part(&self, tab: Tab) -> Option<String> {
+        let status = &self.status;
+        let (order, shown, all) = match tab {
+            Tab::Calls => {
+                ("the newest ", self.calls.len(), Some(status.calls_answered + status.calls_ringing))
+            }
+            Tab::Moves => ("the newest ", self.moves.len(), None),
+            Tab::Trunks => ("the first ", self.trunks.len(), None),
+            Tab::Registrations => ("the first ", self.registrations.len(), Some(status.registrations)),
+        };
+        let of = match all {
+            // It was full to the last.
+            Some(all) if all <= shown as u64 => return None,
+            Some(all) => format!(" of {all}"),
+            None => String::new(),
+        };
+        self.is_cut.then(|| format!("{order}{shown}{of}"))
+    }
 }
 
 /// How a call sounds, at its worst.
@@ -135,17 +160,20 @@ impl Sampler {
             trunks: trunks.items,
             registrations: Vec::new(),
             quality: BTreeMap::new(),
+            is_cut: false,
         };
         match tab {
             Tab::Calls => {
-                let list = Command::ListCalls { user: None, page };
+                let list = Command::ListNewestCalls { most: MOST };
                 let Reply::Calls(calls) = asking.ask(list).await? else { return Err(Failure::misfit()) };
+                sample.is_cut = calls.items.len() == usize::from(MOST);
                 sample.calls = calls.items;
                 sample.quality = quality(asking, &sample.calls).await?;
             }
             Tab::Moves => {
                 let list = Command::ListMoves { user: None, page };
                 let Reply::Moves(moves) = asking.ask(list).await? else { return Err(Failure::misfit()) };
+                sample.is_cut = moves.next.is_some();
                 sample.moves = moves.items;
             }
             Tab::Registrations => {
@@ -153,9 +181,10 @@ impl Sampler {
                 let Reply::Registrations(found) = asking.ask(list).await? else {
                     return Err(Failure::misfit());
                 };
+                sample.is_cut = found.next.is_some();
                 sample.registrations = found.items;
             }
-            Tab::Trunks => {}
+            Tab::Trunks => sample.is_cut = trunks.next.is_some(),
         }
         Ok(sample)
     }
@@ -164,12 +193,11 @@ impl Sampler {
 /// Of the newest calls that talk.
 async fn quality(asking: &mut Asking<'_>, calls: &[CallView]) -> Result<BTreeMap<String, Heard>, Failure> {
     let mut all = BTreeMap::new();
-    let talking = calls.iter().rev().filter(|call| call.anchored && call.state != CallPhase::Ringing);
+    let talking = calls.iter().filter(|call| call.anchored && call.state != CallPhase::Ringing);
     for call in talking.take(QUALITIES) {
-        // A call that has ended meanwhile is no failure.
-        if let Ok(Reply::Quality(view)) =
-            asking.client.ask(Command::ShowQuality { call: call.id.as_str().into() }).await
-        {
+        // A call that has ended meanwhile is no failure; a node that does not answer is.
+        let question = Command::ShowQuality { call: call.id.as_str().into() };
+        if let Reply::Quality(view) = asking.client.ask(question).await? {
             all.insert(call.id.clone(), worst(&view));
         }
     }

@@ -5,6 +5,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use super::super::ask::{time, word};
 use super::super::output::{or_dash, printable};
 use super::sample::Sample;
+use crate::base::UnixMillis;
 use crate::engine::view::{CallView, Time};
 
 /// Longest filter.
@@ -53,10 +54,30 @@ pub(super) enum Then {
     Draw,
 }
 
+/// The node is not reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Missed {
+    since: UnixMillis,
+    why: String,
+}
+
+impl Missed {
+    /// As a line.
+    pub(super) fn line(&self) -> String {
+        // The hour is enough, and that of records and logs.
+        let since = self.since.to_string();
+        let hour = since.get(11..19).unwrap_or_default();
+        printable(&format!("cannot reach the node since {hour} UTC: {}", self.why))
+    }
+}
+
 /// The screen.
 #[derive(Default)]
 pub(super) struct Screen {
+    /// What was seen last.
     pub(super) sample: Option<Sample>,
+    /// Why it is old.
+    pub(super) missed: Option<Missed>,
     pub(super) tab: Tab,
     pub(super) is_paused: bool,
     /// Column that the list is sorted by; none: as the node gives it.
@@ -73,6 +94,29 @@ impl Screen {
     /// The list that the next look needs.
     pub(super) const fn wants(&self) -> Tab {
         self.tab
+    }
+
+    /// Whether there is a look to take. A pause shows what is there.
+    pub(super) const fn is_due(&self) -> bool {
+        !self.is_paused || self.sample.is_none() || self.missed.is_some()
+    }
+
+    /// Shows what was seen.
+    pub(super) fn see(&mut self, sample: Sample) {
+        (self.sample, self.missed) = (Some(sample), None);
+    }
+
+    /// The node was not reached; what was seen before stays.
+    pub(super) fn miss(&mut self, now: UnixMillis, why: &str) {
+        let since = self.missed.take().map_or(now, |before| before.since);
+        self.missed = Some(Missed { since, why: why.to_owned() });
+    }
+
+    /// What stands over a list.
+    pub(super) fn title(&self, tab: Tab) -> String {
+        let title = tab.title();
+        let part = self.sample.as_ref().filter(|_| tab == self.tab).and_then(|sample| sample.part(tab));
+        part.map_or_else(|| title.to_owned(), |part| format!("{title}: {part}"))
     }
 
     pub(super) fn press(&mut self, key: KeyEvent) -> Then {

@@ -8,6 +8,7 @@ use super::draw::draw;
 use super::lines;
 use super::sample::{Counted, Heard, Rates, Sample};
 use super::screen::{Screen, Tab, Then};
+use crate::base::UnixMillis;
 use crate::engine::view::{CallView, StatusView, TrunkView};
 use crate::shell::control::testing::call;
 
@@ -32,6 +33,7 @@ fn sample() -> Sample {
         trunks: vec![TrunkView { name: "carrier".into(), state: "up".into(), ..TrunkView::default() }],
         registrations: Vec::new(),
         quality: quality.into(),
+        is_cut: false,
     }
 }
 
@@ -103,6 +105,57 @@ fn keys_sort_filter_scroll_pause_and_leave() {
     let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
     screen.is_typing = true;
     assert_eq!(screen.press(interrupt), Then::Quit);
+}
+
+#[test]
+fn a_node_that_is_not_reached_is_told_of_over_what_was_seen_last() {
+    let mut screen = screen();
+    let at = |seconds: u64| UnixMillis(1_795_766_763_007 + seconds * 1000);
+    screen.miss(at(0), "no node is running");
+    screen.miss(at(9), "it closed the \u{1b}connection");
+    let text = shown(&mut screen, (100, 20));
+    assert!(
+        text.contains("cannot reach the node since 08:06:03 UTC: it closed the \u{fffd}connection"),
+        "since it was missed first, and why by now\n{text}"
+    );
+    assert!(text.contains("edge1 (pbx.test)") && text.contains("carol"), "{text}");
+    press(&mut screen, "p");
+    assert!(screen.is_due(), "it is looked for, paused or not");
+    screen.see(sample());
+    assert!(!shown(&mut screen, (100, 20)).contains("cannot reach") && !screen.is_due());
+    press(&mut screen, "p");
+    screen.miss(at(20), "no node is running");
+    assert!(shown(&mut screen, (100, 20)).contains("since 08:06:23 UTC"), "another time");
+    // With nothing seen yet that is all there is.
+    let mut blank = Screen::default();
+    blank.miss(at(0), "no node is running");
+    assert!(shown(&mut blank, (80, 3)).contains("cannot reach"));
+}
+
+#[test]
+fn a_list_that_is_cut_says_how_many_there_are() {
+    let mut screen = screen();
+    assert!(!shown(&mut screen, (100, 20)).contains("newest"), "all are shown");
+    let sample = screen.sample.as_mut().unwrap();
+    (sample.is_cut, sample.status.calls_answered, sample.status.calls_ringing) = (true, 7000, 342);
+    sample.status.registrations = 9000;
+    let text = shown(&mut screen, (100, 20));
+    assert!(text.contains(" 1 calls: the newest 3 of 7342 ") && text.contains(" 2 moves "), "{text}");
+    for (tab, wanted) in [
+        (Tab::Moves, "moves: the newest 0"),
+        (Tab::Trunks, "trunks: the first 1"),
+        (Tab::Registrations, "registrations: the first 0 of 9000"),
+    ] {
+        screen.tab = tab;
+        assert_eq!(screen.title(tab), wanted);
+    }
+    let mut out = Vec::new();
+    lines::print(screen.sample.as_ref().unwrap(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("\ncalls: the newest 3 of 7342\nFROM "), "{text}");
+    screen.sample.as_mut().unwrap().status.calls_answered = 3;
+    screen.sample.as_mut().unwrap().status.calls_ringing = 0;
+    assert_eq!(screen.sample.as_ref().unwrap().part(Tab::Calls), None, "it was full to the last");
 }
 
 #[test]

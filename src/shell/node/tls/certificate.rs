@@ -31,8 +31,12 @@ impl Certificate {
     }
 }
 
-/// As [`Certificate::is_for`].
+/// As [`Certificate::is_for`]. An address is looked for among addresses (RFC 2818 3.1), however it is written, and no
+/// wildcard stands for a part of it.
 pub(super) fn is_for(names: &[String], name: &str) -> bool {
+    if let Ok(address) = name.parse::<IpAddr>() {
+        return names.iter().any(|own| own.parse() == Ok(address));
+    }
     names.iter().any(|own| match own.strip_prefix("*.") {
         Some(suffix) => name.split_once('.').is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(suffix)),
         None => own.eq_ignore_ascii_case(name),
@@ -42,6 +46,8 @@ pub(super) fn is_for(names: &[String], name: &str) -> bool {
 /// A host name, or an address (RFC 5280 4.2.1.6); we have no use for the other kinds.
 fn shown(name: &GeneralName<'_>) -> Option<String> {
     match name {
+        // An address that stands among the names counts for nothing, here as with clients.
+        GeneralName::DNSName(name) if name.parse::<IpAddr>().is_ok() => None,
         GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
         GeneralName::IPAddress(bytes) => {
             let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
@@ -71,6 +77,10 @@ mod tests {
         assert!(
             !read.is_for("example.net") && !read.is_for("a.b.example.net") && !read.is_for("pbx.example.org")
         );
+        assert!(read.is_for("192.0.2.7") && read.is_for("2001:DB8:0::1"), "however it is written");
+        assert!(!read.is_for("192.0.2.8") && !read.is_for("2001:db8::2"));
+        let names = ["*.0.2.7", "*.example.com"].map(String::from);
+        assert!(!is_for(&names, "192.0.2.7"), "a wildcard is for names");
         // Whatever is cut off or changed, nothing panics.
         for end in 0..der.der().len() {
             let _ = Certificate::read(&der.der()[..end]);
