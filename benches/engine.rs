@@ -119,6 +119,7 @@ fn configured(anchor: Anchor, trace: Trace) -> Settings {
         ban: Ban::default(),
         trace,
         realm: "example.org".into(),
+        contact_key: [0; 32],
     }
 }
 
@@ -266,6 +267,7 @@ fn accounts() -> Accounts {
         hold_off: None,
         watchers: Vec::new(),
         devices: vec![device],
+        pbx: None,
         origin: Origin::File,
     };
     accounts.put(account).unwrap();

@@ -235,6 +235,9 @@ pub struct Core {
     pub capacity: super::capacity::Capacity,
     /// The realm of the first challenge of each trunk, by its place: no other is answered after that.
     pub realms: BTreeMap<usize, Box<str>>,
+    /// By what our requests outside dialogs go at a trunk (RFC 3608), by its place and by the user in whose name we speak
+    /// there; none: that of our account.
+    pub service_routes: BTreeMap<(usize, Box<str>), Vec<Box<str>>>,
     /// Where the trunks are.
     pub targets: super::targets::Targets,
     /// Our number among the workers, in every id we mint.

@@ -5,6 +5,8 @@ use bytes::Bytes;
 
 use super::core::{Core, Owner};
 use super::model::{LegHandle, LegState, Party, timer};
+use super::settings::TrunkAuth;
+use crate::registrar::Pbx;
 use crate::sip::Flow;
 use crate::sip::digest::{Challenge, Secret, Stale};
 use crate::sip::transaction::{ClientTx, Sent};
@@ -70,7 +72,7 @@ impl Core {
             return None;
         }
         let cseq = found.dialog.local_cseq.checked_add(1)?;
-        let again = match self.with_credentials(index, response, sent, cseq) {
+        let again = match self.with_credentials((index, None), response, sent, cseq) {
             Ok(again) => again,
             Err(why) => {
                 tracing::warn!(trunk = &*name, "a challenge of a trunk is not answered: {why}");
@@ -85,13 +87,14 @@ impl Core {
         Some((leg, again))
     }
 
-    /// The request that `response` of a trunk refuses, with `cseq` and the credentials that it asks for.
+    /// The request that `response` of a trunk refuses, with `cseq` and the credentials that it asks for: those of our account
+    /// there, or of the user in whose name we speak.
     ///
     /// # Errors
     /// Why it is not to be answered.
     pub fn with_credentials(
         &mut self,
-        trunk: usize,
+        (trunk, line): (usize, Option<&Pbx>),
         response: &Message,
         sent: &Sent,
         cseq: u32,
@@ -101,9 +104,14 @@ impl Core {
             _ => (HeaderName::ProxyAuthenticate, HeaderName::ProxyAuthorization),
         };
         let settings = self.settings.clone();
-        let auth =
-            settings.trunks.get(trunk).and_then(|trunk| trunk.auth.as_ref()).ok_or(Unproved::NoAccount)?;
-        let realm = auth.realm.as_deref().or_else(|| self.realms.get(&trunk).map(|realm| &**realm));
+        let of_trunk = || settings.trunks.get(trunk).and_then(|trunk| trunk.auth.as_ref());
+        let (user, password, realm) = match line {
+            Some(Pbx { auth_user, password, realm, .. }) => (auth_user, password, realm),
+            None => of_trunk()
+                .map(|TrunkAuth { user, password, realm }| (user, password, realm))
+                .ok_or(Unproved::NoAccount)?,
+        };
+        let realm = realm.as_deref().or_else(|| self.realms.get(&trunk).map(|realm| &**realm));
         let mut asked =
             response.all(asks).filter_map(|header| Challenge::parse(header.value).ok()).peekable();
         asked.peek().ok_or(Unproved::Unreadable)?;
@@ -116,8 +124,8 @@ impl Core {
         let request =
             Message::parse(sent.bytes.clone(), &Limits::default()).map_err(|_| Unproved::Unreadable)?;
         let (branch, cnonce) = (self.mint_branch(), self.random.token());
-        let (method, secret) = (request.method().clone(), Secret::Password(auth.password.expose()));
-        let value = challenge.answer(&auth.user, secret, &method, request.uri(), &cnonce, 1);
+        let (method, secret) = (request.method().clone(), Secret::Password(password.expose()));
+        let value = challenge.answer(user, secret, &method, request.uri(), &cnonce, 1);
         let value = value.ok_or(Unproved::Unreadable)?;
         let bytes = write_again(&request, &branch, cseq, proves, &value).ok_or(Unproved::Unreadable)?;
         self.realms.entry(trunk).or_insert_with(|| challenge.realm.into());

@@ -173,8 +173,11 @@ impl Core {
             let flow = Flow { transport: at.transport, listener, connection: 0, peer: at.peer };
             outgoing.to = format!("<{target}>").into_boxed_str();
             let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
+            // RFC 3608 6.2: a request outside dialogs goes by the route that the registrar named. The first hop stays the
+            // target of the trunk, whose name the route may not change.
+            let routes = self.service_routes.get(&(index, Box::default())).cloned().unwrap_or_default();
             let (calling, before) = outgoing.show_to(trunk, &settings.domain);
-            let dialog = self.dialog_to(outgoing, &target, Vec::new(), flow);
+            let dialog = self.dialog_to(outgoing, &target, routes, flow);
             let rung = self.send_invite(outgoing, party, dialog, "", here);
             outgoing.show_again(before);
             // What one target cannot be offered, another may.

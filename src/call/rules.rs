@@ -277,7 +277,8 @@ impl<'a> Caller<'a> {
 }
 
 /// The place of a trunk in the settings.
-pub(super) fn place_of(trunks: &[Trunk], name: &str) -> Option<usize> {
+#[must_use]
+pub fn place_of(trunks: &[Trunk], name: &str) -> Option<usize> {
     trunks.iter().position(|trunk| *trunk.name == *name && !trunk.is_gone)
 }
 

@@ -10,8 +10,8 @@ use super::resolved::{Auth, Ban, Http, Listen, Media, Node, Resolved, Trunk, Tru
 use crate::call::numbers::CallerId;
 use crate::call::rules::Rule;
 use crate::moving;
-use crate::registrar;
 use crate::registrar::accounts::{Account, Device};
+use crate::registrar::{self, Pbx};
 
 /// What differs between the configuration that a node runs by and another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -236,7 +236,7 @@ fn users(lines: &mut Vec<String>, old: &[Account], new: &[Account]) -> Vec<Box<s
 fn user(lines: &mut Vec<String>, old: &Account, new: &Account) {
     #[rustfmt::skip]
     let Account {
-        name, display, extension, algorithms, login, admin, pin, hold_off, watchers, devices, origin: _,
+        name, display, extension, algorithms, login, admin, pin, hold_off, watchers, devices, pbx, origin: _,
     } = old;
     let key = |field: &str| format!("user {name}: {field}");
     say(lines, &key("display"), display, &new.display, option);
@@ -252,6 +252,16 @@ fn user(lines: &mut Vec<String>, old: &Account, new: &Account) {
     let length = |length: &Option<Duration>| or_none(length.map(|length| seconds(&length)));
     say(lines, &key("hold_off_s"), hold_off, &new.hold_off, length);
     say(lines, &key("watchers"), watchers, &new.watchers, list);
+    let at = |pbx: &Option<Pbx>| {
+        pbx.as_ref().map(|Pbx { trunk, user, auth_user, password: _, realm }| {
+            (trunk.clone(), user.clone(), auth_user.clone(), realm.clone())
+        })
+    };
+    let (before, after) = (at(pbx), at(&new.pbx));
+    say(lines, &key("pbx"), &before, &after, |at| {
+        or_none(at.as_ref().map(|(trunk, user, auth_user, _)| format!("{user} at {trunk} as {auth_user}")))
+    });
+    hide(lines, &key("pbx.password"), before == after && *pbx != new.pbx);
     for before in devices {
         match new.device(&before.id) {
             None => lines.push(key(&format!("device {} removed", before.id))),
@@ -450,6 +460,10 @@ extension = "1002"
   id = "desk"
   auth_user = "bob-desk"
   password = "sesame-2"
+  [user.pbx]
+  trunk = "carrier"
+  user = "2002"
+  password = "sesame-4"
 [[trunk]]
 name = "carrier"
 uri = "sip:192.0.2.1"
@@ -492,11 +506,17 @@ to = ["user:alice"]
             ("name = \"bob\"", "name = \"carol\"", "user bob removed|user carol added"),
             ("sesame-2", "sesame-9", "user bob: device desk: password changed"),
             ("bob-desk", "bob-1", "user bob: device desk: auth_user bob-desk -> bob-1"),
+            ("sesame-4", "sesame-9", "user bob: pbx.password changed"),
+            ("\"2002\"", "\"2009\"", "user bob: pbx 2002 at carrier as 2002 -> 2009 at carrier as 2009"),
             ("= 100", "= 50", "trunk carrier: max_calls 100 -> 50"),
             ("sesame-3", "sesame-9", "trunk carrier: password changed"),
             ("acct", "other", "trunk carrier: auth acct -> other"),
             ("192.0.2.1", "192.0.2.9", "trunk carrier: uri sip:192.0.2.1 -> sip:192.0.2.9"),
-            ("\"carrier\"", "\"c2\"", "trunk carrier removed|trunk c2 added|route ^00 changed"),
+            (
+                "\"carrier\"",
+                "\"c2\"",
+                "user bob: pbx 2002 at carrier as 2002 -> 2002 at c2 as 2002|trunk carrier removed|trunk c2 added|route ^00 changed",
+            ),
             ("^11$", "^12$", "route ^11$ removed|route ^12$ added"),
             ("timeout_s = 60", "timeout_s = 0", "media.timeout_s 60 -> 0"),
             ("[\"MD5\"]", "[\"SHA-256\", \"MD5\"]", "auth.algorithms MD5 -> SHA-256, MD5"),

@@ -37,6 +37,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let (moving, rescue) = moving(root.section_or_empty("move"), tests);
     let accounts = users::read(&mut root, source, &auth);
     let trunks = trunks::read(&mut root, source);
+    users::check_pbx(&accounts, &trunks, root.faults);
     let quirks = quirks::read(&mut root);
     let groups = routes::groups(&mut root);
     let names = routes::Names { trunks: &trunks, groups: &groups, codes: &moving.codes };

@@ -88,6 +88,9 @@ fn every_key_of_the_contract_is_taken() {
     assert_eq!((moving.hold_off, moving.rollback), (Duration::from_secs(30), Duration::from_secs(2)));
     let alice = &all.accounts[0];
     assert_eq!((&*alice.name, alice.extension.as_deref()), ("alice", Some("1001")));
+    let pbx = alice.pbx.as_ref().unwrap();
+    assert_eq!((&*pbx.trunk, &*pbx.user, &*pbx.auth_user), ("backup", "1001", "alice-1001"));
+    assert_eq!((pbx.password.expose(), pbx.realm.as_deref()), ("s3cret", Some("asterisk")));
     assert_eq!(alice.algorithms, [Algorithm::Sha256, Algorithm::Md5]);
     assert!(alice.login.is_some() && alice.pin.is_some());
     assert_eq!(alice.devices[0].ha1.md5.unwrap()[0], 0x01);
@@ -264,6 +267,19 @@ fn each_fault_names_its_line_and_key() {
         (
             "[[trunk]]\nname = \"t\"\nuri = \"sip:h\"\nregister = true\n",
             "segue.toml:9: trunk[0].register: needs auth",
+        ),
+        (
+            "[user.pbx]\ntrunk = \"t\"\nuser = \"1\"\npassword = \"p\"\n",
+            "segue.toml:3: user[0].pbx.trunk: there is no such trunk",
+        ),
+        (
+            "[user.pbx]\ntrunk = \"t\"\nuser = \"1\"\n[[trunk]]\nname = \"t\"\nuri = \"sip:h\"\n",
+            "segue.toml:9: user[0].pbx.password: one of password and password_file is needed",
+        ),
+        (
+            "[user.pbx]\ntrunk = \"t\"\nuser = \"1\"\npassword = \"p\"\n[[user]]\nname = \"bob\"\n[user.pbx]\n\
+             trunk = \"t\"\nuser = \"1\"\npassword = \"q\"\n[[trunk]]\nname = \"t\"\nuri = \"sip:h\"\n",
+            "segue.toml:13: user[1].pbx.user: `1` at t is alice already",
         ),
         (
             "[[trunk]]\nname = \"t\"\nuri = \"sip:h\"\nauth = { user = \"u\", password_file = \"no.pw\" }\n",

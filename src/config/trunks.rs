@@ -113,11 +113,13 @@ fn place(text: &str) -> Result<Site, String> {
     Ok(Site { uri: text.into(), host: HostPort { host, port: uri.port() }, transport })
 }
 
+/// A name that stands in quotes in a header.
+pub(super) fn printable(text: &str) -> Result<Box<str>, &'static str> {
+    let fits = (1..=128).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '"');
+    if fits { Ok(text.into()) } else { Err("1 to 128 characters without quotes are needed") }
+}
+
 fn auth(mut section: Section<'_>, source: &Source<'_>) -> Option<TrunkAuth> {
-    let printable = |text: &str| {
-        let fits = (1..=128).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '"');
-        if fits { Ok(Box::<str>::from(text)) } else { Err("1 to 128 characters without quotes are needed") }
-    };
     let user = section.read_needed("user", printable).map(|taken| taken.value);
     let realm = section.read("realm", printable).map(|taken| taken.value);
     if section.has("password") == section.has("password_file") {

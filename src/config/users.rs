@@ -1,11 +1,13 @@
 //! `[[user]]` and their devices.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::resolved::Auth;
+use super::resolved::{Auth, Trunk};
 use super::sections::{algorithms, name};
-use super::tree::{Section, Taken};
-use super::{Source, values};
+use super::tree::{Faults, Section, Taken};
+use super::{Secret, Source, trunks, values};
+use crate::registrar::Pbx;
 use crate::registrar::accounts::{
     Account, Accounts, Device, Origin, PhcString, Pull, Tenure, Trust, check_extension,
 };
@@ -48,6 +50,7 @@ fn user<'f>(mut section: Section<'f>, source: &Source<'_>, auth: &Auth) -> Optio
     let offered = algorithms.clone().unwrap_or_else(|| auth.algorithms.clone());
     let mut devices = Vec::new();
     section.each("device", |section| devices.extend(device(section, source, auth, &offered)));
+    let pbx = section.section("pbx").map(|section| pbx(section, source));
     if devices.len() > MAX_DEVICES {
         section.fault("device", format!("at most {MAX_DEVICES} are possible"));
     }
@@ -66,6 +69,7 @@ fn user<'f>(mut section: Section<'f>, source: &Source<'_>, auth: &Auth) -> Optio
         hold_off,
         watchers: watchers.into_iter().map(|taken| taken.value).collect(),
         devices,
+        pbx: pbx.flatten(),
         origin: Origin::File,
     };
     Some((account, section))
@@ -108,6 +112,37 @@ fn device(
         pull: pull.unwrap_or_default(),
         tenure: Tenure::Kept,
     })
+}
+
+/// `[user.pbx]`; whether there is such a trunk is seen when all are read.
+fn pbx(mut section: Section<'_>, source: &Source<'_>) -> Option<Pbx> {
+    let trunk = section.read_needed("trunk", name).map(|taken| taken.value);
+    let user = section.read_needed("user", trunks::printable).map(|taken| taken.value);
+    let auth_user = section.read("auth_user", trunks::printable).map(|taken| taken.value);
+    let realm = section.read("realm", trunks::printable).map(|taken| taken.value);
+    if section.has("password") == section.has("password_file") {
+        section.fault("password", "one of password and password_file is needed");
+    }
+    let password = secret(&mut section, source);
+    section.finish();
+    let user = user?;
+    let auth_user = auth_user.unwrap_or_else(|| user.clone());
+    Some(Pbx { trunk: trunk?, user, auth_user, password: Secret::new(password?), realm })
+}
+
+/// What users behind a PBX need of the trunks: theirs is there, and one registration there is one user's.
+pub(super) fn check_pbx(accounts: &[Taken<Account>], trunks: &[Taken<Trunk>], faults: &mut Faults) {
+    let mut known: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+    for Taken { value: account, place, key } in accounts {
+        let Some(pbx) = &account.pbx else { continue };
+        if trunks.iter().all(|trunk| trunk.value.name != pbx.trunk) {
+            faults.add(place, format!("{key}.pbx.trunk"), "there is no such trunk".to_owned());
+        }
+        if let Some(other) = known.insert((&pbx.trunk, &pbx.user), &account.name) {
+            let why = format!("`{}` at {} is {other} already", pbx.user, pbx.trunk);
+            faults.add(place, format!("{key}.pbx.user"), why);
+        }
+    }
 }
 
 /// One of `ha1`, `password` and `password_file`.

@@ -208,7 +208,7 @@ impl Engine {
         if !self.trunks.have_lines() {
             return None;
         }
-        let trunk = self.trunks.of_line(&Uri::parse(message.uri()).ok()?)?;
+        let (trunk, _) = self.trunks.of_line(&Uri::parse(message.uri()).ok()?)?;
         let is_target = !flow.transport.is_web() && self.core.targets.has(trunk, flow.peer.ip());
         is_target.then_some(trunk)
     }

@@ -98,7 +98,7 @@ impl Engine {
         message: &Message,
         uri: &Uri<'_>,
     ) -> Option<(Box<str>, Option<Box<str>>)> {
-        if self.trunks.of_line(uri) != Some(trunk) {
+        if self.trunks.of_line(uri) != Some((trunk, None)) {
             return None;
         }
         let (number, said) = self.called_here(trunk, dialled(&message.to().ok()?.parsed_uri().ok()?).ok()?);

@@ -120,7 +120,8 @@ impl Engine {
         let ports =
             Ports::new(settings.call.media.threads, Arc::clone(&settings.call.media.screen.own_ports));
         let targets = Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..]));
-        let trunks = trunks::Trunks::new(&settings.call.trunks, &targets, now, &mut random);
+        let trunks =
+            trunks::Trunks::new(&settings.call.trunks, &targets, settings.contact_key, now, &mut random);
         let trace = trace::Trace::new(settings.trace, &mut random);
         let core = Core {
             now,
@@ -144,6 +145,7 @@ impl Engine {
             timers: TimerHeap::default(),
             capacity: Capacity::new(&settings.call.trunks),
             realms: std::collections::BTreeMap::new(),
+            service_routes: std::collections::BTreeMap::new(),
             transcoded: 0,
             targets,
             worker,
@@ -174,6 +176,7 @@ impl Engine {
             aside,
         };
         engine.forget_snapshots(loaded);
+        engine.follow_lines();
         engine.settle();
         engine
     }
@@ -275,7 +278,7 @@ impl Engine {
                 continue;
             }
             self.tell_registrations();
-            if self.tell_watchers() {
+            if self.tell_watchers() || !self.core.effects.is_empty() {
                 continue;
             }
             break;

@@ -81,6 +81,7 @@ impl Engine {
         self.core.accounts = accounts;
         self.part_from(&old);
         self.end_forbidden_watches();
+        self.follow_lines();
         notes
     }
 
@@ -153,6 +154,7 @@ fn keep_bound(bound: &call::Settings, old: &Settings, new: Settings) -> Settings
         registrar: crate::registrar::Settings { own, ..new.registrar },
         call,
         realm: old.realm.clone(),
+        contact_key: old.contact_key,
         ..new
     }
 }

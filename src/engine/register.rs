@@ -129,6 +129,7 @@ impl Engine {
                 Change::Refreshed(..) => continue,
             };
             self.on_binding_changed(&news.user, &binding.device, what);
+            self.follow_line(&news.user);
             self.outputs.push(Output::Event(Event::Registration {
                 what,
                 user: (*news.user).into(),

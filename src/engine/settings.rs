@@ -45,4 +45,6 @@ pub struct Settings {
     pub trace: super::trace::Settings,
     /// The realm of challenges, under which every HA1 was made.
     pub realm: Box<str>,
+    /// Makes the Contacts of users at a PBX, which nobody else can tell: the same after each start.
+    pub contact_key: [u8; 32],
 }

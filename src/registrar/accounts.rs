@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
+use super::Pbx;
 use crate::sip::digest::{Algorithm, Ha1s};
 
 /// Between a user's name and a device's id in the device's own address: `alice*desk`.
@@ -42,6 +43,8 @@ pub struct Account {
     pub watchers: Vec<Box<str>>,
     /// The handsets.
     pub devices: Vec<Device>,
+    /// The user's account at a PBX, where the user is behind one.
+    pub pbx: Option<Pbx>,
     /// Who wrote the account down.
     pub origin: Origin,
 }
@@ -500,6 +503,7 @@ mod tests {
             hold_off: None,
             watchers: Vec::new(),
             devices: devices.iter().map(device).collect(),
+            pbx: None,
             origin,
         }
     }

@@ -9,6 +9,7 @@ mod binding;
 mod live;
 #[cfg(test)]
 mod live_tests;
+mod pbx;
 mod register;
 mod saved;
 #[cfg(test)]
@@ -17,5 +18,6 @@ mod tests;
 pub use apply::{Applied, Change, Ended, Own, Refreshed, Refusal, Settings, apply};
 pub use binding::{Binding, Quality, write_contact};
 pub use live::{Accepted, Happened, Registrar};
+pub use pbx::Pbx;
 pub use register::{Asked, Asking, MAX_USER_AGENT, Register};
 pub use saved::{SavedAor, SavedBinding};

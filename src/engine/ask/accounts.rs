@@ -114,6 +114,7 @@ impl Engine {
             hold_off: None,
             watchers: Vec::new(),
             devices: new.devices.iter().map(|device| self.new_device(device)).collect::<Result<_, _>>()?,
+            pbx: None,
             origin: Origin::Store,
         })
     }

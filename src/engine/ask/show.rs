@@ -246,6 +246,7 @@ impl Engine {
 
     fn registration_view(&self, user: &str, binding: &Binding) -> RegistrationView {
         let now = self.core.now;
+        let pbx = self.core.accounts.by_name(user).and_then(|account| self.pbx_view(account));
         let left = u64::try_from(binding.expires.since(now.at).as_millis()).unwrap_or(u64::MAX);
         RegistrationView {
             user: user.to_owned(),
@@ -257,6 +258,7 @@ impl Engine {
             instance: binding.instance.as_deref().map(str::to_owned),
             expires: Time(crate::base::UnixMillis(now.unix.0.saturating_add(left))),
             expires_s: binding.seconds_left(now.at),
+            pbx: pbx.map(|pbx| pbx.state),
         }
     }
 
@@ -294,6 +296,7 @@ impl Engine {
             login: account.login.is_some(),
             pin: account.pin.is_some(),
             devices: account.devices.iter().map(|device| self.device_view(account, device)).collect(),
+            pbx: self.pbx_view(account),
         }
     }
 

@@ -25,6 +25,8 @@ pub(super) struct Carrier {
     pub(super) grants: Option<u32>,
     /// Whether it wants credentials, and of which realm.
     pub(super) realm: Option<&'static str>,
+    /// Who has an account, and which password.
+    pub(super) accounts: &'static [(&'static str, &'static str)],
     /// How many right answers are told to be too old yet.
     pub(super) stale: u32,
     pub(super) heard: Vec<Message>,
@@ -42,6 +44,7 @@ impl Carrier {
             headers: Vec::new(),
             grants: Some(3600),
             realm: None,
+            accounts: &[("acct", "open sesame")],
             stale: 0,
             heard: Vec::new(),
             verifier: Verifier::new(settings, &mut Random::from_number(78)),
@@ -68,7 +71,8 @@ impl Carrier {
             let flow = Flow { transport: Transport::Udp, listener: 0, connection: 0, peer: self.address };
             let now = world.now.at;
             let mut verdict = self.verifier.verify(now, &flow, request, Credentials::Www, |user| {
-                (user == "acct").then(|| Ha1s::from_password("acct", "carrier.example", "open sesame"))
+                let (user, password) = self.accounts.iter().find(|(known, _)| *known == user)?;
+                Some(Ha1s::from_password(user, "carrier.example", password))
             });
             if verdict == Verdict::Accepted && self.stale > 0 {
                 (self.stale, verdict) = (self.stale - 1, Verdict::Stale);

@@ -24,6 +24,7 @@ mod mutations;
 mod notice;
 mod numbers;
 mod overload;
+mod pbx;
 mod phone;
 mod pickup;
 mod prompt;

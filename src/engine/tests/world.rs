@@ -119,6 +119,7 @@ pub(crate) fn accounts(names: &[&str]) -> Accounts {
             hold_off: None,
             watchers: Vec::new(),
             devices: vec![device("desk"), device("mobile"), device("tablet")],
+            pbx: None,
             origin: Origin::File,
         };
         accounts.put(account).unwrap();

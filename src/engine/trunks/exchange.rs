@@ -10,6 +10,7 @@ use crate::call::core::Core;
 use crate::call::settings::{self, Settings};
 use crate::call::targets::Ranked;
 use crate::engine::Engine;
+use crate::engine::trunks::registering::Registrant;
 use crate::engine::trunks::registration::Registration;
 
 impl Engine {
@@ -58,7 +59,8 @@ impl Engine {
         let Some(known) = all.get_mut(index).filter(|known| !known.is_gone) else { return };
         known.is_gone = true;
         self.stop_asking(index);
-        self.leave_trunk(index);
+        self.leave_registration(Registrant::Trunk(index));
+        self.leave_lines(|line| line.trunk == index);
         if let Some(trunk) = self.trunks.all.get_mut(index) {
             trunk.is_gone = true;
         }
@@ -77,7 +79,7 @@ impl Engine {
     }
 
     fn change_trunk(&mut self, index: usize, new: &settings::Trunk) {
-        let (now, is_draining) = (self.core.now.at, self.is_draining);
+        let is_draining = self.is_draining;
         let Some(trunk) = self.trunks.all.get_mut(index) else { return };
         if trunk.every != new.ping {
             trunk.every = new.ping;
@@ -88,19 +90,18 @@ impl Engine {
         let Some(trunk) = self.trunks.all.get_mut(index) else { return };
         let is_asked_for = trunk.registration.as_ref().is_some_and(|known| !known.has_left());
         if new.register && !is_asked_for && !is_draining {
-            trunk.registration = Some(Registration::new(now, &mut self.core.random));
+            trunk.registration = Some(self.core.registration());
         } else if !new.register && is_asked_for {
-            self.leave_trunk(index);
+            self.leave_registration(Registrant::Trunk(index));
         }
     }
 
     fn add_trunk(&mut self, index: usize, new: &settings::Trunk) {
-        let (now, is_draining) = (self.core.now.at, self.is_draining);
+        let is_draining = self.is_draining;
         self.core.realms.remove(&index);
         self.core.targets.place(index, &Ranked::in_order(new.targets.iter().copied()));
         let mut trunk = Trunk {
-            registration: (new.register && !is_draining)
-                .then(|| Registration::new(now, &mut self.core.random)),
+            registration: (new.register && !is_draining).then(|| self.core.registration()),
             every: new.ping,
             ..Trunk::default()
         };
@@ -118,11 +119,19 @@ impl Engine {
         let core = &self.core;
         let is_leaving = self.trunks.all.get(index).and_then(|trunk| trunk.registration.as_ref());
         let is_leaving = is_leaving.is_some_and(Registration::is_leaving);
+        let is_leaving = is_leaving || self.trunks.lines.is_on(index);
         let is_on = |party: &Party| matches!(party, Party::Trunk { index: at, .. } if *at == index);
         let is_ahead = || {
             core.calls.iter().any(|(_, call)| call.admitted_by == Some(index) || call.may_try_trunk(index))
         };
         !is_leaving && !core.legs.iter().any(|(_, leg)| is_on(&leg.party)) && !is_ahead()
+    }
+}
+
+impl Core {
+    /// One that begins now, of the account of a trunk.
+    fn registration(&mut self) -> Registration {
+        Registration::new(self.now.at, self.random.token().into(), &mut self.random)
     }
 }
 

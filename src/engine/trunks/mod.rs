@@ -1,11 +1,14 @@
 //! Trunks beside their calls: whether their targets answer, and our registrations there.
 //!
-//! `probe` decides who is up and down, `registration` how a registration stands; both are pure. Here they are given
-//! time, sent for and told of: an event for each turn, a view for whoever asks.
+//! `probe` decides who is up and down, `registration` how a registration stands; both are pure. Here and in `registering`
+//! they are given time, sent for and told of: an event for each turn, a view for whoever asks. `lines` says which users
+//! are registered at a PBX, and when.
 
 mod exchange;
+mod lines;
 mod message;
 mod probe;
+mod registering;
 mod registration;
 mod view;
 
@@ -13,10 +16,12 @@ use std::time::Duration;
 
 pub use probe::{Health, Trouble};
 pub use registration::State as RegistrationState;
-pub use view::{TargetView, TrunkRegistrationView, TrunkRewriteView, TrunkView};
+pub use view::{PbxView, TargetView, TrunkRegistrationView, TrunkRewriteView, TrunkView};
 
+use lines::Lines;
 use probe::{Asked, Probe};
-use registration::{Pause, Registration, Verdict};
+use registering::Registrant;
+use registration::Registration;
 
 use super::event::{Event, TrunkEvent};
 use super::{Engine, Output};
@@ -25,8 +30,8 @@ use crate::call::core::Owner;
 use crate::call::settings;
 use crate::call::targets::{Ranked, Target, Targets};
 use crate::sip::Flow;
-use crate::sip::transaction::Sent;
 use crate::wire::sip::{Message, Method, StatusCode, Uri};
+use rustc_hash::FxHashMap;
 
 /// How often what happened, since the start.
 #[derive(Default)]
@@ -42,6 +47,8 @@ struct Counts {
 struct Trunk {
     probes: Vec<Probe>,
     registration: Option<Registration>,
+    /// Whether a user could not be registered there since the last one who could.
+    loses_lines: bool,
     counts: Counts,
     every: Option<Duration>,
     /// The configuration has it no more; calls that it carries go on.
@@ -77,7 +84,10 @@ impl Trunk {
 #[derive(Default)]
 pub(crate) struct Trunks {
     all: Vec<Trunk>,
+    lines: Lines,
     keys: u64,
+    /// Whose the REGISTERs are that are open.
+    asked: FxHashMap<u64, Registrant>,
     due: Option<Timestamp>,
 }
 
@@ -85,23 +95,25 @@ impl Trunks {
     pub(super) fn new(
         settings: &[settings::Trunk],
         targets: &Targets,
+        contact_key: [u8; 32],
         now: Now,
         random: &mut Random,
     ) -> Self {
         let all = settings.iter().enumerate().map(|(index, trunk)| Trunk {
             probes: targets.all(index).map(|at| Probe::new(at, trunk.ping, now.at, random)).collect(),
-            registration: trunk.register.then(|| Registration::new(now.at, random)),
+            registration: trunk.register.then(|| Registration::new(now.at, random.token().into(), random)),
+            loses_lines: false,
             counts: Counts::default(),
             every: trunk.ping,
             is_gone: false,
         });
-        let mut trunks = Self { all: all.collect(), keys: 0, due: None };
+        let mut trunks = Self { all: all.collect(), lines: Lines::new(contact_key), ..Self::default() };
         trunks.look_ahead();
         trunks
     }
 
-    pub(super) const fn poll_timeout(&self) -> Option<Timestamp> {
-        self.due
+    pub(super) fn poll_timeout(&self) -> Option<Timestamp> {
+        [self.due, self.lines.poll_timeout()].into_iter().flatten().min()
     }
 
     fn look_ahead(&mut self) {
@@ -116,20 +128,24 @@ impl Trunks {
 
     /// Whether we register anywhere.
     pub(super) fn have_lines(&self) -> bool {
-        self.all.iter().any(|trunk| trunk.registration.is_some())
+        !self.lines.is_empty() || self.all.iter().any(|trunk| trunk.registration.is_some())
     }
 
-    /// The trunk at which we registered the Contact that a request was sent to.
-    pub(super) fn of_line(&self, uri: &Uri<'_>) -> Option<usize> {
+    /// The trunk at which we registered the Contact that a request was sent to, and in the name of which user.
+    pub(super) fn of_line(&self, uri: &Uri<'_>) -> Option<(usize, Option<&str>)> {
         let line = uri.param("line").flatten()?;
+        if let Some((trunk, user)) = self.lines.named_by(line) {
+            return Some((trunk, Some(user)));
+        }
         let is_line = |known: &Registration| *known.line == *line;
         let is_it = |trunk: &Trunk| !trunk.is_gone && trunk.registration.as_ref().is_some_and(is_line);
-        self.all.iter().position(is_it)
+        Some((self.all.iter().position(is_it)?, None))
     }
 
     /// Whether a registrar was asked to let us go and has not answered; bounded in time.
     pub(super) fn is_leaving(&self) -> bool {
-        self.all.iter().filter_map(|trunk| trunk.registration.as_ref()).any(Registration::is_leaving)
+        let of_trunks = self.all.iter().filter_map(|trunk| trunk.registration.as_ref());
+        of_trunks.chain(self.lines.registrations()).any(Registration::is_leaving)
     }
 }
 
@@ -137,12 +153,13 @@ impl Engine {
     /// What is due: questions that wait for an answer no longer, and those that are to be asked.
     pub(super) fn on_trunks_timeout(&mut self) {
         let now = self.core.now.at;
+        self.on_lines_timeout();
         if self.trunks.due.is_none_or(|due| due > now) {
             return;
         }
         for index in 0..self.trunks.all.len() {
             self.ping_trunk(index, now);
-            self.refresh_registration(index, now);
+            self.refresh_registration(Registrant::Trunk(index), now);
         }
         self.trunks.look_ahead();
     }
@@ -228,6 +245,7 @@ impl Engine {
         {
             registration.hurry(now.at);
         }
+        self.hurry_lines(|line| line.trunk == index && line.is_unreachable());
         self.core.targets.judge(index, asked.target, false);
         let name = self.trunk_name(index);
         tracing::info!(trunk = &*name, target = %RedactAddr(asked.target.peer), "a target of a trunk is up");
@@ -290,6 +308,14 @@ impl Engine {
                 registration.hurry(now);
             }
         }
+        let targets: Vec<Target> = self.core.targets.all(index).collect();
+        self.hurry_lines(|line| {
+            line.trunk == index
+                && match line.registration.at {
+                    Some((target, _)) => !targets.is_empty() && !targets.contains(&target),
+                    None => is_new && line.is_unreachable(),
+                }
+        });
         self.trunks.look_ahead();
         for gone in known.into_iter().filter_map(|probe| probe.asked) {
             self.core.transactions.abandon(gone.tx);
@@ -305,211 +331,6 @@ impl Engine {
         let (trunk, state) = (self.trunk_name(index), trunk.health().as_str());
         let target = target.map(|target| shown(target).into());
         self.outputs.push(Output::Event(Event::Trunk { what, trunk, target, reason, state }));
-    }
-}
-
-/// The registrations.
-impl Engine {
-    fn refresh_registration(&mut self, index: usize, now: Timestamp) {
-        let found = self.trunks.all.get_mut(index).and_then(|trunk| trunk.registration.as_mut());
-        let Some(registration) = found else { return };
-        if let Some(asked) = registration.take_unanswered(now) {
-            self.core.transactions.abandon(asked.tx);
-            self.on_registrar_failed(index, Trouble::Silence.to_string().into(), Duration::ZERO);
-        } else if registration.is_due(now) {
-            let ways = self.core.targets.ways([index], false, now, &mut self.core.random);
-            registration.begin(ways.into_iter().map(|way| way.target).collect());
-            self.register_at_next(index, "its name has no address yet".into(), Duration::ZERO);
-        }
-    }
-
-    /// Asks the next target of this round; where none is left, `why` is why we are not registered.
-    fn register_at_next(&mut self, index: usize, why: Box<str>, retry_after: Duration) {
-        let found = |engine: &mut Self| -> Option<Target> {
-            engine.trunks.all.get_mut(index)?.registration.as_mut()?.take_target()
-        };
-        while let Some(target) = found(self) {
-            if let Some(flow) = self.flow_to(target) {
-                return self.send_register(index, target, flow);
-            }
-        }
-        self.on_register_failed(index, (RegistrationState::Unreachable, why), Pause::AtLeast(retry_after));
-    }
-
-    fn send_register(&mut self, index: usize, target: Target, flow: Flow) {
-        let settings = self.core.settings.clone();
-        let Some(trunk) = settings.trunks.get(index) else { return };
-        let Some(auth) = &trunk.auth else { return };
-        let key = self.trunks.key();
-        let found = self.trunks.all.get_mut(index).and_then(|trunk| trunk.registration.as_mut());
-        let Some(registration) = found else { return };
-        registration.cseq = registration.cseq.saturating_add(1);
-        let (branch, bytes) = message::register(&mut self.core, (trunk, &auth.user), &flow, registration);
-        let tx = self.core.send_request(flow, &Method::Register, &branch, bytes, Owner::Register(key));
-        registration.sent(self.core.now.at, key, tx, (target, flow));
-    }
-
-    /// The REGISTER with this key, which is open no more.
-    fn take_register(&mut self, key: u64) -> Option<(usize, registration::Asked)> {
-        let mut all = self.trunks.all.iter_mut().enumerate();
-        all.find_map(|(index, trunk)| {
-            let asked = trunk.registration.as_mut()?.asked.take_if(|asked| asked.key == key)?;
-            Some((index, asked))
-        })
-    }
-
-    /// A registrar answers.
-    pub(super) fn on_register_response(
-        &mut self,
-        key: u64,
-        flow: Flow,
-        response: &Message,
-        sent: Option<&Sent>,
-    ) {
-        if response.status().is_none_or(StatusCode::is_provisional) {
-            return;
-        }
-        let Some((index, asked)) = self.take_register(key) else { return };
-        let unproved = match sent.map(|sent| self.prove_registration(index, asked, response, sent)) {
-            Some(Ok(())) => return,
-            Some(Err(why)) => Some(why),
-            None => None,
-        };
-        let found = self.trunks.all.get_mut(index).and_then(|trunk| trunk.registration.as_mut());
-        let Some(registration) = found else { return };
-        if registration.state == RegistrationState::Unregistered {
-            return self.trunks.look_ahead();
-        }
-        match registration.judge(response, unproved) {
-            Some(Verdict::Granted(length)) => self.on_registered(index, length, (asked.target, flow)),
-            Some(Verdict::TooBrief) => self.send_register(index, asked.target, asked.flow),
-            Some(Verdict::NextTarget { why, retry_after }) => {
-                self.on_registrar_failed(index, why, retry_after)
-            }
-            Some(Verdict::Refused { why, pause }) => {
-                self.on_register_failed(index, (RegistrationState::Refused, why), pause);
-            }
-            None => {}
-        }
-        self.trunks.look_ahead();
-    }
-
-    /// Answers the challenge of a registrar; or says why not.
-    fn prove_registration(
-        &mut self,
-        index: usize,
-        asked: registration::Asked,
-        response: &Message,
-        sent: &Sent,
-    ) -> Result<(), Box<str>> {
-        let found = self.trunks.all.get_mut(index).and_then(|trunk| trunk.registration.as_mut());
-        let Some(registration) = found else { return Ok(()) };
-        let cseq = registration.cseq.saturating_add(1);
-        let again = self.core.with_credentials(index, response, sent, cseq);
-        let again = again.map_err(|why| why.to_string())?;
-        registration.cseq = cseq;
-        let key = self.trunks.key();
-        let tx = self.core.send_again(asked.flow, again, Owner::Register(key));
-        let now = self.core.now.at;
-        let found = self.trunks.all.get_mut(index).and_then(|trunk| trunk.registration.as_mut());
-        if let Some(registration) = found {
-            registration.sent(now, key, tx, (asked.target, asked.flow));
-        }
-        self.trunks.look_ahead();
-        Ok(())
-    }
-
-    /// REGISTER could not be sent, or got no answer.
-    pub(super) fn on_no_register_response(&mut self, key: u64, status: StatusCode) {
-        if let Some((index, _)) = self.take_register(key) {
-            self.on_registrar_failed(index, trouble_of(status).to_string().into(), Duration::ZERO);
-            self.trunks.look_ahead();
-        }
-    }
-
-    fn on_registrar_failed(&mut self, index: usize, why: Box<str>, retry_after: Duration) {
-        let found = self.trunks.all.get(index).and_then(|trunk| trunk.registration.as_ref());
-        if found.is_some_and(|registration| registration.state != RegistrationState::Unregistered) {
-            self.register_at_next(index, why, retry_after);
-        }
-    }
-
-    fn on_registered(&mut self, index: usize, length: Duration, at: (Target, Flow)) {
-        let now = self.core.now.at;
-        let Some(trunk) = self.trunks.all.get_mut(index) else { return };
-        trunk.counts.registered += 1;
-        let Some(registration) = &mut trunk.registration else { return };
-        if registration.granted(now, length, at) {
-            let name = self.trunk_name(index);
-            tracing::info!(trunk = &*name, seconds = length.as_secs(), "registered at a trunk");
-            self.tell_trunk(index, TrunkEvent::Up, None, "registered".into());
-        }
-    }
-
-    fn on_register_failed(
-        &mut self,
-        index: usize,
-        (state, why): (RegistrationState, Box<str>),
-        pause: Pause,
-    ) {
-        let now = self.core.now.at;
-        let Some(trunk) = self.trunks.all.get_mut(index) else { return };
-        trunk.counts.register_failed += 1;
-        let Some(registration) = &mut trunk.registration else { return };
-        if registration.failed(now, (state, why.clone()), pause, &mut self.core.random) {
-            let (name, state) = (self.trunk_name(index), state.as_str());
-            tracing::warn!(trunk = &*name, "the registration at a trunk is {state}: {why}");
-            self.tell_trunk(index, TrunkEvent::Down, None, format!("registration {state}: {why}").into());
-        }
-    }
-
-    /// A target is down: who is registered there is soon registered at another.
-    fn leave_target(&mut self, index: usize, target: Target) {
-        let now = self.core.now.at;
-        let Some(trunk) = self.trunks.all.get_mut(index) else { return };
-        let has_other = trunk.probes.iter().any(|probe| probe.health != Health::Down);
-        if let Some(registration) = trunk.registration.as_mut().filter(|_| has_other)
-            && registration.at.is_some_and(|(known, _)| known == target)
-        {
-            registration.at = None;
-            registration.hurry(now);
-        }
-    }
-
-    /// A connection is gone: what is registered over it has to be registered anew.
-    pub(super) fn on_trunk_flow_closed(&mut self, flow: Flow) {
-        let now = self.core.now.at;
-        let is_on_it = |known: &Registration| known.at.is_some_and(|(_, at)| at == flow);
-        let all = self.trunks.all.iter_mut().filter_map(|trunk| trunk.registration.as_mut());
-        let mut is_any = false;
-        for registration in all.filter(|known| is_on_it(known)) {
-            registration.hurry(now);
-            is_any = true;
-        }
-        if is_any {
-            self.trunks.look_ahead();
-        }
-    }
-
-    /// No new calls: registrars are asked to let us go.
-    pub(super) fn leave_trunks(&mut self) {
-        for index in 0..self.trunks.all.len() {
-            self.leave_trunk(index);
-        }
-        self.trunks.look_ahead();
-    }
-
-    fn leave_trunk(&mut self, index: usize) {
-        let now = self.core.now.at;
-        let found = self.trunks.all.get_mut(index).and_then(|trunk| trunk.registration.as_mut());
-        let Some(registration) = found else { return };
-        let (known, open) = registration.leave(now);
-        if let Some(tx) = open {
-            self.core.transactions.abandon(tx);
-        }
-        if let Some((target, flow)) = known {
-            self.send_register(index, target, flow);
-        }
     }
 }
 

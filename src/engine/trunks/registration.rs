@@ -1,4 +1,5 @@
-//! Our registration at a trunk (RFC 3261 10.2): when it is asked for, what comes of it, and when it is asked for again.
+//! A registration of ours (RFC 3261 10.2), of our account at a trunk or of a user at a PBX: when it is asked for, what comes
+//! of it, and when it is asked for again.
 //!
 //! ```text
 //!  Registering ──2xx──► Registered ──at 80 % of what was granted──► (asked again)
@@ -34,6 +35,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(3600);
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Time for the registrar to let us go.
 const LEAVE: Duration = Duration::from_secs(2);
+/// Hops, and bytes, of a service route; more is an attack on the size of our requests.
+const LONGEST_ROUTE: (usize, usize) = (16, 2048);
 /// Bindings that ended with their connection are made anew at most this often.
 const RENEW: Duration = Duration::from_secs(30);
 
@@ -48,7 +51,7 @@ pub enum State {
     Refused,
     /// No registrar answers.
     Unreachable,
-    /// The node takes no calls any more.
+    /// No calls are to come any more: the node drains, or no device of the user is left.
     Unregistered,
 }
 
@@ -99,7 +102,7 @@ pub(super) enum Pause {
     Long,
 }
 
-/// The registration at one trunk.
+/// One registration at a trunk.
 pub(super) struct Registration {
     /// What our Contact there is known by.
     pub(super) line: Box<str>,
@@ -127,9 +130,10 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    pub(super) fn new(now: Timestamp, random: &mut Random) -> Self {
+    /// One whose Contact is known by `line`.
+    pub(super) fn new(now: Timestamp, line: Box<str>, random: &mut Random) -> Self {
         Self {
-            line: random.token().into(),
+            line,
             call_id: random.token().into(),
             tag: random.tag().into(),
             cseq: 0,
@@ -202,7 +206,7 @@ impl Registration {
     }
 
     /// No calls any more. Where a registrar is to be asked to let us go, if there is one; and what was asked before.
-    pub(super) fn leave(&mut self, now: Timestamp) -> (Option<(Target, Flow)>, Option<ClientTx>) {
+    pub(super) fn leave(&mut self, now: Timestamp) -> (Option<(Target, Flow)>, Option<Asked>) {
         if self.leaving.is_some() {
             return (None, None);
         }
@@ -212,7 +216,24 @@ impl Registration {
         (self.leaving, self.state) = (Some(now + LEAVE), State::Unregistered);
         (self.expires, self.at, self.reason) = (None, None, None);
         self.round.clear();
-        (known, asked.map(|asked| asked.tx))
+        (known, asked)
+    }
+
+    /// Whether the registrar has said what it had to say to our leaving, or not in time.
+    pub(super) fn is_over(&self) -> bool {
+        self.leaving.is_some() && self.asked.is_none()
+    }
+
+    /// It left, and is wanted again: the same Call-ID and the CSeq after the last one (10.2), since the registrar may not have
+    /// heard yet of what was said before.
+    pub(super) fn rejoin(&mut self, now: Timestamp) {
+        (self.leaving, self.state) = (None, State::Registering);
+        (self.failures, self.granted, self.next) = (0, None, now);
+    }
+
+    /// It is not asked for before `at`.
+    pub(super) fn put_off(&mut self, at: Timestamp) {
+        self.next = self.next.max(at);
     }
 
     /// What it depends on is gone, or came: it is asked for soon.
@@ -307,6 +328,17 @@ fn jittered(length: Duration, random: &mut Random) -> Duration {
     length * 3 / 4 + Duration::from_micros(random.below(half))
 }
 
+/// The route that a 2xx names for requests outside dialogs, first hop first; empty where it names none, which takes away
+/// one that was named before (RFC 3608 6.1).
+pub(super) fn service_route(response: &Message) -> Vec<Box<str>> {
+    let values = response.values(HeaderName::ServiceRoute);
+    let route: Vec<Box<str>> =
+        values.filter_map(|value| std::str::from_utf8(value).ok()).map(|hop| hop.trim().into()).collect();
+    let bytes: usize = route.iter().map(|hop| hop.len()).sum();
+    let (hops, most) = LONGEST_ROUTE;
+    if route.len() > hops || bytes > most { Vec::new() } else { route }
+}
+
 fn retry_after(response: &Message) -> Duration {
     let told = response.header(HeaderName::RetryAfter).and_then(|header| number(header.value));
     Duration::from_secs(told.unwrap_or(0).into()).min(LONGEST_RETRY)
@@ -337,7 +369,7 @@ mod tests {
     #[test]
     fn what_ended_with_its_connection_is_made_anew_but_not_more_often_than_each_half_minute() {
         let mut random = Random::from_number(1);
-        let mut registration = Registration::new(START, &mut random);
+        let mut registration = Registration::new(START, "line".into(), &mut random);
         assert!(registration.is_due(START));
         assert!(registration.granted(START, 3600 * SECOND, place()), "it stands for the first time");
         assert_eq!(registration.poll_timeout(), START + 2880 * SECOND);
@@ -359,7 +391,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_half_an_hour_and_what_the_registrar_says_is_heeded_up_to_an_hour() {
         let mut random = Random::from_number(2);
-        let mut registration = Registration::new(START, &mut random);
+        let mut registration = Registration::new(START, "line".into(), &mut random);
         let mut pause = |registration: &mut Registration, pause, why: &str| {
             let news = registration.failed(START, (State::Unreachable, why.into()), pause, &mut random);
             (registration.poll_timeout().since(START).as_secs(), news)

@@ -3,13 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::probe::{Health, Probe};
-use super::registration::Registration;
+use super::registration::{Registration, State};
 use super::shown;
 use crate::base::Timestamp;
 use crate::call::numbers::Rewrite;
 use crate::engine::Engine;
 use crate::engine::command::Reply;
 use crate::engine::view::{Listed, Order, Page, PageQuery, Time};
+use crate::registrar::accounts::Account;
 
 /// A trunk.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,10 +35,14 @@ pub struct TrunkView {
     pub pings_answered: u64,
     /// OPTIONS that were not.
     pub pings_failed: u64,
-    /// Registrations that were granted, refreshes among them.
+    /// Registrations that were granted, refreshes among them: ours, and those of users behind it.
     pub registers_granted: u64,
     /// Registrations that were not.
     pub registers_failed: u64,
+    /// Users who are to be registered there now: they are behind it, and have a device here.
+    pub users: u64,
+    /// How many of them are.
+    pub users_registered: u64,
     /// How numbers change on their way to it and from it, in the order in which they are tried.
     pub rewrites: Vec<TrunkRewriteView>,
     /// The calling number that it is shown where the caller's own will not do.
@@ -90,6 +95,21 @@ pub struct TrunkRegistrationView {
     pub expires_s: Option<u64>,
 }
 
+/// How a user stands at a PBX.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PbxView {
+    /// The trunk that leads there.
+    pub trunk: String,
+    /// Who the user is there.
+    pub user: String,
+    /// `registering`, `registered`, `refused`, `unreachable`, or `unregistered` while no device is here.
+    pub state: String,
+    /// Why it is not registered.
+    pub reason: Option<String>,
+    /// Seconds until the registration there ends unless refreshed.
+    pub expires_s: Option<u64>,
+}
+
 impl Listed for TrunkView {
     const ORDER: Order = Order::Ascending;
 
@@ -104,12 +124,29 @@ impl Engine {
         self.trunks.all.get(index).map_or(Health::Unknown, super::Trunk::health)
     }
 
+    /// How a user stands at the PBX that the account names.
+    pub(in crate::engine) fn pbx_view(&self, account: &Account) -> Option<PbxView> {
+        let pbx = account.pbx.as_ref()?;
+        let line = self.trunks.lines.of_user(&account.name).filter(|line| line.pbx.is_at(pbx));
+        let known = line.map(|line| registration_view(&line.registration, self.core.now.at));
+        let state = known.as_ref().map_or(State::Unregistered.as_str(), |known| &known.state).to_owned();
+        Some(PbxView {
+            trunk: pbx.trunk.to_string(),
+            user: pbx.user.to_string(),
+            state,
+            reason: known.as_ref().and_then(|known| known.reason.clone()),
+            expires_s: known.and_then(|known| known.expires_s),
+        })
+    }
+
     /// Trunks by name, as far as `query` asks for them.
     pub(in crate::engine) fn list_trunks(&self, query: &PageQuery) -> Reply {
         let (core, now) = (&self.core, self.core.now.at);
-        let known = core.settings.trunks.iter().zip(&self.trunks.all).zip(core.capacity.calls());
-        let known = known.filter(|((_, trunk), _)| !trunk.is_gone);
-        let views = known.map(|((settings, trunk), calls)| TrunkView {
+        let known = core.settings.trunks.iter().zip(&self.trunks.all).zip(core.capacity.calls()).enumerate();
+        let known = known.filter(|(_, ((_, trunk), _))| !trunk.is_gone);
+        let users = self.trunks.lines.counts();
+        let users = |index| users.get(&index).copied().unwrap_or_default();
+        let views = known.map(|(index, ((settings, trunk), calls))| TrunkView {
             name: settings.name.to_string(),
             state: trunk.health().as_str().to_owned(),
             targets: trunk.probes.iter().map(target_view).collect(),
@@ -125,6 +162,8 @@ impl Engine {
             rewrites: settings.rewrites.iter().map(rewrite_view).collect(),
             caller_id: settings.caller_id.as_ref().map(|id| id.number.to_string()),
             caller_ids: settings.caller_id.iter().flat_map(|id| &id.own).map(ToString::to_string).collect(),
+            users: users(index).0,
+            users_registered: users(index).1,
         });
         Reply::Trunks(Page::cut(views, query))
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Listed, Order, Time};
 use crate::engine::command::TrustName;
+use crate::engine::trunks::PbxView;
 
 /// A user with devices.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,8 @@ pub struct UserView {
     pub pin: bool,
     /// The devices.
     pub devices: Vec<DeviceView>,
+    /// How the user stands at a PBX, where the user is behind one.
+    pub pbx: Option<PbxView>,
 }
 
 /// A device of a user.
@@ -66,6 +69,8 @@ pub struct RegistrationView {
     pub expires: Time,
     /// Seconds until then.
     pub expires_s: u64,
+    /// How the user stands at a PBX, in a word (see [`PbxView`]), where the user is behind one.
+    pub pbx: Option<String>,
 }
 
 impl Listed for UserView {

@@ -53,7 +53,7 @@ async fn list(asking: &mut Asking<'_>) -> Result<(), Failure> {
     let take = |reply| if let Reply::Users(page) = reply { Some(page) } else { None };
     let users = asking.list(MAX_ITEMS, |page| Command::ListUsers { page }, take).await?;
     let rows = users.iter().map(user_row).collect();
-    let headings = &["NAME", "DISPLAY", "EXTENSION", "FROM", "LOGIN", "PIN", "DEVICES"];
+    let headings = &["NAME", "DISPLAY", "EXTENSION", "FROM", "LOGIN", "PIN", "DEVICES", "PBX"];
     asking.print(&Table { headings, rows }, &users)
 }
 
@@ -191,6 +191,7 @@ fn user_row(user: &UserView) -> Vec<String> {
         yes(user.login),
         yes(user.pin),
         user.devices.iter().map(|device| device.id.as_str()).collect::<Vec<_>>().join(" "),
+        or_dash(user.pbx.as_ref().map(|pbx| format!("{} {}", pbx.trunk, pbx.state)).as_deref()),
     ]
 }
 

@@ -265,7 +265,7 @@ const LEG: &[&str] =
 const MOVE: &[&str] =
     &["ID", "CALL", "USER", "FROM", "TO", "TRIGGER", "STATE", "REASON", "GAP MS", "LOST", "REQUESTED"];
 const REGISTRATION: &[&str] =
-    &["USER", "DEVICE", "TRANSPORT", "ADDRESS", "EXPIRES S", "USER AGENT", "CONTACT"];
+    &["USER", "DEVICE", "TRANSPORT", "ADDRESS", "EXPIRES S", "USER AGENT", "CONTACT", "PBX"];
 
 fn call_row(call: &CallView) -> Vec<String> {
     vec![
@@ -315,6 +315,7 @@ fn registration_row(view: &RegistrationView) -> Vec<String> {
         view.expires_s.to_string(),
         or_dash(view.user_agent.as_deref()),
         view.contact.clone(),
+        or_dash(view.pbx.as_deref()),
     ]
 }
 

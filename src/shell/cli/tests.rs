@@ -91,7 +91,7 @@ async fn lists_print_as_table_json_and_csv() {
     assert_eq!(json[0]["legs"][1]["device"], "desk");
     let csv = world.run("registrations -o csv").await.unwrap();
     assert!(
-        csv.starts_with("user,device,transport,address,expires_s,user_agent,contact\r\nalice,desk,udp,"),
+        csv.starts_with("user,device,transport,address,expires_s,user_agent,contact,pbx\r\nalice,desk,udp,"),
         "{csv}"
     );
     assert!(world.run("status").await.unwrap().contains("pbx.test"));
@@ -170,8 +170,8 @@ async fn trunks_have_a_line_for_each_target() {
     assert!(
         lines.next().unwrap().starts_with("name,state,target,target_state,rtt_ms,registration,expires_s")
     );
-    assert_eq!(lines.next(), Some("backup,up,udp:192.0.2.9:5060,up,12.5,-,-,3,10,-,-"));
-    assert_eq!(lines.next(), Some("carrier,up,udp:192.0.2.9:5060,up,12.5,registered,120,3,10,-,-"));
+    assert_eq!(lines.next(), Some("backup,up,udp:192.0.2.9:5060,up,12.5,-,-,3,10,-,-,-"));
+    assert_eq!(lines.next(), Some("carrier,up,udp:192.0.2.9:5060,up,12.5,registered,120,3,10,-,4/5,-"));
     let json: serde_json::Value = serde_json::from_str(&world.run("trunks -o json").await.unwrap()).unwrap();
     assert_eq!(json[1]["registration"]["expires_s"], 120);
     assert!(world.run("trunks").await.unwrap().contains("registered"));

@@ -17,6 +17,7 @@ const TRUNK: &[&str] = &[
     "CALLS",
     "MAX CALLS",
     "MAX CPS",
+    "USERS",
     "REASON",
 ];
 
@@ -57,6 +58,7 @@ fn row(trunk: &TrunkView, target: Option<&TargetView>) -> Vec<String> {
         trunk.calls.to_string(),
         number(trunk.max_calls.map(u64::from)),
         number(trunk.max_cps.map(u64::from)),
+        or_dash((trunk.users > 0).then(|| format!("{}/{}", trunk.users_registered, trunk.users)).as_deref()),
         or_dash((!reasons.is_empty()).then(|| reasons.join("; ")).as_deref()),
     ]
 }

@@ -213,6 +213,7 @@ pub(crate) fn registration(user: &str, device: &str) -> RegistrationView {
         instance: Some("urn:uuid:1".into()),
         expires: Time(UnixMillis(60_000)),
         expires_s: 60,
+        pbx: None,
     }
 }
 
@@ -237,6 +238,8 @@ pub(crate) fn trunk(name: &str) -> TrunkView {
         calls: 3,
         max_calls: Some(10),
         ping_s: Some(30),
+        users: if name == "carrier" { 5 } else { 0 },
+        users_registered: if name == "carrier" { 4 } else { 0 },
         ..TrunkView::default()
     }
 }
@@ -316,6 +319,7 @@ pub(crate) fn user(name: &str) -> UserView {
             hold_off_s: Some(3),
             lent: false,
         }],
+        pbx: None,
     }
 }
 

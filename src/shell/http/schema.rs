@@ -286,6 +286,7 @@ fn accounts() -> Vec<(&'static str, Value)> {
                 ("instance", optional("string")),
                 ("expires", time()),
                 ("expires_s", integer()),
+                ("pbx", pbx_state()),
             ]),
         ),
         (
@@ -298,6 +299,17 @@ fn accounts() -> Vec<(&'static str, Value)> {
                 ("login", boolean()),
                 ("pin", boolean()),
                 ("devices", list(reference("Device"))),
+                ("pbx", json!({ "oneOf": [reference("Pbx"), { "type": "null" }] })),
+            ]),
+        ),
+        (
+            "Pbx",
+            object(&[
+                ("trunk", string()),
+                ("user", string()),
+                ("state", json!({ "type": "string", "enum": REGISTRATION })),
+                ("reason", optional("string")),
+                ("expires_s", optional("integer")),
             ]),
         ),
         (
@@ -316,10 +328,18 @@ fn accounts() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// How a registration of ours stands.
+const REGISTRATION: [&str; 5] = ["registering", "registered", "refused", "unreachable", "unregistered"];
+
+/// How a user stands at a PBX; null of who is behind none.
+fn pbx_state() -> Value {
+    let words: Vec<Value> = REGISTRATION.into_iter().map(Value::from).chain([Value::Null]).collect();
+    json!({ "type": ["string", "null"], "enum": words })
+}
+
 /// A trunk and its parts.
 fn trunks() -> [(&'static str, Value); 4] {
     let health = || json!({ "type": "string", "enum": ["up", "down", "unknown"] });
-    let states = ["registering", "registered", "refused", "unreachable", "unregistered"];
     let registration = json!({ "oneOf": [reference("TrunkRegistration"), { "type": "null" }] });
     [
         (
@@ -340,6 +360,8 @@ fn trunks() -> [(&'static str, Value); 4] {
                 ("rewrites", list(reference("TrunkRewrite"))),
                 ("caller_id", optional("string")),
                 ("caller_ids", list(string())),
+                ("users", integer()),
+                ("users_registered", integer()),
             ]),
         ),
         (
@@ -365,7 +387,7 @@ fn trunks() -> [(&'static str, Value); 4] {
         (
             "TrunkRegistration",
             object(&[
-                ("state", json!({ "type": "string", "enum": states })),
+                ("state", json!({ "type": "string", "enum": REGISTRATION })),
                 ("reason", optional("string")),
                 ("target", optional("string")),
                 ("expires_s", optional("integer")),

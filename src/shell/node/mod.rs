@@ -4,6 +4,7 @@ mod backlog;
 mod bounds;
 mod census;
 mod conduit;
+mod contact_key;
 mod failure;
 pub(in crate::shell) mod inspect;
 mod listen;

@@ -52,6 +52,7 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
         },
         trace: resolved.trace,
         realm: resolved.auth.realm.clone(),
+        contact_key: [0; 32],
     }
 }
 

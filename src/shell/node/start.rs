@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::bounds::Bounds;
 use super::census::Census;
 use super::conduit::{Conduits, Door};
+use super::contact_key::contact_key;
 use super::failure::{StartError, supported, system};
 use super::outward::{Awaited, Outward};
 use super::records::Records;
@@ -86,8 +87,7 @@ impl Node {
         let (media, web) = start_media(&resolved, clock, &mut random, &post)?;
         let lookups = locate(&resolved, &services, &post, &mut random)?;
         let media_threads = usize::from(media.threads());
-        let mut engine_settings = settings::engine(&resolved, &bound, media_threads);
-        engine_settings.call.media.meet_browsers(web);
+        let engine_settings = of_engine(&resolved, &bound, media_threads, web)?;
         let own = Random::from_seed(random.bytes());
         let engine = Engine::new(engine_settings, accounts, &loaded, 0, own, clock.now());
 
@@ -318,6 +318,21 @@ fn seed() -> Result<[u8; 32], StartError> {
         source: io::Error::other(error.to_string()),
     })?;
     Ok(seed)
+}
+
+/// What the engine is told, with what only a start finds out.
+fn of_engine(
+    resolved: &Resolved,
+    bound: &[SocketAddr],
+    media_threads: usize,
+    web: Option<WebMedia>,
+) -> Result<crate::engine::Settings, StartError> {
+    let mut settings = settings::engine(resolved, bound, media_threads);
+    settings.call.media.meet_browsers(web);
+    let path = &resolved.node.data_dir;
+    settings.contact_key =
+        contact_key(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
+    Ok(settings)
 }
 
 /// The media threads, and where browsers meet them.

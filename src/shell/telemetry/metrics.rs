@@ -395,6 +395,16 @@ impl Families {
                 write_nonzero(&mut registers, &[("trunk", trunk.name.as_str()), ("result", result)], count)?;
             }
         }
+        let help = "Users with a device here who are to be registered at a PBX, by whether they are";
+        let mut users = out.gauge("segue_trunk_users", help)?;
+        for trunk in trunks.iter().filter(|trunk| trunk.users > 0) {
+            let missing = trunk.users.saturating_sub(trunk.users_registered);
+            for (registered, count) in [("yes", trunk.users_registered), ("no", missing)] {
+                let labels = [("trunk", trunk.name.as_str()), ("registered", registered)];
+                ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX))
+                    .encode(users.encode_family(&labels)?)?;
+            }
+        }
         Ok(())
     }
 }

@@ -72,6 +72,7 @@ pub(crate) fn settings() -> Settings {
         ban: crate::engine::settings::Ban::default(),
         trace: crate::engine::trace::Settings::OFF,
         realm: "example.org".into(),
+        contact_key: [7; 32],
     }
 }
 

@@ -134,6 +134,8 @@ fn read(row: &Row<'_>) -> Result<Account, Error> {
         hold_off: row.uint_or_null("hold_off_ms")?.map(Duration::from_millis),
         watchers: row.json("watchers")?,
         devices: Vec::new(),
+        // Written in the configuration file only.
+        pbx: None,
         origin: Origin::Store,
     })
 }

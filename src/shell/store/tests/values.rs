@@ -52,6 +52,7 @@ pub(super) fn account(name: &str, extension: &str) -> Account {
         hold_off: Some(Duration::from_millis(7001)),
         watchers: vec!["boss".into(), ODD.into()],
         devices: vec![device("desk", &format!("{name}-desk")), mobile],
+        pbx: None,
         origin: Origin::Store,
     }
 }
