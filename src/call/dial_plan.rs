@@ -8,6 +8,8 @@
 //! 1. an emergency number: every rule that holds, then the trunks of every rule whose number fits, whatever else it says;
 //! 2. a number of ours (a user's, an extension, a test number): the first rule with `override` that holds, else that one;
 //! 3. any other number: the first rule that holds, else nobody.
+//!
+//! Who is behind a PBX calls over that where this says a user of the same PBX, or nobody.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use smallvec::SmallVec;
 
 use super::core::Core;
 use super::model::Service;
-use super::rules::{Dialling, Goal, Group, LastWord, Miss, Ring, Rule, place_of};
+use super::rules::{Asks, Dialling, Goal, Group, LastWord, Miss, Ring, Rule, place_of};
 use crate::registrar::accounts::Account;
 use crate::sip::Refusal;
 use crate::wire::sip::{Scheme, Uri};
@@ -81,6 +83,8 @@ pub enum Ground {
     Ours,
     /// A rule, by its place.
     Rule(usize),
+    /// The caller is behind a PBX, whose number it is.
+    Pbx,
     /// Nothing.
     Nobody,
 }
@@ -168,6 +172,14 @@ impl Core {
         if foreign {
             return Err(Refusal::DestinationUnknown);
         }
+        self.route_here(call)
+    }
+
+    /// The same for a number that was dialled here by whatever URI.
+    ///
+    /// # Errors
+    /// `DestinationUnknown` where nothing matches.
+    pub fn route_here(&self, call: &Dialling<'_>) -> Result<Plan, Refusal> {
         let (_, plan) = self.decide(call, None);
         if plan.is_empty() { Err(Refusal::DestinationUnknown) } else { Ok(plan) }
     }
@@ -201,10 +213,27 @@ impl Core {
         {
             return (Ground::Rule(place), self.plan_of(rule, call));
         }
+        if let Some(trunk) = self.pbx_for(call, ours.as_ref()) {
+            return (Ground::Pbx, Plan::to(Destination::Trunks(SmallVec::from_slice(&[trunk]))));
+        }
         match ours {
             Some(to) => (Ground::Ours, Plan::to(to)),
             None => (Ground::Nobody, Plan::default()),
         }
+    }
+
+    /// The PBX that a call goes to: that of the user who calls, unless the number is of this node alone: a test number, one
+    /// device of somebody, a user who is not behind that PBX.
+    fn pbx_for(&self, call: &Dialling<'_>, ours: Option<&Destination>) -> Option<usize> {
+        let pbx = call.by.account().filter(|_| call.asks == Asks::Call)?.pbx.as_ref()?;
+        let is_of_pbx = match ours {
+            Some(Destination::User { account, device: None }) => {
+                account.pbx.as_ref().is_some_and(|other| other.trunk == pbx.trunk)
+            }
+            Some(_) => false,
+            None => true,
+        };
+        if is_of_pbx { place_of(&self.settings.trunks, &pbx.trunk) } else { None }
     }
 
     /// What a number is here, whatever the rules say.
@@ -237,6 +266,9 @@ impl Core {
             for goal in rule.to.iter().filter(|goal| matches!(goal, Goal::Trunk(_))) {
                 self.add_goal(&mut plan, rule, goal, call);
             }
+        }
+        if let Some(trunk) = self.pbx_for(call, None) {
+            add_trunk(&mut plan, trunk, None);
         }
         limit_turns(&mut plan, None);
         plan

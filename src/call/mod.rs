@@ -16,6 +16,7 @@ mod early;
 mod failover;
 pub mod headers;
 pub mod keys;
+mod line;
 pub mod media;
 pub mod model;
 pub mod modify;

@@ -62,6 +62,8 @@ pub enum Party {
         index: usize,
         /// Name.
         name: Arc<str>,
+        /// The user in whose name we speak there, as one of its own; none: in that of our account.
+        line: Option<Arc<Account>>,
     },
     /// Ourselves: echo, tone.
     Service(Service),

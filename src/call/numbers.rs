@@ -253,8 +253,8 @@ impl Outgoing<'_> {
 
 /// How a caller is shown where no rule of a trunk changes it.
 pub(super) struct Before {
-    from: Box<str>,
-    identity: Box<str>,
+    pub(super) from: Box<str>,
+    pub(super) identity: Box<str>,
 }
 
 #[cfg(test)]

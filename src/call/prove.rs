@@ -62,8 +62,9 @@ impl Core {
     ) -> Option<(LegHandle, Again)> {
         let leg = leg_of(owner)?;
         let found = self.legs.get(leg)?;
-        let Party::Trunk { index, name } = &found.party else { return None };
+        let Party::Trunk { index, name, .. } = &found.party else { return None };
         let (index, name) = (*index, name.clone());
+        let pbx = self.pbx_of(&found.party);
         let is_wanted = match owner {
             Owner::Invite(_) | Owner::Reinvite(..) => found.client_invite == Some(tx),
             _ => true,
@@ -72,7 +73,7 @@ impl Core {
             return None;
         }
         let cseq = found.dialog.local_cseq.checked_add(1)?;
-        let again = match self.with_credentials((index, None), response, sent, cseq) {
+        let again = match self.with_credentials((index, pbx.as_ref()), response, sent, cseq) {
             Ok(again) => again,
             Err(why) => {
                 tracing::warn!(trunk = &*name, "a challenge of a trunk is not answered: {why}");

@@ -1,5 +1,7 @@
 //! INVITEs go out: to the devices of a user, to trunks one after the other.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use super::core::{Core, Owner};
@@ -13,6 +15,7 @@ use super::setup::{Incoming, user_value, write_invite_capabilities};
 use super::targets::Way;
 use crate::media::plan::Rule;
 use crate::registrar::Binding;
+use crate::registrar::accounts::Account;
 use crate::sip::dialog::Dialog;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode, escaped_user};
@@ -38,6 +41,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) referred_by: Option<Box<str>>,
     /// User and device of the caller.
     pub(super) own: Option<(Box<str>, Box<str>)>,
+    /// The user who calls, or who transferred the call, and pays for it.
+    pub(super) caller: Option<Arc<Account>>,
     /// What is offered has no keys: SRTP was refused.
     pub(super) in_plain: bool,
 }
@@ -166,17 +171,21 @@ impl Core {
                 continue;
             }
             found.admitted_by = Some(index);
-            let called = trunk.rewritten(Whose::Called, Toward::Trunk, &found.number);
-            let number = called.as_deref().unwrap_or(&found.number);
+            let dialled = found.number.clone();
+            let line = outgoing.line_at(trunk);
+            let there = line.as_ref().and_then(|_| self.called_at_pbx(trunk, &dialled));
+            let called = there.or_else(|| trunk.rewritten(Whose::Called, Toward::Trunk, &dialled));
+            let number = called.as_deref().unwrap_or(&dialled);
             let target = format!("sip:{}@{}", escaped_user(number), trunk.host);
-            let here = called.is_some().then(|| found.number.clone());
+            let here = called.is_some().then_some(dialled);
             let flow = Flow { transport: at.transport, listener, connection: 0, peer: at.peer };
             outgoing.to = format!("<{target}>").into_boxed_str();
-            let party = Party::Trunk { index, name: trunk.name.as_ref().into() };
+            let user = line.as_ref().map(|account| account.name.clone()).unwrap_or_default();
+            let party = Party::Trunk { index, name: trunk.name.as_ref().into(), line: line.clone() };
             // RFC 3608 6.2: a request outside dialogs goes by the route that the registrar named. The first hop stays the
             // target of the trunk, whose name the route may not change.
-            let routes = self.service_routes.get(&(index, Box::default())).cloned().unwrap_or_default();
-            let (calling, before) = outgoing.show_to(trunk, &settings.domain);
+            let routes = self.service_routes.get(&(index, user)).cloned().unwrap_or_default();
+            let (calling, before) = outgoing.show_at(trunk, line.as_deref(), &settings.domain);
             let dialog = self.dialog_to(outgoing, &target, routes, flow);
             let rung = self.send_invite(outgoing, party, dialog, "", here);
             outgoing.show_again(before);
@@ -251,10 +260,10 @@ impl Core {
         tracing::info!("an offer of SRTP was refused; plain RTP is offered");
         let rung = self.with_waiting(call, |core, mut outgoing| {
             (outgoing.to, outgoing.in_plain) = (failed.remote.clone(), true);
-            if let Party::Trunk { index, .. } = &party
+            if let Party::Trunk { index, line, .. } = &party
                 && let Some(trunk) = settings.trunks.get(*index)
             {
-                outgoing.show_to(trunk, &settings.domain);
+                outgoing.show_at(trunk, line.as_deref(), &settings.domain);
             }
             let dialog = core.dialog_to(&outgoing, &failed.target, failed.routes, failed.flow);
             core.send_invite(&outgoing, party, dialog, &user_agent, here)
@@ -294,6 +303,7 @@ impl Core {
             offers: caller.filter(|_| !incoming.message.body().is_empty()),
             referred_by: None,
             own: incoming.party.device().map(|(user, device)| (user.into(), device.into())),
+            caller: incoming.party.account().cloned(),
             in_plain: false,
         }
     }

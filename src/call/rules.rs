@@ -124,6 +124,18 @@ pub struct Dialling<'a> {
     pub by: Caller<'a>,
     /// When.
     pub at: UnixMillis,
+    /// What for.
+    pub asks: Asks,
+}
+
+/// What somebody who dials wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Asks {
+    /// To call.
+    #[default]
+    Call,
+    /// To send something that stays in this node: a text, a word of waiting messages.
+    Text,
 }
 
 /// Who calls, as it was proved.

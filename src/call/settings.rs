@@ -13,7 +13,7 @@ use crate::base::{Secret, Zone};
 use crate::media::plan::WebPlace;
 use crate::sip::digest::Algorithm;
 use crate::sip::{Flow, Transport};
-use crate::wire::sip::Host;
+use crate::wire::sip::{Host, Uri};
 
 /// One of our listeners: how it is reached from outside and from this machine.
 #[derive(Clone, Debug)]
@@ -145,6 +145,13 @@ pub struct Trunk {
 }
 
 impl Trunk {
+    /// Its host as an address of record has it: without port and parameters (RFC 3261 19.1.1).
+    #[must_use]
+    pub fn bare_host(&self) -> String {
+        let uri = format!("sip:{}", self.host);
+        Uri::parse(&uri).map_or_else(|_| self.host.to_string(), |uri| uri.host().to_string())
+    }
+
     /// Whether its network has `peer`.
     #[must_use]
     pub fn is_at(&self, peer: SocketAddr) -> bool {

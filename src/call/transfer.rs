@@ -179,6 +179,10 @@ impl Core {
             offers: Some(rung_for.stays),
             referred_by: rung_for.referred_by.clone(),
             own: stays.party.device().map(|(user, device)| (user.into(), device.into())),
+            caller: match &rung_for.payer {
+                Some(payer) => self.accounts.by_name(payer).cloned(),
+                None => stays.party.account().cloned(),
+            },
             in_plain: false,
         })
     }

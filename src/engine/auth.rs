@@ -147,10 +147,10 @@ impl Engine {
     pub(super) fn authenticate(&mut self, tx: ServerTx, flow: Flow, message: &Message) -> Option<Party> {
         if message.header(HeaderName::Authorization).is_none()
             && *message.method() != crate::wire::sip::Method::Register
-            && let Some(index) = self.trunk_of(&flow, message)
+            && let Some((index, line)) = self.trunk_of(&flow, message)
         {
             let name = self.core.settings.trunks.get(index).map_or("", |trunk| &trunk.name);
-            return Some(Party::Trunk { index, name: Arc::from(name) });
+            return Some(Party::Trunk { index, name: Arc::from(name), line });
         }
         let (account, device) = self.authenticate_device(tx, flow, message)?;
         Some(Party::User { account, device })
@@ -196,21 +196,28 @@ impl Engine {
     }
 
     /// The trunk that sends a request: by the Contact that we registered there and a target's address, or by where it
-    /// comes from.
-    pub(super) fn trunk_of(&self, flow: &Flow, message: &Message) -> Option<usize> {
+    /// comes from. With the user, where the Contact is a user's.
+    pub(super) fn trunk_of(&self, flow: &Flow, message: &Message) -> Option<(usize, Option<Arc<Account>>)> {
         let by_line = self.trunk_by_line(flow, message);
         let by_source =
             || self.core.settings.trunk_of(flow).filter(|_| !self.is_registered_source(flow, message));
-        by_line.or_else(by_source)
+        by_line.or_else(|| Some((by_source()?, None)))
     }
 
-    fn trunk_by_line(&self, flow: &Flow, message: &Message) -> Option<usize> {
+    fn trunk_by_line(&self, flow: &Flow, message: &Message) -> Option<(usize, Option<Arc<Account>>)> {
         if !self.trunks.have_lines() {
             return None;
         }
-        let (trunk, _) = self.trunks.of_line(&Uri::parse(message.uri()).ok()?)?;
+        let (trunk, user) = self.trunks.of_line(&Uri::parse(message.uri()).ok()?)?;
         let is_target = !flow.transport.is_web() && self.core.targets.has(trunk, flow.peer.ip());
-        is_target.then_some(trunk)
+        if !is_target {
+            return None;
+        }
+        match user {
+            // Who is no user any more has no Contact, even while the PBX has not heard of that.
+            Some(user) => self.core.accounts.by_name(user).map(|account| (trunk, Some(Arc::clone(account)))),
+            None => Some((trunk, None)),
+        }
     }
 
     /// Whether the account that a request claims is registered from just this source: then it is that device's

@@ -14,7 +14,7 @@ use crate::call::Service;
 use crate::call::calendar;
 use crate::call::dial_plan::{Destination, Ground, Member, Plan, Stop, dialled};
 use crate::call::numbers::{Toward, Whose};
-use crate::call::rules::{Caller, CallerKind, Dialling, Goal, Miss, Rule};
+use crate::call::rules::{Asks, Caller, CallerKind, Dialling, Goal, Miss, Rule};
 use crate::call::settings::Trunk;
 use crate::moving::star_code::StarCode;
 use crate::registrar::accounts::Account;
@@ -85,7 +85,7 @@ pub struct RouteTestView {
     pub source: String,
     /// The time that was meant, by the clock of the machine (RFC 3339 with offset).
     pub at: String,
-    /// What decides: `emergency`, `code`, `own-number`, `rule` or `nothing`.
+    /// What decides: `emergency`, `code`, `own-number`, `rule`, `pbx` or `nothing`.
     pub by: String,
     /// The rule that is followed, where it is one.
     pub rule: Option<u32>,
@@ -183,7 +183,7 @@ impl Engine {
             Some((account, device)) => self.calling_user(account, *device, question.source.as_deref())?,
             None => self.calling_trunk(question, &heard.from)?,
         };
-        let call = Dialling { number, by, at };
+        let call = Dialling { number, by, at, asks: Asks::Call };
         let mut view = RouteTestView {
             from: heard.from.to_string(),
             to: number.to_string(),
@@ -285,6 +285,7 @@ impl Engine {
         let (by, followed) = match ground {
             Ground::Emergency => ("emergency", None),
             Ground::Ours => ("own-number", None),
+            Ground::Pbx => ("pbx", None),
             Ground::Rule(place) => ("rule", Some(place)),
             Ground::Nobody => ("nothing", None),
         };
@@ -368,8 +369,14 @@ impl Engine {
             CallerKind::User(account) => account.number(),
             CallerKind::Trunk { number, .. } => number,
         };
-        let called = trunk.rewritten(Whose::Called, Toward::Trunk, call.number);
-        let calling = trunk.shown_caller(caller);
+        let pbx = call.by.account().and_then(|account| account.pbx.as_ref());
+        let pbx = pbx.filter(|pbx| pbx.trunk == trunk.name);
+        let called = pbx.and_then(|_| self.core.called_at_pbx(trunk, call.number));
+        let called = called.or_else(|| trunk.rewritten(Whose::Called, Toward::Trunk, call.number));
+        let calling = match pbx {
+            Some(pbx) => Some(pbx.user.clone()),
+            None => trunk.shown_caller(caller),
+        };
         Some(RouteTargetView {
             target: format!("trunk:{}", trunk.name),
             reached: is_resolved && has_line && health != Health::Down,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Engine, Output};
 use crate::call::core::{ALLOW, Owner, SUPPORTED_IN_INVITE, write_refusal};
-use crate::call::rules::{Caller, CallerKind};
+use crate::call::rules::{Asks, Caller, CallerKind, Dialling};
 use crate::call::{LegHandle, Party};
 use crate::moving::hold_off::Access;
 use crate::registrar::Binding;
@@ -374,7 +374,8 @@ impl Engine {
 
     /// Whether a NOTIFY is a word of waiting messages (RFC 3842) from a trunk, which sends it without a subscription.
     fn tells_of_messages(&self, flow: Flow, message: &Message) -> bool {
-        let trunk = self.trunk_of(&flow, message).and_then(|index| self.core.settings.trunks.get(index));
+        let trunk = self.trunk_of(&flow, message);
+        let trunk = trunk.and_then(|(index, _)| self.core.settings.trunks.get(index));
         let event = message.header(HeaderName::Event).and_then(|header| header.value_str().ok());
         let package = event.as_deref().and_then(|event| event.split(';').next()).unwrap_or_default();
         trunk.is_some_and(|trunk| trunk.may_notify) && package.trim().eq_ignore_ascii_case("message-summary")
@@ -388,12 +389,12 @@ impl Engine {
 
     /// Who has subscribed is told in that subscription, every other device by a NOTIFY like the one that came.
     fn tell_waiting(&mut self, tx: ServerTx, flow: Flow, message: &Message) -> Result<(), Refusal> {
-        let index = self.trunk_of(&flow, message);
-        let trunk = index.and_then(|index| self.core.settings.trunks.get(index));
-        let name = trunk.map(|trunk| &*trunk.name).ok_or(Refusal::NotAuthorised)?;
+        let (index, line) = self.trunk_of(&flow, message).ok_or(Refusal::NotAuthorised)?;
+        let trunk = self.core.settings.trunks.get(index).ok_or(Refusal::NotAuthorised)?;
+        let name = &*trunk.name;
         let kind = CallerKind::Trunk { name, number: "", is_transferor: false };
         let by = Caller { kind, address: Some(flow.peer.ip()) };
-        let (to, mut bindings) = self.recipients(message, index, by)?;
+        let (to, mut bindings) = self.recipients(message, Some((index, line)), by)?;
         let told = self.on_messages_waiting(&Arc::from(&*to.name), &message.body());
         bindings.retain(|binding| !told.iter().any(|device| **device == *binding.device));
         if bindings.is_empty() && !told.is_empty() {
@@ -427,7 +428,10 @@ impl Engine {
         };
         let said = self.core.caller_number(party, message);
         let by = self.caller(party, &said, flow)?;
-        let trunk = if let Party::Trunk { index, .. } = party { Some(*index) } else { None };
+        let trunk = match party {
+            Party::Trunk { index, line, .. } => Some((*index, line.clone())),
+            Party::User { .. } | Party::Service(_) => None,
+        };
         let (to, bindings) = self.recipients(message, trunk, by)?;
         self.spread(tx, message, &from, &to, &bindings)
     }
@@ -436,17 +440,23 @@ impl Engine {
     fn recipients(
         &self,
         message: &Message,
-        trunk: Option<usize>,
+        trunk: Option<(usize, Option<Arc<Account>>)>,
         by: Caller<'_>,
     ) -> Result<(Arc<Account>, Vec<Binding>), Refusal> {
         use crate::call::dial_plan::dialled;
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
-        let mut number = dialled(&uri)?;
-        if let Some(index) = trunk {
-            number = self.called_here(index, number).0;
-        }
-        let plan = self.core.route(&uri, &self.dialling(&number, by))?;
-        let (account, device) = plan.user().ok_or(Refusal::DestinationUnknown)?;
+        let (account, device) = match trunk {
+            // The Contact that we registered at a PBX names the user.
+            Some((_, Some(account))) => (account, None),
+            trunk => {
+                let mut number = dialled(&uri)?;
+                if let Some((index, _)) = trunk {
+                    number = self.called_here(index, number).0;
+                }
+                let dialling = Dialling { asks: Asks::Text, ..self.dialling(&number, by) };
+                self.core.route(&uri, &dialling)?.user().ok_or(Refusal::DestinationUnknown)?
+            }
+        };
         let wanted = device.and_then(|index| account.devices.get(index)).map(|device| &device.id);
         let is_notify = *message.method() == Method::Notify;
         let takes_it = |binding: &&Binding| {

@@ -6,13 +6,14 @@ use super::Engine;
 use crate::call::Party;
 use crate::call::dial_plan::{dialled, is_emergency};
 use crate::call::media::accepts_description;
-use crate::call::rules::{Caller, CallerKind, Dialling};
+use crate::call::rules::{Asks, Caller, CallerKind, Dialling};
 use crate::call::setup::Incoming;
 use crate::moving::hold_off::Access;
 use crate::moving::identifier::Token;
 use crate::moving::replaces::{self, Replaces};
 use crate::moving::star_code::StarCode;
 use crate::moving::{ReplacesMode, Trigger};
+use crate::registrar::accounts::Account;
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
@@ -41,6 +42,7 @@ impl Engine {
         accepts_description(message)?;
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
         let (number, dialled) = match &party {
+            Party::Trunk { index, line: Some(account), .. } => self.called_by_pbx(*index, account),
             Party::Trunk { index, .. } => {
                 let over_line = self.called_over((*index, &party), flow, message, &uri);
                 match over_line {
@@ -81,7 +83,12 @@ impl Engine {
         }
         let said = self.core.caller_number(&incoming.party, message);
         let by = self.caller(&incoming.party, &said, flow);
-        let plan = self.core.route(&uri, &self.dialling(&incoming.number, by?))?;
+        let dialling = self.dialling(&incoming.number, by?);
+        let plan = match &incoming.party {
+            // The Contact is ours, whatever its host.
+            Party::Trunk { line: Some(_), .. } => self.core.route_here(&dialling)?,
+            _ => self.core.route(&uri, &dialling)?,
+        };
         let call = self.core.place_call(incoming, plan)?;
         self.counters.calls += 1;
         self.track(call);
@@ -106,6 +113,14 @@ impl Engine {
         let by = self.caller(party, &caller, flow).ok()?;
         let plan = self.core.route(uri, &self.dialling(&number, by)).ok()?;
         (!plan.leads_out() && plan.as_service().is_none()).then_some((number, said))
+    }
+
+    /// A PBX calls for the Contact of a user whom we registered there: the user's number here, and there.
+    fn called_by_pbx(&self, trunk: usize, account: &Account) -> (Box<str>, Option<Box<str>>) {
+        let there =
+            self.core.settings.trunks.get(trunk).and(account.pbx.as_ref()).map(|pbx| pbx.user.clone());
+        let number: Box<str> = account.number().into();
+        (number.clone(), there.filter(|there| *there != number))
     }
 
     /// A number that a trunk dials as it is here, and as the trunk said it where rules of the trunk make it another.
@@ -136,7 +151,7 @@ impl Engine {
 
     /// A call that asks where to go, now.
     pub(super) fn dialling<'a>(&self, number: &'a str, by: Caller<'a>) -> Dialling<'a> {
-        Dialling { number, by, at: self.core.now.unix }
+        Dialling { number, by, at: self.core.now.unix, asks: Asks::Call }
     }
 
     /// The Replaces of an INVITE, where it is read at all (RFC 3891 3: several, or one with Join, are 400).

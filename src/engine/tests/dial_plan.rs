@@ -7,7 +7,7 @@ use super::{Answer, World};
 use crate::base::{UnixMillis, Zone, day_of};
 use crate::call::calendar::{Clock, Period};
 use crate::call::dial_plan::{Destination, Ground, Plan};
-use crate::call::rules::{Caller, CallerKind, Dialling, Group, Pattern, Ring, Rule, Source};
+use crate::call::rules::{Asks, Caller, CallerKind, Dialling, Group, Pattern, Ring, Rule, Source};
 use crate::call::settings::Source as Network;
 use crate::engine::store::Loaded;
 
@@ -52,6 +52,7 @@ fn shown(ground: Ground, plan: &Plan) -> String {
     let ground = match ground {
         Ground::Emergency => "emergency".to_owned(),
         Ground::Ours => "ours".to_owned(),
+        Ground::Pbx => "pbx".to_owned(),
         Ground::Rule(place) => format!("rule {place}"),
         Ground::Nobody => "nobody".to_owned(),
     };
@@ -73,7 +74,7 @@ fn decided(world: &World, by: &str, number: &str, at: &str) -> String {
     let day = day_of(parts[0], u8::try_from(parts[1]).unwrap(), u8::try_from(parts[2]).unwrap()).unwrap();
     let (hour, minute) = time.split_once(':').unwrap();
     let second = hour.parse::<u32>().unwrap() * 3600 + minute.parse::<u32>().unwrap() * 60;
-    let call = Dialling { number, by, at: core.settings.zone.when(day, second) };
+    let call = Dialling { number, by, at: core.settings.zone.when(day, second), asks: Asks::Call };
     let (ground, plan) = core.decide(&call, None);
     let mut verdicts = Vec::new();
     let (again, explained) = core.decide(&call, Some(&mut verdicts));
@@ -243,7 +244,7 @@ fn a_rule_is_of_its_time_when_the_clock_of_the_machine_is_set() {
         let account = core.accounts.by_name("bob").cloned().unwrap();
         let by = Caller { kind: CallerKind::User(&account), address: None };
         let at = UnixMillis(u64::try_from(unix).unwrap() * 1000);
-        matches!(core.decide(&Dialling { number: "30", by, at }, None).0, Ground::Rule(0))
+        matches!(core.decide(&Dialling { number: "30", by, at, asks: Asks::Call }, None).0, Ground::Rule(0))
     };
     // 08:00 is 07:00 UTC on the day before, and 06:00 UTC from then on.
     let midnight = day_of(2026, 3, 28).unwrap() * 86_400;

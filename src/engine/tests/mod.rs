@@ -25,6 +25,7 @@ mod notice;
 mod numbers;
 mod overload;
 mod pbx;
+mod pbx_calls;
 mod phone;
 mod pickup;
 mod prompt;

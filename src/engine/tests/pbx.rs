@@ -18,7 +18,7 @@ use crate::registrar::{Pbx, SavedAor, SavedBinding};
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
 
 const SECOND: Duration = Duration::from_secs(1);
-const PEER: &str = "203.0.113.1:5060";
+pub(super) const PEER: &str = "203.0.113.1:5060";
 const KNOWN: &[(&str, &str)] = &[("1001", "open sesame"), ("1002", "open sesame")];
 
 /// What the account of a user at the PBX is: that of the extension.
@@ -45,7 +45,7 @@ pub(super) fn behind(names: &[&str], password: &str) -> Accounts {
 }
 
 /// A node with a PBX that lets in nobody but who is called by a Contact.
-fn config() -> Settings {
+pub(super) fn config() -> Settings {
     let mut settings = settings();
     trunk_to(&mut settings, PEER.parse().unwrap()).from.clear();
     settings
@@ -75,11 +75,11 @@ fn trunk(world: &mut World) -> TrunkView {
     }
 }
 
-fn header(message: &Message, name: HeaderName) -> String {
+pub(super) fn header(message: &Message, name: HeaderName) -> String {
     message.header(name).map(|header| header.value_str().unwrap().into_owned()).unwrap_or_default()
 }
 
-fn token(message: &Message) -> String {
+pub(super) fn token(message: &Message) -> String {
     let contact = header(message, HeaderName::Contact);
     let uri = contact.trim_matches(['<', '>']);
     Uri::parse(uri).unwrap().param("line").flatten().expect("a line").to_owned()

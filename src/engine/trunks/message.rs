@@ -7,12 +7,12 @@ use crate::call::core::{ALLOW, Core};
 use crate::call::settings::Trunk;
 use crate::sip::Flow;
 use crate::sip::dialog::{MAX_FORWARDS, write_via};
-use crate::wire::sip::{HeaderName, MessageWriter, Method, Uri, escaped_user};
+use crate::wire::sip::{HeaderName, MessageWriter, Method, escaped_user};
 
 /// OPTIONS to a target of a trunk (RFC 3261 11.1), and the branch of its Via.
 pub(super) fn options(core: &mut Core, trunk: &Trunk, flow: &Flow) -> (String, Bytes) {
     let from = format!("<sip:{}>", core.settings.domain);
-    let to = format!("<sip:{}>", bare_host(trunk));
+    let to = format!("<sip:{}>", trunk.bare_host());
     let (call_id, tag) = (core.mint_call_id(), core.random.tag());
     let (branch, mut writer) = begin(core, trunk, flow, &Method::Options);
     writer.header_parts(&HeaderName::From, &[&from, ";tag=", &tag]);
@@ -31,7 +31,7 @@ pub(super) fn register(
     registration: &Registration,
 ) -> (String, Bytes) {
     let user = escaped_user(user);
-    let own = format!("<sip:{user}@{}>", bare_host(trunk));
+    let own = format!("<sip:{user}@{}>", trunk.bare_host());
     let transport = flow.transport.contact_token();
     let way = if flow.transport.is_reliable() { format!(";transport={transport}") } else { String::new() };
     let contact = format!("<sip:{user}@{};line={}{way}>", core.settings.sent_by(flow), registration.line);
@@ -53,10 +53,4 @@ fn begin(core: &mut Core, trunk: &Trunk, flow: &Flow, method: &Method) -> (Strin
     writer.header_number(&HeaderName::MaxForwards, MAX_FORWARDS.into());
     writer.header(&HeaderName::UserAgent, &core.settings.software);
     (branch, writer)
-}
-
-/// The host of a trunk as an address of record has it: without port and parameters (19.1.1).
-fn bare_host(trunk: &Trunk) -> String {
-    let uri = format!("sip:{}", trunk.host);
-    Uri::parse(&uri).map_or_else(|_| trunk.host.to_string(), |uri| uri.host().to_string())
 }

@@ -108,6 +108,7 @@ fn outcome(view: &RouteTestView) -> String {
         ("rule", Some(place)) => format!("Rule {place} is followed"),
         ("emergency", _) => "The number is an emergency number, which no rule refuses".to_owned(),
         ("own-number", _) => "The number is one of this node".to_owned(),
+        ("pbx", _) => "The caller is behind a PBX, which is asked".to_owned(),
         ("code", _) => "The number is a code of [move]".to_owned(),
         _ => "No rule holds".to_owned(),
     };

@@ -11,6 +11,8 @@ pub(crate) struct Demand {
     verifier: Verifier,
     realm: String,
     is_proxy: bool,
+    /// Who has an account, with the password `open sesame`.
+    pub(crate) users: Vec<&'static str>,
     /// How many right answers are told to be too old yet.
     pub(crate) stale: u32,
     /// Methods that came with credentials, and whether they were right.
@@ -23,7 +25,16 @@ impl Demand {
     pub(crate) fn new(realm: &str, is_proxy: bool) -> Self {
         let settings = Settings { realm: realm.into(), ..Settings::default() };
         let verifier = Verifier::new(settings, &mut Random::from_number(77));
-        Self { verifier, realm: realm.into(), is_proxy, stale: 0, judged: Vec::new(), shown: Vec::new() }
+        let users = vec!["acct"];
+        Self {
+            verifier,
+            realm: realm.into(),
+            is_proxy,
+            users,
+            stale: 0,
+            judged: Vec::new(),
+            shown: Vec::new(),
+        }
     }
 
     /// Takes note of the credentials of an INVITE or ACK.
@@ -44,8 +55,9 @@ impl Phone {
             demand.note(message);
         }
         let realm = demand.realm.clone();
+        let users = &demand.users;
         let verdict = demand.verifier.verify(self.now.at, &flow, message, which, |user| {
-            (user == "acct").then(|| Ha1s::from_password("acct", &realm, "open sesame"))
+            users.contains(&user).then(|| Ha1s::from_password(user, &realm, "open sesame"))
         });
         if verdict != Verdict::Missing {
             demand.judged.push((message.method().clone(), verdict == Verdict::Accepted));

@@ -6,7 +6,8 @@ use super::{boolean, integer, list, object, optional, reference, string};
 
 /// Rules, and what becomes of a call.
 pub(super) fn dial_plan() -> [(&'static str, Value); 4] {
-    let by = json!({ "type": "string", "enum": ["emergency", "code", "own-number", "rule", "nothing"] });
+    let by =
+        json!({ "type": "string", "enum": ["emergency", "code", "own-number", "rule", "pbx", "nothing"] });
     [
         (
             "Route",
