@@ -103,6 +103,7 @@ fn configured(anchor: Anchor, trace: Trace) -> Settings {
         echo: None,
         tone: None,
         runs: None,
+        tells_quality: false,
         limits: settings::Limits::default(),
     };
     Settings {
@@ -118,6 +119,7 @@ fn configured(anchor: Anchor, trace: Trace) -> Settings {
         moving: segue::moving::Settings::default(),
         ban: Ban::default(),
         trace,
+        capture: segue::engine::capture::Settings::default(),
         realm: "example.org".into(),
         contact_key: [0; 32],
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use super::record::{CallRecord, HangupBy};
 use super::settings::Settings;
 use super::spread::Spread;
 use super::transfer::{TransferKey, TransferNews};
-use crate::base::{Handle, Now, Random, Slab, TimerHeap};
+use crate::base::{Handle, Now, Random, Slab, TimerHeap, UnixMillis};
 use crate::media::codec::Codec;
 use crate::media::ports::Ports;
 use crate::media::relay::{MediaCommand, PortId};
@@ -187,6 +188,23 @@ pub struct LeftPort {
     pub device: Option<Box<str>>,
     /// What the other end spoke, if it was audio.
     pub codec: Option<Codec>,
+    /// Its dialog, where somebody is told how it sounded.
+    pub dialog: Option<Box<LeftDialog>>,
+}
+
+/// What is known of the dialog of a port once its leg may be gone.
+#[derive(Clone, Debug)]
+pub struct LeftDialog {
+    /// Its Call-ID.
+    pub call_id: Box<str>,
+    /// Our From in it.
+    pub local_id: Box<str>,
+    /// Theirs.
+    pub remote_id: Box<str>,
+    /// The RTP port, on the address that it is bound to.
+    pub local: SocketAddr,
+    /// When its device got the call.
+    pub since: UnixMillis,
 }
 
 /// The state of the call layer.

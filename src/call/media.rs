@@ -9,9 +9,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::core::{Core, Happened, LeftPort};
+use super::core::{Core, Happened, LeftDialog, LeftPort};
 use super::model::{CallHandle, Leg, LegHandle, LegPorts, Party, Service};
 use super::quirks::Dtmf;
+use super::record::Segment;
 use crate::base::Timestamp;
 use crate::media::codec::Codec;
 use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream};
@@ -582,6 +583,21 @@ impl Core {
         self.give_back(ports, call, None);
     }
 
+    /// What a report of how a leg sounded says of its dialog.
+    fn dialog_of(&self, call: CallHandle, leg: Option<&Leg>, pair: &PortPair) -> Option<LeftDialog> {
+        let leg = leg.filter(|leg| self.settings.tells_quality && !leg.dialog.call_id.is_empty())?;
+        let record = &self.calls.get(call)?.record;
+        let is_of_leg = |segment: &&Segment| leg.party.device() == segment.device.split_once('*');
+        let segment = record.segments.iter().rev().find(is_of_leg);
+        Some(LeftDialog {
+            call_id: leg.dialog.call_id.clone(),
+            local_id: leg.dialog.local.clone(),
+            remote_id: leg.dialog.remote.clone(),
+            local: SocketAddr::new(pair.address, pair.rtp),
+            since: segment.map_or(record.start, |segment| segment.start),
+        })
+    }
+
     /// Ports that nobody is told any more.
     pub(super) fn give_back(&mut self, ports: &LegPorts, call: CallHandle, leg: Option<LegHandle>) {
         for (line, pair) in ports.iter().enumerate() {
@@ -591,7 +607,8 @@ impl Core {
             let device = of.and_then(|leg| leg.party.device());
             let device = device.map(|(user, device)| format!("{user}*{device}").into_boxed_str());
             let codec = of.and_then(|leg| spoken(leg, line));
-            self.left.push(LeftPort { port: pair.id, call, leg, device, codec });
+            let dialog = self.dialog_of(call, of, pair).map(Box::new);
+            self.left.push(LeftPort { port: pair.id, call, leg, device, codec, dialog });
             self.media.push(MediaCommand::Release { port: pair.id });
             self.ports.give_back(self.now.at, *pair);
         }

@@ -257,6 +257,8 @@ pub struct Settings {
     pub tone: Option<Box<str>>,
     /// How calls name the test run that they belong to; `None`: none does.
     pub runs: Option<Runs>,
+    /// Whether somebody is told how each leg sounded.
+    pub tells_quality: bool,
     /// Caps.
     pub limits: Limits,
 }

@@ -33,7 +33,8 @@ impl Diff {
         #[rustfmt::skip]
         let Resolved {
             node: _, listens: _, http: _, media: _, registrar: _, auth: _, moving: _, rescue: _, accounts: _, trunks: _,
-            routes: _, groups: _, trace: _, dns: _, runs: _, quirks: _, webhooks: _, cdr: _,
+            routes: _, groups: _, trace: _, dns: _, runs: _, quirks: _, webhooks: _, hep: _,
+            cdr: _,
         } = old;
         bound(&mut diff.restart, old, new);
         let lines = &mut diff.changes;
@@ -98,6 +99,7 @@ impl Resolved {
             auth: if is_same_realm { new.auth } else { self.auth.clone() },
             accounts: if is_same_realm { new.accounts } else { self.accounts.clone() },
             webhooks: self.webhooks.clone(),
+            hep: self.hep.clone(),
             cdr: self.cdr.clone(),
             ..new
         }
@@ -132,6 +134,9 @@ fn bound(lines: &mut Vec<String>, old: &Resolved, new: &Resolved) {
     say(lines, "auth.realm", &old.auth.realm, &new.auth.realm, plain);
     let name = |hook: &Webhook| format!("webhook {}", hook.name);
     each(lines, &old.webhooks, &new.webhooks, name);
+    if old.hep != new.hep {
+        lines.push("hep: changed".to_owned());
+    }
     say(lines, "cdr.formats", &old.cdr, &new.cdr, |formats| format!("{formats:?}"));
     // A trunk over a transport that nobody listens on yet.
     let has = |resolved: &Resolved, transport| resolved.listens.iter().any(|l| l.transport == transport);

@@ -8,6 +8,7 @@ mod cdr;
 mod checks;
 mod diff;
 mod error;
+mod hep;
 mod listen_tls;
 mod network;
 mod numbers;
@@ -29,8 +30,8 @@ pub use diff::Diff;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use network::Network;
 pub use resolved::{
-    Anchor, Auth, Ban, CdrFormat, HostPort, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Site, Srtp,
-    StoreKind, Tls, TlsFiles, Trunk, TrunkAuth, WebPort, Webhook, WebhookUrl,
+    Anchor, Auth, Ban, CdrFormat, Hep, HepServer, HepTransport, HostPort, Http, Listen, Media, MediaIo, Node,
+    Resolved, Secret, Site, Srtp, StoreKind, Tls, TlsFiles, Trunk, TrunkAuth, WebPort, Webhook, WebhookUrl,
 };
 
 /// Largest configuration file: accounts belong into the store long before.

@@ -53,6 +53,8 @@ pub struct Resolved {
     pub quirks: crate::call::quirks::QuirkTable,
     /// `[[webhook]]`
     pub webhooks: Vec<Webhook>,
+    /// `[hep]`: the capture server; none: there is none.
+    pub hep: Option<Hep>,
     /// `cdr.formats`: the files of call records; each once.
     pub cdr: Vec<CdrFormat>,
 }
@@ -339,6 +341,51 @@ pub struct WebhookUrl {
     pub authority: Box<str>,
     /// Path and query: they may hold a token.
     pub target: Secret,
+}
+
+/// `[hep]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hep {
+    /// Where it goes.
+    pub server: HepServer,
+    /// The number of this node there.
+    pub capture_id: u32,
+    /// Its name there.
+    pub name: Box<str>,
+    /// What it proves itself with.
+    pub password: Option<Secret>,
+    /// PEM file of the authorities that the server's certificate must be from; none: those of the system.
+    pub ca: Option<PathBuf>,
+    /// Whether SIP messages are sent.
+    pub sip: bool,
+    /// Methods of which neither requests nor answers are.
+    pub except: Vec<Box<str>>,
+    /// Whether RTCP is.
+    pub rtcp: bool,
+    /// Whether how each leg sounded is.
+    pub quality: bool,
+}
+
+/// `hep.server`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HepServer {
+    /// How.
+    pub transport: HepTransport,
+    /// A name, or an address without brackets.
+    pub host: Box<str>,
+    /// The port.
+    pub port: u16,
+}
+
+/// How packets reach a capture server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HepTransport {
+    /// One datagram each.
+    Udp,
+    /// A stream.
+    Tcp,
+    /// The same, and the server proves its name.
+    Tls,
 }
 
 /// `cdr.formats`

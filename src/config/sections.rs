@@ -8,7 +8,7 @@ use super::resolved::{
     Anchor, Auth, Ban, Http, Listen, Media, MediaIo, Node, Resolved, Secret, Srtp, StoreKind, WebPort,
 };
 use super::tree::{Faults, Section, Taken, Tree};
-use super::{Network, Source, cdr, checks, listen_tls, quirks, routes, trunks, users, values, webhooks};
+use super::{Network, Source, cdr, checks, hep, listen_tls, quirks, routes, trunks, users, values, webhooks};
 use crate::call::run::{self, Runs};
 use crate::engine::trace;
 use crate::media::relay::Learning;
@@ -45,6 +45,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
     let trace = trace(root.section_or_empty("trace"));
     let dns = dns(root.section_or_empty("dns"));
     let webhooks = webhooks::read(&mut root, source);
+    let hep = hep::read(&mut root, source, node.as_ref().map_or("", |node| &node.id));
     let cdr = cdr::read(root.section_or_empty("cdr"));
     root.finish();
     let mut resolved = Resolved {
@@ -65,6 +66,7 @@ pub(super) fn read(tree: Tree, source: &Source<'_>, faults: &mut Faults) -> Opti
         quirks,
         runs,
         webhooks,
+        hep,
         cdr,
     };
     checks::whole(&resolved, source, faults);

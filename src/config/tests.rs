@@ -579,6 +579,35 @@ fn authorities_of_a_trunk_are_for_those_that_may_be_called_over_tls() {
 }
 
 #[test]
+fn a_capture_server_is_read_and_what_it_cannot_be_is_told() {
+    let whole = resolve(WHOLE).hep.unwrap();
+    let place = (whole.server.transport, &*whole.server.host, whole.server.port);
+    assert_eq!(place, (HepTransport::Tls, "capture.example.com", 9060));
+    assert_eq!((whole.capture_id, &*whole.name, whole.except.len()), (2001, "edge1", 2));
+    assert_eq!((whole.sip, whole.rtcp, whole.quality), (true, true, false));
+    assert!(whole.password.is_some() && whole.ca.is_some());
+    let least = resolve(&small("[hep]\nserver = \"udp://10.0.0.9\"\n")).hep.unwrap();
+    assert_eq!((least.capture_id, least.server.port, &*least.name), (1, 9060, "edge9"));
+    assert!(least.sip && least.rtcp && least.quality && least.password.is_none());
+    assert_eq!(resolve(&small("")).hep, None);
+    for (text, told) in [
+        ("sip = true\n", "hep.server: is needed"),
+        ("server = \"http://a\"\n", "must be like udp://192.0.2.9:9060"),
+        ("server = \"udp://a\"\nca = \"fullchain.pem\"\n", "hep.ca: is for tls:// only"),
+        ("server = \"udp://a\"\nexcept = [\"A B\"]\n", "is no method of SIP"),
+        ("server = \"udp://a\"\nsip = false\nrtcp = false\nquality = false\n", "nothing is left to send"),
+        (
+            "server = \"udp://a\"\npassword = \"s3cret\"\npassword_file = \"hook.key\"\n",
+            "only one of password",
+        ),
+        ("server = \"udp://a\"\nport = 9\n", "hep.port"),
+    ] {
+        let found = faults(&small(&format!("[hep]\n{text}"))).join("\n");
+        assert!(found.contains(told) && !found.contains("s3cret"), "{told} is not in\n{found}");
+    }
+}
+
+#[test]
 fn a_webhook_without_its_parts_is_told_and_its_secrets_are_not() {
     let found = faults(&small(
         "[[webhook]]\nurl = \"https://u:s3cret@a/\"\nsecret = \"s3cret\"\nevents = [\"cal.*\"]\n\

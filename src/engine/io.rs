@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::capture::Capture;
 use super::command::{Asked, Reply, Secret};
 use super::event::Event;
 use super::reconfigure::{NewConfiguration, Reconfigured};
@@ -112,6 +113,8 @@ pub enum Output {
     Reconfigured(Reconfigured),
     /// Tell whoever listens.
     Event(Event),
+    /// Tell the capture server.
+    Capture(Capture),
     /// A call ended: write its record, once.
     Record(Arc<CallRecord>),
 }

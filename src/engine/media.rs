@@ -26,6 +26,7 @@ impl Engine {
             MediaEvent::Swapped { far, gap_us, lost } => self.on_swapped(far, gap_us, lost),
             MediaEvent::Sounds { port, is_poor, measured } => self.on_sounds(port, is_poor, measured),
             MediaEvent::Stats { port, stats } => self.on_stats(port, &stats),
+            MediaEvent::Rtcp { port, on, peer, packet } => self.on_rtcp(port, on, peer, packet),
             MediaEvent::Failed { port } => {
                 self.counters.bugs += 1;
                 self.on_quiet(port);

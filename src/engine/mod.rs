@@ -8,6 +8,7 @@
 
 pub mod ask;
 pub mod auth;
+pub mod capture;
 pub mod command;
 mod dial_plan;
 mod dialogs;
@@ -284,6 +285,7 @@ impl Engine {
             break;
         }
         self.ask_suspects();
+        self.tell_dialogs(self.trace.seen);
         self.keep_traffic();
         self.save_bindings();
         let Core { ports, media, now, settings, .. } = &mut self.core;

@@ -43,6 +43,8 @@ pub struct Settings {
     pub ban: Ban,
     /// What is kept of the messages of calls.
     pub trace: super::trace::Settings,
+    /// What a capture server is told.
+    pub capture: super::capture::Settings,
     /// The realm of challenges, under which every HA1 was made.
     pub realm: Box<str>,
     /// Makes the Contacts of users at a PBX, which nobody else can tell: the same after each start.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::ask::codec_of;
 use super::{Engine, Output};
 use crate::base::{Timestamp, UnixMillis};
-use crate::call::core::LeftPort;
+use crate::call::core::{LeftDialog, LeftPort};
 use crate::call::record::{CallRecord, Segment};
 use crate::call::{CallHandle, LegHandle};
+use crate::media::codec::Codec;
 use crate::media::relay::{PortId, PortStats};
 use crate::moving::timeline::{What, When};
 
@@ -58,6 +59,8 @@ struct Counted {
     call: CallHandle,
     leg: Option<LegHandle>,
     mos: Option<f64>,
+    /// What a capture server is told of it, beside the counts.
+    told: Option<(Box<LeftDialog>, Codec, UnixMillis)>,
 }
 
 impl Tallies {
@@ -80,7 +83,7 @@ impl Tallies {
 
     /// The last word of a port.
     fn count(&mut self, port: PortId, stats: &PortStats) -> Option<Counted> {
-        let (LeftPort { call, leg, device, codec, .. }, until) = self.ports.remove(&port)?;
+        let (LeftPort { call, leg, device, codec, dialog, .. }, until) = self.ports.remove(&port)?;
         let tally = self.calls.get_mut(&call)?;
         let mos = codec.and_then(|codec| stats.measured().mos(&codec));
         tally.open = tally.open.saturating_sub(1);
@@ -88,7 +91,8 @@ impl Tallies {
         if let Some(device) = device.filter(|_| stats.expected > 0) {
             tally.hear(device, until, u64::try_from(stats.lost).unwrap_or(0), mos);
         }
-        Some(Counted { call, leg, mos })
+        let told = dialog.zip(codec).map(|(dialog, codec)| (dialog, codec, until));
+        Some(Counted { call, leg, mos, told })
     }
 }
 
@@ -177,6 +181,9 @@ impl Engine {
         let Some(counted) = self.tallies.count(port, stats) else { return false };
         if let (Some(leg), Some(mos)) = (counted.leg, counted.mos) {
             self.judge_moves(counted.call, leg, mos);
+        }
+        if let Some((dialog, codec, until)) = counted.told {
+            self.tell_quality(*dialog, until, codec, stats);
         }
         self.close_tally(counted.call);
         true

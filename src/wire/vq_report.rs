@@ -3,6 +3,10 @@
 //! Lines that are not known are skipped, and numbers that make no sense are left out: phones write what they like
 //! there, and one odd value must not cost the others. What names the call must be there.
 
+mod write;
+
+pub use write::Session;
+
 /// The event package.
 pub const PACKAGE: &str = "vq-rtcpxr";
 /// The media type of its bodies.

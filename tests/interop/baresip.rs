@@ -23,7 +23,7 @@ use crate::secured::Papers;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One baresip with a tone for a microphone and a recorder for a loudspeaker.
-struct Baresip {
+pub(crate) struct Baresip {
     name: String,
     sip: SocketAddr,
     dir: TempDir,
@@ -57,7 +57,7 @@ struct Control {
 
 impl Baresip {
     /// Starts it and registers it.
-    async fn start(node: &Node, user: &str, device: &str, hz: u32) -> Self {
+    pub(crate) async fn start(node: &Node, user: &str, device: &str, hz: u32) -> Self {
         Self::speaking(PCMU, node, user, device, hz).await
     }
 
@@ -108,14 +108,14 @@ impl Baresip {
         Self { name, sip, dir, control, child }
     }
 
-    async fn command(&mut self, command: &str, parameters: &str) {
+    pub(crate) async fn command(&mut self, command: &str, parameters: &str) {
         let text = json!({"command": command, "params": parameters}).to_string();
         let netstring = format!("{}:{text},", text.len());
         self.control.stream.write_all(netstring.as_bytes()).await.expect("baresip listens");
     }
 
     /// Waits for an event of this type.
-    async fn event(&mut self, kind: &str) -> Value {
+    pub(crate) async fn event(&mut self, kind: &str) -> Value {
         let found = tokio::time::timeout(PATIENCE, self.control.until(|value| value["type"] == kind)).await;
         found.unwrap_or_else(|_| {
             panic!("{}: no {kind} in {PATIENCE:?}; came {:#?}\n{}", self.name, self.control.seen, self.log())

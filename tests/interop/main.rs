@@ -12,6 +12,7 @@
 mod api;
 mod baresip;
 mod calls;
+mod capture;
 mod counted;
 mod demo;
 mod doctor;

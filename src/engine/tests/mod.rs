@@ -4,6 +4,7 @@ mod abilities;
 mod ask;
 mod browsers;
 mod calls;
+mod capture;
 mod carrier;
 mod contract;
 mod dial_plan;

@@ -17,6 +17,7 @@ use crate::call::record::CallRecord;
 use crate::call::rules::{Goal, LastWord, Pattern, Rule};
 use crate::call::settings;
 use crate::call::targets::Target;
+use crate::engine::capture::Capture;
 use crate::engine::command::{Asked, Command, Reply, Subject};
 use crate::engine::event::Event;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
@@ -67,6 +68,7 @@ pub(crate) struct World {
     pub(crate) lost: BTreeMap<PortId, i64>,
     pub(crate) events: Vec<Event>,
     pub(crate) records: Vec<CallRecord>,
+    pub(crate) to_capture_server: Vec<Capture>,
     pub(crate) stored: Vec<StoreOp>,
     pub(crate) replies: Vec<Reply>,
     pub(crate) reconfigured: Vec<Reconfigured>,
@@ -205,6 +207,7 @@ impl World {
             lost: BTreeMap::new(),
             events: Vec::new(),
             records: Vec::new(),
+            to_capture_server: Vec::new(),
             stored: Vec::new(),
             replies: Vec::new(),
             reconfigured: Vec::new(),
@@ -495,6 +498,12 @@ impl World {
                         self.heard_by_phones.push(bytes.clone());
                     }
                     self.send(flow.transport, || Going::ToPhone(flow, bytes.clone()));
+                }
+                Output::Capture(capture) => {
+                    if let Capture::Dialog { call_id, .. } = &capture {
+                        self.log.push(format!("capture {call_id}"));
+                    }
+                    self.to_capture_server.push(capture);
                 }
                 Output::Media(command) => self.on_media(command),
                 Output::Store { ticket, op } => {

@@ -104,6 +104,7 @@ impl Engine {
         let Self { trace, core, outputs, .. } = self;
         if !trace.is_on() {
             core.made.clear();
+            trace.seen = outputs.len();
             return;
         }
         let now = core.now;

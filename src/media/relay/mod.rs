@@ -100,6 +100,7 @@ pub struct Relay {
     room: Box<Room>,
     totals: Totals,
     web: Option<Box<Web>>,
+    tells_rtcp: bool,
 }
 
 impl Relay {
@@ -108,7 +109,14 @@ impl Relay {
     pub fn new(thread: u8, random: Random) -> Self {
         let (routes, timers) = (Chunks::default(), TimerHeap::default());
         let (report, room, totals) = (Writer::default(), Box::default(), Totals::default());
-        Self { thread, routes, timers, random, report, room, totals, web: None }
+        Self { thread, routes, timers, random, report, room, totals, web: None, tells_rtcp: false }
+    }
+
+    /// What comes in by RTCP is told as [`MediaEvent::Rtcp`] from now on.
+    #[must_use]
+    pub fn tell_rtcp(mut self) -> Self {
+        self.tells_rtcp = true;
+        self
     }
 
     /// Makes one more slot, for a pair of sockets that was bound.
@@ -328,6 +336,11 @@ impl Relay {
         let bytes = bytes.get(..len).unwrap_or_default();
         let packets = crate::wire::rtcp::parse(bytes).map_err(|_| DropReason::NotRtcp)?;
         route.admit_rtcp(now, src, &packets)?;
+        if self.tells_rtcp && route.may_tell_rtcp(now) {
+            let port = PortId { thread: self.thread, slot };
+            let on = route.socket(Component::Rtcp);
+            out.event(MediaEvent::Rtcp { port, on, peer: src, packet: bytes.into() });
+        }
         self.for_each_sink(slot, |relay, n| {
             let from = relay.routes.get(slot as usize).ok_or(DropReason::Unused)?;
             let (to, route) = sink(&relay.routes, from, n)?;

@@ -26,6 +26,8 @@ use crate::wire::rtp::{EventDecoder, Header, RtpError, TelephoneEvent};
 const KEY: Duration = Duration::from_millis(40);
 /// Those that were pressed while the network held them back may arrive at once.
 const KEYS_AHEAD: Duration = Duration::from_millis(400);
+/// RTCP that came in is told of so often at most; RFC 3550 6.2 has five seconds, browsers one.
+const RTCP_TOLD: Duration = Duration::from_millis(900);
 
 /// A move that the far leg has not heard of yet: who is to be heard next.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +106,8 @@ pub(super) struct Route {
     pub reporter: Reporter,
     alarm: Alarm,
     voip: Option<VoipMetrics>,
+    /// When RTCP that came in was last told of.
+    rtcp_told: Option<Timestamp>,
     /// Goes up with every release.
     pub life: u32,
     /// Tells the timer of the settings in force from those of earlier ones.
@@ -185,6 +189,15 @@ impl Route {
     /// The socket by which packets leave.
     pub(super) fn socket(&self, component: Component) -> Component {
         if self.is_web { Component::Web } else { component }
+    }
+
+    /// Whether what came in by RTCP is told of: who reports more often than any standard has it is not heard more often.
+    pub(super) fn may_tell_rtcp(&mut self, now: Timestamp) -> bool {
+        let may = self.rtcp_told.is_none_or(|told| now.since(told) >= RTCP_TOLD);
+        if may {
+            self.rtcp_told = Some(now);
+        }
+        may
     }
 
     /// Works out where packets go; called when that may have changed, not for each packet.

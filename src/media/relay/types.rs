@@ -261,6 +261,9 @@ pub enum MediaEvent {
     Stats { port: PortId, stats: Box<PortStats> },
     /// What comes in sounds poor from now on, or well again; what was counted since the last look.
     Sounds { port: PortId, is_poor: bool, measured: Measured },
+    /// A compound RTCP packet came in, here opened; at most one a second of a port, and only where it is asked for
+    /// ([`super::Relay::tell_rtcp`]).
+    Rtcp { port: PortId, on: super::Component, peer: SocketAddr, packet: Box<[u8]> },
     /// A fault of ours while this port was served: the port was put out of service, the thread goes on.
     Failed { port: PortId },
 }

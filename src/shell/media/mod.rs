@@ -58,6 +58,8 @@ pub struct MediaSettings {
     pub seed: [u8; 32],
     /// Browsers; `None`: none.
     pub web: Option<WebListen>,
+    /// Whether what comes in by RTCP is told.
+    pub tells_rtcp: bool,
 }
 
 /// Where browsers send their media, and whom they meet there.
@@ -81,6 +83,7 @@ impl MediaSettings {
             origin,
             seed,
             web: None,
+            tells_rtcp: false,
         }
     }
 }

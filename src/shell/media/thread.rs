@@ -161,6 +161,9 @@ impl MediaThread {
             *byte ^= thread;
         }
         let mut relay = Relay::new(thread, Random::from_seed(seed));
+        if settings.tells_rtcp {
+            relay = relay.tell_rtcp();
+        }
         let mut socket = None;
         if let Some((bound, identity)) = web {
             relay = relay.with_web(Web::new(identity, settings.origin));

@@ -51,6 +51,12 @@ pub enum StartError {
         /// Why not.
         error: String,
     },
+    /// What the capture server has to prove.
+    #[error("hep.server: {error}")]
+    Hep {
+        /// Why it cannot be asked to.
+        error: String,
+    },
     /// What a webhook has to prove.
     #[error("webhook {name}: {error}")]
     Webhook {

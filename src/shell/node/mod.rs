@@ -6,6 +6,7 @@ mod census;
 mod conduit;
 mod contact_key;
 mod failure;
+mod hep;
 pub(in crate::shell) mod inspect;
 mod listen;
 mod load;

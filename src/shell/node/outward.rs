@@ -7,6 +7,7 @@ use std::time::Instant;
 use zeroize::Zeroizing;
 
 use super::Post;
+use super::hep::Hep;
 use super::records::Records;
 use super::webhook::Webhooks;
 use crate::base::UnixMillis;
@@ -25,6 +26,7 @@ pub(super) struct Outward {
     pub(super) store: Store,
     pub(super) records: Option<Records>,
     pub(super) webhooks: Option<Webhooks>,
+    pub(super) hep: Option<Hep>,
     pub(super) passwords: Passwords,
     pub(super) events: EventHub,
     pub(super) metrics: Metrics,
@@ -64,6 +66,11 @@ impl Outward {
                 // Write-behind: nobody waits for the answer.
                 self.store.submit(StoreTicket(0), StoreOp::AddRecord(record));
             }
+            Output::Capture(capture) => {
+                if let Some(hep) = &self.hep {
+                    hep.capture(capture);
+                }
+            }
             Output::Send { .. } | Output::Reply { .. } | Output::Reconfigured(_) => {}
         }
     }
@@ -97,6 +104,7 @@ impl Outward {
         // What the store has taken goes into the files.
         drop(self.records.take());
         drop(self.webhooks.take());
+        drop(self.hep.take());
     }
 }
 

@@ -35,6 +35,7 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
         echo: resolved.moving.codes.echo.clone(),
         tone: resolved.moving.codes.tone.clone(),
         runs: resolved.runs.clone(),
+        tells_quality: resolved.hep.as_ref().is_some_and(|hep| hep.quality),
         limits: call::Limits { rescue: resolved.rescue, ..call::Limits::default() },
     };
     let ban = &resolved.auth.ban;
@@ -51,6 +52,10 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
             allow: ban.allow.iter().map(|network| (network.address(), network.prefix())).collect(),
         },
         trace: resolved.trace,
+        capture: engine::capture::Settings {
+            dialogs: resolved.hep.as_ref().is_some_and(|hep| hep.sip),
+            quality: resolved.hep.as_ref().is_some_and(|hep| hep.quality),
+        },
         realm: resolved.auth.realm.clone(),
         contact_key: [0; 32],
     }

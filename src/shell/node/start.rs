@@ -16,6 +16,7 @@ use super::census::Census;
 use super::conduit::{Conduits, Door};
 use super::contact_key::contact_key;
 use super::failure::{StartError, supported, system};
+use super::hep::Hep;
 use super::outward::{Awaited, Outward};
 use super::records::Records;
 use super::reload::{Reloader, Reread};
@@ -32,7 +33,7 @@ use crate::engine::store::{FailureCounter, Loaded};
 use crate::engine::{Engine, Input};
 use crate::media::relay::PortStats;
 use crate::registrar::accounts::{Account, Accounts};
-use crate::shell::control::{ControlSocket, EventHub, NodeHandle, OfShell, link};
+use crate::shell::control::{ControlSocket, EventHub, NodeHandle, OfShell, Request, WorkerLink, link};
 use crate::shell::http::{Acceptors, HttpServer, Settings as HttpSettings};
 use crate::shell::media::{Driver, MediaSettings, MediaThreads, MediaTotals, WebListen};
 use crate::shell::password::{self, Passwords};
@@ -87,15 +88,13 @@ impl Node {
         let (media, web) = start_media(&resolved, clock, &mut random, &post)?;
         let lookups = locate(&resolved, &services, &post, &mut random)?;
         let media_threads = usize::from(media.threads());
-        let engine_settings = of_engine(&resolved, &bound, media_threads, web)?;
+        let settings = of_engine(&resolved, &bound, media_threads, web)?;
         let own = Random::from_seed(random.bytes());
-        let engine = Engine::new(engine_settings, accounts, &loaded, 0, own, clock.now());
-
-        let wake = Arc::clone(&waker);
+        let engine = Engine::new(settings, accounts, &loaded, 0, own, clock.now());
         let (door, census) = open_door(bounds, &post);
         listen::serve_conduits(&resolved, &mut listeners, &door, &services)?;
-        let (worker_link, requests) = link(move || wake.wake());
-        let (events, webhooks) = open_hub(&resolved, &services, &metrics, &mut random)?;
+        let (worker_link, requests) = waking(&waker);
+        let (events, webhooks, hep) = open_hub(&resolved, &engine, &services, &metrics, &mut random)?;
         let passwords = Passwords::start(password::Settings::default()).map_err(system("threads"))?;
         let closing = Arc::new(watch::Sender::new(false));
         let (reader, pulse) = (store.reader(), store.pulse());
@@ -104,6 +103,7 @@ impl Node {
             media: Arc::clone(&media),
             store,
             webhooks,
+            hep,
             records: Records::start(&data_dir, &data_dir.join(STORE), &resolved.cdr)?,
             passwords: passwords.clone(),
             events: events.clone(),
@@ -112,6 +112,7 @@ impl Node {
             awaited: Awaited::default(),
         };
         let worker = Worker {
+            tap: outward.hep.as_ref().map(Hep::tap),
             engine,
             clock,
             listeners,
@@ -210,6 +211,12 @@ fn mailbox() -> Result<(Post, Receiver<Mail>, Arc<Waker>), StartError> {
     Ok((Post { mail, waker: Arc::clone(&waker) }, inbox, waker))
 }
 
+/// The way of requests to the worker: each wakes it.
+fn waking(waker: &Arc<Waker>) -> (WorkerLink, Receiver<Request>) {
+    let wake = Arc::clone(waker);
+    link(move || wake.wake())
+}
+
 /// What the shell answers by itself.
 fn of_shell(reader: Reader, reloader: Reloader, metrics: Metrics) -> OfShell {
     OfShell {
@@ -240,23 +247,27 @@ fn open_door(bounds: Bounds, post: &Post) -> (Arc<Door>, Arc<Census>) {
     (Door::new(bounds, Limits::default(), Arc::clone(&census), tell), census)
 }
 
-/// Where events go: to metrics, to webhooks, and to who listens.
+/// Where events go: to metrics, to webhooks, and to who listens; and the export to a capture server, where there is one.
 fn open_hub(
     resolved: &Resolved,
+    engine: &Engine,
     services: &Runtime,
     metrics: &Metrics,
     random: &mut Random,
-) -> Result<(EventHub, Option<Webhooks>), StartError> {
+) -> Result<(EventHub, Option<Webhooks>, Option<Hep>), StartError> {
     let node = &resolved.node;
     let webhooks = Webhooks::start(&resolved.webhooks, &node.data_dir, services.handle(), metrics, random)?;
-    let (metrics, tap) = (metrics.clone(), webhooks.as_ref().map(Webhooks::tap));
+    let (counters, metrics, tap) = (metrics, metrics.clone(), webhooks.as_ref().map(Webhooks::tap));
     let events = EventHub::new(&node.id, random.bytes(), move |envelope| {
         metrics.observe(&envelope.event);
         if let Some(tap) = &tap {
             tap.offer(envelope);
         }
     });
-    Ok((events, webhooks))
+    let listeners = &engine.settings.call.listeners;
+    let export = |hep| Hep::start(hep, listeners, services.handle(), counters.hep());
+    let hep = resolved.hep.as_ref().map(export).transpose()?;
+    Ok((events, webhooks, hep))
 }
 
 /// The runtime of what is no signalling and no media.
@@ -344,6 +355,7 @@ fn start_media(
 ) -> Result<(Arc<MediaThreads>, Option<WebMedia>), StartError> {
     let (first, last) = resolved.media.ports;
     let mut settings = MediaSettings::new(first..=last, clock.origin, random.bytes());
+    settings.tells_rtcp = resolved.hep.as_ref().is_some_and(|hep| hep.rtcp);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     settings.driver = match resolved.media.io {
         MediaIo::Auto => Driver::Auto,

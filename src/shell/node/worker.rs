@@ -17,6 +17,7 @@ use socket2::Socket;
 use super::bounds::Bounds;
 use super::census::Census;
 use super::conduit::{Conduits, News};
+use super::hep::Tap;
 use super::load::Load;
 use super::outward::Outward;
 use super::stream::{Happened, Streams};
@@ -109,6 +110,8 @@ pub(super) struct Worker {
     pub(super) counters: Arc<WorkerCounters>,
     /// Limits of connections.
     pub(super) bounds: Bounds,
+    /// Who wants to see every message.
+    pub(super) tap: Option<Tap>,
     /// Who has how many of them.
     pub(super) census: Arc<Census>,
     /// Those that the runtime carries.
@@ -296,7 +299,7 @@ impl Worker {
                 return Ok(());
             }
             let now = self.clock.now();
-            let (engine, counters) = (&mut self.engine, &self.counters);
+            let (engine, counters, tap) = (&mut self.engine, &self.counters, &self.tap);
             let Turn { batch, datagrams, faults, .. } = turn;
             let mut answers = datagrams.get_mut(index);
             let received = batch.receive(socket, |peer, bytes| {
@@ -314,6 +317,9 @@ impl Worker {
                 note_received(counters, bytes, Transport::Udp);
                 let flow = Flow { transport: Transport::Udp, listener: number, connection: 0, peer };
                 let bytes = Bytes::copy_from_slice(bytes);
+                if let Some(tap) = tap {
+                    tap.message(flow, false, &bytes);
+                }
                 feed(engine, now, Input::Received { flow, bytes }, faults);
             });
             turn.received += received.as_ref().map_or(0, |count| *count);
@@ -340,6 +346,9 @@ impl Worker {
         let input = match happened {
             Happened::Received { flow, bytes } => {
                 note_received(&self.counters, &bytes, flow.transport);
+                if let Some(tap) = &self.tap {
+                    tap.message(flow, false, &bytes);
+                }
                 Input::Received { flow, bytes }
             }
             Happened::Closed(flow) => Input::FlowClosed(flow),
@@ -470,6 +479,9 @@ impl Worker {
 
     fn send(&mut self, flow: Flow, bytes: Bytes, turn: &mut Turn) {
         note_sent(&self.counters, &bytes, flow.transport);
+        if let Some(tap) = &self.tap {
+            tap.message(flow, true, &bytes);
+        }
         match flow.transport {
             Transport::Udp => {
                 if let Some(datagrams) = turn.datagrams.get_mut(usize::from(flow.listener)) {

@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::counters::{AuthFailure, CODES, DIRECTIONS, METHODS, TRANSPORTS, WorkerCounters};
+use super::hep::HepCounters;
 use super::histogram::Histogram;
 use super::process::Process;
 use super::webhooks::{self, WebhookCounters};
@@ -49,6 +50,7 @@ struct Families {
     version: &'static str,
     workers: Mutex<Vec<Arc<WorkerCounters>>>,
     webhooks: Mutex<Vec<Arc<WebhookCounters>>>,
+    hep: Mutex<Option<Arc<HepCounters>>>,
     moves: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     rollbacks: Mutex<BTreeMap<&'static str, u64>>,
     hold_off_rejections: Mutex<BTreeMap<&'static str, u64>>,
@@ -85,6 +87,7 @@ impl Metrics {
             version,
             workers: Mutex::default(),
             webhooks: Mutex::default(),
+            hep: Mutex::default(),
             moves: Mutex::default(),
             rollbacks: Mutex::default(),
             hold_off_rejections: Mutex::default(),
@@ -118,6 +121,12 @@ impl Metrics {
         let counters = Arc::new(WebhookCounters::new(name));
         lock(&self.0.webhooks).push(Arc::clone(&counters));
         counters
+    }
+
+    /// The counts of the export to a capture server.
+    #[must_use]
+    pub fn hep(&self) -> Arc<HepCounters> {
+        Arc::clone(lock(&self.0.hep).get_or_insert_default())
     }
 
     /// Counts what an event says of calls, moves and hold-offs.
@@ -240,6 +249,9 @@ impl Collector for Metrics {
         self.0.encode_trunks(&mut out)?;
         out.histograms("segue_store_op_seconds", "Store operations", "op", &lock(&self.0.store))?;
         webhooks::encode(out.encoder, &lock(&self.0.webhooks))?;
+        if let Some(hep) = &*lock(&self.0.hep) {
+            hep.encode(out.encoder)?;
+        }
         let help = "The release that runs";
         let mut info = out.encoder.encode_descriptor("segue_build_info", help, None, MetricType::Gauge)?;
         ConstGauge::new(1_i64).encode(info.encode_family(&[("version", self.0.version)])?)?;

@@ -56,6 +56,7 @@ pub(crate) fn settings() -> Settings {
         echo: Some("*43".into()),
         tone: Some("*44".into()),
         runs: Some(crate::call::run::Runs { prefix: Some("run".into()) }),
+        tells_quality: true,
         limits: settings::Limits::default(),
     };
     Settings {
@@ -71,6 +72,7 @@ pub(crate) fn settings() -> Settings {
         moving: crate::moving::Settings::default(),
         ban: crate::engine::settings::Ban::default(),
         trace: crate::engine::trace::Settings::OFF,
+        capture: crate::engine::capture::Settings { dialogs: true, quality: true },
         realm: "example.org".into(),
         contact_key: [7; 32],
     }

@@ -217,3 +217,31 @@ fn a_receive_only_device_reports_without_a_stream_of_its_own() {
     let sent = world.log.sent.last().unwrap();
     assert_eq!(packets(sent)[0].report_blocks().next().unwrap().ssrc, far.ssrc);
 }
+
+#[test]
+fn what_comes_in_by_rtcp_is_told_where_that_is_asked_for_and_once_a_second() {
+    let mut scene = Scene::new();
+    let desk = scene.desk.clone();
+    let told = |scene: &Scene| {
+        let events = scene.world.log.events.iter();
+        events.filter(|event| matches!(event, MediaEvent::Rtcp { .. })).count()
+    };
+    let report = sender_report(&desk, &[]);
+    scene.report(&desk, &report);
+    assert_eq!(told(&scene), 0, "nobody asks");
+    let relay = std::mem::replace(&mut scene.world.relay, Relay::new(0, Random::from_number(2)));
+    scene.world.relay = relay.tell_rtcp();
+    for (pause, count) in [(0, 1), (100, 1), (899, 2), (100, 2), (800, 3)] {
+        scene.world.pass(ms(pause));
+        scene.report(&desk, &report);
+        assert_eq!(told(&scene), count, "after {pause} ms");
+    }
+    let last = scene.world.log.events.iter().rev().find_map(|event| match event {
+        MediaEvent::Rtcp { port, on, peer, packet } => Some((*port, *on, *peer, packet.clone())),
+        _ => None,
+    });
+    let expected = (desk.port, Component::Rtcp, addr("192.0.2.1:4001"), Box::from(report.bytes()));
+    assert_eq!(last, Some(expected));
+    let stranger = scene.world.receive(desk.port, Component::Rtcp, addr("203.0.113.1:9"), report.bytes());
+    assert_eq!((stranger, told(&scene)), (Verdict::Dropped(DropReason::WrongSource), 3));
+}
