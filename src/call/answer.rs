@@ -11,11 +11,12 @@ use super::model::{
     AnswerDue, Best, Call, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer,
 };
 use super::pass::presentable;
+use super::places::{Across, names_place};
 use super::record::{Disposition, HangupBy};
 use super::transfer::{TransferKey, TransferNews};
 use crate::sip::Refusal;
 use crate::sip::transaction::ClientTx;
-use crate::wire::sip::{Header, HeaderName, Message, Method, StatusCode};
+use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
 /// Reason of a CANCEL to devices that lost the race to answer (RFC 3326): phones log no missed call.
 pub(super) const ANSWERED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
@@ -311,7 +312,8 @@ impl Core {
             return;
         }
         let status = presentable(status);
-        let reason = answer.map_or(status.reason(), Message::reason_phrase);
+        let said = answer.map(Message::reason_phrase).filter(|phrase| !names_place(phrase.as_bytes()));
+        let reason = said.unwrap_or(status.reason());
         found.note_refusal(status, reason, answer);
         if status.as_u16() >= 600 {
             self.refuse_for_all(call, user.as_deref(), status);
@@ -372,7 +374,7 @@ impl Core {
     fn refuse_caller(&mut self, call: CallHandle, best: &Best) {
         let status = best.status;
         let Some(found) = self.calls.get(call) else { return };
-        let caller = found.caller;
+        let (caller, across) = (found.caller, Across::border_if(found.record.trunk.is_some()));
         if let Some(leg) = self.legs.get_mut(caller)
             && let Some(tx) = leg.server_invite.take()
         {
@@ -381,8 +383,8 @@ impl Core {
             let offered =
                 leg.media.as_ref().map(|media| media.audio_names()).filter(|_| Self::is_of_media(status));
             if let Some(mut writer) = self.transactions.reply(tx, status, Some(&best.reason), Some(&tag)) {
-                for header in best.answer.iter().flat_map(explanations) {
-                    writer.copy(&header);
+                if let Some(answer) = &best.answer {
+                    super::headers::explain(answer, across, &mut writer);
                 }
                 let is_explained = best.answer.as_ref().is_some_and(|answer| answer.has(HeaderName::Warning));
                 if let Some(names) = offered.filter(|_| !is_explained).filter(|names| !names.is_empty()) {
@@ -479,12 +481,6 @@ impl Core {
     pub fn limit_ringing(&mut self, leg: LegHandle, after: std::time::Duration) {
         self.arm(leg, timer::RINGING, after);
     }
-}
-
-/// What a refusal says of its reason.
-fn explanations(answer: &Message) -> impl Iterator<Item = Header<'_>> {
-    let names = [HeaderName::Reason, HeaderName::Warning, HeaderName::RetryAfter, HeaderName::ErrorInfo];
-    names.into_iter().filter_map(|name| answer.header(name))
 }
 
 /// RFC 3261 16.7 step 6: 6xx first, then the lowest class; within 4xx those that tell the caller what to change

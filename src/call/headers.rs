@@ -1,11 +1,13 @@
 //! Which headers cross from one leg to the other: one table.
 
+use super::places::{Across, copy_over, names_in};
 use crate::wire::sip::{Header, HeaderName, Message, MessageWriter};
 
 /// Whether the side that a message came from is believed about identities (RFC 3325 5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Trust {
-    /// A trunk of ours.
+    /// A trunk of ours, unless it is said to be none of ours.
+    #[default]
     Trusted,
     /// A user's device.
     Untrusted,
@@ -21,7 +23,7 @@ enum Verdict {
     Stays,
     /// Crosses as it is.
     Crosses,
-    /// Crosses where its source is trusted (RFC 3325, RFC 5806, RFC 7044, RFC 8224).
+    /// Crosses where its source is trusted (RFC 7315).
     CrossesIfTrusted,
 }
 
@@ -62,20 +64,21 @@ fn verdict(header: &Header<'_>) -> Verdict {
         | N::ReplyTo
         | N::Subject
         | N::Warning => Verdict::Crosses,
+        N::PAssociatedUri | N::PCalledPartyId | N::PEarlyMedia => Verdict::CrossesIfTrusted,
+        // Who calls, and what became of the call before, is written anew for each target ([`super::identity`],
+        // [`super::diversion`]). Charging and cells are between the nodes of one operator (RFC 7315 5).
         N::PAssertedIdentity
         | N::Privacy
+        | N::RemotePartyId
         | N::Diversion
         | N::HistoryInfo
-        | N::Identity
-        | N::RemotePartyId => Verdict::CrossesIfTrusted,
+        | N::Identity => Verdict::Stays,
+        N::Other if starts(header, b"P-Charging-") => Verdict::Stays,
         N::Other => {
             // RFC 3325 and its family: P- headers are between trusted nodes.
-            let begins = |with: &[u8]| {
-                header.raw_name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
-            };
-            if begins(b"P-") {
+            if starts(header, b"P-") {
                 Verdict::CrossesIfTrusted
-            } else if begins(b"Segue-") {
+            } else if starts(header, b"Segue-") {
                 // What we say to phones ourselves.
                 Verdict::Stays
             } else {
@@ -86,9 +89,15 @@ fn verdict(header: &Header<'_>) -> Verdict {
     }
 }
 
-/// Copies into `onto` what crosses of `message`, byte for byte.
-pub fn cross(message: &Message, trust: Trust, onto: &mut MessageWriter<'_>) {
+fn starts(header: &Header<'_>, with: &[u8]) -> bool {
+    header.raw_name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+}
+
+/// Copies into `onto` what crosses of `message`: byte for byte, but for what would tell a trunk or a user where the other
+/// one is.
+pub fn cross(message: &Message, trust: Trust, across: Across, onto: &mut MessageWriter<'_>) {
     let mut left = MAX_CROSSING;
+    let mut names = None;
     for header in message.headers() {
         let passes = match verdict(&header) {
             Verdict::Stays => false,
@@ -97,7 +106,12 @@ pub fn cross(message: &Message, trust: Trust, onto: &mut MessageWriter<'_>) {
         };
         if passes && left > 0 {
             left -= 1;
-            onto.copy(&header);
+            match across {
+                Across::House => {
+                    onto.copy(&header);
+                }
+                Across::Border => copy_over(&header, names.get_or_insert_with(|| names_in(message)), onto),
+            }
         }
     }
 }
@@ -105,14 +119,16 @@ pub fn cross(message: &Message, trust: Trust, onto: &mut MessageWriter<'_>) {
 /// How who wants to be nobody is called (RFC 3323 4.1.1.3).
 pub const ANONYMOUS: &str = "\"Anonymous\" <sip:anonymous@anonymous.invalid>";
 
-/// Whether the sender of a message asks that its identity is not shown (RFC 3323 4.2, RFC 3325 9.3).
-#[must_use]
-pub fn is_private(message: &Message) -> bool {
-    let asks = |value: &str| {
-        value
-            .split([';', ','])
-            .map(str::trim)
-            .any(|word| ["id", "user", "header"].iter().any(|known| word.eq_ignore_ascii_case(known)))
-    };
-    message.all(HeaderName::Privacy).filter_map(|header| header.value_str().ok()).any(|value| asks(&value))
+/// Copies what a refusal says of its reason.
+pub fn explain(answer: &Message, across: Across, onto: &mut MessageWriter<'_>) {
+    let names = names_in(answer);
+    for name in [HeaderName::Reason, HeaderName::Warning, HeaderName::RetryAfter, HeaderName::ErrorInfo] {
+        match (answer.header(name), across) {
+            (Some(header), Across::House) => {
+                onto.copy(&header);
+            }
+            (Some(header), Across::Border) => copy_over(&header, &names, onto),
+            (None, _) => {}
+        }
+    }
 }

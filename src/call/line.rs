@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::core::Core;
+use super::identity::Before;
 use super::model::Party;
-use super::numbers::Before;
 use super::ring::Outgoing;
 use super::settings::Trunk;
 use super::setup::user_value;
@@ -48,12 +48,12 @@ impl Outgoing<'_> {
     /// PBX is that user's own, and hides the name from others.
     pub(super) fn show_at(
         &mut self,
+        core: &Core,
         trunk: &Trunk,
         line: Option<&Account>,
-        domain: &str,
     ) -> (Option<Box<str>>, Option<Before>) {
         let Some((account, pbx)) = line.and_then(|account| Some((account, pbx_at(account, trunk)?))) else {
-            return self.show_to(trunk, domain);
+            return self.show_to(core, trunk);
         };
         let own = user_value(account.shown(), &escaped_user(&pbx.user), &trunk.bare_host());
         // In a transfer another one is asserted than who pays.

@@ -21,7 +21,7 @@ use crate::media::relay::{self, Ingress, Law, MediaCommand, PortId, PortPair, Se
 use crate::media::srtp::Security;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sdp::Kind;
-use crate::wire::sip::{HeaderName, Message, escaped_user};
+use crate::wire::sip::{HeaderName, Message};
 
 /// Frequency of the tone service, Hz.
 const TONE_HZ: u16 = 440;
@@ -647,27 +647,4 @@ pub fn voice_of(format: &plan::Format) -> Option<Voice> {
         _ => return None,
     };
     Some(Voice { law, payload: format.number })
-}
-
-/// The caller's number as a trusted peer states it: P-Asserted-Identity over From (RFC 3325 9.1).
-#[must_use]
-pub fn caller_number(message: &Message) -> String {
-    let asserted = message.address(HeaderName::PAssertedIdentity).or_else(|_| message.from());
-    asserted
-        .ok()
-        .and_then(|address| address.parsed_uri().ok())
-        .and_then(|uri| uri.user_decoded().map(|user| user.chars().take(64).collect()))
-        .unwrap_or_default()
-}
-
-/// The value of From toward a target for a caller on a trunk: display name and number in our domain; `number` where it is
-/// another than the one that the trunk says.
-#[must_use]
-pub fn caller_value(message: &Message, number: Option<&str>, domain: &str) -> Box<str> {
-    let (is_ours, number) = (number.is_some(), number.map_or_else(|| caller_number(message), str::to_owned));
-    let display =
-        message.from().ok().and_then(|from| from.display().map(|d| d.chars().take(64).collect::<String>()));
-    let is_plain = is_ours || number.chars().all(|c| c.is_ascii_alphanumeric() || "+-_.*#".contains(c));
-    let number = if number.is_empty() || !is_plain { "anonymous" } else { &number };
-    super::setup::user_value(&display.unwrap_or_default(), &escaped_user(number), domain)
 }

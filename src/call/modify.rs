@@ -8,7 +8,6 @@ use super::core::{Core, Happened, Owner};
 use super::headers::{Trust, cross};
 use super::media::{description_in, sdp_in};
 use super::model::{AnswerDue, Leg, LegHandle, LegState, Party, Purpose, Role, Service, timer};
-use super::quirks::{Shown, write_identity};
 use super::rescue::Death;
 use super::transfer::TransferNews;
 use super::undo::Before;
@@ -179,15 +178,15 @@ impl Core {
     ) {
         let branch = self.mint_branch();
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let (flow, introduction, quirks) = (found.dialog.flow, found.introduction.clone(), found.quirks);
+        let (flow, introduction) = (found.dialog.flow, found.introduction.clone());
         let mut writer = found.dialog.request(&Method::Invite, &branch);
         super::setup::write_capabilities(&mut writer, &self.settings.software);
         self.offer_session(leg, &mut writer);
         if let Some(identity) = introduction.filter(|_| purpose == Purpose::Transfer) {
-            write_identity(&mut writer, &identity, quirks, Shown::Called);
+            self.show_party(leg, &identity, &mut writer);
         }
         if let Some(message) = of {
-            cross(message, Trust::Untrusted, &mut writer);
+            cross(message, Trust::Untrusted, self.border_of(leg), &mut writer);
         }
         if let Some(offer) = &offer {
             writer.body("application/sdp", offer);
@@ -212,17 +211,17 @@ impl Core {
         let branch = self.mint_branch();
         let identity = if purpose == Purpose::Identity { self.peer_identity(leg) } else { None };
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let (flow, quirks) = (found.dialog.flow, found.quirks);
+        let flow = found.dialog.flow;
         // RFC 3311 5.1: without an offer it stands in nobody's way.
         found.open_update |= offer.is_some();
         let mut writer = found.dialog.request(&Method::Update, &branch);
         super::setup::write_capabilities(&mut writer, &self.settings.software);
         self.offer_session(leg, &mut writer);
         if let Some(identity) = &identity {
-            write_identity(&mut writer, identity, quirks, Shown::Called);
+            self.show_party(leg, identity, &mut writer);
         }
         if let Some(message) = of {
-            cross(message, Trust::Untrusted, &mut writer);
+            cross(message, Trust::Untrusted, self.border_of(leg), &mut writer);
         }
         if let Some(offer) = &offer {
             writer.body("application/sdp", offer);
@@ -539,11 +538,7 @@ impl Core {
         let tag = found.dialog.local_tag.clone();
         let status = super::pass::presentable(status);
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
-        for name in [HeaderName::Warning, HeaderName::RetryAfter, HeaderName::Reason] {
-            if let Some(header) = response.header(name) {
-                writer.copy(&header);
-            }
-        }
+        super::headers::explain(response, self.border_of(leg), &mut writer);
         let bytes = writer.finish();
         self.respond(tx, status, bytes);
     }

@@ -9,14 +9,10 @@ use regex::Regex;
 
 use super::core::Core;
 use super::dial_plan::is_emergency;
-use super::headers::ANONYMOUS;
-use super::media::caller_number;
 use super::model::Party;
-use super::ring::Outgoing;
 use super::rules::Pattern;
 use super::settings::Trunk;
-use super::setup::user_value;
-use crate::wire::sip::{Message, NameAddr, escaped_user};
+use crate::wire::sip::Message;
 
 /// Longest number that a rule may make: E.164 has 15 digits, the rest is parameters of RFC 4694.
 pub const MAX_NUMBER: usize = 64;
@@ -153,15 +149,6 @@ pub fn check_template(pattern: &Regex, with: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// How a call is shown to a trunk.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// The called number, where it is another than the one that is dialled.
-    pub called: Option<Box<str>>,
-    /// The calling one, where it is another than the caller's.
-    pub calling: Option<Box<str>>,
-}
-
 impl Trunk {
     /// What the first rule that fits makes of a number; `None` where it stays.
     #[must_use]
@@ -206,15 +193,14 @@ impl Core {
     /// The number of who calls, as rules of its trunk make it; `None` where that is the one which it says.
     #[must_use]
     pub fn caller_here(&self, party: &Party, message: &Message) -> Option<Box<str>> {
-        let Party::Trunk { index, .. } = party else { return None };
-        let trunk = self.settings.trunks.get(*index).filter(|trunk| !trunk.rewrites.is_empty())?;
-        trunk.rewritten(Whose::Calling, Toward::Us, &caller_number(message))
+        let trunk = self.trunk(party).filter(|trunk| !trunk.rewrites.is_empty())?;
+        trunk.rewritten(Whose::Calling, Toward::Us, &self.said_number(party, message))
     }
 
     /// The number of who calls, as the dial plan, users and records know it.
     #[must_use]
     pub fn caller_number(&self, party: &Party, message: &Message) -> String {
-        self.caller_here(party, message).map_or_else(|| caller_number(message), String::from)
+        self.caller_here(party, message).map_or_else(|| self.said_number(party, message), String::from)
     }
 
     /// What a trunk calls a number that it dials here; `None` where that stays.
@@ -222,39 +208,6 @@ impl Core {
     pub fn called_here(&self, trunk: usize, number: &str) -> Option<Box<str>> {
         self.settings.trunks.get(trunk)?.rewritten(Whose::Called, Toward::Us, number)
     }
-}
-
-impl Outgoing<'_> {
-    /// From and identity toward a trunk that is to be shown another number; gives that, and what they were before.
-    pub(super) fn show_to(&mut self, trunk: &Trunk, domain: &str) -> (Option<Box<str>>, Option<Before>) {
-        if !trunk.changes_caller() {
-            return (None, None);
-        }
-        let Ok(address) = NameAddr::parse(self.identity.as_bytes()) else { return (None, None) };
-        let number = address.parsed_uri().ok().and_then(|uri| uri.user_decoded()).unwrap_or_default();
-        let Some(shown) = trunk.shown_caller(&number) else { return (None, None) };
-        let display = address.display().unwrap_or_default();
-        let identity = user_value(&display, &escaped_user(&shown), domain);
-        let from = if self.is_private { ANONYMOUS.into() } else { identity.clone() };
-        let before = Before {
-            from: std::mem::replace(&mut self.from, from),
-            identity: std::mem::replace(&mut self.identity, identity),
-        };
-        (Some(shown), Some(before))
-    }
-
-    /// The next target is shown who really calls.
-    pub(super) fn show_again(&mut self, before: Option<Before>) {
-        if let Some(before) = before {
-            (self.from, self.identity) = (before.from, before.identity);
-        }
-    }
-}
-
-/// How a caller is shown where no rule of a trunk changes it.
-pub(super) struct Before {
-    pub(super) from: Box<str>,
-    pub(super) identity: Box<str>,
 }
 
 #[cfg(test)]

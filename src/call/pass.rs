@@ -2,7 +2,8 @@
 
 use super::core::{Core, Owner};
 use super::headers::{Trust, cross};
-use super::model::{LegHandle, LegState, Party, Role};
+use super::model::{LegHandle, LegState, Role};
+use super::places::Across;
 use crate::registrar::Binding;
 use crate::sip::Refusal;
 use crate::sip::dialog::{MAX_FORWARDS, write_via};
@@ -19,7 +20,8 @@ impl Core {
         if found.state == LegState::Ended || !matches!(found.role, Role::Talking(_)) {
             return Err(Refusal::DialogUnknown);
         }
-        let trust = trust_of(&found.party);
+        let trust = self.trust_of(&found.party);
+        let across = self.border_of(leg);
         let tag = found.dialog.local_tag.clone();
         let peer = self.peer_of(leg).ok_or(Refusal::Unreachable)?;
         if self.service_of(peer).is_some() {
@@ -33,7 +35,7 @@ impl Core {
         }
         let flow = found.dialog.flow;
         let mut writer = found.dialog.request(message.method(), &branch);
-        cross(message, trust, &mut writer);
+        cross(message, trust, across, &mut writer);
         let body = message.body();
         write_body(message, &body, &mut writer);
         let bytes = writer.finish();
@@ -45,9 +47,12 @@ impl Core {
 
     /// The answer to a request that was passed on, or nothing in time (`None`, 408).
     pub fn on_pass_response(&mut self, server: ServerTx, response: Option<&Message>) {
-        let tag = match self.transactions.server(server).and_then(|server| server.owner) {
-            Some(Owner::Served(leg)) => self.legs.get(leg).map(|leg| leg.dialog.local_tag.clone()),
-            _ => None,
+        let (tag, across) = match self.transactions.server(server).and_then(|server| server.owner) {
+            Some(Owner::Served(leg)) => {
+                (self.legs.get(leg).map(|leg| leg.dialog.local_tag.clone()), self.border_of(leg))
+            }
+            // Outside of dialogs a trunk may have asked.
+            _ => (None, Across::Border),
         };
         let Some(response) = response else {
             self.refuse(server, &Refusal::TimedOut, tag.as_deref());
@@ -57,7 +62,7 @@ impl Core {
         let status = presentable(status);
         let tag = tag.unwrap_or_else(|| self.random.tag().into_boxed_str());
         let Some(mut writer) = self.reply(server, status, &tag) else { return };
-        cross(response, Trust::Untrusted, &mut writer);
+        cross(response, Trust::Untrusted, across, &mut writer);
         let body = response.body();
         write_body(response, &body, &mut writer);
         let bytes = writer.finish();
@@ -94,15 +99,6 @@ impl Core {
         writer.header(&HeaderName::CallId, &call_id);
         writer.cseq(1, method);
         writer
-    }
-}
-
-/// What a party is believed.
-#[must_use]
-pub const fn trust_of(party: &Party) -> Trust {
-    match party {
-        Party::Trunk { .. } => Trust::Trusted,
-        Party::User { .. } | Party::Service(_) => Trust::Untrusted,
     }
 }
 

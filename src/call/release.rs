@@ -63,8 +63,9 @@ impl Core {
         let Some(found) = self.legs.get_mut(leg) else { return };
         let tag = found.dialog.local_tag.clone();
         let (call, role, state) = (found.call, found.role, found.state);
-        let reason =
-            message.header(HeaderName::Reason).and_then(|h| h.value_str().ok().map(|v| v.into_owned()));
+        let reason = message
+            .header(HeaderName::Reason)
+            .and_then(|h| h.value_str().ok().map(|v| super::places::plain_reason(&v).to_owned()));
         if state == LegState::Early && !found.is_inbound {
             // Who is called may not send it before it answers (RFC 3261 15): it is out, as if it had refused. Others ring
             // on, and our INVITE to it has an end of its own, be it a 2xx that is on its way.

@@ -17,7 +17,6 @@ use smallvec::SmallVec;
 
 use super::core::{Core, Gone, Owner};
 use super::model::{Leg, LegHandle, LegState, timer};
-use super::quirks::{Shown, write_identity};
 use crate::base::Timestamp;
 use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
@@ -158,13 +157,12 @@ impl Core {
         let identity = self.who_rings(leg);
         let Some(found) = self.legs.get(leg) else { return };
         let Some(tx) = found.server_invite else { return };
-        let (tag, contact, quirks) =
-            (found.dialog.local_tag.clone(), found.dialog.contact.clone(), found.quirks);
+        let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
         writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
         writer.header(&HeaderName::Allow, super::core::ALLOW);
         if let Some(identity) = &identity {
-            write_identity(&mut writer, identity, quirks, Shown::Called);
+            self.show_party(leg, identity, &mut writer);
         }
         if let Some(number) = number {
             writer.header(&HeaderName::Require, "100rel");

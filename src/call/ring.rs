@@ -6,10 +6,11 @@ use smallvec::SmallVec;
 
 use super::core::{Core, Owner};
 use super::dial_plan::Member;
-use super::headers::{ANONYMOUS, Trust, cross, is_private};
+use super::headers::{ANONYMOUS, Trust, cross};
+use super::identity::Privacy;
 use super::model::{CallHandle, Leg, LegHandle, Party, Role};
 use super::numbers::{Toward, Whose};
-use super::quirks::{Shown, write_identity};
+use super::places::Across;
 use super::record::Direction;
 use super::setup::{Incoming, user_value, write_invite_capabilities};
 use super::targets::Way;
@@ -27,8 +28,12 @@ pub(super) struct Outgoing<'a> {
     pub(super) from: Box<str>,
     /// Who really calls.
     pub(super) identity: Box<str>,
-    /// Only who is trusted learns who calls.
-    pub(super) is_private: bool,
+    /// Whether we vouch for that.
+    pub(super) is_vouched: bool,
+    /// Who may learn who calls.
+    pub(super) privacy: Privacy,
+    /// The numbers that a trunk said, of which a signature may speak: who calls, who is called.
+    pub(super) said: Option<(Box<str>, Box<str>)>,
     /// To.
     pub(super) to: Box<str>,
     pub(super) trust: Trust,
@@ -185,7 +190,7 @@ impl Core {
             // RFC 3608 6.2: a request outside dialogs goes by the route that the registrar named. The first hop stays the
             // target of the trunk, whose name the route may not change.
             let routes = self.service_routes.get(&(index, user)).cloned().unwrap_or_default();
-            let (calling, before) = outgoing.show_at(trunk, line.as_deref(), &settings.domain);
+            let (calling, before) = outgoing.show_at(self, trunk, line.as_deref());
             let dialog = self.dialog_to(outgoing, &target, routes, flow);
             let rung = self.send_invite(outgoing, party, dialog, "", here);
             outgoing.show_again(before);
@@ -263,7 +268,7 @@ impl Core {
             if let Party::Trunk { index, line, .. } = &party
                 && let Some(trunk) = settings.trunks.get(*index)
             {
-                outgoing.show_at(trunk, line.as_deref(), &settings.domain);
+                outgoing.show_at(core, trunk, line.as_deref());
             }
             let dialog = core.dialog_to(&outgoing, &failed.target, failed.routes, failed.flow);
             core.send_invite(&outgoing, party, dialog, &user_agent, here)
@@ -285,17 +290,19 @@ impl Core {
             Party::User { account, .. } => {
                 (user_value(account.shown(), account.number(), &domain), Trust::Untrusted)
             }
-            Party::Trunk { .. } | Party::Service(_) => {
-                (super::media::caller_value(incoming.message, number, &domain), Trust::Trusted)
+            party @ (Party::Trunk { .. } | Party::Service(_)) => {
+                (self.caller_value(party, incoming.message, number), self.trust_of(party))
             }
         };
-        let is_private = is_private(incoming.message);
+        let privacy = Privacy::of(incoming.message);
         let hops = u32::from(incoming.message.max_forwards().ok().flatten().unwrap_or(70));
         Outgoing {
             call,
-            from: if is_private { ANONYMOUS.into() } else { identity.clone() },
+            from: if privacy.hides() { ANONYMOUS.into() } else { identity.clone() },
             identity,
-            is_private,
+            is_vouched: self.vouches_for(&incoming.party, incoming.message),
+            privacy,
+            said: self.said_of(incoming),
             to,
             trust,
             message: Some(incoming.message),
@@ -350,8 +357,9 @@ impl Core {
         leg.is_run_by(user_agent, &self.settings.quirks);
         (leg.media, leg.number) = (media, number);
         let quirks = leg.quirks;
+        let settings = self.settings.clone();
         let trunk = match &leg.party {
-            Party::Trunk { index, .. } => Some(*index),
+            Party::Trunk { index, .. } => settings.trunks.get(*index),
             Party::User { .. } | Party::Service(_) => None,
         };
         let handle = self.add_leg(leg);
@@ -372,16 +380,21 @@ impl Core {
         let mut writer = leg.dialog.request_with_hops(&Method::Invite, &branch, outgoing.hops);
         let is_reliable = offer.is_some() && quirks.prack;
         write_invite_capabilities(&mut writer, &self.settings.software, is_reliable);
-        // RFC 3325 5 and 7: who wants privacy is named to those we trust, with the wish, and to nobody else.
-        let is_hidden = outgoing.is_private && trunk.is_none();
-        if outgoing.trust == Trust::Untrusted && !is_hidden {
-            write_identity(&mut writer, &outgoing.identity, quirks, Shown::Calling);
-            if outgoing.is_private {
-                writer.header(&HeaderName::Privacy, "id");
-            }
-        }
+        outgoing.write_caller(trunk, quirks, &mut writer);
         if let Some(message) = outgoing.message {
-            cross(message, if is_hidden { Trust::Untrusted } else { outgoing.trust }, &mut writer);
+            let across = Across::border_if(trunk.is_some() || outgoing.said.is_some());
+            let is_believed = outgoing.trust == Trust::Trusted && !outgoing.is_hidden_from(trunk);
+            let trust = if is_believed { Trust::Trusted } else { Trust::Untrusted };
+            cross(message, trust, across, &mut writer);
+            if is_believed {
+                super::diversion::tell_on(
+                    message,
+                    outgoing.privacy_from(trunk),
+                    &settings.domain,
+                    &mut writer,
+                );
+                outgoing.write_signature(message, trunk, &leg.dialog, &mut writer);
+            }
         }
         if let Some(referrer) = &outgoing.referred_by {
             writer.header(&HeaderName::ReferredBy, referrer);

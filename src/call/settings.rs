@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::headers::Trust;
+use super::identity::Shows;
 use super::numbers::{CallerId, Rewrite};
 use super::quirks::QuirkTable;
 use super::rules::{Group, Rule};
@@ -136,6 +138,10 @@ pub struct Trunk {
     pub may_notify: bool,
     /// Whether each move is shown to it by a re-INVITE, wanted or not.
     pub re_invite_always: bool,
+    /// Whether it is believed about identities, and learns those of callers who want privacy (RFC 3325 5).
+    pub trust: Trust,
+    /// How it is shown who calls.
+    pub shows: Shows,
     /// How numbers change on their way to it and from it; the first that fits is followed.
     pub rewrites: Vec<Rewrite>,
     /// The number that it is shown where the caller's own will not do.

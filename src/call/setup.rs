@@ -5,12 +5,12 @@ use smallvec::{SmallVec, smallvec};
 
 use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED, SUPPORTED_IN_INVITE, move_dialog};
 use super::dial_plan::{Plan, is_emergency};
-use super::headers::is_private;
+use super::identity::{self, Privacy};
 use super::media::{description_in, is_translated};
 use super::model::{
     Call, CallHandle, CallState, Leg, LegHandle, LegState, Party, Role, Service, Side, timer,
 };
-use super::quirks::{QuirkTable, Shown, write_identity};
+use super::quirks::QuirkTable;
 use super::record::{CallRecord, Direction};
 use super::settings::Anchor;
 use crate::media::plan::{Description, Pairing};
@@ -99,7 +99,7 @@ impl Leg {
             (self.allows_update, self.allows_info) = (self.quirks.update && takes("UPDATE"), takes("INFO"));
             self.takes_messages = self.quirks.message && takes("MESSAGE");
         }
-        self.is_private |= is_private(message);
+        self.is_private |= Privacy::of(message).hides();
     }
 
     /// The credentials of our INVITE with this CSeq.
@@ -181,8 +181,13 @@ impl Core {
             return Err(Refusal::TooManyHops);
         }
         let offer = description_in(incoming.message, &self.settings.media.screen)?;
+        let is_urgent = is_emergency(&incoming.number);
+        let is_anchored = self.settings.media.anchor == Anchor::Always;
+        if let Some(values) = identity::unavailable(incoming.message, is_anchored).filter(|_| !is_urgent) {
+            return Err(Refusal::PrivacyUnavailable(format!("Privacy not available: {values}").into()));
+        }
         if let Party::Trunk { index, .. } = &incoming.party
-            && !is_emergency(&incoming.number)
+            && !is_urgent
         {
             self.capacity.admit(*index, self.now.at)?;
         }
@@ -255,7 +260,7 @@ impl Core {
     }
 
     fn open_record(&self, id: &str, incoming: &Incoming<'_>, caller: Option<&str>) -> CallRecord {
-        let said = || super::media::caller_number(incoming.message);
+        let said = || self.said_number(&incoming.party, incoming.message);
         let (direction, from, trunk) = match &incoming.party {
             Party::Trunk { name, .. } => {
                 (Direction::Inbound, caller.map_or_else(said, str::to_owned), Some(name.to_string()))
@@ -321,14 +326,13 @@ impl Core {
             found.timers.stop(timer::RINGING);
         }
         found.raw_before = None;
-        let (tag, contact, quirks) =
-            (found.dialog.local_tag.clone(), found.dialog.contact.clone(), found.quirks);
+        let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
         writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
         write_capabilities(&mut writer, &self.settings.software);
         self.answer_session(leg, &mut writer);
         if let Some(identity) = identity {
-            write_identity(&mut writer, identity, quirks, Shown::Called);
+            self.show_party(leg, identity, &mut writer);
         }
         if let Some(body) = body {
             writer.body("application/sdp", body);

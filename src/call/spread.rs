@@ -6,6 +6,7 @@ use super::core::{Core, Owner};
 use super::headers::{Trust, cross};
 use super::model::Best;
 use super::pass::write_body;
+use super::places::Across;
 use crate::base::Handle;
 use crate::registrar::Binding;
 use crate::sip::dialog::{MAX_FORWARDS, as_sips, is_sips};
@@ -27,10 +28,18 @@ pub struct Spread {
 
 impl Core {
     /// Sends the request of `tx` to each of `bindings`, from and to whom it says.
-    pub fn spread(&mut self, tx: ServerTx, message: &Message, from: &str, to: &str, bindings: &[Binding]) {
+    /// Requests of trunks say nothing of where those are.
+    pub fn spread(
+        &mut self,
+        tx: ServerTx,
+        message: &Message,
+        across: Across,
+        (from, to): (&str, &str),
+        bindings: &[Binding],
+    ) {
         let key = self.spreads.insert(Spread { server: tx, open: bindings.len(), best: None });
         for binding in bindings {
-            self.send_outside(key, message, from, to, binding);
+            self.send_outside(key, message, across, (from, to), binding);
         }
     }
 
@@ -38,8 +47,8 @@ impl Core {
         &mut self,
         key: Handle<Spread>,
         message: &Message,
-        from: &str,
-        to: &str,
+        across: Across,
+        (from, to): (&str, &str),
         binding: &Binding,
     ) {
         let (branch, method) = (self.mint_branch(), message.method());
@@ -56,7 +65,7 @@ impl Core {
                 writer.copy(&header);
             }
         }
-        cross(message, Trust::Untrusted, &mut writer);
+        cross(message, Trust::Untrusted, across, &mut writer);
         let body = message.body();
         write_body(message, &body, &mut writer);
         let bytes = writer.finish();

@@ -4,6 +4,7 @@
 use super::core::{Core, Happened};
 use super::dial_plan::Plan;
 use super::headers::{ANONYMOUS, Trust};
+use super::identity::Privacy;
 use super::model::{Call, CallHandle, CallState, Leg, LegHandle, Party, Role, Service, Side, timer};
 use super::record::{CallRecord, Direction, HangupBy};
 use super::ring::Outgoing;
@@ -171,7 +172,9 @@ impl Core {
             call,
             from: if stays.is_private { ANONYMOUS.into() } else { identity.clone() },
             identity,
-            is_private: stays.is_private,
+            is_vouched: true,
+            privacy: if stays.is_private { Privacy::ID } else { Privacy::default() },
+            said: None,
             to,
             trust: Trust::Untrusted,
             message: None,

@@ -7,6 +7,7 @@ use std::fmt::{Debug, Display};
 use std::time::Duration;
 
 use super::resolved::{Auth, Ban, Http, Listen, Media, Node, Resolved, Trunk, TrunkAuth, Webhook};
+use crate::call::headers::Trust;
 use crate::call::numbers::CallerId;
 use crate::call::rules::Rule;
 use crate::moving;
@@ -305,7 +306,7 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     #[rustfmt::skip]
     let Trunk {
         name, uri, host: _, transport: _, also, share, ca, from, auth, register, max_calls, max_cps, ping, re_invite,
-        may_refer, may_notify, rewrites, caller_id,
+        may_refer, may_notify, trust, shows, rewrites, caller_id,
     } = old;
     let key = |field: &str| format!("trunk {name}: {field}");
     let places = |also: &Vec<super::Site>| also.iter().map(|site| &*site.uri).collect::<Vec<_>>().join(", ");
@@ -335,6 +336,9 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     say(lines, &key("re_invite"), re_invite, &new.re_invite, how);
     say(lines, &key("refer"), may_refer, &new.may_refer, plain);
     say(lines, &key("mwi"), may_notify, &new.may_notify, plain);
+    let is_trusted = |trust: &Trust| (*trust == Trust::Trusted).to_string();
+    say(lines, &key("trusted"), trust, &new.trust, is_trusted);
+    say(lines, &key("identity"), shows, &new.shows, |shows| shows.as_str().to_owned());
     if *rewrites != new.rewrites {
         let place = rewrites.iter().zip(&new.rewrites).take_while(|(old, new)| old == new).count();
         lines.push(format!("{} changed from the {}. on", key("rewrite"), place + 1));
@@ -528,6 +532,8 @@ to = ["user:alice"]
             ("*43", "*44", "test.echo *43 -> *44"),
             ("[media]", "[move]\nre_invite = \"always\"\n[media]", "move.re_invite when-needed -> always"),
             ("[media]", "[trace]\nkeep_s = 60\n[media]", "trace.keep_s 3600 -> 60"),
+            ("= 100", "= 100\ntrusted = false", "trunk carrier: trusted true -> false"),
+            ("= 100", "= 100\nidentity = \"rpid\"", "trunk carrier: identity pai -> rpid"),
             ("= 100", "= 100\ncaller_id = \"+4930\"", "trunk carrier: caller_id none -> +4930"),
             (
                 "= 100",

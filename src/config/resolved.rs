@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::network::Network;
 pub use crate::base::Secret;
+use crate::call::headers::Trust;
+use crate::call::identity::Shows;
 use crate::call::numbers::{CallerId, Rewrite};
 use crate::call::rules::{Group, Rule};
 use crate::call::run::Runs;
@@ -271,6 +273,10 @@ pub struct Trunk {
     pub may_refer: bool,
     /// Whether it may tell users of waiting messages.
     pub may_notify: bool,
+    /// `trusted`: whether it is believed about identities, and learns those of callers who want privacy.
+    pub trust: Trust,
+    /// `identity`: how it is shown who calls.
+    pub shows: Shows,
     /// `[[trunk.rewrite]]`, in the order of the file.
     pub rewrites: Vec<Rewrite>,
     /// `caller_id` and `caller_ids`.

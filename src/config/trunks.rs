@@ -6,9 +6,14 @@ use super::resolved::{HostPort, Site, Trunk, TrunkAuth};
 use super::sections::{RE_INVITE, name};
 use super::tree::{Section, Taken};
 use super::{Network, Secret, Source, listen_tls, numbers, users, values};
+use crate::call::headers::Trust;
+use crate::call::identity::Shows;
 use crate::sip::Transport;
 use crate::wire::sip::{Scheme, Uri};
 
+/// Words of `identity`.
+const SHOWS: [(&str, Shows); 4] =
+    [("pai", Shows::Asserted), ("rpid", Shows::RemoteParty), ("from", Shows::From), ("none", Shows::Nobody)];
 /// Places of a trunk beside its first.
 const MAX_ALSO: usize = 15;
 
@@ -54,6 +59,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
     let re_invite = section.choice("re_invite", &RE_INVITE);
     let may_refer = section.flag("refer").unwrap_or(false);
     let may_notify = section.flag("mwi").unwrap_or(true);
+    let trust = section.flag("trusted").map_or(Trust::Trusted, trust_if);
+    let shows = section.choice("identity", &SHOWS).unwrap_or_default();
     let rewrites = numbers::rewrites(&mut section);
     let caller_id = numbers::caller_id(&mut section);
     section.finish();
@@ -75,9 +82,15 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         re_invite,
         may_refer,
         may_notify,
+        trust,
+        shows,
         rewrites,
         caller_id,
     })
+}
+
+const fn trust_if(is_trusted: bool) -> Trust {
+    if is_trusted { Trust::Trusted } else { Trust::Untrusted }
 }
 
 /// Whether neither the URI nor DNS (RFC 3263 4.1) can choose TLS.

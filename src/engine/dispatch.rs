@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Engine, Output};
 use crate::call::core::{ALLOW, Owner, SUPPORTED_IN_INVITE, write_refusal};
+use crate::call::places::{Across, plain_reason};
 use crate::call::rules::{Asks, Caller, CallerKind, Dialling};
 use crate::call::{LegHandle, Party};
 use crate::moving::hold_off::Access;
@@ -86,7 +87,7 @@ impl Engine {
                 if let Some(Owner::Served(leg)) = owner {
                     let reason =
                         message.header(HeaderName::Reason).and_then(|header| header.value_str().ok());
-                    self.core.on_cancelled(leg, reason.as_deref());
+                    self.core.on_cancelled(leg, reason.as_deref().map(plain_reason));
                 }
             }
             Effect::Ack { message, .. } => {
@@ -403,7 +404,7 @@ impl Engine {
             return Ok(());
         }
         let from = format!("<sip:{}>", self.core.settings.domain);
-        self.spread(tx, message, &from, &to, &bindings)
+        self.spread(tx, message, Across::Border, (&from, &to), &bindings)
     }
 
     fn pass_message(
@@ -423,7 +424,7 @@ impl Engine {
             }
             Party::Trunk { .. } | Party::Service(_) => {
                 let number = self.core.caller_here(party, message);
-                crate::call::media::caller_value(message, number.as_deref(), domain)
+                self.core.caller_value(party, message, number.as_deref())
             }
         };
         let said = self.core.caller_number(party, message);
@@ -432,8 +433,9 @@ impl Engine {
             Party::Trunk { index, line, .. } => Some((*index, line.clone())),
             Party::User { .. } | Party::Service(_) => None,
         };
+        let across = Across::border_if(trunk.is_some());
         let (to, bindings) = self.recipients(message, trunk, by)?;
-        self.spread(tx, message, &from, &to, &bindings)
+        self.spread(tx, message, across, (&from, &to), &bindings)
     }
 
     /// The user whom a request outside dialogs is for, and the devices that take it: all, or the one that is named.
@@ -474,8 +476,8 @@ impl Engine {
         &mut self,
         tx: ServerTx,
         message: &Message,
-        from: &str,
-        to: &Account,
+        across: Across,
+        (from, to): (&str, &Account),
         bindings: &[Binding],
     ) -> Result<(), Refusal> {
         if bindings.is_empty() {
@@ -483,7 +485,7 @@ impl Engine {
         }
         let domain = &self.core.settings.domain;
         let to = crate::call::setup::user_value(to.shown(), to.number(), domain);
-        self.core.spread(tx, message, from, &to, bindings);
+        self.core.spread(tx, message, across, (from, &to), bindings);
         Ok(())
     }
 

@@ -106,6 +106,9 @@ pub enum Refusal {
         /// Seconds after which it may work.
         retry_after: Option<u32>,
     },
+    /// Privacy that was asked for without fail, and cannot be given (RFC 3323 5). Holds the reason phrase.
+    #[error("{0}")]
+    PrivacyUnavailable(Box<str>),
     /// A rule of the dial plan says no.
     #[error("a rule refuses it: {reason}")]
     Ruled {
@@ -134,7 +137,7 @@ impl Refusal {
             Self::BodyUnsupported | Self::EncodingUnsupported => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::AnswerUnwanted => StatusCode::NOT_ACCEPTABLE,
             Self::DialogUnknown => StatusCode::CALL_DOES_NOT_EXIST,
-            Self::CSeqOutOfOrder | Self::InviteOpen { .. } | Self::Internal => {
+            Self::CSeqOutOfOrder | Self::InviteOpen { .. } | Self::Internal | Self::PrivacyUnavailable(_) => {
                 StatusCode::SERVER_INTERNAL_ERROR
             }
             Self::SessionTooShort { .. } => StatusCode::SESSION_INTERVAL_TOO_SMALL,
@@ -172,6 +175,7 @@ impl Refusal {
         match self {
             Self::Move { text, .. } => Some(text),
             Self::Ruled { reason, .. } => Some(reason),
+            Self::PrivacyUnavailable(phrase) => Some(phrase),
             Self::HoldOff { .. } => Some("Call was moved away from this device"),
             _ => None,
         }

@@ -82,6 +82,8 @@ pub(crate) struct World {
     pub(crate) finals: Option<BTreeMap<String, String>>,
     /// The same for what phones get.
     pub(crate) heard_by_phones: Vec<Bytes>,
+    /// And where each of them was.
+    pub(crate) addressed: Vec<(SocketAddr, Bytes)>,
     /// What was sent to where no phone is.
     pub(crate) outside: Vec<(SocketAddr, Bytes)>,
     unanswered: Vec<(StoreTicket, StoreReply)>,
@@ -217,6 +219,7 @@ impl World {
             captured: None,
             finals: None,
             heard_by_phones: Vec::new(),
+            addressed: Vec::new(),
             outside: Vec::new(),
             unanswered: Vec::new(),
             released: Vec::new(),
@@ -496,6 +499,7 @@ impl World {
                     }
                     if self.captured.is_some() {
                         self.heard_by_phones.push(bytes.clone());
+                        self.addressed.push((flow.peer, bytes.clone()));
                     }
                     self.send(flow.transport, || Going::ToPhone(flow, bytes.clone()));
                 }

@@ -6,6 +6,7 @@ use super::probe::{Health, Probe};
 use super::registration::{Registration, State};
 use super::shown;
 use crate::base::Timestamp;
+use crate::call::headers::Trust;
 use crate::call::numbers::Rewrite;
 use crate::engine::Engine;
 use crate::engine::command::Reply;
@@ -43,6 +44,10 @@ pub struct TrunkView {
     pub users: u64,
     /// How many of them are.
     pub users_registered: u64,
+    /// Whether it is believed about identities, and learns those of callers who want privacy.
+    pub trusted: bool,
+    /// How it is shown who calls: `pai`, `rpid`, `from` or `none`.
+    pub identity: String,
     /// How numbers change on their way to it and from it, in the order in which they are tried.
     pub rewrites: Vec<TrunkRewriteView>,
     /// The calling number that it is shown where the caller's own will not do.
@@ -159,6 +164,8 @@ impl Engine {
             pings_failed: trunk.counts.pings_failed,
             registers_granted: trunk.counts.registered,
             registers_failed: trunk.counts.register_failed,
+            trusted: settings.trust == Trust::Trusted,
+            identity: settings.shows.as_str().to_owned(),
             rewrites: settings.rewrites.iter().map(rewrite_view).collect(),
             caller_id: settings.caller_id.as_ref().map(|id| id.number.to_string()),
             caller_ids: settings.caller_id.iter().flat_map(|id| &id.own).map(ToString::to_string).collect(),

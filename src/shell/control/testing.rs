@@ -240,6 +240,8 @@ pub(crate) fn trunk(name: &str) -> TrunkView {
         ping_s: Some(30),
         users: if name == "carrier" { 5 } else { 0 },
         users_registered: if name == "carrier" { 4 } else { 0 },
+        trusted: true,
+        identity: "pai".into(),
         ..TrunkView::default()
     }
 }

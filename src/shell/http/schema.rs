@@ -357,6 +357,8 @@ fn trunks() -> [(&'static str, Value); 4] {
                 ("pings_failed", integer()),
                 ("registers_granted", integer()),
                 ("registers_failed", integer()),
+                ("trusted", boolean()),
+                ("identity", json!({ "type": "string", "enum": ["pai", "rpid", "from", "none"] })),
                 ("rewrites", list(reference("TrunkRewrite"))),
                 ("caller_id", optional("string")),
                 ("caller_ids", list(string())),

@@ -182,6 +182,8 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
         may_refer: trunk.may_refer,
         may_notify: trunk.may_notify,
         re_invite_always: re_invite == ReInvite::Always,
+        trust: trunk.trust,
+        shows: trunk.shows,
         rewrites: trunk.rewrites.clone(),
         caller_id: trunk.caller_id.clone(),
         is_gone: false,

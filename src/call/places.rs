@@ -1,0 +1,167 @@
+//! What is not shown across: where the other side is. Between a user and a trunk no header tells an address of the other
+//! side, nor what names its dialog.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use smallvec::SmallVec;
+
+use super::core::Core;
+use super::model::{LegHandle, Party};
+use crate::wire::sip::{Header, HeaderName, Host, Message, MessageWriter, Via};
+
+/// Between whom a message passes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Across {
+    /// Users of this node.
+    House,
+    /// A trunk and anybody.
+    Border,
+}
+
+impl Across {
+    /// Between parties of which one may be a trunk.
+    #[must_use]
+    pub const fn border_if(is_border: bool) -> Self {
+        if is_border { Self::Border } else { Self::House }
+    }
+}
+
+/// Who warns is nobody's business there; RFC 3261 20.43 lets a pseudonym stand for it.
+const WARNER: &[u8] = b"segue";
+/// Shorter names of a dialog or host are in other words by chance.
+const MIN_NAME: usize = 6;
+
+impl Core {
+    /// Between whom a leg's messages pass.
+    #[must_use]
+    pub(super) fn border_of(&self, leg: LegHandle) -> Across {
+        let is_trunk = |leg| self.legs.get(leg).is_some_and(|leg| matches!(leg.party, Party::Trunk { .. }));
+        Across::border_if(is_trunk(leg) || self.peer_of(leg).is_some_and(is_trunk))
+    }
+}
+
+/// What in `message` names its sender's dialog or machine.
+pub(super) fn names_in(message: &Message) -> SmallVec<[&str; 8]> {
+    let contact = message.contact().ok().and_then(|contact| contact.parsed_uri().ok());
+    let via = if message.is_request() { message.via().ok() } else { None };
+
+    let names = [
+        message.call_id().ok(),
+        message.from_tag(),
+        message.to_tag(),
+        via.as_ref().and_then(Via::branch),
+        via.as_ref().and_then(|via| name_of(via.host)),
+        contact.as_ref().and_then(|uri| name_of(uri.host())),
+    ];
+    names.into_iter().flatten().filter(|name| name.len() >= MIN_NAME).collect()
+}
+
+fn name_of(host: Host<'_>) -> Option<&str> {
+    match host {
+        Host::Name(name) => Some(name),
+        Host::V4(_) | Host::V6(_) => None,
+    }
+}
+
+/// Copies a header across the border of the house, as far as it says nothing of the side that it comes from.
+pub(super) fn copy_over(header: &Header<'_>, names: &[&str], onto: &mut MessageWriter<'_>) {
+    use HeaderName as N;
+    match header.name {
+        // Times, words and types that tell of nobody.
+        N::Accept | N::AcceptLanguage | N::ContentLanguage | N::Date | N::MimeVersion | N::Priority => {
+            onto.copy(header);
+        }
+        // Call-IDs of the other side (RFC 3261 20.21), and where its caller is to be answered (20.31): here nobody is.
+        N::InReplyTo | N::ReplyTo => {}
+        N::Warning => {
+            let mut parts = header.value.splitn(3, |byte| *byte == b' ');
+            let (code, _, text) = (parts.next(), parts.next(), parts.next());
+            if let (Some(code), Some(text)) = (code, text)
+                && !tells(text, names)
+            {
+                onto.header_bytes(&N::Warning, &[code, WARNER, text].join(&b' '));
+            }
+        }
+        _ if tells(header.value, names) => {}
+        _ => {
+            onto.copy(header);
+        }
+    }
+}
+
+fn tells(value: &[u8], names: &[&str]) -> bool {
+    names_place(value) || names.iter().any(|name| memchr::memmem::find(value, name.as_bytes()).is_some())
+}
+
+/// Whether there is an address of a machine in a text; loopback and `0.0.0.0` are nobody's.
+pub(super) fn names_place(text: &[u8]) -> bool {
+    let words = |is_of: fn(&u8) -> bool| {
+        text.split(move |byte| !is_of(byte)).filter_map(|word| std::str::from_utf8(word).ok())
+    };
+    let v4 = |word: &str| word.trim_matches('.').parse::<Ipv4Addr>();
+    let has_v4 = memchr::memchr(b'.', text).is_some()
+        && words(|byte| byte.is_ascii_digit() || *byte == b'.')
+            .any(|word| v4(word).is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified()));
+    has_v4
+        || memchr::memchr(b':', text).is_some()
+            && words(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')).any(|word| {
+                let is_address = word.parse::<Ipv6Addr>();
+                is_address.is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified())
+            })
+}
+
+/// A Reason (RFC 3326) without what tells where somebody is.
+#[must_use]
+pub fn plain_reason(reason: &str) -> &str {
+    if !names_place(reason.as_bytes()) {
+        return reason;
+    }
+    let cause = reason.split(";text=").next().unwrap_or_default();
+    if names_place(cause.as_bytes()) { "SIP;cause=480" } else { cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_found_in_any_text() {
+        for text in [
+            "10.0.0.5",
+            "<sip:alice@10.0.0.5:5060>",
+            "host=192.168.1.20;x",
+            "at 172.16.0.1.",
+            "<http://[2001:db8::7]/ring.wav>",
+            "fd00::1",
+            "::ffff:10.0.0.5",
+        ] {
+            assert!(names_place(text.as_bytes()), "{text}");
+        }
+        for text in [
+            "",
+            "Acme/1.2.3",
+            "12:30:45 GMT",
+            "<http://127.0.0.1/Bellcore-dr3>",
+            "<http://www.notused.com>;info=alert-internal",
+            "urn:alert:service:call-waiting",
+            "1.2.3",
+            "256.1.1.1",
+            "[::1]",
+            "0.0.0.0",
+            "Q.850;cause=16;text=\"Normal\"",
+        ] {
+            assert!(!names_place(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_reason_keeps_its_cause() {
+        for (reason, plain) in [
+            ("Q.850;cause=16;text=\"bye\"", "Q.850;cause=16;text=\"bye\""),
+            ("SIP;cause=503;text=\"10.0.0.5 is away\"", "SIP;cause=503"),
+            ("SIP;cause=503;at=10.0.0.5", "SIP;cause=480"),
+        ] {
+            assert_eq!(plain_reason(reason), plain);
+        }
+    }
+}
