@@ -52,7 +52,7 @@ impl Core {
         let (call, role) = (found.call, found.role);
         if role == Role::Mover || self.is_rung_in_transfer(call).is_some() {
             // Nobody hears it, but a reliable answer need not be repeated in the 2xx (RFC 6337 2.1).
-            if let Ok(Some(description)) = description_in(response, &self.settings.media.screen) {
+            if let Ok(Some(description)) = description_in(response, self.gate(leg)) {
                 let _ = self.receive_answer(leg, description);
             }
         }
@@ -77,7 +77,7 @@ impl Core {
 
     /// The first fork that sends a description plays to the caller; the others stay mute until they answer.
     fn early_media(&mut self, call: CallHandle, leg: LegHandle, response: &Message) -> Option<Bytes> {
-        let description = description_in(response, &self.settings.media.screen).ok()??;
+        let description = description_in(response, self.gate(leg)).ok()??;
         let found = self.calls.get_mut(call)?;
         if found.early_media.is_some_and(|chosen| chosen != leg) {
             return None;
@@ -206,7 +206,7 @@ impl Core {
         response: &Message,
     ) {
         self.acknowledge(leg, tx, cseq, None);
-        let description = description_in(response, &self.settings.media.screen);
+        let description = description_in(response, self.gate(leg));
         let answered = match description {
             Ok(Some(description)) => self.receive_answer(leg, description),
             // It came in a reliable 183 and is not repeated.
@@ -228,7 +228,7 @@ impl Core {
         offered: bool,
         response: &Message,
     ) -> Result<Bytes, Refusal> {
-        let description = description_in(response, &self.settings.media.screen)?;
+        let description = description_in(response, self.gate(leg))?;
         match (description, offered) {
             (Some(description), true) => {
                 self.receive_answer(leg, description)?;

@@ -15,6 +15,7 @@ use super::spread::Spread;
 use super::transfer::{TransferKey, TransferNews};
 use crate::base::{Handle, Now, Random, Slab, TimerHeap, UnixMillis};
 use crate::media::codec::Codec;
+use crate::media::plan::Gate;
 use crate::media::ports::Ports;
 use crate::media::relay::{MediaCommand, PortId};
 use crate::registrar::Registrar;
@@ -363,6 +364,13 @@ impl Core {
     #[must_use]
     pub fn call_of(&self, leg: LegHandle) -> Option<CallHandle> {
         self.legs.get(leg).map(|leg| leg.call)
+    }
+
+    /// How descriptions of the party of a leg are screened.
+    #[must_use]
+    pub fn gate(&self, leg: LegHandle) -> Gate<'_> {
+        let ours = self.legs.get(leg).map(|leg| leg.party.ours()).unwrap_or_default();
+        self.settings.media.screen.gate(ours)
     }
 
     /// The leg that `leg` talks with.

@@ -19,7 +19,7 @@ impl Core {
         tx: ServerTx,
         message: &Message,
     ) -> Result<(), Refusal> {
-        let offer = description_in(message, &self.settings.media.screen)?;
+        let offer = description_in(message, self.gate(leg))?;
         let offer = offer.ok_or(Refusal::BodyUnsupported)?;
         if self.legs.get(leg).is_none_or(|leg| !leg.is_settled_early()) {
             return Err(self.too_early());

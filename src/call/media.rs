@@ -15,7 +15,7 @@ use super::quirks::Dtmf;
 use super::record::Segment;
 use crate::base::Timestamp;
 use crate::media::codec::Codec;
-use crate::media::plan::{self, Description, LegMedia, Local, RemoteMedia, Screen, Stream};
+use crate::media::plan::{self, Description, Gate, LegMedia, Local, RemoteMedia, Stream};
 use crate::media::ports::Ports;
 use crate::media::relay::{self, Ingress, Law, MediaCommand, PortId, PortPair, Sending, Sink, Sound, Voice};
 use crate::media::srtp::Security;
@@ -46,7 +46,10 @@ impl From<plan::Refusal> for Refusal {
 ///
 /// # Errors
 /// `BodyUnsupported` for another kind of body, `OfferUnusable` or `Malformed` for one that is not let in.
-pub fn description_in(message: &Message, screen: &Screen) -> Result<Option<Description>, Refusal> {
+pub fn description_in<'s>(
+    message: &Message,
+    screen: impl Into<Gate<'s>>,
+) -> Result<Option<Description>, Refusal> {
     sdp_in(message)?.map(|body| admit(&body, screen)).transpose()
 }
 
@@ -93,12 +96,12 @@ pub fn accepts_description(request: &Message) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// `OfferUnusable` or `Malformed`; `OfferUnusable` for an empty one, too.
-pub fn admit(body: &Bytes, screen: &Screen) -> Result<Description, Refusal> {
+pub fn admit<'s>(body: &Bytes, screen: impl Into<Gate<'s>>) -> Result<Description, Refusal> {
     if body.is_empty() {
         return Err(Refusal::OfferUnusable("there is no description".into()));
     }
     // What is kept of it is kept for as long as the call: a copy, and not a piece of the message that holds all of it.
-    Ok(screen.admit(Bytes::copy_from_slice(body))?)
+    Ok(screen.into().admit(Bytes::copy_from_slice(body))?)
 }
 
 /// Whether the media address of `message` is not the address that it came from: a side behind translation.

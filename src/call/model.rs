@@ -14,7 +14,7 @@ use super::session_timer::SessionTimer;
 use super::targets::Way;
 use super::transfer::InTransfer;
 use crate::base::{Handle, Timers, Timestamp};
-use crate::media::plan::{LegMedia, Pairing};
+use crate::media::plan::{LegMedia, Ours, Pairing};
 use crate::media::relay::PortPair;
 use crate::registrar::accounts::Account;
 use crate::sip::dialog::Dialog;
@@ -98,6 +98,15 @@ impl Party {
         match self {
             Self::User { account, device } => Some((&account.name, &account.devices.get(*device)?.id)),
             Self::Trunk { .. } | Self::Service(_) => None,
+        }
+    }
+
+    /// Whether it may name our own media ports: a PBX may, to which one of its users calls another.
+    #[must_use]
+    pub const fn ours(&self) -> Ours {
+        match self {
+            Self::Trunk { line: Some(_), .. } => Ours::Taken,
+            Self::Trunk { line: None, .. } | Self::User { .. } | Self::Service(_) => Ours::Refused,
         }
     }
 

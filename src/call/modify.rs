@@ -38,7 +38,7 @@ impl Core {
         if self.answer_repetition(leg, tx, message)? {
             return Ok(());
         }
-        let offer = description_in(message, &self.settings.media.screen)?;
+        let offer = description_in(message, self.gate(leg))?;
         let purpose = Purpose::Relay { server: tx, from: leg, offered: offer.is_some() };
         if let Some(service) = self.service_of(peer) {
             let body = self.propose_to_service(leg, service, offer)?;
@@ -69,7 +69,7 @@ impl Core {
     /// # Errors
     /// The reason to refuse it.
     pub fn on_update(&mut self, leg: LegHandle, tx: ServerTx, message: &Message) -> Result<(), Refusal> {
-        let offer = description_in(message, &self.settings.media.screen)?;
+        let offer = description_in(message, self.gate(leg))?;
         let Some(offer) = offer else {
             let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
             found.session_refresh(message, &self.settings.quirks)?;
@@ -340,7 +340,7 @@ impl Core {
                 self.acknowledge(leg, tx, cseq, None);
                 if let Some(before) = self.take_undo(leg) {
                     // A yes that crossed our CANCEL: where it is now, it is called back from.
-                    let taken = description_in(response, &self.settings.media.screen).ok().flatten();
+                    let taken = description_in(response, self.gate(leg)).ok().flatten();
                     if taken.is_none_or(|description| self.receive_answer(leg, description).is_err()) {
                         self.abandon_exchange(leg);
                     }
@@ -351,7 +351,7 @@ impl Core {
             }
             Purpose::Restore => {
                 self.acknowledge(leg, tx, cseq, None);
-                if let Ok(Some(description)) = description_in(response, &self.settings.media.screen)
+                if let Ok(Some(description)) = description_in(response, self.gate(leg))
                     && self.receive_answer(leg, description).is_ok()
                     && let Some(call) = self.call_of(leg)
                 {
@@ -373,7 +373,7 @@ impl Core {
     ) {
         let cseq = response.cseq().map_or(0, |cseq| cseq.number);
         let before = self.legs.get(leg).and_then(|leg| leg.media.as_ref()?.snapshot());
-        let joined = match description_in(response, &self.settings.media.screen) {
+        let joined = match description_in(response, self.gate(leg)) {
             Ok(Some(description)) if had_offer => {
                 self.receive_answer(leg, description).and_then(|()| self.answer_across(leg, from))
             }
@@ -614,7 +614,7 @@ impl Core {
     fn pass_late_answer(&mut self, leg: LegHandle, message: &Message) {
         let Some(peer) = self.peer_of(leg) else { return };
         let Some((tx, cseq)) = self.legs.get(peer).and_then(|peer| peer.owed_ack) else { return };
-        let answer = match description_in(message, &self.settings.media.screen) {
+        let answer = match description_in(message, self.gate(leg)) {
             Ok(Some(description)) => {
                 self.receive_answer(leg, description).and_then(|()| self.answer_across(leg, peer))
             }

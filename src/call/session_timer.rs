@@ -306,7 +306,7 @@ impl Core {
         }
         let cseq = response.cseq().map_or(0, |cseq| cseq.number);
         self.acknowledge(leg, tx, cseq, None);
-        let Ok(Some(answer)) = description_in(response, &self.settings.media.screen) else {
+        let Ok(Some(answer)) = description_in(response, self.gate(leg)) else {
             self.abandon_exchange(leg);
             return;
         };
@@ -388,7 +388,7 @@ impl Core {
         tx: ServerTx,
         message: &Message,
     ) -> Result<bool, Refusal> {
-        let Some(offer) = description_in(message, &self.settings.media.screen)? else { return Ok(false) };
+        let Some(offer) = description_in(message, self.gate(leg))? else { return Ok(false) };
         let found = self.legs.get_mut(leg).ok_or(Refusal::DialogUnknown)?;
         let Some(media) = found.media.as_mut().filter(|media| media.repeats(&offer)) else {
             return Ok(false);

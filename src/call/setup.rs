@@ -180,7 +180,7 @@ impl Core {
         if hops == Some(0) {
             return Err(Refusal::TooManyHops);
         }
-        let offer = description_in(incoming.message, &self.settings.media.screen)?;
+        let offer = description_in(incoming.message, self.settings.media.screen.gate(incoming.party.ours()))?;
         let is_urgent = is_emergency(&incoming.number);
         let is_anchored = self.settings.media.anchor == Anchor::Always;
         if let Some(values) = identity::unavailable(incoming.message, is_anchored).filter(|_| !is_urgent) {

@@ -23,6 +23,7 @@ mod lamps;
 mod media;
 mod moves;
 mod node;
+mod pbx;
 mod reload;
 mod rescue;
 mod routes;

@@ -195,7 +195,7 @@ impl Engine {
             return self.on_rejoined(key, far, body);
         }
         let is_due = self.moves.live.get(&key).is_some_and(|moving| moving.restore_due);
-        let received = admit(body, &self.core.settings.media.screen)
+        let received = admit(body, self.core.gate(far))
             .and_then(|description| self.core.receive_answer(far, description));
         if is_due {
             // A yes that crossed our CANCEL: it is taken back.

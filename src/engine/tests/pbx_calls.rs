@@ -222,6 +222,46 @@ fn a_contact_is_of_use_from_the_pbx_alone_and_for_its_user_alone() {
 }
 
 #[test]
+fn what_opens_a_dialog_repeats_the_record_route_and_what_refuses_does_not() {
+    let mut house = house(1412, config());
+    let known = house.asked(&Method::Register);
+    let own = known.iter().find(|message| message.to().unwrap().uri.contains("1001")).map(token).unwrap();
+    let peer = "203.0.113.1:5061";
+    let text = format!(
+        "INVITE sip:1001@192.0.2.1:5060;line={own} SIP/2.0\r\nVia: SIP/2.0/UDP {peer};branch=z9hG4bKr\r\n\
+         Record-Route: <sip:203.0.113.1:5061;lr;did=1>, <sip:203.0.113.9;lr>\r\nRecord-Route: <sip:203.0.113.8;lr>\r\n\
+         From: <sip:1@pbx.example>;tag=f\r\nTo: <sip:1001@pbx.example>\r\nCall-ID: r\r\nCSeq: 1 INVITE\r\n\
+         Contact: <sip:1@203.0.113.7>\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+    );
+    house.world.outside.clear();
+    house.world.arrive(peer.parse().unwrap(), text.into());
+    house.world.run(SECOND);
+    house.world.phones[house.mobile].pick_up(0);
+    house.world.run(SECOND);
+    let answers = house
+        .world
+        .outside
+        .iter()
+        .map(|(_, bytes)| Message::parse(bytes.clone(), &Limits::default()).unwrap());
+    let routes = |message: &Message| {
+        message
+            .values(HeaderName::RecordRoute)
+            .map(|value| String::from_utf8_lossy(value).trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let seen: Vec<_> =
+        answers.filter_map(|message| Some((message.status()?.as_u16(), routes(&message)))).collect();
+    let all = ["<sip:203.0.113.1:5061;lr;did=1>", "<sip:203.0.113.9;lr>", "<sip:203.0.113.8;lr>"];
+    for (status, routes) in &seen {
+        assert_eq!(routes, if *status == 100 { &all[..0] } else { &all[..] }, "{status}");
+    }
+    assert!(
+        seen.iter().any(|(status, _)| *status == 180) && seen.iter().any(|(status, _)| *status == 200),
+        "{seen:?}"
+    );
+}
+
+#[test]
 fn a_call_moves_between_the_handsets_and_the_pbx_keeps_its_dialog() {
     for (seed, is_out, always) in
         [(1405, true, false), (1406, false, false), (1407, true, true), (1408, false, true)]

@@ -109,7 +109,7 @@ impl Engine {
     pub(super) fn on_transfer_agreed(&mut self, key: TransferKey, leg: LegHandle, body: &Bytes) {
         let Some(found) = self.transfers.live.get(&key) else { return };
         let is_target = found.with == Some(leg);
-        let taken = admit(body, &self.core.settings.media.screen)
+        let taken = admit(body, self.core.gate(leg))
             .and_then(|description| self.core.receive_answer(leg, description))
             .and_then(|()| self.has_streams(leg));
         match taken {

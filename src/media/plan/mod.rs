@@ -68,7 +68,7 @@ pub use pairing::Pairing;
 pub use payload::PtMap;
 pub use protect::Rule;
 pub use refusal::Refusal;
-pub use screen::{Description, Screen};
+pub use screen::{Description, Gate, Ours, Screen};
 pub use sdes::without_keys;
 pub use stream::{RemoteMedia, Stream, streams};
 pub use web::WebPlace;

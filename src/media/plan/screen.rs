@@ -26,7 +26,31 @@ pub struct Screen {
     pub limits: Limits,
 }
 
-/// A parsed description whose addresses passed the screen. Made by [`Screen::admit`] alone.
+/// Whether our own media ports may be named.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Ours {
+    /// No: we would talk to ourselves.
+    #[default]
+    Refused,
+    /// By a PBX that has the media of two calls of ours run from the one to the other. What comes to a port of one goes on to
+    /// the device at the other end of its call, and never back to the PBX.
+    Taken,
+}
+
+/// The screen as it is for one party.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate<'a> {
+    screen: &'a Screen,
+    ours: Ours,
+}
+
+impl<'a> From<&'a Screen> for Gate<'a> {
+    fn from(screen: &'a Screen) -> Self {
+        screen.gate(Ours::Refused)
+    }
+}
+
+/// A parsed description whose addresses passed the screen. Made by [`Gate::admit`] alone.
 #[derive(Clone, Debug)]
 pub struct Description(Sdp);
 
@@ -63,12 +87,28 @@ impl Description {
 }
 
 impl Screen {
+    /// For a party that may, or may not, name our own ports.
+    #[must_use]
+    pub const fn gate(&self, ours: Ours) -> Gate<'_> {
+        Gate { screen: self, ours }
+    }
+
+    /// As [`Gate::admit`] for who may not name our own ports.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn admit(&self, body: Bytes) -> Result<Description, Refusal> {
+        self.gate(Ours::Refused).admit(body)
+    }
+}
+
+impl Gate<'_> {
     /// Parses and screens the body of a request or response. Lines that carry no media through us are not screened.
     ///
     /// # Errors
     /// [`Refusal::Malformed`], or [`Refusal::Address`] with the m-line's number.
     pub fn admit(&self, body: Bytes) -> Result<Description, Refusal> {
-        let sdp = Sdp::parse(body, &self.limits)?;
+        let sdp = Sdp::parse(body, &self.screen.limits)?;
         for (index, media) in sdp.media().enumerate() {
             if is_carried(&media) && !self.is_acceptable(&media) {
                 return Err(Refusal::Address { media: index });
@@ -92,11 +132,12 @@ impl Screen {
     /// Whether media may go to `place`.
     #[must_use]
     pub fn is_place(&self, place: SocketAddr) -> bool {
-        let address = place.ip().to_canonical();
-        if address.is_loopback() && !self.own_addresses.iter().any(IpAddr::is_loopback) {
+        let (address, screen) = (place.ip().to_canonical(), self.screen);
+        if address.is_loopback() && !screen.own_addresses.iter().any(IpAddr::is_loopback) {
             return false;
         }
-        if self.own_ports.contains(place.port()) && self.own_addresses.contains(&address) {
+        let is_ours = screen.own_ports.contains(place.port()) && screen.own_addresses.contains(&address);
+        if is_ours && self.ours == Ours::Refused {
             return false;
         }
         match address {
@@ -170,6 +211,17 @@ mod tests {
     fn loopback_is_for_a_node_on_loopback() {
         assert_eq!(admit(&screen(&["127.0.0.1"]), "IN IP4 127.0.0.1", 4000, ""), Ok(()));
         assert!(admit(&screen(&["127.0.0.1"]), "IN IP4 127.0.0.1", 20000, "").is_err());
+    }
+
+    #[test]
+    fn a_pbx_may_lead_the_media_of_one_call_to_that_of_another_and_nowhere_else() {
+        let screen = screen(&["192.0.2.1"]);
+        let at = |c: &str, ours: Ours| {
+            let text = format!("v=0\no=- 1 1 IN IP4 1.1.1.1\ns=-\nc={c}\nt=0 0\nm=audio 20002 RTP/AVP 0\n");
+            screen.gate(ours).admit(text.into()).is_ok()
+        };
+        assert!(at("IN IP4 192.0.2.1", Ours::Taken) && !at("IN IP4 192.0.2.1", Ours::Refused));
+        assert!(!at("IN IP4 127.0.0.1", Ours::Taken) && !at("IN IP4 224.2.1.1/127", Ours::Taken));
     }
 
     #[test]

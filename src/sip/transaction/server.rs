@@ -10,7 +10,7 @@ use super::server_non_invite::{self, ServerNonInvite};
 use super::{Effect, ServerTx};
 use crate::base::{Handle, Timestamp};
 use crate::sip::{Flow, Transport};
-use crate::wire::sip::{Message, MessageWriter, Method, StatusCode, Via};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode, Via};
 
 /// sent-by without a port (RFC 3261 18.2.2).
 const DEFAULT_PORT: u16 = 5060;
@@ -76,6 +76,14 @@ pub struct ServerView<'a, O> {
     pub request: Option<&'a Message>,
 }
 
+/// Whether a response opens the dialog of an INVITE, so that it repeats the Record-Route of that (RFC 3261 12.1.1): by it the
+/// caller learns its route set, without which proxies on the way see nothing of the dialog.
+fn opens_dialog(request: &Message, status: StatusCode) -> bool {
+    *request.method() == Method::Invite
+        && request.to_tag().is_none()
+        && (101..=299).contains(&status.as_u16())
+}
+
 /// A handle for outside: it does not tell what an entry is.
 fn public<O>(handle: Handle<Entry<O>>) -> ServerTx {
     Handle::from_bits(handle.to_bits())
@@ -111,7 +119,14 @@ impl<O: Copy> Transactions<O> {
         to_tag: Option<&str>,
     ) -> Option<MessageWriter<'static>> {
         let entry = self.servers.get(private(tx))?;
-        Some(MessageWriter::reply_from(entry.request.as_ref()?, status, reason, entry.flow.peer, to_tag))
+        let request = entry.request.as_ref()?;
+        let mut writer = MessageWriter::reply_from(request, status, reason, entry.flow.peer, to_tag);
+        if opens_dialog(request, status) {
+            for header in request.all(HeaderName::RecordRoute) {
+                writer.copy(&header);
+            }
+        }
+        Some(writer)
     }
 
     /// The start of a response to a request that has no transaction. Its To tag is a function of the request, so
