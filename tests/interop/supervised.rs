@@ -194,3 +194,22 @@ async fn a_node_that_drains_takes_nothing_new_and_a_second_signal_ends_it() {
     assert_eq!(supervisor.count("WATCHDOG=1"), 0, "nobody has asked for that");
     assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_is_waited_for_comes_back_when_no_call_lives() {
+    let node = Node::start(&Settings::default()).await;
+    let (desk, bob) = (
+        phone(device(&node, "alice", "desk", DESK_HZ)).await,
+        phone(device(&node, "bob", "desk", BOB_HZ)).await,
+    );
+    let call = desk.call("bob").await.expect("an answer");
+    let other = bob.answered(SOON).await.expect("a call for bob");
+    let late = node.run(&["drain", "--wait", "1"]);
+    assert_eq!(late.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&late.stderr).into_owned();
+    assert!(said.contains("1 call lives; the node goes on draining"), "{said}");
+    call.hears(BOB_HZ, SOON).await.expect("it goes on");
+    call.hang_up().await.expect("it hangs up");
+    other.ended(SOON).await.expect("it is over");
+    assert!(node.command(&["drain", "--wait"]).contains("none lives any more"));
+}

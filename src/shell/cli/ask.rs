@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -21,6 +21,8 @@ use crate::shell::control::Client;
 pub(super) const MAX_ITEMS: usize = 100_000;
 /// How often the outcome of a move is looked for.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often a drain that is waited for is looked at.
+const DRAIN_LOOK: Duration = Duration::from_millis(500);
 
 /// A connection to the node and a place to print.
 pub(super) struct Asking<'a> {
@@ -253,10 +255,33 @@ impl<'a> Asking<'a> {
         self.print(&Table { headings: REGISTRATION, rows }, &registrations)
     }
 
-    pub(super) async fn drain(&mut self) -> Result<(), Failure> {
+    /// `wait`: until no call lives, for at most so many seconds; 0 for as long as it takes.
+    pub(super) async fn drain(&mut self, wait: Option<u32>) -> Result<(), Failure> {
         self.ask(Command::Drain).await?;
-        self.say("The node takes no new calls; those that live go on.")
+        let Some(seconds) = wait else {
+            return self.say("The node takes no new calls; those that live go on.");
+        };
+        let deadline = (seconds > 0).then(|| Instant::now() + Duration::from_secs(seconds.into()));
+        let mut told = None;
+        loop {
+            let status = self.node_status().await?;
+            let calls = status.calls_ringing + status.calls_answered;
+            if calls == 0 {
+                return self.say("The node takes no new calls, and none lives any more.");
+            }
+            if told.replace(calls) != Some(calls) {
+                self.say(&lives(calls))?;
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Err(Failure::general(format!("{}; the node goes on draining", lives(calls))));
+            }
+            tokio::time::sleep(DRAIN_LOOK).await;
+        }
     }
+}
+
+fn lives(calls: u64) -> String {
+    if calls == 1 { "1 call lives".to_owned() } else { format!("{calls} calls live") }
 }
 
 const CALL: &[&str] = &["ID", "STATE", "FROM", "TO", "DIRECTION", "STARTED", "ANSWERED", "CODEC", "MOVES"];

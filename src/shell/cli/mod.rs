@@ -140,7 +140,7 @@ async fn ask(
         Verb::Cdr { action } => asking.records(action).await,
         Verb::Reload { dry_run } => reload::reload(&mut asking, dry_run).await,
         Verb::Top(wanted) => top::top(&mut asking, &wanted).await,
-        Verb::Drain => asking.drain().await,
+        Verb::Drain { wait } => asking.drain(wait).await,
         Verb::Serve { .. }
         | Verb::Demo
         | Verb::Doctor

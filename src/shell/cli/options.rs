@@ -140,7 +140,11 @@ pub(super) enum Verb {
     /// Look at this machine and the configuration for what would keep a node from its work
     Doctor,
     /// Take no new calls; those that live go on
-    Drain,
+    Drain {
+        /// Wait until none lives, for so many seconds at most; without a number for as long as it takes
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "0")]
+        wait: Option<u32>,
+    },
     /// Start a node and three software phones on this machine, move a call, print what was measured
     Demo,
     /// Completion for a shell, on standard output
