@@ -14,7 +14,7 @@ use super::places::Across;
 use super::record::Direction;
 use super::setup::{Incoming, user_value, write_invite_capabilities};
 use super::targets::Way;
-use crate::media::plan::Rule;
+use crate::media::plan::{Hold, Rule};
 use crate::registrar::Binding;
 use crate::registrar::accounts::Account;
 use crate::sip::dialog::Dialog;
@@ -365,7 +365,7 @@ impl Core {
         let handle = self.add_leg(leg);
         let offer = match outgoing.offers {
             Some(leg) if leg == caller => self.offer_across(leg, handle).map(Some),
-            Some(leg) => self.offer_standing(leg, handle).map(Some),
+            Some(leg) => self.offer_standing(leg, handle, Hold::Lift).map(Some),
             None => Ok(None),
         };
         let offer = match offer {

@@ -235,13 +235,18 @@ impl Core {
     ///
     /// # Errors
     /// Why that cannot be offered; both are as they were.
-    pub fn offer_standing(&mut self, far: LegHandle, new: LegHandle) -> Result<bytes::Bytes, Refusal> {
+    pub fn offer_standing(
+        &mut self,
+        far: LegHandle,
+        new: LegHandle,
+        hold: Hold,
+    ) -> Result<bytes::Bytes, Refusal> {
         if self.legs.get(new).is_some_and(|leg| leg.media.is_none()) {
             return Ok(self.legs.get(far).map(|leg| leg.raw.clone()).unwrap_or_default());
         }
         self.with_media(new, |core, media, lender| {
             let far = core.legs.get(far).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
-            Ok(plan::offer_far(far, media, None, Hold::Lift, |line| lender.port(line))?)
+            Ok(plan::offer_far(far, media, None, hold, |line| lender.port(line))?)
         })
     }
 

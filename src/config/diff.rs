@@ -200,7 +200,7 @@ fn auth(lines: &mut Vec<String>, old: &Auth, new: &Auth) {
 fn moves(lines: &mut Vec<String>, old: &moving::Settings, new: &moving::Settings) {
     #[rustfmt::skip]
     let moving::Settings {
-        codes, replaces, re_invite, select, hold_off, hold_off_scope, rollback, notice, follow,
+        codes, replaces, re_invite, select, hold_off, hold_off_scope, rollback, notice, follow, hold,
     } = old;
     say(lines, "move.code", &codes.pull, &new.codes.pull, plain);
     say(lines, "move.push_code", &codes.push, &new.codes.push, plain);
@@ -214,6 +214,7 @@ fn moves(lines: &mut Vec<String>, old: &moving::Settings, new: &moving::Settings
     say(lines, "move.rollback_ms", rollback, &new.rollback, |time| time.as_millis().to_string());
     say(lines, "move.notice", notice, &new.notice, word);
     say(lines, "move.follow", follow, &new.follow, word);
+    say(lines, "move.hold", hold, &new.hold, word);
     say(lines, "test.echo", &codes.echo, &new.codes.echo, option);
     say(lines, "test.tone", &codes.tone, &new.codes.tone, option);
 }

@@ -11,6 +11,7 @@ use super::tree::{Faults, Section, Taken, Tree};
 use super::{Network, Source, cdr, checks, hep, listen_tls, quirks, routes, trunks, users, values, webhooks};
 use crate::call::run::{self, Runs};
 use crate::engine::trace;
+use crate::media::plan::Hold;
 use crate::media::relay::Learning;
 use crate::moving::hold_off::Scope;
 use crate::moving::star_code::Codes;
@@ -343,6 +344,7 @@ fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> (moving::Se
     let rescue = section.number("rescue_s", 0..=600).map(|taken| seconds(taken.value));
     let follows = [("off", Follow::Off), ("offer", Follow::Offer), ("move", Follow::Move)];
     let follow = section.choice("follow", &follows);
+    let hold = section.choice("hold", &[("lift", Hold::Lift), ("keep", Hold::Keep)]);
     let notice = section.choice("notice", &[("message", Notice::Message), ("off", Notice::Off)]);
     section.finish();
     let settings = moving::Settings {
@@ -355,6 +357,7 @@ fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> (moving::Se
         rollback: rollback.map_or(default.rollback, |taken| Duration::from_millis(taken.value.into())),
         notice: notice.unwrap_or(default.notice),
         follow: follow.unwrap_or(default.follow),
+        hold: hold.unwrap_or(default.hold),
     };
     (settings, rescue.unwrap_or(Duration::from_secs(20)))
 }

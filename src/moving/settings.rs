@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::hold_off::Scope;
 use super::star_code::Codes;
+use crate::media::plan::Hold;
 
 /// What a node does about moves. Per-user values, where they exist, override the lengths given here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Settings {
     pub notice: Notice,
     /// What becomes of the live call of a user who signs in at a device.
     pub follow: Follow,
+    /// What becomes of the hold that the old device had put on the far side.
+    pub hold: Hold,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             rollback: Duration::from_millis(2000),
             notice: Notice::Message,
             follow: Follow::Off,
+            hold: Hold::Lift,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::call::{LegHandle, Purpose};
 use crate::engine::event::{HoldOffEvent, MoveEvent};
 use crate::engine::store::{StoreOp, StoreTicket};
 use crate::engine::{Engine, Output};
-use crate::media::plan::{self, Bridging, Hold};
+use crate::media::plan::{self, Bridging};
 use crate::media::relay::MediaCommand;
 use crate::moving::Refusal as MoveRefusal;
 use crate::moving::hold_off::{Scope, Start};
@@ -161,12 +161,11 @@ impl Engine {
             return Ok(self.core.legs.get(far).map(|leg| leg.raw.clone()).unwrap_or_default());
         }
         let pairing = self.moving(key).map(|moving| moving.pairing.clone()).unwrap_or_default();
+        let hold = self.settings.moving.hold;
         self.core.with_media(new, |core, media, lender| {
             let far = core.legs.get(far).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
             Ok(match way {
-                Way::PullOfferless => {
-                    plan::offer_far(far, media, None, Hold::Lift, |line| lender.port(line))?
-                }
+                Way::PullOfferless => plan::offer_far(far, media, None, hold, |line| lender.port(line))?,
                 _ => plan::answer_across(far, media, &pairing, |line| lender.port(line))?,
             })
         })
@@ -200,7 +199,7 @@ impl Engine {
         let (call, far, Some(new)) = (moving.call, moving.far, moving.new) else { return };
         let is_converted = self.core.calls.get(call).is_some_and(|call| call.is_transcoded);
         let bridging = if is_converted { Bridging::Allowed } else { Bridging::Never };
-        let pairing = moving.pairing.clone();
+        let (pairing, hold) = (moving.pairing.clone(), self.settings.moving.hold);
         moving.far_before = self.core.before(far, moving.old);
         let unanchored = self.core.legs.get(far).is_none_or(|leg| leg.media.is_none());
         let body = if unanchored {
@@ -208,7 +207,7 @@ impl Engine {
         } else {
             self.core.with_media(far, |core, media, lender| {
                 let new = core.legs.get(new).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
-                let terms = (Hold::Lift, bridging);
+                let terms = (hold, bridging);
                 Ok(plan::reoffer(new, media, &pairing, terms, |line| lender.port(line))?)
             })
         };

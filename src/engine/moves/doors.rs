@@ -10,7 +10,7 @@ use crate::call::setup::Incoming;
 use crate::call::{CallHandle, Leg, LegHandle, LegState, Party, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
-use crate::media::plan::{self, Hold, Join};
+use crate::media::plan::{self, Join};
 use crate::moving::directory::{Ask, LiveLeg, Lock};
 use crate::moving::grant::{self, Facts, MoveGrant, Mover, Presence, Target, Unlocked};
 use crate::moving::hold_off::Access;
@@ -305,7 +305,7 @@ impl Engine {
             // Media does not run through us: only the far side itself can send it elsewhere.
             return Ok((Need::Reoffer, plan::Pairing::default()));
         };
-        let join = plan::join(far_media, new_media, None, Hold::Lift)?;
+        let join = plan::join(far_media, new_media, None, self.settings.moving.hold)?;
         let by_trunk = match &far_leg.party {
             Party::Trunk { index, .. } => {
                 self.core.settings.trunks.get(*index).is_some_and(|trunk| trunk.re_invite_always)

@@ -212,7 +212,8 @@ impl Engine {
             let to_new = sinks_of(stream.a_to_b, onto_port).pop();
             let to_far = sinks_of(stream.b_to_a, far_port).pop();
             match (old_port, to_far, to_new) {
-                (Some(old), Some(to_far), Some(to_new)) => {
+                // A far side that only listens hears the new device all the same.
+                (Some(old), Some(to_far), to_new) => {
                     commands.push(MediaCommand::Swap { far: far_port, old, new: onto_port, to_far, to_new });
                 }
                 (old, to_far, to_new) => {

@@ -143,7 +143,7 @@ impl Engine {
         if let Some(service) = self.core.service_of(far) {
             return self.core.describe_service(new, service, false);
         }
-        self.core.offer_standing(far, new)
+        self.core.offer_standing(far, new, self.settings.moving.hold)
     }
 
     fn send_push_invite(

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::{World, talking};
+use crate::media::plan::Hold;
+use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -110,4 +112,58 @@ fn every_hold_goes_across_moves_as_it_should_and_comes_off() {
             world.check_idle();
         }
     }
+}
+
+/// Contract 24: by policy the hold of the old device stays, until the new one resumes.
+#[test]
+fn a_hold_that_is_to_stay_stays_until_the_new_device_resumes() {
+    for form in [Form::SendOnly, Form::Inactive] {
+        for is_pushed in [false, true] {
+            let what = format!("{form:?} {is_pushed}");
+            let (mut world, desk, mobile, bob) = talking(1301);
+            std::sync::Arc::make_mut(&mut world.engine.settings).moving.hold = Hold::Keep;
+            world.phones[bob].direction = form.answer();
+            hold(&mut world, desk, form);
+            let asked = world.phones[bob].requests.iter().filter(|name| *name == "INVITE").count();
+            if is_pushed {
+                let target = [("Refer-To", "<sip:alice*mobile@example.org>")];
+                world.phones[desk].request(0, &Method::Refer, &target, b"");
+            } else {
+                world.phones[mobile].dial("*11");
+            }
+            world.run(3 * SECOND);
+            assert!(world.phones[mobile].lines[0].is_up, "{what}\n{}", world.tail());
+            let now = world.phones[bob].requests.iter().filter(|name| *name == "INVITE").count();
+            assert_eq!(now, asked, "{what}: the far side is not asked\n{}", world.tail());
+            hears(&world, "bob*desk", "alice*mobile", false, &what);
+
+            // The phones of this world never count `o=` up: the same text twice is a session refresh.
+            hold(&mut world, mobile, form);
+            world.phones[bob].direction = "sendrecv";
+            world.phones[mobile].reinvite(0, "sendrecv");
+            world.run(SECOND);
+            hears(&world, "alice*mobile", "bob*desk", true, &what);
+            hears(&world, "bob*desk", "alice*mobile", true, &what);
+            world.phones[bob].bye(0);
+            world.run(120 * SECOND);
+            world.check_idle();
+        }
+    }
+}
+
+/// A far side that only listens (an announcement that is recorded, a gateway) hears the new device, so nothing goes back.
+#[test]
+fn a_far_side_that_only_listens_keeps_the_new_device() {
+    let (mut world, _, mobile, bob) = talking(1302);
+    world.phones[bob].reinvite(0, "recvonly");
+    world.run(SECOND);
+    world.phones[mobile].dial("*11");
+    world.run(5 * SECOND);
+    assert!(world.phones[mobile].lines[0].is_up, "{}", world.tail());
+    hears(&world, "alice*mobile", "bob*desk", true, "listens");
+    hears(&world, "bob*desk", "alice*mobile", false, "listens");
+    assert_eq!(world.saved_moves().next().unwrap().gap_ms, Some(20.0), "it was measured");
+    world.phones[bob].bye(0);
+    world.run(120 * SECOND);
+    world.check_idle();
 }

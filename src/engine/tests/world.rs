@@ -574,7 +574,7 @@ impl World {
             MediaCommand::Swap { far, old, new, to_far, to_new } => {
                 self.routes.insert(*old, Vec::new());
                 self.routes.insert(*new, vec![to_far.clone()]);
-                self.routes.insert(*far, vec![to_new.clone()]);
+                self.routes.insert(*far, to_new.iter().cloned().collect());
                 let device = self.device_at(*new).unwrap_or_default();
                 if !self.silent.contains(&device) {
                     let event = MediaEvent::Swapped { far: *far, gap_us: 20_000, lost: 0 };

@@ -92,7 +92,13 @@ impl Relay {
         }
     }
 
-    fn swap(&mut self, [far, old, new]: [PortId; 3], to_far: Sink, to_new: Sink, out: &mut impl Outlet) {
+    fn swap(
+        &mut self,
+        [far, old, new]: [PortId; 3],
+        to_far: Sink,
+        to_new: Option<Sink>,
+        out: &mut impl Outlet,
+    ) {
         if let Some(port) = [far, new].into_iter().find(|port| self.open(*port).is_none()) {
             out.event(MediaEvent::Failed { port });
             return;
@@ -103,7 +109,7 @@ impl Relay {
             route.moved = true;
         }
         self.set_sinks(new, SmallVec::from_elem(to_far, 1));
-        self.set_sinks(far, SmallVec::from_elem(to_new, 1));
+        self.set_sinks(far, to_new.into_iter().collect());
         if let Some(route) = self.open(far) {
             route.awaited = Some(Awaited { slot: new.slot });
         }

@@ -113,7 +113,7 @@ impl World {
     }
 
     fn swap(&mut self, far: &Phone, old: &Phone, new: &Phone) {
-        let (to_far, to_new) = (Sink::plain(far.port), Sink::plain(new.port));
+        let (to_far, to_new) = (Sink::plain(far.port), Some(Sink::plain(new.port)));
         self.command(MediaCommand::Swap { far: far.port, old: old.port, new: new.port, to_far, to_new });
     }
 

@@ -198,9 +198,9 @@ pub enum MediaCommand {
     /// counted as `no-sink`.
     SetSinks { port: PortId, sinks: SmallVec<[Sink; 2]> },
     /// Hands the far leg from one device to another, as one exchange between two packets: `old` reaches nobody any
-    /// more (its packets are counted as `moved`), `new` goes to `to_far`, `far` goes to `to_new` alone. The
+    /// more (its packets are counted as `moved`), `new` goes to `to_far`, `far` goes to `to_new` alone, or to nobody. The
     /// stream that `far` receives goes on; the first packet of `new` is told by `Swapped`.
-    Swap { far: PortId, old: PortId, new: PortId, to_far: Sink, to_new: Sink },
+    Swap { far: PortId, old: PortId, new: PortId, to_far: Sink, to_new: Option<Sink> },
     /// Plays toward the other end of `port`, in place of what its sources send, until `Stop`.
     Play { port: PortId, sound: Sound, voice: Voice },
     /// Presses a key (an event of RFC 4733) at the other end of `port`, after those that are being pressed. What its

@@ -130,7 +130,7 @@ fn a_move_over_real_sockets_is_one_stream_for_the_far_side() {
                 _ => new.send(),
             }
             if step == 50 {
-                let (to_far, to_new) = (Sink::plain(far.pair.id), Sink::plain(new.pair.id));
+                let (to_far, to_new) = (Sink::plain(far.pair.id), Some(Sink::plain(new.pair.id)));
                 let ids = [far.pair.id, old.pair.id, new.pair.id];
                 let [far, old, new] = ids;
                 fixture.media.send(MediaCommand::Swap { far, old, new, to_far, to_new });

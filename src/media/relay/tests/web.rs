@@ -155,7 +155,7 @@ fn a_call_moves_from_desk_to_browser_to_browser_and_back() {
     houses.world.call(&far.phone, &desk);
     let mut heard = Vec::new();
     let swap = |houses: &mut Houses, far: &Phone, old: &Phone, new: &Phone| {
-        let (to_far, to_new) = (Sink::plain(far.port), Sink::plain(new.port));
+        let (to_far, to_new) = (Sink::plain(far.port), Some(Sink::plain(new.port)));
         let command = MediaCommand::Swap { far: far.port, old: old.port, new: new.port, to_far, to_new };
         houses.world.command(command);
     };
