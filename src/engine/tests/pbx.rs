@@ -205,6 +205,27 @@ fn a_device_that_comes_back_while_the_pbx_is_asked_to_let_its_user_go_is_registe
     assert_eq!(standing(&mut world, "alice").state, "registered");
 }
 
+#[test]
+fn a_pbx_that_was_away_is_told_again_where_its_users_are() {
+    let mut settings = config();
+    settings.call.trunks[0].ping = Some(30 * SECOND);
+    let accounts = behind(&["alice", "bob", "carol"], "open sesame");
+    let mut world = World::with(1312, settings, accounts, &Loaded::default());
+    let mut pbx = pbx();
+    world.phone("alice", "desk");
+    run(&mut world, &mut [&mut pbx], 60 * SECOND);
+    assert_eq!(pbx.count(&Method::Register), 2);
+    pbx.options = None;
+    run(&mut world, &mut [&mut pbx], 60 * SECOND);
+    assert_eq!(trunk(&mut world).state, "down");
+    assert_eq!(pbx.count(&Method::Register), 2, "what stands stands");
+    pbx.options = Some(200);
+    run(&mut world, &mut [&mut pbx], 15 * SECOND);
+    assert_eq!(pbx.count(&Method::Register), 4, "it may have lost everything");
+    run(&mut world, &mut [&mut pbx], 600 * SECOND);
+    assert_eq!(pbx.count(&Method::Register), 4);
+}
+
 fn saved(world: &World) -> Vec<SavedAor> {
     let mut last: BTreeMap<Arc<str>, SavedAor> = BTreeMap::new();
     for op in &world.stored {

@@ -314,6 +314,42 @@ fn a_call_moves_between_the_handsets_and_the_pbx_keeps_its_dialog() {
 }
 
 #[test]
+fn hold_goes_through_with_the_users_credentials_and_the_pbx_refers_only_where_it_may() {
+    for (seed, may_refer) in [(1413, false), (1414, true)] {
+        let mut settings = config();
+        settings.call.trunks[0].may_refer = may_refer;
+        let mut house = house(seed, settings);
+        let (desk, bob, pbx) = (house.desk, house.bob, house.pbx);
+        let (line, _) = house.dial(desk, "030123");
+        house.world.phones[desk].reinvite(line, "sendonly");
+        house.world.run(SECOND);
+        let held = house.asked(&Method::Invite).pop().unwrap();
+        assert!(
+            held.to_tag().is_some()
+                && header(&held, HeaderName::ProxyAuthorization).contains("username=\"1001\"")
+        );
+        assert!(String::from_utf8_lossy(&held.body()).contains("a=sendonly"), "{}", house.world.tail());
+        house.world.phones[desk].reinvite(line, "sendrecv");
+        house.world.run(SECOND);
+        house.world.phones[pbx].reinvite(0, "sendonly");
+        house.world.run(SECOND);
+        assert!(
+            house.world.phones[desk].lines[line].last_heard().contains("a=sendonly"),
+            "{}",
+            house.world.tail()
+        );
+        house.world.phones[pbx].reinvite(0, "sendrecv");
+        house.world.run(SECOND);
+        let to = [("Refer-To", "<sip:1002@192.0.2.1:5060>")];
+        house.world.phones[pbx].request(0, &Method::Refer, &to, b"");
+        house.world.run(2 * SECOND);
+        assert_eq!(house.world.phones[bob].lines.len(), usize::from(may_refer), "{}", house.world.tail());
+        let (phone, line) = if may_refer { (bob, 0) } else { (desk, line) };
+        house.ends(phone, line);
+    }
+}
+
+#[test]
 fn who_is_transferred_out_calls_by_the_account_of_who_did_it() {
     let mut house = house(1409, config());
     let (desk, carol) = (house.desk, house.carol);

@@ -236,6 +236,7 @@ impl Engine {
         let Some(trunk) = self.trunks.all.get_mut(index) else { return };
         trunk.counts.pings_answered += 1;
         let Some(probe) = trunk.probe(asked.target) else { return };
+        let was_down = probe.health == Health::Down;
         if !probe.answered(now.at, asked, &mut self.core.random) {
             return;
         }
@@ -245,7 +246,11 @@ impl Engine {
         {
             registration.hurry(now.at);
         }
-        self.hurry_lines(|line| line.trunk == index && line.is_unreachable());
+        // A PBX that was away may have lost what it knew: its users are called there only if it knows where they are.
+        let is_there = |line: &lines::Line| line.registration.at.is_some_and(|(at, _)| at == asked.target);
+        self.hurry_lines(|line| {
+            line.trunk == index && (line.is_unreachable() || (was_down && is_there(line)))
+        });
         self.core.targets.judge(index, asked.target, false);
         let name = self.trunk_name(index);
         tracing::info!(trunk = &*name, target = %RedactAddr(asked.target.peer), "a target of a trunk is up");

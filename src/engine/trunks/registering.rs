@@ -301,7 +301,9 @@ impl Engine {
         if is_any {
             self.trunks.look_ahead();
         }
-        if flow.transport.is_reliable() && self.trunks.lines.registrations().any(is_on_it) {
+        // Most connections that end are those of phones.
+        let is_of_trunk = |index| self.core.targets.has(index, flow.peer.ip());
+        if flow.transport.is_reliable() && (0..self.trunks.all.len()).any(is_of_trunk) {
             self.hurry_lines(|line| is_on_it(&line.registration));
         }
     }
