@@ -404,13 +404,7 @@ impl Core {
             self.tell_transfer(key, TransferNews::Failed(status));
             self.remove_leg(caller);
         }
-        let disposition = match status.as_u16() {
-            486 | 600 => Disposition::Busy,
-            408 | 480 => Disposition::NoAnswer,
-            487 => Disposition::Cancelled,
-            _ => Disposition::Failed,
-        };
-        self.finish_call(call, disposition, status.as_u16(), None);
+        self.finish_call(call, Disposition::of_refusal(status), status.as_u16(), None);
     }
 
     /// Ends a call that is not answered yet for a reason of ours.

@@ -248,6 +248,8 @@ pub struct Core {
     pub spreads: Slab<Spread>,
     /// Legs with a timer.
     pub timers: TimerHeap<LegHandle>,
+    /// Calls since the start of which nobody could be rung.
+    pub unrung: u64,
     /// Calls whose speech is converted.
     pub transcoded: usize,
     /// What the trunks carry.

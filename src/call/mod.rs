@@ -33,7 +33,7 @@ pub mod record;
 pub mod release;
 pub mod reliable;
 pub mod rescue;
-mod ring;
+pub mod ring;
 pub mod rules;
 pub mod run;
 pub mod session_timer;

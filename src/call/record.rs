@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Side;
 use crate::base::UnixMillis;
+use crate::wire::sip::StatusCode;
 
 /// Where a call came from and went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -33,6 +34,19 @@ pub enum Disposition {
     /// It could not be set up.
     #[default]
     Failed,
+}
+
+impl Disposition {
+    /// Of a call that nobody answered, by what its caller was told.
+    #[must_use]
+    pub fn of_refusal(status: StatusCode) -> Self {
+        match status.as_u16() {
+            486 | 600 => Self::Busy,
+            408 | 480 => Self::NoAnswer,
+            487 => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// Who ended a call.

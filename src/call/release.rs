@@ -198,6 +198,18 @@ impl Core {
         self.happened.push_back(Happened::Ended { call, record: found.record });
     }
 
+    /// A call of which nobody could be rung is over at once; its record says why. Whoever asked for it is told.
+    pub(super) fn end_unrung(&mut self, call: CallHandle, refusal: &Refusal) {
+        let Some(found) = self.calls.get_mut(call) else { return };
+        let (caller, forks) = (found.caller, std::mem::take(&mut found.forks));
+        self.unrung += 1;
+        let status = refusal.status();
+        self.finish_call(call, Disposition::of_refusal(status), status.as_u16(), None);
+        for leg in std::iter::once(caller).chain(forks) {
+            self.remove_leg(leg);
+        }
+    }
+
     /// Removes a call that never began.
     pub(super) fn discard_call(&mut self, call: CallHandle) {
         self.release_media(call);

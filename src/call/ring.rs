@@ -52,21 +52,22 @@ pub(super) struct Outgoing<'a> {
     pub(super) in_plain: bool,
 }
 
-/// Devices that ring for one call to a group.
-const MAX_GROUP_FORKS: usize = 64;
+/// Devices that ring for one call to a group, or get one message to it.
+pub const MAX_GROUP_FORKS: usize = 64;
 
 impl Core {
     /// Rings the devices of a user, or the one that is named; not the device that calls.
     pub(super) fn ring_user(&mut self, outgoing: &mut Outgoing<'_>, member: Member) -> Result<(), Refusal> {
         let call = outgoing.call;
         let name = member.0.name.to_string();
-        self.ring_member(outgoing, member)?;
+        let rung = self.ring_member(outgoing, member);
+        // Also where no device is there: a call that is missed is that user's.
         if let Some(found) = self.calls.get_mut(call)
             && (found.counts_to_callee || found.record.user.is_none())
         {
             (found.record.user, found.counts_to_callee) = (Some(name), true);
         }
-        Ok(())
+        rung
     }
 
     /// Rings the devices of all members; the call counts to the one who answers.

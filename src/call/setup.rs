@@ -171,7 +171,7 @@ impl Core {
     /// Sets up the call that `incoming` asks for.
     ///
     /// # Errors
-    /// The reason to refuse it; nothing is left behind then.
+    /// The reason to refuse it. Nothing is left behind then but the record of a call that had somewhere to go.
     pub fn place_call(&mut self, incoming: Incoming<'_>, plan: Plan) -> Result<CallHandle, Refusal> {
         if self.calls.len() >= self.settings.limits.calls {
             return Err(Refusal::Overloaded { what: "calls", retry_after: 10 });
@@ -192,20 +192,15 @@ impl Core {
             self.capacity.admit(*index, self.now.at)?;
         }
         let call = self.open_call(&incoming, offer.as_ref(), plan.as_service().is_some())?;
-        let result = match plan.as_service() {
-            Some(service) => self.serve(call, service, offer.is_some()),
-            None => {
-                let outgoing = self.outgoing(call, &incoming, Box::from(""));
-                self.ring_plan(outgoing, plan)
-            }
-        };
-        match result {
-            Ok(()) => Ok(call),
-            Err(refusal) => {
-                self.discard_call(call);
-                Err(refusal)
-            }
+        if let Some(service) = plan.as_service() {
+            return self
+                .serve(call, service, offer.is_some())
+                .map(|()| call)
+                .inspect_err(|_| self.discard_call(call));
         }
+        let outgoing = self.outgoing(call, &incoming, Box::from(""));
+        let rung = self.ring_plan(outgoing, plan);
+        rung.map(|()| call).inspect_err(|refusal| self.end_unrung(call, refusal))
     }
 
     /// The call and the caller's leg, before anything is sent.

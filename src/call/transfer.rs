@@ -73,7 +73,7 @@ impl Core {
         match result {
             Ok(()) => Ok(call),
             Err(refusal) => {
-                self.discard_call(call);
+                self.end_unrung(call, &refusal);
                 Err(refusal)
             }
         }

@@ -271,7 +271,8 @@ impl Engine {
     ) -> Result<Caller<'a>, CommandError> {
         let named = question.source.as_deref().and_then(|source| source.strip_prefix("trunk:"));
         let mut trunks = self.core.settings.trunks.iter().enumerate();
-        let found = trunks.rfind(|(_, trunk)| Some(&*trunk.name) == named);
+        // One that is no more may have had the name, and has calls yet.
+        let found = trunks.find(|(_, trunk)| Some(&*trunk.name) == named && !trunk.is_gone);
         let (index, trunk) = found.ok_or_else(|| invalid("source", "there is no such trunk"))?;
         let address = self.core.targets.all(index).next().map(|target| target.peer.ip());
         let kind = CallerKind::Trunk { name: &trunk.name, number: from, is_transferor: false };

@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::{Engine, Output};
 use crate::call::core::{ALLOW, Owner, SUPPORTED_IN_INVITE, write_refusal};
+use crate::call::dial_plan::{Destination, Member, Plan, dialled};
 use crate::call::places::{Across, plain_reason};
+use crate::call::ring::MAX_GROUP_FORKS;
 use crate::call::rules::{Asks, Caller, CallerKind, Dialling};
 use crate::call::{LegHandle, Party};
 use crate::moving::hold_off::Access;
@@ -15,10 +17,22 @@ use crate::registrar::accounts::Account;
 use crate::sip::subscription::Event;
 use crate::sip::transaction::{Answered, ClientTx, Effect, ServerTx, Transactions};
 use crate::sip::{Flow, Refusal, Transport};
-use crate::wire::sip::{HeaderName, Message, Method, ParseError, Scheme, StatusCode, Uri};
+use crate::wire::sip::{HeaderName, Message, Method, ParseError, Scheme, StatusCode, Uri, escaped_user};
 
 /// Extensions that a request may require of us (RFC 3261 8.2.2.3).
 const REQUIRABLE: [&str; 6] = ["replaces", "norefersub", "path", "outbound", "timer", "100rel"];
+
+/// Whom a request outside dialogs is for.
+struct Recipients {
+    /// To, as they get it.
+    to: Box<str>,
+    /// The users.
+    users: Vec<Arc<str>>,
+    /// Their devices that take it.
+    bindings: Vec<Binding>,
+    /// What the sender is told where there are none.
+    otherwise: Refusal,
+}
 
 impl Engine {
     /// One message from the network.
@@ -395,16 +409,24 @@ impl Engine {
         let name = &*trunk.name;
         let kind = CallerKind::Trunk { name, number: "", is_transferor: false };
         let by = Caller { kind, address: Some(flow.peer.ip()) };
-        let (to, mut bindings) = self.recipients(message, Some((index, line)), by)?;
-        let told = self.on_messages_waiting(&Arc::from(&*to.name), &message.body());
+        let Recipients { to, users, mut bindings, otherwise } =
+            self.recipients(message, Some((index, line)), by)?;
+        let mut told = Vec::new();
+        for user in users {
+            told.extend(self.on_messages_waiting(&user, &message.body()));
+        }
         bindings.retain(|binding| !told.iter().any(|device| **device == *binding.device));
         if bindings.is_empty() && !told.is_empty() {
             let tag = self.core.random.tag();
             self.core.respond_plain(tx, StatusCode::OK, &tag);
             return Ok(());
         }
+        if bindings.is_empty() {
+            return Err(otherwise);
+        }
         let from = format!("<sip:{}>", self.core.settings.domain);
-        self.spread(tx, message, Across::Border, (&from, &to), &bindings)
+        self.core.spread(tx, message, Across::Border, (&from, &to), &bindings);
+        Ok(())
     }
 
     fn pass_message(
@@ -434,59 +456,81 @@ impl Engine {
             Party::User { .. } | Party::Service(_) => None,
         };
         let across = Across::border_if(trunk.is_some());
-        let (to, bindings) = self.recipients(message, trunk, by)?;
-        self.spread(tx, message, across, (&from, &to), &bindings)
+        let Recipients { to, bindings, otherwise, .. } = self.recipients(message, trunk, by)?;
+        if bindings.is_empty() {
+            return Err(otherwise);
+        }
+        self.core.spread(tx, message, across, (&from, &to), &bindings);
+        Ok(())
     }
 
-    /// The user whom a request outside dialogs is for, and the devices that take it: all, or the one that is named.
+    /// Whom a request outside dialogs is for: as a call, but that it rings nobody, so of the targets the first that has
+    /// devices for it gets it, all members of a group at once.
     fn recipients(
         &self,
         message: &Message,
         trunk: Option<(usize, Option<Arc<Account>>)>,
         by: Caller<'_>,
-    ) -> Result<(Arc<Account>, Vec<Binding>), Refusal> {
-        use crate::call::dial_plan::dialled;
+    ) -> Result<Recipients, Refusal> {
         let uri = Uri::parse(message.uri()).map_err(|_| Refusal::DestinationUnknown)?;
-        let (account, device) = match trunk {
+        let (number, plan) = match trunk {
             // The Contact that we registered at a PBX names the user.
-            Some((_, Some(account))) => (account, None),
+            Some((_, Some(account))) => {
+                (Box::from(account.number()), Plan::to(Destination::User { account, device: None }))
+            }
             trunk => {
                 let mut number = dialled(&uri)?;
                 if let Some((index, _)) = trunk {
                     number = self.called_here(index, number).0;
                 }
                 let dialling = Dialling { asks: Asks::Text, ..self.dialling(&number, by) };
-                self.core.route(&uri, &dialling)?.user().ok_or(Refusal::DestinationUnknown)?
+                let plan = self.core.route(&uri, &dialling)?;
+                (number, plan)
             }
         };
-        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| &device.id);
         let is_notify = *message.method() == Method::Notify;
-        let takes_it = |binding: &&Binding| {
+        let otherwise = plan
+            .last_word
+            .map_or(Refusal::Unreachable, |last| Refusal::Ruled { status: last.status, reason: last.reason });
+        let mut nobody = None;
+        for stop in plan.stops {
+            let members = match stop.to {
+                Destination::User { account, device } => vec![(account, device)],
+                Destination::Group(members) => members,
+                Destination::Trunks(_) | Destination::Service(_) => continue,
+            };
+            let of_each = members.iter().flat_map(|member| self.takers(member, is_notify));
+            let bindings: Vec<Binding> = of_each.take(MAX_GROUP_FORKS).cloned().collect();
+            let domain = &self.core.settings.domain;
+            let to = match &members[..] {
+                [(account, _)] => crate::call::setup::user_value(account.shown(), account.number(), domain),
+                _ => format!("<sip:{}@{domain}>", escaped_user(&number)).into(),
+            };
+            let users = members.iter().map(|(account, _)| Arc::from(&*account.name)).collect();
+            let found = Recipients { to, users, bindings, otherwise: otherwise.clone() };
+            if !found.bindings.is_empty() {
+                return Ok(found);
+            }
+            nobody.get_or_insert(found);
+        }
+        let is_ruled = matches!(otherwise, Refusal::Ruled { .. });
+        nobody.ok_or(if is_ruled { otherwise } else { Refusal::DestinationUnknown })
+    }
+
+    /// The devices of a user that take such a request: all, or the one that is named.
+    fn takers<'a>(
+        &'a self,
+        (account, device): &'a Member,
+        is_notify: bool,
+    ) -> impl Iterator<Item = &'a Binding> {
+        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| &device.id);
+        let takes_it = move |binding: &&Binding| {
             let quirks = self.core.settings.quirks.of(&binding.user_agent);
             let is_meant = wanted.is_none_or(|id| **id == *binding.device);
             is_meant && if is_notify { quirks.mwi } else { quirks.message }
         };
         let found = self.core.registrar.lookup(&account.name, self.core.now.at).into_iter();
-        let bindings = found.filter(takes_it).take(self.core.settings.limits.forks).cloned().collect();
-        Ok((account, bindings))
-    }
-
-    /// Sends a request outside dialogs to these devices of a user.
-    fn spread(
-        &mut self,
-        tx: ServerTx,
-        message: &Message,
-        across: Across,
-        (from, to): (&str, &Account),
-        bindings: &[Binding],
-    ) -> Result<(), Refusal> {
-        if bindings.is_empty() {
-            return Err(Refusal::Unreachable);
-        }
-        let domain = &self.core.settings.domain;
-        let to = crate::call::setup::user_value(to.shown(), to.number(), domain);
-        self.core.spread(tx, message, across, (from, &to), bindings);
-        Ok(())
+        found.filter(takes_it).take(self.core.settings.limits.forks)
     }
 
     /// A connection is gone: transactions on it fail, browsers on it are unreachable; calls go on, since a phone

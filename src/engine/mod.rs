@@ -61,7 +61,7 @@ pub struct Counters {
     pub auth_failures: u64,
     /// Requests of held-off devices turned down.
     pub hold_off_rejections: u64,
-    /// Calls begun.
+    /// Calls of which somebody was rung.
     pub calls: u64,
     /// Messages that belong to new work that was let in, by what a call or a request usually has.
     pub new_work: u64,
@@ -117,7 +117,6 @@ impl Engine {
         let mut registrar = Registrar::default();
         registrar.restore(&loaded.bindings, &listeners, now);
         let moves = moves::Moves::new(loaded, worker, now);
-        let watch = watch::Watchers::new(now);
         let ports =
             Ports::new(settings.call.media.threads, Arc::clone(&settings.call.media.screen.own_ports));
         let targets = Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..]));
@@ -147,6 +146,7 @@ impl Engine {
             capacity: Capacity::new(&settings.call.trunks),
             realms: std::collections::BTreeMap::new(),
             service_routes: std::collections::BTreeMap::new(),
+            unrung: 0,
             transcoded: 0,
             targets,
             worker,
@@ -160,7 +160,7 @@ impl Engine {
             bans,
             lookalike,
             moves,
-            watch,
+            watch: watch::Watchers::new(now),
             transfers: transfer::Transfers::default(),
             trunks,
             tallies: tally::Tallies::default(),

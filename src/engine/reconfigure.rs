@@ -28,6 +28,8 @@ pub struct Reconfigured {
     pub places: Vec<usize>,
     /// What an operator should know: accounts of the store that the file has pushed aside.
     pub notes: Vec<String>,
+    /// Those that it has pushed aside now.
+    pub aside: Vec<Box<str>>,
 }
 
 /// A reload, as whoever asked for it is told.
@@ -52,19 +54,20 @@ impl Engine {
         self.trace.resize(settings.trace, &mut self.core.random);
         self.core.settings = Arc::new(settings.call.clone());
         self.settings = Arc::new(settings);
-        let notes = self.exchange_accounts(accounts);
-        self.outputs.push(Output::Reconfigured(Reconfigured { places, notes }));
+        let (notes, aside) = self.exchange_accounts(accounts);
+        self.outputs.push(Output::Reconfigured(Reconfigured { places, notes, aside }));
     }
 
-    /// The accounts of the file are exchanged; those of the store stay, as far as the file leaves room for them.
-    fn exchange_accounts(&mut self, of_file: Vec<Account>) -> Vec<String> {
+    /// The accounts of the file are exchanged; those of the store stay, as far as the file leaves room for them. Notes, and
+    /// who has no room any more.
+    fn exchange_accounts(&mut self, of_file: Vec<Account>) -> (Vec<String>, Vec<Box<str>>) {
         let old = std::mem::take(&mut self.core.accounts);
         let of_store = old.iter().filter(|known| known.origin == Origin::Store).map(|known| own(known));
         let mut of_store: Vec<Account> = of_store.collect();
         let known_aside = std::mem::take(&mut self.aside);
         of_store.extend(known_aside.iter().cloned());
         let mut accounts = Accounts::default();
-        let mut notes = Vec::new();
+        let (mut notes, mut pushed) = (Vec::new(), Vec::new());
         for mut account in of_file.into_iter().chain(of_store) {
             let kept = account.clone();
             let lent = old.by_name(&account.name).into_iter().flat_map(|old| old.lent());
@@ -73,6 +76,7 @@ impl Engine {
             let Err(error) = accounts.put(account) else { continue };
             if !known_aside.contains(&kept) {
                 notes.push(format!("user {}: not used, {error}", kept.name));
+                pushed.push(kept.name.clone());
             }
             if kept.origin == Origin::Store {
                 self.aside.push(kept);
@@ -82,7 +86,7 @@ impl Engine {
         self.part_from(&old);
         self.end_forbidden_watches();
         self.follow_lines();
-        notes
+        (notes, pushed)
     }
 
     /// Who is no more, or is somebody else by now, is not registered any more and watches nobody.

@@ -267,7 +267,9 @@ fn what_is_decided_is_what_happens() {
     world.run(SECOND);
     let found = &world.phones[bob].lines[line];
     assert_eq!((found.status, &*found.phrase), (Some(403), "Premium numbers are barred"));
-    assert!(world.records.is_empty() && world.phones[outside].lines.is_empty());
+    assert!(world.phones[outside].lines.is_empty());
+    let record = &world.records[0];
+    assert_eq!((record.sip_code, &*record.to, record.trunk.as_deref()), (403, "0900123", None));
     // A call that comes from a trunk does not go out by one, nor by this one itself.
     let line = world.phones[outside].dial("0049");
     world.run(SECOND);

@@ -7,6 +7,7 @@ use super::{Answer, World};
 use crate::call::record::{Direction, Disposition};
 use crate::call::rules::{Group, Ring, Rule};
 use crate::engine::store::Loaded;
+use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
 const TWO_MINUTES: Duration = Duration::from_secs(120);
@@ -287,12 +288,7 @@ fn a_call_that_is_transferred_to_a_group_rings_it() {
     office.world.phones[dave].answer = Answer::Now;
     office.world.phones[outside].dial("dave");
     office.world.run(SECOND);
-    office.world.phones[dave].request(
-        0,
-        &crate::wire::sip::Method::Refer,
-        &[("Refer-To", "<sip:60@example.org>")],
-        b"",
-    );
+    office.world.phones[dave].request(0, &Method::Refer, &[("Refer-To", "<sip:60@example.org>")], b"");
     office.world.run(SECOND);
     assert_eq!(office.rings(), [true, false, false], "{}", office.world.tail());
     office.world.run(10 * SECOND);
@@ -304,4 +300,83 @@ fn a_call_that_is_transferred_to_a_group_rings_it() {
     assert!(told.contains("200"), "{told}");
     office.world.phones[outside].bye(0);
     office.ends();
+}
+
+#[test]
+fn a_message_to_a_group_goes_to_all_of_it_but_its_sender() {
+    for (ring, got) in [(Ring::All, [true, true, true]), (Ring::InTurn, [true, false, false])] {
+        let mut office = office(2120, ring, sales());
+        let dave = office.dave;
+        let line = office.world.phones[dave].request_to("60", &Method::Message, &[]);
+        office.world.run(SECOND);
+        assert_eq!(office.world.phones[dave].lines[line].status, Some(200), "{}", office.world.tail());
+        let has = |office: &Office, phone: usize| {
+            office.world.phones[phone].requests.iter().any(|request| request == "MESSAGE")
+        };
+        assert_eq!([ALICE, BOB, CAROL].map(|phone| has(&office, phone)), got, "{ring:?}");
+    }
+    let mut office = office(2121, Ring::All, sales());
+    office.world.phones[ALICE].request_to("60", &Method::Message, &[]);
+    office.world.run(SECOND);
+    let got = [ALICE, BOB, CAROL]
+        .map(|phone| office.world.phones[phone].requests.iter().any(|request| request == "MESSAGE"));
+    assert_eq!(got, [false, true, true]);
+}
+
+#[test]
+fn a_message_that_a_rule_refuses_is_refused_as_a_call_is() {
+    let rules = vec![
+        leads("^61$", &["reject:403 Barred"]),
+        leads("^62$", &["user:erin", "reject:480 Closed"]),
+        leads("^63$", &["user:erin", "user:bob"]),
+        leads("^64$", &["trunk:outside"]),
+    ];
+    let mut office = office(2122, Ring::All, rules);
+    let dave = office.dave;
+    for (number, status) in [("61", 403), ("62", 480), ("63", 200), ("64", 404), ("65", 404)] {
+        let line = office.world.phones[dave].request_to(number, &Method::Message, &[]);
+        office.world.run(SECOND);
+        assert_eq!(office.world.phones[dave].lines[line].status, Some(status), "{number}");
+    }
+}
+
+#[test]
+fn a_call_of_which_nobody_is_rung_has_its_record() {
+    use crate::call::record::Disposition::{Failed, NoAnswer};
+    let mut settings = settings();
+    trunk_to(&mut settings, PEER.parse().unwrap()).max_calls = Some(0);
+    settings.call.routes =
+        vec![leads("^61$", &["reject:403 Barred"]), leads("^0", &["trunk:outside", "user:bob"])];
+    let mut world = World::with(2123, settings, accounts(&["alice", "bob"]), &Loaded::default());
+    let alice = world.phone("alice", "desk");
+    let told = [("61", 403, Failed), ("1002", 480, NoAnswer), ("0049", 480, NoAnswer), ("99", 404, Failed)];
+    for (number, status, disposition) in told {
+        let line = world.phones[alice].dial(number);
+        world.run(2 * SECOND);
+        assert_eq!(world.phones[alice].lines[line].status, Some(status), "{number}");
+        if status == 404 {
+            continue;
+        }
+        let record = world.records.last().unwrap();
+        assert_eq!((&*record.to, record.sip_code, record.disposition), (number, status, disposition));
+        assert_eq!((record.user.as_deref(), record.ring, record.answer), (Some("alice"), None, None));
+    }
+    assert_eq!(world.records.len(), 3, "what is nobody's number is no call");
+    world.run(TWO_MINUTES);
+    world.check_idle();
+}
+
+#[test]
+fn a_call_that_a_user_missed_for_want_of_a_device_is_that_users() {
+    let mut settings = settings();
+    trunk_to(&mut settings, PEER.parse().unwrap());
+    let mut world = World::with(2124, settings, accounts(&["alice", "bob"]), &Loaded::default());
+    let outside = world.outsider("alice", PEER.parse().unwrap());
+    let line = world.phones[outside].dial("1002");
+    world.run(2 * SECOND);
+    assert_eq!(world.phones[outside].lines[line].status, Some(480), "{}", world.tail());
+    let record = &world.records[0];
+    assert_eq!((record.user.as_deref(), record.trunk.as_deref()), (Some("bob"), Some("outside")));
+    world.run(TWO_MINUTES);
+    world.check_idle();
 }

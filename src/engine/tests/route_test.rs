@@ -192,3 +192,27 @@ fn rules_are_listed_in_their_order_part_by_part() {
     assert_eq!((all[2].zone.as_deref(), all[2].timeout_s), (Some("local"), Some(20)));
     assert_eq!(all[2].to, ["group:sales", "reject:480 Closed"]);
 }
+
+#[test]
+fn a_trunk_that_has_its_name_of_one_that_is_gone_is_meant() {
+    let mut world = house();
+    let alice = world.phone("alice", "desk");
+    world.outsider("bob", PEER.parse().unwrap());
+    world.phones[alice].dial("0049");
+    world.run(SECOND);
+    // The call keeps the old one at its place; the new one has the name.
+    let mut settings = settings();
+    let trunk = trunk_to(&mut settings, PEER.parse().unwrap());
+    trunk.host = "elsewhere.example".into();
+    trunk.targets[0].peer = "203.0.113.9:5060".parse().unwrap();
+    let by_place = Source::Network(crate::call::settings::Source {
+        network: "203.0.113.9".parse().unwrap(),
+        prefix: 32,
+        port: None,
+    });
+    settings.call.routes = vec![Rule { sources: vec![by_place], ..leads("^70$", &["user:bob"]) }];
+    world.reconfigure(settings, &accounts(&["alice", "bob", "carol"]));
+    let from_trunk = RouteQuestion { source: Some("trunk:outside".into()), ..question("0301", "70") };
+    let view = asked(&mut world, from_trunk).unwrap();
+    assert_eq!(view.rule, Some(1), "{}", shown(&view));
+}

@@ -231,3 +231,49 @@ fn who_transfers_pays() {
     world.run(TWO_MINUTES);
     world.check_idle();
 }
+
+/// A call that lives goes on to its end; one that is handed on is a new one, at the cost of who hands it on.
+#[test]
+fn who_is_no_more_hands_on_nothing() {
+    for to in ["<sip:0900123@example.org>", "<sip:carol@example.org>"] {
+        let mut settings = settings();
+        trunk_to(&mut settings, "203.0.113.1:5060".parse().unwrap());
+        settings.call.routes = vec![leads("^0", &["trunk:outside"])];
+        let mut three = Three::talking_in(1450, settings.clone());
+        let outside = three.world.outsider("bob", "203.0.113.1:5060".parse().unwrap());
+        three.world.reconfigure(settings, &accounts(&["alice", "carol"]));
+        three.refer(three.bob, to);
+        assert_eq!(three.refer_status(three.bob), Some(403), "{}", three.world.tail());
+        assert!(three.world.phones[outside].lines.is_empty(), "nobody is called at his cost");
+        assert!(three.world.phones[three.carol].lines.is_empty());
+        assert_eq!(three.world.heard_by("alice*desk"), ["bob*desk"], "the call goes on");
+        // Who is there still does so.
+        three.refer(three.alice, "<sip:carol@example.org>");
+        assert_eq!(three.refer_status(three.alice), Some(202), "{}", three.world.tail());
+    }
+}
+
+#[test]
+fn a_trunk_that_is_no_more_hands_on_nothing() {
+    for is_gone in [false, true] {
+        let mut settings = settings();
+        trunk_to(&mut settings, "203.0.113.1:5060".parse().unwrap()).may_refer = true;
+        settings.call.routes = vec![leads("^0", &["trunk:outside"])];
+        let names = ["alice", "bob"];
+        let mut world = World::with(1451, settings.clone(), accounts(&names), &Loaded::default());
+        let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+        let far = world.outsider("bob", "203.0.113.1:5060".parse().unwrap());
+        let line = world.phones[alice].dial("0049");
+        world.run(SECOND);
+        assert!(world.phones[alice].lines[line].is_up, "{}", world.tail());
+        if is_gone {
+            (settings.call.trunks, settings.call.routes) = (Vec::new(), Vec::new());
+            world.reconfigure(settings, &accounts(&names));
+        }
+        world.phones[far].request(0, &Method::Refer, &[("Refer-To", "<sip:bob@example.org>")], b"");
+        world.run(SECOND);
+        let refer = world.phones[far].finals.iter().rfind(|found| found.0 == "REFER").map(|found| found.1);
+        assert_eq!(refer, Some(if is_gone { 403 } else { 202 }), "{}", world.tail());
+        assert_eq!(world.phones[bob].lines.is_empty(), is_gone);
+    }
+}

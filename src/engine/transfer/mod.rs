@@ -26,6 +26,7 @@ use crate::call::{CallHandle, CallState, LegHandle, LegState, Party, Role};
 use crate::media::plan::{Hold, Pairing};
 use crate::moving::hold_off::Access;
 use crate::moving::replaces::Replaces;
+use crate::registrar::accounts::Account;
 use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, Scheme, StatusCode, Uri};
@@ -178,10 +179,14 @@ impl Engine {
             return Err(Refusal::RequestPending);
         }
         let is_allowed = match &found.party {
-            Party::User { .. } => true,
+            Party::User { account, device } => {
+                self.has_still(account, *device)
+                    && found.acts_for.as_ref().is_none_or(|account| self.now_of(account).is_some())
+            }
             // Whoever is behind a trunk is a stranger: it would call at our cost.
             Party::Trunk { index, .. } => {
-                self.core.settings.trunks.get(*index).is_some_and(|trunk| trunk.may_refer)
+                let trunk = self.core.settings.trunks.get(*index);
+                trunk.is_some_and(|trunk| trunk.may_refer && !trunk.is_gone)
             }
             Party::Service(_) => false,
         };
@@ -190,6 +195,20 @@ impl Engine {
             return Err(Refusal::NotAuthorised);
         }
         Ok(stays)
+    }
+
+    /// The account as it is by now.
+    fn now_of(&self, account: &Account) -> Option<&Account> {
+        self.core.accounts.by_name(&account.name).map(|account| &**account)
+    }
+
+    /// Whether a user is one still, and has the device under the same identity. Who is removed may go on with its call;
+    /// one that it hands on is a new one.
+    fn has_still(&self, account: &Account, device: usize) -> bool {
+        let (Some(known), Some(device)) = (self.now_of(account), account.devices.get(device)) else {
+            return false;
+        };
+        known.device(&device.id).is_some_and(|known| known.auth_user == device.auth_user)
     }
 
     fn begin_blind(&mut self, key: TransferKey, wish: &Wish<'_>, stays: LegHandle) -> Result<(), Refusal> {
@@ -220,12 +239,13 @@ impl Engine {
         let said = self.core.number_of(wish.leg);
         let mut by = self.caller(&leg.party, &said, leg.dialog.flow)?;
         by.kind = match (&leg.acts_for, by.kind) {
-            (Some(account), CallerKind::User(_)) => CallerKind::User(account),
             // It may transfer at all only where the operator lets it call at the users' cost.
             (_, CallerKind::Trunk { name, number, .. }) => {
                 CallerKind::Trunk { name, number, is_transferor: true }
             }
-            (None, user) => user,
+            // With the number and name of now: the call may be older.
+            (Some(account), CallerKind::User(_)) => CallerKind::User(self.now_of(account).unwrap_or(account)),
+            (None, CallerKind::User(account)) => CallerKind::User(self.now_of(account).unwrap_or(account)),
         };
         self.core.route(wish.uri, &self.dialling(number, by))
     }

@@ -122,7 +122,7 @@ impl State {
         let split = |faults: String| Refused::Faulty(faults.lines().map(str::to_owned).collect());
         let new = (self.reread)().map_err(split)?;
         supported(&new)?;
-        let Diff { changes, restart, users } = Diff::between(&self.running, &new);
+        let Diff { changes, restart, mut users } = Diff::between(&self.running, &new);
         let mut view = ReloadView { applied: !dry_run, changes, restart, notes: Vec::new() };
         let next = self.running.adopt(new);
         let is_other_dns = self.running.dns != next.dns;
@@ -148,6 +148,8 @@ impl State {
         let begun = prepared.into_iter().filter_map(|one| Some((place(one.trunk())?, one)));
         self.lookups.begin(begun.collect::<Vec<_>>());
         view.notes = told.notes;
+        // Their sessions end as well: the account is not in use.
+        users.extend(told.aside);
         self.running = next;
         Ok((view, users))
     }

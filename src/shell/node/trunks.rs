@@ -295,10 +295,13 @@ impl Lookups {
     }
 }
 
-/// Whether both are looked for in one way.
+/// Whether both are one trunk, and are looked for in one way. With another account the engine takes it for another trunk at
+/// another place: what was told for the one must not come to whoever has its place by then.
 fn is_found_alike(one: &Trunk, other: &Trunk) -> bool {
     let way = |trunk: &Trunk| {
-        (trunk.name.clone(), trunk.uri.clone(), trunk.also.clone(), trunk.share, trunk.ca.clone())
+        let account = trunk.auth.as_ref().map(|auth| (auth.user.clone(), auth.realm.clone()));
+        let places = (trunk.uri.clone(), trunk.also.clone(), trunk.share);
+        (trunk.name.clone(), account, places, trunk.ca.clone())
     };
     way(one) == way(other)
 }
@@ -324,6 +327,33 @@ mod tests {
             .iter()
             .map(|known| (last(known), known.rank))
             .collect()
+    }
+
+    #[test]
+    fn with_another_account_it_is_another_trunk() {
+        let text = |auth: &str, more: &str| {
+            format!(
+                "[node]\ndomain = \"pbx.test\"\n[[listen]]\nuri = \"udp://127.0.0.1:5060\"\n\
+                 [[trunk]]\nname = \"carrier\"\nuri = \"sip:carrier.example\"\n{auth}{more}"
+            )
+        };
+        let trunk = |text: &str| {
+            let source = crate::config::Source {
+                path: std::path::Path::new("segue.toml"),
+                text,
+                variables: &[],
+                hostname: "host",
+                read: &|_: &std::path::Path| Err(std::io::ErrorKind::NotFound.into()),
+            };
+            source.resolve().unwrap_or_else(|errors| panic!("{errors}")).trunks[0].clone()
+        };
+        let auth = |user: &str, password: &str| {
+            format!("auth = {{ user = \"{user}\", password = \"{password}\" }}\n")
+        };
+        let one = trunk(&text(&auth("acct", "sesame-1"), ""));
+        assert!(is_found_alike(&one, &trunk(&text(&auth("acct", "sesame-2"), "max_calls = 7\n"))));
+        assert!(!is_found_alike(&one, &trunk(&text(&auth("other", "sesame-1"), ""))));
+        assert!(!is_found_alike(&one, &trunk(&text(&auth("acct", "sesame-1"), "share = true\n"))));
     }
 
     #[test]
