@@ -6,6 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::core::{Core, Gone, Happened, Owner};
+use super::diversion::Why;
 use super::media::{description_in, sdp_in};
 use super::model::{
     AnswerDue, Best, Call, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer,
@@ -315,6 +316,9 @@ impl Core {
         let said = answer.map(Message::reason_phrase).filter(|phrase| !names_place(phrase.as_bytes()));
         let reason = said.unwrap_or(status.reason());
         found.note_refusal(status, reason, answer);
+        if let Some(entry) = found.diverted.as_mut().filter(|_| user.is_some() && is_busy(status)) {
+            entry.why = Why::Busy;
+        }
         if status.as_u16() >= 600 {
             self.refuse_for_all(call, user.as_deref(), status);
         }
@@ -395,6 +399,7 @@ impl Core {
                         &self.settings,
                     );
                 }
+                self.write_headers(caller, &mut writer);
                 let bytes = writer.finish();
                 self.respond(tx, status, bytes);
             }
@@ -475,6 +480,11 @@ impl Core {
     pub fn limit_ringing(&mut self, leg: LegHandle, after: std::time::Duration) {
         self.arm(leg, timer::RINGING, after);
     }
+}
+
+/// Whether a user is busy, or will not be disturbed.
+const fn is_busy(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 486 | 600 | 603)
 }
 
 /// RFC 3261 16.7 step 6: 6xx first, then the lowest class; within 4xx those that tell the caller what to change

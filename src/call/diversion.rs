@@ -1,18 +1,17 @@
 //! What became of a call before it came here: Diversion (RFC 5806) and History-Info (RFC 7044), told on as those of our
 //! domain.
 
-use super::identity::Privacy;
-use crate::wire::sip::{HeaderName, Message, MessageWriter, NameAddr, Scheme, Uri};
+use super::identity::number;
+use super::model::Call;
+use super::ring::Outgoing;
+use super::settings::Trunk;
+use crate::wire::sip::{HeaderName, Message, MessageWriter, NameAddr, Scheme, Uri, escaped_user};
 
 /// Entries that are told on; a call that was diverted more often goes round in a circle.
 const MAX_ENTRIES: usize = 10;
 
 /// Writes on what a trusted side says of it. The hosts in it are where the other side is, so ours stands for them.
-pub(super) fn tell_on(message: &Message, privacy: Privacy, domain: &str, onto: &mut MessageWriter<'_>) {
-    // RFC 7044 10.1.2: who wants that is not in it; RFC 5806 has no word for it, and is as telling.
-    if privacy.hides_history() {
-        return;
-    }
+fn tell_on(message: &Message, domain: &str, onto: &mut MessageWriter<'_>) {
     for name in [HeaderName::Diversion, HeaderName::HistoryInfo] {
         if !message.has(name) {
             continue;
@@ -74,9 +73,232 @@ fn push_uri(uri: &Uri<'_>, domain: &str, value: &mut String) {
     }
 }
 
+/// What a trunk is told of a call that was diverted before it came to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Tells {
+    /// What a trusted trunk says, in its own form, and nothing of what was diverted here.
+    #[default]
+    Keep,
+    /// All of it in Diversion (RFC 5806).
+    Diversion,
+    /// All of it in History-Info (RFC 7044).
+    HistoryInfo,
+    /// In both.
+    Both,
+    /// Nothing.
+    Nothing,
+}
+
+impl Tells {
+    /// As it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Diversion => "diversion",
+            Self::HistoryInfo => "history-info",
+            Self::Both => "both",
+            Self::Nothing => "none",
+        }
+    }
+
+    /// Whether what was diverted here is told.
+    #[must_use]
+    pub const fn of_ours(self) -> bool {
+        matches!(self, Self::Diversion | Self::HistoryInfo | Self::Both)
+    }
+}
+
+/// Why a call went on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// It is not said.
+    Unknown,
+    /// Always.
+    Unconditional,
+    /// Busy, or declined.
+    Busy,
+    /// Nobody answered.
+    NoAnswer,
+    /// Nobody was there.
+    Unavailable,
+    /// The user chose so while it rang.
+    Deflection,
+}
+
+/// RFC 7544 7.1: the reasons of Diversion beside the causes of History-Info (RFC 4458).
+const REASONS: [(Why, &str, &str); 6] = [
+    (Why::Unknown, "unknown", "404"),
+    (Why::Unconditional, "unconditional", "302"),
+    (Why::Busy, "user-busy", "486"),
+    (Why::NoAnswer, "no-answer", "408"),
+    (Why::Unavailable, "unavailable", "503"),
+    (Why::Deflection, "deflection", "480"),
+];
+
+impl Why {
+    fn of_reason(text: &str) -> Self {
+        let text = text.trim_matches('"');
+        REASONS.iter().find(|row| row.1.eq_ignore_ascii_case(text)).map_or(Self::Unknown, |row| row.0)
+    }
+
+    fn of_cause(text: &str) -> Self {
+        // 487 is a deflection while it rings, 480 one at once.
+        let text = if text == "487" { "480" } else { text };
+        REASONS.iter().find(|row| row.2 == text).map_or(Self::Unknown, |row| row.0)
+    }
+
+    fn row(self) -> (&'static str, &'static str) {
+        REASONS.iter().find(|row| row.0 == self).map_or(("unknown", "404"), |row| (row.1, row.2))
+    }
+}
+
+/// One diversion: who sent a call on, and why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The number of who did.
+    pub number: Box<str>,
+    /// Why.
+    pub why: Why,
+    /// Whether that one is not to be named.
+    pub is_private: bool,
+}
+
+/// The diversions that a message tells of, the first of all first.
+fn told_by(message: &Message) -> Vec<Entry> {
+    let mut entries = of_history(message);
+    if entries.is_empty() {
+        // The newest stands first (RFC 5806 4.1).
+        entries = of_diversions(message);
+        entries.reverse();
+    }
+    entries
+}
+
+fn of_diversions(message: &Message) -> Vec<Entry> {
+    let addresses = message.addresses(HeaderName::Diversion).filter_map(Result::ok).take(MAX_ENTRIES);
+    let entry = |address: NameAddr<'_>| {
+        let why = address.params.value("reason").map_or(Why::Unknown, Why::of_reason);
+        let privacy = address.params.value("privacy").unwrap_or("off");
+        Entry { number: number(Some(address)).into(), why, is_private: !privacy.eq_ignore_ascii_case("off") }
+    };
+    addresses.map(entry).filter(|entry| !entry.number.is_empty()).collect()
+}
+
+/// Each entry is where the call was then; the next one says by its cause that it was diverted there.
+fn of_history(message: &Message) -> Vec<Entry> {
+    let addresses = message.addresses(HeaderName::HistoryInfo).filter_map(Result::ok).take(2 * MAX_ENTRIES);
+    let mut entries = Vec::new();
+    let mut before: Option<NameAddr<'_>> = None;
+    for address in addresses {
+        let uri = address.parsed_uri().ok();
+        if let (Some(by), Some(cause)) = (before, uri.and_then(|uri| uri.params().value("cause"))) {
+            let privacy = by.parsed_uri().ok().and_then(|uri| uri.header("Privacy"));
+            let is_private = privacy.is_some_and(|value| !value.eq_ignore_ascii_case("none"));
+            let entry = Entry { number: number(Some(by)).into(), why: Why::of_cause(cause), is_private };
+            if !entry.number.is_empty() && entries.len() < MAX_ENTRIES {
+                entries.push(entry);
+            }
+        }
+        before = Some(address);
+    }
+    entries
+}
+
+/// What a trunk is told: `message` of a trusted side, and the diversion that was made here.
+pub(super) struct History<'a> {
+    pub(super) message: Option<&'a Message>,
+    pub(super) ours: Option<&'a Entry>,
+    /// The number that the trunk is called by.
+    pub(super) target: &'a str,
+    pub(super) domain: &'a str,
+}
+
+impl History<'_> {
+    /// Writes it in the forms that the trunk reads.
+    pub(super) fn write(&self, tells: Tells, onto: &mut MessageWriter<'_>) {
+        let mut entries = self.message.map(told_by).unwrap_or_default();
+        entries.extend(self.ours.cloned());
+        let surplus = entries.len().saturating_sub(MAX_ENTRIES);
+        if surplus > 0 {
+            // The first one is who the caller had called, and stays.
+            entries.drain(1..=surplus);
+        }
+        if entries.is_empty() {
+            return;
+        }
+        if matches!(tells, Tells::Diversion | Tells::Both) {
+            self.write_diversions(&entries, onto);
+        }
+        if matches!(tells, Tells::HistoryInfo | Tells::Both) {
+            self.write_history(&entries, onto);
+        }
+    }
+
+    /// RFC 5806 4.1: the newest first.
+    fn write_diversions(&self, entries: &[Entry], onto: &mut MessageWriter<'_>) {
+        for entry in entries.iter().rev() {
+            let (user, reason) = (escaped_user(&entry.number), entry.why.row().0);
+            let privacy = if entry.is_private { "full" } else { "off" };
+            let parts =
+                ["<sip:", &user, "@", self.domain, ">;reason=", reason, ";counter=1;privacy=", privacy];
+            onto.header_parts(&HeaderName::Diversion, &parts);
+        }
+    }
+
+    /// RFC 7044 9.1 and RFC 7544 6: an entry for each who was called, the target last, each with the cause of who sent
+    /// the call there.
+    fn write_history(&self, entries: &[Entry], onto: &mut MessageWriter<'_>) {
+        let mut index = String::from("1");
+        let mut cause: Option<&str> = None;
+        let numbers = entries.iter().map(|entry| (&*entry.number, entry.is_private, Some(entry.why)));
+        for (number, is_private, why) in numbers.chain([(self.target, false, None)]) {
+            let before = index.rsplit_once('.').map_or("1", |(before, _)| before).to_owned();
+            let by_cause = cause.map(|cause| format!(";cause={cause}")).unwrap_or_default();
+            let hides = if is_private { "?Privacy=history" } else { "" };
+            let by = if cause.is_some() { format!(";mp={before}") } else { String::new() };
+            let user = escaped_user(number);
+            let parts = ["<sip:", &user, "@", self.domain, &by_cause, hides, ">;index=", &index, &by];
+            onto.header_parts(&HeaderName::HistoryInfo, &parts);
+            (cause, index) = (why.map(|why| why.row().1), index + ".1");
+        }
+    }
+}
+
+impl Outgoing<'_> {
+    /// Tells a target what became of the call before, as far as it may know.
+    pub(super) fn write_history(
+        &self,
+        message: Option<&Message>,
+        trunk: Option<&Trunk>,
+        (call, domain): (&Call, &str),
+        target: &str,
+        onto: &mut MessageWriter<'_>,
+    ) {
+        // RFC 7044 10.1.2: who wants that is not in it; RFC 5806 has no word for it, and is as telling.
+        if self.privacy_from(trunk).hides_history() {
+            return;
+        }
+        let Some(trunk) = trunk.filter(|trunk| trunk.tells != Tells::Keep) else {
+            return message.into_iter().for_each(|message| tell_on(message, domain, onto));
+        };
+        let forwarded = || Entry { number: call.number.clone(), why: Why::Unconditional, is_private: false };
+        let ours = call.diverted.as_deref().cloned().or_else(|| self.source.map(|_| forwarded()));
+        let ours = ours.map(|entry| match trunk.shown_caller(&entry.number) {
+            Some(number) => Entry { number, ..entry },
+            None => entry,
+        });
+        let target = number(NameAddr::parse(target.as_bytes()).ok());
+        History { message, ours: ours.as_ref(), target: &target, domain }.write(trunk.tells, onto);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::wire::sip::{Limits, Method};
 
     #[test]
     fn an_entry_is_told_without_the_place_where_it_was_made() {
@@ -97,5 +319,89 @@ mod tests {
         }
         let strange = NameAddr::parse(b"<http://10.0.0.5/>;index=1").unwrap();
         assert_eq!(at_home(&strange, "pbx.example"), None);
+    }
+
+    fn invite(headers: &str) -> Message {
+        let text = format!(
+            "INVITE sip:1@a.example SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+             From: <sip:100@a.example>;tag=1\r\nTo: <sip:1@a.example>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\n\
+             {headers}Content-Length: 0\r\n\r\n"
+        );
+        Message::parse(Bytes::from(text), &Limits::default()).unwrap()
+    }
+
+    fn written(message: Option<&Message>, ours: Option<&Entry>, tells: Tells) -> Vec<String> {
+        let mut writer = MessageWriter::request(&Method::Invite, "sip:c");
+        History { message, ours, target: "300", domain: "pbx.example" }.write(tells, &mut writer);
+        let text = String::from_utf8(writer.finish().to_vec()).unwrap();
+        text.lines()
+            .filter(|line| line.starts_with("Diversion") || line.starts_with("History"))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    const DIVERTED: &str = "Diversion: <sip:200@b.example>;reason=user-busy;privacy=full\r\n\
+                            Diversion: <tel:+49-30-1>;reason=\"no-answer\"\r\n";
+    const HISTORY: &str = "History-Info: <sip:+49301@b.example>;index=1, \
+                           <sip:200@b.example;cause=408?Privacy=history>;index=1.1;mp=1, \
+                           <sip:1@a.example;cause=486>;index=1.1.1;mp=1.1\r\n";
+
+    #[test]
+    fn one_form_becomes_the_other() {
+        let diversions = [
+            "Diversion: <sip:200@pbx.example>;reason=user-busy;counter=1;privacy=full",
+            "Diversion: <sip:+49301@pbx.example>;reason=no-answer;counter=1;privacy=off",
+        ];
+        let history = [
+            "History-Info: <sip:+49301@pbx.example>;index=1",
+            "History-Info: <sip:200@pbx.example;cause=408?Privacy=history>;index=1.1;mp=1",
+            "History-Info: <sip:300@pbx.example;cause=486>;index=1.1.1;mp=1.1",
+        ];
+        for headers in [DIVERTED, HISTORY, &format!("{DIVERTED}{HISTORY}")] {
+            let message = invite(headers);
+            assert_eq!(written(Some(&message), None, Tells::Diversion), diversions, "{headers}");
+            assert_eq!(written(Some(&message), None, Tells::HistoryInfo), history, "{headers}");
+            assert_eq!(written(Some(&message), None, Tells::Both), [&diversions[..], &history].concat());
+            assert!(written(Some(&message), None, Tells::Nothing).is_empty());
+        }
+        assert!(written(Some(&invite("")), None, Tells::Both).is_empty());
+    }
+
+    #[test]
+    fn what_was_diverted_here_comes_last_and_is_told_first() {
+        let ours = Entry { number: "1001".into(), why: Why::NoAnswer, is_private: false };
+        let told = written(Some(&invite(DIVERTED)), Some(&ours), Tells::Diversion);
+        assert_eq!(told[0], "Diversion: <sip:1001@pbx.example>;reason=no-answer;counter=1;privacy=off");
+        assert_eq!(told.len(), 3);
+        let alone = written(None, Some(&ours), Tells::HistoryInfo);
+        assert_eq!(
+            alone,
+            [
+                "History-Info: <sip:1001@pbx.example>;index=1",
+                "History-Info: <sip:300@pbx.example;cause=408>;index=1.1;mp=1"
+            ]
+        );
+    }
+
+    #[test]
+    fn ten_are_told_and_the_first_is_among_them() {
+        let many: String =
+            (0..40).map(|n| format!("Diversion: <sip:{}@b>;reason=deflection\r\n", 40 - n)).collect();
+        let ours = Entry { number: "1001".into(), why: Why::Busy, is_private: false };
+        let told = written(Some(&invite(&many)), Some(&ours), Tells::Diversion);
+        assert_eq!(told.len(), MAX_ENTRIES);
+        assert!(told[0].contains("<sip:1001@"), "{told:?}");
+    }
+
+    #[test]
+    fn each_reason_has_its_cause_and_back() {
+        for (why, reason, cause) in REASONS {
+            assert_eq!(
+                (Why::of_reason(reason), Why::of_cause(cause), why.row()),
+                (why, why, (reason, cause))
+            );
+        }
+        assert_eq!((Why::of_cause("487"), Why::of_cause("999")), (Why::Deflection, Why::Unknown));
+        assert_eq!(Why::of_reason("time-of-day"), Why::Unknown);
     }
 }

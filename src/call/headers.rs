@@ -32,7 +32,7 @@ enum Verdict {
 const SELF_ANSWERING: [&str; 4] = ["answer-after", "auto-answer", "autoanswer", "auto answer"];
 
 /// Whether a header asks the phone that gets it to answer by itself, in its value or by its very name.
-fn opens_microphone(header: &Header<'_>) -> bool {
+pub fn opens_microphone(header: &Header<'_>) -> bool {
     let says = |text: &[u8], words: &str| {
         text.windows(words.len()).any(|part| part.eq_ignore_ascii_case(words.as_bytes()))
     };
@@ -96,6 +96,17 @@ fn starts(header: &Header<'_>, with: &[u8]) -> bool {
 /// Copies into `onto` what crosses of `message`: byte for byte, but for what would tell a trunk or a user where the other
 /// one is.
 pub fn cross(message: &Message, trust: Trust, across: Across, onto: &mut MessageWriter<'_>) {
+    cross_but(message, trust, across, |_| false, onto);
+}
+
+/// The same without headers of the names that `is_taken` says.
+pub fn cross_but(
+    message: &Message,
+    trust: Trust,
+    across: Across,
+    is_taken: impl Fn(&[u8]) -> bool,
+    onto: &mut MessageWriter<'_>,
+) {
     let mut left = MAX_CROSSING;
     let mut names = None;
     for header in message.headers() {
@@ -104,7 +115,7 @@ pub fn cross(message: &Message, trust: Trust, across: Across, onto: &mut Message
             Verdict::Crosses => true,
             Verdict::CrossesIfTrusted => trust == Trust::Trusted,
         };
-        if passes && left > 0 {
+        if passes && left > 0 && !is_taken(header.raw_name) {
             left -= 1;
             match across {
                 Across::House => {

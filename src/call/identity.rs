@@ -6,6 +6,7 @@ use std::fmt;
 use super::core::Core;
 use super::headers::{ANONYMOUS, Trust};
 use super::model::{LegHandle, Party};
+use super::numbers::{Toward, Whose};
 use super::quirks::{Quirks, Shown, write_identity};
 use super::ring::Outgoing;
 use super::settings::Trunk;
@@ -216,20 +217,25 @@ impl Core {
         let Some(found) = self.legs.get(leg) else { return };
         match self.trunk(&found.party) {
             Some(trunk) => {
-                let shown = self.as_shown_to(trunk, identity);
+                let shown = self.as_shown_to(trunk, identity, false);
                 trunk.write_identity(shown.as_deref().unwrap_or(identity), Shown::Called, "off", writer);
             }
             None => write_identity(writer, identity, found.quirks, Shown::Called),
         }
     }
 
-    /// An identity with the number that a trunk is shown for it; `None` where that is its own.
-    fn as_shown_to(&self, trunk: &Trunk, identity: &str) -> Option<Box<str>> {
+    /// An identity with the number that a trunk is shown for it; `None` where that is its own. Of a call that is forwarded
+    /// with its history the caller stays who it is: `caller_id` stands in for nobody then.
+    fn as_shown_to(&self, trunk: &Trunk, identity: &str, is_forwarded: bool) -> Option<Box<str>> {
         if !trunk.changes_caller() {
             return None;
         }
         let address = NameAddr::parse(identity.as_bytes()).ok()?;
-        let shown = trunk.shown_caller(&number(Some(address)))?;
+        let own = number(Some(address));
+        let shown = match is_forwarded {
+            true => trunk.rewritten(Whose::Calling, Toward::Trunk, &own),
+            false => trunk.shown_caller(&own),
+        }?;
         Some(user_value(&address.display().unwrap_or_default(), &escaped_user(&shown), &self.settings.domain))
     }
 }
@@ -316,7 +322,8 @@ impl Outgoing<'_> {
     /// From and identity toward a trunk that is to be shown another caller; gives the number that it is shown, where that
     /// is another, and what they were before.
     pub(super) fn show_to(&mut self, core: &Core, trunk: &Trunk) -> (Option<Box<str>>, Option<Before>) {
-        let identity = core.as_shown_to(trunk, &self.identity);
+        let is_forwarded = self.source.is_some() && trunk.tells.of_ours();
+        let identity = core.as_shown_to(trunk, &self.identity, is_forwarded);
         if identity.is_none() && trunk.shows != Shows::Nobody {
             return (None, None);
         }

@@ -335,6 +335,8 @@ pub struct Call {
     pub counts_to_callee: bool,
     /// The trunk that counted the call toward its rate last.
     pub admitted_by: Option<usize>,
+    /// Who was to take it here before it goes on to trunks.
+    pub diverted: Option<Box<super::diversion::Entry>>,
     /// The number that the trunk targets are called by.
     pub number: Box<str>,
     /// Our ports toward the callee while it is not known which device answers.
@@ -384,6 +386,7 @@ impl Call {
             rings_group: false,
             counts_to_callee: false,
             admitted_by: None,
+            diverted: None,
             number: number.into(),
             fork_ports: SmallVec::new(),
             early_media: None,

@@ -164,6 +164,7 @@ impl Core {
         if let Some(identity) = &identity {
             self.show_party(leg, identity, &mut writer);
         }
+        self.write_headers(leg, &mut writer);
         if let Some(number) = number {
             writer.header(&HeaderName::Require, "100rel");
             writer.header_number(&HeaderName::RSeq, number.into());

@@ -6,12 +6,15 @@ use smallvec::SmallVec;
 
 use super::core::{Core, Owner};
 use super::dial_plan::Member;
-use super::headers::{ANONYMOUS, Trust, cross};
-use super::identity::Privacy;
-use super::model::{CallHandle, Leg, LegHandle, Party, Role};
+use super::header_rules::Variables;
+use super::headers::{ANONYMOUS, Trust, cross_but};
+use super::identity::{Privacy, number};
+use super::model::{Call, CallHandle, Leg, LegHandle, Party, Role};
 use super::numbers::{Toward, Whose};
 use super::places::Across;
+use super::quirks::Quirks;
 use super::record::Direction;
+use super::settings::{Settings, Trunk};
 use super::setup::{Incoming, user_value, write_invite_capabilities};
 use super::targets::Way;
 use crate::media::plan::{Hold, Rule};
@@ -19,7 +22,7 @@ use crate::registrar::Binding;
 use crate::registrar::accounts::Account;
 use crate::sip::dialog::Dialog;
 use crate::sip::{Flow, Refusal};
-use crate::wire::sip::{HeaderName, Message, Method, StatusCode, escaped_user};
+use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, NameAddr, StatusCode, escaped_user};
 
 /// What all INVITEs of one call have in common.
 pub(super) struct Outgoing<'a> {
@@ -34,6 +37,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) privacy: Privacy,
     /// The numbers that a trunk said, of which a signature may speak: who calls, who is called.
     pub(super) said: Option<(Box<str>, Box<str>)>,
+    /// The trunk that the call comes from, by its place.
+    pub(super) source: Option<usize>,
     /// To.
     pub(super) to: Box<str>,
     pub(super) trust: Trust,
@@ -304,6 +309,7 @@ impl Core {
             is_vouched: self.vouches_for(&incoming.party, incoming.message),
             privacy,
             said: self.said_of(incoming),
+            source: if let Party::Trunk { index, .. } = incoming.party { Some(index) } else { None },
             to,
             trust,
             message: Some(incoming.message),
@@ -381,22 +387,8 @@ impl Core {
         let mut writer = leg.dialog.request_with_hops(&Method::Invite, &branch, outgoing.hops);
         let is_reliable = offer.is_some() && quirks.prack;
         write_invite_capabilities(&mut writer, &self.settings.software, is_reliable);
-        outgoing.write_caller(trunk, quirks, &mut writer);
-        if let Some(message) = outgoing.message {
-            let across = Across::border_if(trunk.is_some() || outgoing.said.is_some());
-            let is_believed = outgoing.trust == Trust::Trusted && !outgoing.is_hidden_from(trunk);
-            let trust = if is_believed { Trust::Trusted } else { Trust::Untrusted };
-            cross(message, trust, across, &mut writer);
-            if is_believed {
-                super::diversion::tell_on(
-                    message,
-                    outgoing.privacy_from(trunk),
-                    &settings.domain,
-                    &mut writer,
-                );
-                outgoing.write_signature(message, trunk, &leg.dialog, &mut writer);
-            }
-        }
+        let call = self.calls.get(outgoing.call).ok_or(Refusal::Internal)?;
+        outgoing.write_headers(trunk, (call, &settings), &leg.dialog, quirks, &mut writer);
         if let Some(referrer) = &outgoing.referred_by {
             writer.header(&HeaderName::ReferredBy, referrer);
         }
@@ -414,5 +406,62 @@ impl Core {
             call.forks.push(handle);
         }
         Ok(())
+    }
+}
+
+impl Outgoing<'_> {
+    /// Who calls, what of the caller's INVITE crosses, and what the rules of trunks write.
+    fn write_headers(
+        &self,
+        trunk: Option<&Trunk>,
+        (call, settings): (&Call, &Settings),
+        dialog: &Dialog,
+        quirks: Quirks,
+        writer: &mut MessageWriter<'_>,
+    ) {
+        self.write_caller(trunk, quirks, writer);
+        let source = self.source.and_then(|index| settings.trunks.get(index));
+        let is_taken_out = |name: &[u8]| trunk.is_some_and(|trunk| trunk.takes_header(Toward::Trunk, name));
+        let is_believed = self.trust == Trust::Trusted && !self.is_hidden_from(trunk);
+        if let Some(message) = self.message {
+            let across = Across::border_if(trunk.is_some() || source.is_some());
+            let trust = if is_believed { Trust::Trusted } else { Trust::Untrusted };
+            let is_taken_in = |name: &[u8]| source.is_some_and(|trunk| trunk.takes_header(Toward::Us, name));
+            cross_but(message, trust, across, |name| is_taken_out(name) || is_taken_in(name), writer);
+            if is_believed {
+                self.write_signature(message, trunk, dialog, writer);
+            }
+        }
+        let message = self.message.filter(|_| is_believed);
+        self.write_history(message, trunk, (call, &settings.domain), &dialog.remote, writer);
+        let rules = [(source, Toward::Us), (trunk, Toward::Trunk)];
+        if rules.iter().all(|(trunk, _)| trunk.is_none_or(|trunk| trunk.headers.is_empty())) {
+            return;
+        }
+        let [caller, called] =
+            [&dialog.local, &dialog.remote].map(|address| number(NameAddr::parse(address.as_bytes()).ok()));
+        let variables = Variables { caller: &caller, called: &called, call: &call.id };
+        if let Some(source) = source {
+            source.write_headers(Toward::Us, variables, is_taken_out, writer);
+        }
+        if let Some(trunk) = trunk {
+            trunk.write_headers(Toward::Trunk, variables, |_| false, writer);
+        }
+    }
+}
+
+impl Core {
+    /// Writes what the rules of its trunk add to an answer to a leg's INVITE.
+    pub(super) fn write_headers(&self, leg: LegHandle, writer: &mut MessageWriter<'_>) {
+        let Some(found) = self.legs.get(leg) else { return };
+        let Some(trunk) = self.trunk(&found.party).filter(|trunk| !trunk.headers.is_empty()) else { return };
+        let Some(call) = self.calls.get(found.call) else { return };
+        let record = &call.record;
+        let variables = Variables {
+            caller: record.trunk_from.as_deref().unwrap_or(&record.from),
+            called: record.trunk_to.as_deref().unwrap_or(&record.to),
+            call: &call.id,
+        };
+        trunk.write_headers(Toward::Trunk, variables, |_| false, writer);
     }
 }

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::diversion::Tells;
+use super::header_rules::HeaderRule;
 use super::headers::Trust;
 use super::identity::Shows;
 use super::numbers::{CallerId, Rewrite};
@@ -142,6 +144,10 @@ pub struct Trunk {
     pub trust: Trust,
     /// How it is shown who calls.
     pub shows: Shows,
+    /// What it is told of calls that were diverted.
+    pub tells: Tells,
+    /// Headers that are written to it, or taken from what passes.
+    pub headers: Vec<HeaderRule>,
     /// How numbers change on their way to it and from it; the first that fits is followed.
     pub rewrites: Vec<Rewrite>,
     /// The number that it is shown where the caller's own will not do.

@@ -329,6 +329,7 @@ impl Core {
         if let Some(identity) = identity {
             self.show_party(leg, identity, &mut writer);
         }
+        self.write_headers(leg, &mut writer);
         if let Some(body) = body {
             writer.body("application/sdp", body);
         }

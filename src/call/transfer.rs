@@ -175,6 +175,7 @@ impl Core {
             is_vouched: true,
             privacy: if stays.is_private { Privacy::ID } else { Privacy::default() },
             said: None,
+            source: None,
             to,
             trust: Trust::Untrusted,
             message: None,

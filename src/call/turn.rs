@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::answer::rank;
 use super::core::{Core, Happened};
 use super::dial_plan::{Destination, Plan, Stop};
+use super::diversion::{Entry, Why};
 use super::model::{Best, Call, CallHandle, LegHandle, Party, timer};
 use super::record::Direction;
 use super::ring::Outgoing;
@@ -72,12 +73,28 @@ impl Core {
 
     fn ring_stop(&mut self, outgoing: &mut Outgoing<'_>, stop: &Stop) -> Result<(), Refusal> {
         match &stop.to {
-            Destination::User { account, device } => self.ring_user(outgoing, (account.clone(), *device)),
-            Destination::Group(members) => self.ring_group(outgoing, members),
+            Destination::User { account, device } => {
+                let rung = self.ring_user(outgoing, (account.clone(), *device));
+                self.note_diversion(outgoing.call, Some(account.number()), rung.is_ok());
+                rung
+            }
+            Destination::Group(members) => {
+                let rung = self.ring_group(outgoing, members);
+                self.note_diversion(outgoing.call, None, rung.is_ok());
+                rung
+            }
             Destination::Trunks(trunks) => self.ring_trunks(outgoing, trunks),
             // A service answers at once, and so is no target among others.
             Destination::Service(_) => Err(Refusal::DestinationUnknown),
         }
+    }
+
+    /// Takes note of who is called before a trunk is, if one comes after: then it is that user's, or the group's, diversion.
+    fn note_diversion(&mut self, call: CallHandle, number: Option<&str>, is_rung: bool) {
+        let Some(found) = self.calls.get_mut(call).filter(|call| call.rest.leads_out()) else { return };
+        let number = number.unwrap_or(&found.number).into();
+        let why = if is_rung { Why::NoAnswer } else { Why::Unavailable };
+        found.diverted = Some(Box::new(Entry { number, why, is_private: false }));
     }
 
     fn begin_turn(&mut self, call: CallHandle, limit: Option<Duration>) {

@@ -19,6 +19,7 @@ mod sections;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trunk_headers;
 mod trunks;
 mod users;
 mod values;

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use super::network::Network;
 pub use crate::base::Secret;
+use crate::call::diversion::Tells;
+use crate::call::header_rules::HeaderRule;
 use crate::call::headers::Trust;
 use crate::call::identity::Shows;
 use crate::call::numbers::{CallerId, Rewrite};
@@ -277,6 +279,10 @@ pub struct Trunk {
     pub trust: Trust,
     /// `identity`: how it is shown who calls.
     pub shows: Shows,
+    /// `diversion`: what it is told of calls that were diverted.
+    pub tells: Tells,
+    /// `[[trunk.header]]`, in the order of the file.
+    pub headers: Vec<HeaderRule>,
     /// `[[trunk.rewrite]]`, in the order of the file.
     pub rewrites: Vec<Rewrite>,
     /// `caller_id` and `caller_ids`.

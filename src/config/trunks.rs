@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::resolved::{HostPort, Site, Trunk, TrunkAuth};
 use super::sections::{RE_INVITE, name};
 use super::tree::{Section, Taken};
-use super::{Network, Secret, Source, listen_tls, numbers, users, values};
+use super::{Network, Secret, Source, listen_tls, numbers, trunk_headers, users, values};
+use crate::call::diversion::Tells;
 use crate::call::headers::Trust;
 use crate::call::identity::Shows;
 use crate::sip::Transport;
@@ -14,6 +15,14 @@ use crate::wire::sip::{Scheme, Uri};
 /// Words of `identity`.
 const SHOWS: [(&str, Shows); 4] =
     [("pai", Shows::Asserted), ("rpid", Shows::RemoteParty), ("from", Shows::From), ("none", Shows::Nobody)];
+/// Words of `diversion`.
+const TELLS: [(&str, Tells); 5] = [
+    ("keep", Tells::Keep),
+    ("diversion", Tells::Diversion),
+    ("history-info", Tells::HistoryInfo),
+    ("both", Tells::Both),
+    ("none", Tells::Nothing),
+];
 /// Places of a trunk beside its first.
 const MAX_ALSO: usize = 15;
 
@@ -61,6 +70,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
     let may_notify = section.flag("mwi").unwrap_or(true);
     let trust = section.flag("trusted").map_or(Trust::Trusted, trust_if);
     let shows = section.choice("identity", &SHOWS).unwrap_or_default();
+    let tells = section.choice("diversion", &TELLS).unwrap_or_default();
+    let headers = trunk_headers::read(&mut section);
     let rewrites = numbers::rewrites(&mut section);
     let caller_id = numbers::caller_id(&mut section);
     section.finish();
@@ -84,6 +95,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         may_notify,
         trust,
         shows,
+        tells,
+        headers,
         rewrites,
         caller_id,
     })

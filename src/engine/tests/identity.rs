@@ -9,6 +9,7 @@ use crate::call::identity::Shows;
 use crate::call::numbers::{Rewrite, Told, Toward, Whose};
 use crate::call::rules::{Pattern, Rule, Source};
 use crate::call::settings::Trunk;
+use crate::engine::Settings;
 use crate::engine::store::Loaded;
 use crate::wire::sip::Method;
 
@@ -17,14 +18,18 @@ const TRUNK: &str = "203.0.113.7:5060";
 const OTHER: &str = "203.0.113.8:5060";
 
 /// Alice, and a carrier; numbers that begin with 00 go there, those of the carrier that begin with 7 to another one.
-struct House {
-    world: World,
-    alice: usize,
-    carrier: usize,
-    other: usize,
+pub(super) struct House {
+    pub(super) world: World,
+    pub(super) alice: usize,
+    pub(super) carrier: usize,
+    pub(super) other: usize,
 }
 
 fn house(seed: u64, change: impl FnOnce(&mut [Trunk])) -> House {
+    house_with(seed, |settings| change(&mut settings.call.trunks))
+}
+
+pub(super) fn house_with(seed: u64, change: impl FnOnce(&mut Settings)) -> House {
     let mut settings = settings();
     let mut other = trunk_to(&mut settings, TRUNK.parse().unwrap()).clone();
     (other.name, other.host) = ("other".into(), "other.example".into());
@@ -33,7 +38,7 @@ fn house(seed: u64, change: impl FnOnce(&mut [Trunk])) -> House {
     settings.call.trunks.push(other);
     let transit = Rule { sources: vec![Source::Trunk("outside".into())], ..leads("^7", &["trunk:other"]) };
     settings.call.routes = vec![leads("^00", &["trunk:outside"]), transit];
-    change(&mut settings.call.trunks);
+    change(&mut settings);
     let mut world = World::with(seed, settings, accounts(&["alice", "bob"]), &Loaded::default());
     let alice = world.phone("alice", "desk");
     let [carrier, other] = [TRUNK, OTHER].map(|at| world.outsider("bob", at.parse().unwrap()));
@@ -44,7 +49,13 @@ fn house(seed: u64, change: impl FnOnce(&mut [Trunk])) -> House {
 
 impl House {
     /// The INVITE that a phone gets of a call, with these headers.
-    fn invite(&mut self, from: usize, number: &str, headers: &[(&str, &str)], to: usize) -> String {
+    pub(super) fn invite(
+        &mut self,
+        from: usize,
+        number: &str,
+        headers: &[(&str, &str)],
+        to: usize,
+    ) -> String {
         let line = self.world.phones[from].dial_with(number, headers, true);
         self.world.run(SECOND);
         let got = self.got(to).into_iter().rfind(|text| text.starts_with("INVITE "));
@@ -56,7 +67,7 @@ impl House {
     }
 
     /// Everything that a phone got.
-    fn got(&self, phone: usize) -> Vec<String> {
+    pub(super) fn got(&self, phone: usize) -> Vec<String> {
         let at = self.world.phones[phone].address;
         let all = self.world.addressed.iter().filter(|(to, _)| *to == at);
         all.map(|(_, bytes)| String::from_utf8_lossy(bytes).into_owned()).collect()
@@ -83,7 +94,7 @@ impl House {
 }
 
 /// The values of a header.
-fn values<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
+pub(super) fn values<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
     text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).collect()
 }
 

@@ -14,6 +14,7 @@ mod flows;
 mod follow;
 mod groups;
 mod held;
+mod history;
 mod identity;
 mod keys;
 mod lent;

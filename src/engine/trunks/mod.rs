@@ -16,7 +16,7 @@ use std::time::Duration;
 
 pub use probe::{Health, Trouble};
 pub use registration::State as RegistrationState;
-pub use view::{PbxView, TargetView, TrunkRegistrationView, TrunkRewriteView, TrunkView};
+pub use view::{PbxView, TargetView, TrunkHeaderView, TrunkRegistrationView, TrunkRewriteView, TrunkView};
 
 use lines::Lines;
 use probe::{Asked, Probe};

@@ -6,6 +6,7 @@ use super::probe::{Health, Probe};
 use super::registration::{Registration, State};
 use super::shown;
 use crate::base::Timestamp;
+use crate::call::header_rules::{Deed, HeaderRule};
 use crate::call::headers::Trust;
 use crate::call::numbers::Rewrite;
 use crate::engine::Engine;
@@ -48,12 +49,31 @@ pub struct TrunkView {
     pub trusted: bool,
     /// How it is shown who calls: `pai`, `rpid`, `from` or `none`.
     pub identity: String,
+    /// What it is told of calls that were diverted: `keep`, `diversion`, `history-info`, `both` or `none`.
+    pub diversion: String,
+    /// Headers that are written to it, or taken from what passes.
+    pub headers: Vec<TrunkHeaderView>,
     /// How numbers change on their way to it and from it, in the order in which they are tried.
     pub rewrites: Vec<TrunkRewriteView>,
     /// The calling number that it is shown where the caller's own will not do.
     pub caller_id: Option<String>,
     /// Patterns of those that will do.
     pub caller_ids: Vec<String>,
+}
+
+/// A rule for headers. One of the last three says what becomes of the header.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrunkHeaderView {
+    /// `out`: what the trunk gets; `in`: what others get of it.
+    pub direction: String,
+    /// The header.
+    pub name: String,
+    /// It has this value alone.
+    pub set: Option<String>,
+    /// It has this value, too.
+    pub add: Option<String>,
+    /// It is left out.
+    pub remove: bool,
 }
 
 /// A rule by which numbers change.
@@ -166,6 +186,8 @@ impl Engine {
             registers_failed: trunk.counts.register_failed,
             trusted: settings.trust == Trust::Trusted,
             identity: settings.shows.as_str().to_owned(),
+            diversion: settings.tells.as_str().to_owned(),
+            headers: settings.headers.iter().map(header_view).collect(),
             rewrites: settings.rewrites.iter().map(rewrite_view).collect(),
             caller_id: settings.caller_id.as_ref().map(|id| id.number.to_string()),
             caller_ids: settings.caller_id.iter().flat_map(|id| &id.own).map(ToString::to_string).collect(),
@@ -174,6 +196,16 @@ impl Engine {
         });
         Reply::Trunks(Page::cut(views, query))
     }
+}
+
+fn header_view(rule: &HeaderRule) -> TrunkHeaderView {
+    let (set, add) = match &rule.deed {
+        Deed::Set(value) => (Some(value.to_string()), None),
+        Deed::Add(value) => (None, Some(value.to_string())),
+        Deed::Remove => (None, None),
+    };
+    let (direction, name) = (rule.direction.to_string(), rule.name.to_string());
+    TrunkHeaderView { direction, name, set, add, remove: rule.deed == Deed::Remove }
 }
 
 fn rewrite_view(rule: &Rewrite) -> TrunkRewriteView {

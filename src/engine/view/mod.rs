@@ -19,4 +19,6 @@ pub use time::Time;
 pub use user::{DeviceView, RegistrationView, UserView};
 
 pub use super::dial_plan::{RouteQuestion, RouteTargetView, RouteTestView, RouteView, RuleVerdictView};
-pub use super::trunks::{PbxView, TargetView, TrunkRegistrationView, TrunkRewriteView, TrunkView};
+pub use super::trunks::{
+    PbxView, TargetView, TrunkHeaderView, TrunkRegistrationView, TrunkRewriteView, TrunkView,
+};

@@ -242,6 +242,7 @@ pub(crate) fn trunk(name: &str) -> TrunkView {
         users_registered: if name == "carrier" { 4 } else { 0 },
         trusted: true,
         identity: "pai".into(),
+        diversion: "keep".into(),
         ..TrunkView::default()
     }
 }

@@ -338,7 +338,8 @@ fn pbx_state() -> Value {
 }
 
 /// A trunk and its parts.
-fn trunks() -> [(&'static str, Value); 4] {
+fn trunks() -> [(&'static str, Value); 5] {
+    let told = ["keep", "diversion", "history-info", "both", "none"];
     let health = || json!({ "type": "string", "enum": ["up", "down", "unknown"] });
     let registration = json!({ "oneOf": [reference("TrunkRegistration"), { "type": "null" }] });
     [
@@ -359,6 +360,8 @@ fn trunks() -> [(&'static str, Value); 4] {
                 ("registers_failed", integer()),
                 ("trusted", boolean()),
                 ("identity", json!({ "type": "string", "enum": ["pai", "rpid", "from", "none"] })),
+                ("diversion", json!({ "type": "string", "enum": told })),
+                ("headers", list(reference("TrunkHeader"))),
                 ("rewrites", list(reference("TrunkRewrite"))),
                 ("caller_id", optional("string")),
                 ("caller_ids", list(string())),
@@ -374,6 +377,16 @@ fn trunks() -> [(&'static str, Value); 4] {
                 ("since", optional_time()),
                 ("rtt_ms", optional("number")),
                 ("reason", optional("string")),
+            ]),
+        ),
+        (
+            "TrunkHeader",
+            object(&[
+                ("direction", json!({ "type": "string", "enum": ["out", "in"] })),
+                ("name", string()),
+                ("set", optional("string")),
+                ("add", optional("string")),
+                ("remove", boolean()),
             ]),
         ),
         (

@@ -184,6 +184,8 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
         re_invite_always: re_invite == ReInvite::Always,
         trust: trunk.trust,
         shows: trunk.shows,
+        tells: trunk.tells,
+        headers: trunk.headers.clone(),
         rewrites: trunk.rewrites.clone(),
         caller_id: trunk.caller_id.clone(),
         is_gone: false,
