@@ -13,6 +13,7 @@ use super::view::{Listed, Order, Page, PageQuery};
 use crate::call::Service;
 use crate::call::calendar;
 use crate::call::dial_plan::{Destination, Ground, Member, Plan, Stop, dialled};
+use crate::call::identity::Shows;
 use crate::call::numbers::{Toward, Whose};
 use crate::call::rules::{Asks, Caller, CallerKind, Dialling, Goal, Miss, Rule};
 use crate::call::settings::Trunk;
@@ -376,6 +377,11 @@ impl Engine {
         let called = called.or_else(|| trunk.rewritten(Whose::Called, Toward::Trunk, call.number));
         let calling = match pbx {
             Some(pbx) => Some(pbx.user.clone()),
+            None if trunk.shows == Shows::Nobody => Some("anonymous".into()),
+            // As in a call: who is forwarded with its history stays who it is.
+            None if call.by.account().is_none() && trunk.tells.of_ours() => {
+                trunk.rewritten(Whose::Calling, Toward::Trunk, caller)
+            }
             None => trunk.shown_caller(caller),
         };
         Some(RouteTargetView {

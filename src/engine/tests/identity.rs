@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::world::{accounts, leads, settings, trunk_to};
-use super::{Answer, World};
+use super::{Answer, Early, World};
 use crate::call::headers::Trust;
 use crate::call::identity::Shows;
 use crate::call::numbers::{Rewrite, Told, Toward, Whose};
@@ -307,6 +307,42 @@ fn neither_side_of_a_trunk_learns_where_the_other_one_is() {
             );
         }
         assert!(!house.got(alice).iter().any(|text| text.contains("outside.example")), "nor its name");
+    }
+}
+
+#[test]
+fn who_is_transferred_or_rung_early_learns_no_more_of_the_other_side() {
+    for (by_carrier, seed) in [(true, 1409), (false, 1410)] {
+        let mut house = house(seed, |trunks| trunks[0].may_refer = true);
+        let (alice, carrier) = (house.alice, house.carrier);
+        let bob = house.world.phone("bob", "desk");
+        let (caller, callee, number) =
+            if by_carrier { (carrier, alice, "alice") } else { (alice, carrier, "0049") };
+        (house.world.phones[callee].early, house.world.phones[caller].pracks) = (Early::Reliable, true);
+        let said = telling(&house.world, caller, 0);
+        let mut said: Vec<(&str, &str)> = said.iter().map(|(name, value)| (&**name, &**value)).collect();
+        said.push(("Supported", "100rel"));
+        let line = house.world.phones[caller].dial_with(number, &said, true);
+        house.world.run(SECOND);
+        assert!(house.world.phones[caller].lines[line].is_up, "{}", house.world.tail());
+        assert!(house.world.phones[callee].requests.iter().any(|method| method == "INVITE"));
+        let said = telling(&house.world, caller, line);
+        let mut said: Vec<(&str, &str)> = said.iter().map(|(name, value)| (&**name, &**value)).collect();
+        said.extend([("Refer-To", "<sip:bob@example.org>"), ("Referred-By", "<sip:me@203.0.113.7>")]);
+        house.world.phones[caller].request(line, &Method::Refer, &said, b"");
+        house.world.run(SECOND);
+        assert!(house.world.phones[bob].lines.iter().any(|line| line.is_up), "{}", house.world.tail());
+        assert_eq!(
+            house.world.phones[caller].lines[line].referred.last().map(|said| &said[..11]),
+            Some("SIP/2.0 200")
+        );
+        let names = house.names_of(carrier);
+        house.assert_hidden(bob, &names);
+        house.assert_hidden(alice, &names);
+        for user in [alice, bob] {
+            let names = house.names_of(user);
+            house.assert_hidden(carrier, &names);
+        }
     }
 }
 
