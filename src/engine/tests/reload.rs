@@ -411,3 +411,16 @@ fn a_trunk_that_a_call_may_still_come_to_gives_its_place_to_no_other() {
     world.run(A_MINUTE);
     world.check_idle();
 }
+
+#[test]
+fn the_place_of_a_trunk_comes_without_the_routes_of_the_one_before() {
+    let (mut world, _, _, mut settings) = with_trunk(3012);
+    let key = (0, Box::from("alice"));
+    let route = vec![Box::from("<sip:edge.outside.example;lr>")];
+    world.engine.core.service_routes.insert(key.clone(), route);
+    world.reconfigure(settings.clone(), &accounts(&["alice", "bob"]));
+    assert!(world.engine.core.service_routes.contains_key(&key), "the same trunk keeps it");
+    settings.call.trunks[0].host = "other.example".into();
+    assert_eq!(world.reconfigure(settings, &accounts(&["alice", "bob"])).0, [0]);
+    assert!(!world.engine.core.service_routes.contains_key(&key));
+}

@@ -99,6 +99,8 @@ impl Engine {
     fn add_trunk(&mut self, index: usize, new: &settings::Trunk) {
         let is_draining = self.is_draining;
         self.core.realms.remove(&index);
+        // Routes that the registrar of the trunk before named would lead the calls of this one there.
+        self.core.service_routes.retain(|(at, _), _| *at != index);
         self.core.targets.place(index, &Ranked::in_order(new.targets.iter().copied()));
         let mut trunk = Trunk {
             registration: (new.register && !is_draining).then(|| self.core.registration()),

@@ -26,6 +26,8 @@ pub(super) struct Reloader(Mutex<State>);
 struct State {
     /// What the node runs by.
     running: Resolved,
+    /// The worker was late: it may run by another by now, whose trunks nobody looks for.
+    is_unsure: bool,
     reread: Reread,
     bound: Vec<SocketAddr>,
     media_threads: usize,
@@ -57,7 +59,7 @@ impl Reloader {
         lookups: Lookups,
         post: Post,
     ) -> Self {
-        Self(Mutex::new(State { running, reread, bound, media_threads, post, lookups }))
+        Self(Mutex::new(State { running, is_unsure: false, reread, bound, media_threads, post, lookups }))
     }
 
     /// Reads the configuration, and has it hold unless it is only looked at. The answer, and the users whose account is
@@ -127,7 +129,7 @@ impl State {
         let next = self.running.adopt(new);
         let is_other_dns = self.running.dns != next.dns;
         let names = is_other_dns.then(|| self.lookups.resolver(&next)).transpose()?;
-        let prepared = self.prepare(&next, is_other_dns)?;
+        let prepared = self.prepare(&next, is_other_dns || self.is_unsure)?;
         if dry_run {
             return Ok((view, Vec::new()));
         }
@@ -135,12 +137,14 @@ impl State {
             self.lookups.ask(names);
         }
         // What is told of a trunk from here on is of the new configuration.
-        self.lookups.stop_all_but(&next.trunks);
+        self.lookups.stop_all_but(if self.is_unsure { &[] } else { &next.trunks });
         let settings = settings::engine(&next, &self.bound, self.media_threads);
         let new = NewConfiguration { settings, accounts: next.accounts.clone() };
         let (done, told) = mpsc::sync_channel(1);
         self.post.put(Mail::Reconfigure(Box::new(new), done));
+        self.is_unsure = true;
         let told = told.recv_timeout(PATIENCE).map_err(unknown)?;
+        self.is_unsure = false;
         let place = |trunk: &Trunk| {
             let at = next.trunks.iter().position(|known| known.name == trunk.name)?;
             told.places.get(at).copied()
