@@ -144,6 +144,8 @@ pub struct Trunk {
     pub trust: Trust,
     /// How it is shown who calls.
     pub shows: Shows,
+    /// Whether its callers hear nothing of it before it answers (RFC 3960): 183 is 180 to them, without a description.
+    pub is_mute_early: bool,
     /// What it is told of calls that were diverted.
     pub tells: Tells,
     /// Headers that are written to it, or taken from what passes.

@@ -307,7 +307,7 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     #[rustfmt::skip]
     let Trunk {
         name, uri, host: _, transport: _, also, share, ca, from, auth, register, max_calls, max_cps, ping, re_invite,
-        may_refer, may_notify, trust, shows, tells, headers, rewrites, caller_id,
+        may_refer, may_notify, trust, shows, is_mute_early, tells, headers, rewrites, caller_id,
     } = old;
     let key = |field: &str| format!("trunk {name}: {field}");
     let places = |also: &Vec<super::Site>| also.iter().map(|site| &*site.uri).collect::<Vec<_>>().join(", ");
@@ -340,6 +340,8 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     let is_trusted = |trust: &Trust| (*trust == Trust::Trusted).to_string();
     say(lines, &key("trusted"), trust, &new.trust, is_trusted);
     say(lines, &key("identity"), shows, &new.shows, |shows| shows.as_str().to_owned());
+    let early = |is_mute: &bool| if *is_mute { "block" } else { "pass" }.to_owned();
+    say(lines, &key("early_media"), is_mute_early, &new.is_mute_early, early);
     say(lines, &key("diversion"), tells, &new.tells, |tells| tells.as_str().to_owned());
     if *headers != new.headers {
         let place = headers.iter().zip(&new.headers).take_while(|(old, new)| old == new).count();
@@ -544,6 +546,7 @@ to = ["user:alice"]
                 "= 100\n[[trunk.header]]\ndirection = \"in\"\nname = \"X-A\"\nremove = true",
                 "trunk carrier: header changed from the 1. on",
             ),
+            ("= 100", "= 100\nearly_media = \"block\"", "trunk carrier: early_media pass -> block"),
             ("= 100", "= 100\ntrusted = false", "trunk carrier: trusted true -> false"),
             ("= 100", "= 100\nidentity = \"rpid\"", "trunk carrier: identity pai -> rpid"),
             ("= 100", "= 100\ncaller_id = \"+4930\"", "trunk carrier: caller_id none -> +4930"),

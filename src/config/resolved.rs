@@ -279,6 +279,8 @@ pub struct Trunk {
     pub trust: Trust,
     /// `identity`: how it is shown who calls.
     pub shows: Shows,
+    /// `early_media`: whether callers hear nothing of it before it answers.
+    pub is_mute_early: bool,
     /// `diversion`: what it is told of calls that were diverted.
     pub tells: Tells,
     /// `[[trunk.header]]`, in the order of the file.

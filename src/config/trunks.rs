@@ -70,6 +70,7 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
     let may_notify = section.flag("mwi").unwrap_or(true);
     let trust = section.flag("trusted").map_or(Trust::Trusted, trust_if);
     let shows = section.choice("identity", &SHOWS).unwrap_or_default();
+    let is_mute_early = section.choice("early_media", &[("pass", false), ("block", true)]).unwrap_or(false);
     let tells = section.choice("diversion", &TELLS).unwrap_or_default();
     let headers = trunk_headers::read(&mut section);
     let rewrites = numbers::rewrites(&mut section);
@@ -95,6 +96,7 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         may_notify,
         trust,
         shows,
+        is_mute_early,
         tells,
         headers,
         rewrites,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Early;
 use super::identity::{House, house_with, values};
 use super::world::leads;
 use crate::call::diversion::Tells;
@@ -171,4 +172,36 @@ fn headers_are_written_to_a_trunk_and_taken_from_what_passes() {
         answers.iter().filter(|text| text.starts_with("SIP/2.0 200") && text.contains(" INVITE\r\n"));
     let told: Vec<&str> = answers.flat_map(|text| values(text, "X-Answer")).collect();
     assert_eq!(told, ids);
+}
+
+/// Ports whose packets go anywhere.
+fn routed(house: &House) -> usize {
+    house.world.routes.values().filter(|sinks| !sinks.is_empty()).count()
+}
+
+#[test]
+fn what_a_trunk_plays_before_it_answers_may_be_kept_from_callers() {
+    for early in [Early::Unreliable, Early::Reliable, Early::Settled] {
+        for (is_mute, heard) in [(false, 183), (true, 180)] {
+            let mut house = house(1506, Tells::Keep, |trunks| trunks[0].is_mute_early = is_mute);
+            let (alice, carrier) = (house.alice, house.carrier);
+            let phone = &mut house.world.phones[carrier];
+            (phone.early, phone.answer) = (early, super::Answer::Ring);
+            let line = house.world.phones[alice].dial("0049");
+            house.world.run(SECOND);
+            let progress = &house.world.phones[alice].progress;
+            let said: Vec<u16> =
+                progress.iter().map(|said| said.status).filter(|status| *status != 100).collect();
+            assert_eq!(said[0], heard, "{early:?} {}", house.world.tail());
+            assert_eq!(progress.iter().any(|said| !said.body.is_empty()), !is_mute, "{early:?}");
+            assert_eq!(routed(&house) > 0, !is_mute, "{early:?}: nobody hears anything yet");
+            house.world.phones[carrier].pick_up(0);
+            house.world.run(SECOND);
+            assert!(house.world.phones[alice].lines[line].is_up, "{early:?} {}", house.world.tail());
+            assert_eq!(routed(&house), 2, "{early:?}: both hear each other then");
+            house.world.phones[alice].bye(line);
+            house.world.run(Duration::from_secs(120));
+            house.world.check_idle();
+        }
+    }
 }

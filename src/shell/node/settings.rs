@@ -184,6 +184,7 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
         re_invite_always: re_invite == ReInvite::Always,
         trust: trunk.trust,
         shows: trunk.shows,
+        is_mute_early: trunk.is_mute_early,
         tells: trunk.tells,
         headers: trunk.headers.clone(),
         rewrites: trunk.rewrites.clone(),
