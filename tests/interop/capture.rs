@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::baresip::Baresip;
 use crate::house::{BOB_HZ, DESK_HZ};
 use crate::node::{DOMAIN, Node, Settings, free_port};
+use crate::pbx::program;
 
 /// baresip's first RTCP comes after five seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -58,7 +59,7 @@ impl Kamailio {
         let config = dir.path().join("kamailio.cfg");
         fs::write(&config, text).expect("writable");
         let log = File::create(dir.path().join("log")).expect("a log");
-        let child = Command::new("kamailio")
+        let child = Command::new(program("kamailio"))
             .args(["-DD", "-E", "-f"])
             .arg(&config)
             .arg("-w")

@@ -25,7 +25,7 @@ struct Kamailio {
 }
 
 /// A program of Kamailio's package, which is not on the path of everybody.
-fn program(name: &str) -> PathBuf {
+pub(crate) fn program(name: &str) -> PathBuf {
     let own = Path::new("/usr/sbin").join(name);
     if own.exists() { own } else { name.into() }
 }
