@@ -16,6 +16,8 @@ fn file(name: &str) -> String {
 /// The series of a node, as they are called in expressions.
 fn series() -> BTreeSet<String> {
     let metrics = Metrics::new("1");
+    // Those of the export are there with it.
+    let _export = metrics.hep();
     metrics.set_status(&StatusView::default());
     metrics.set_trunks(vec![TrunkView { state: "up".into(), ..TrunkView::default() }]);
     let mut names = BTreeSet::new();
