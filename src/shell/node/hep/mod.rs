@@ -240,7 +240,7 @@ impl Exporter {
             if mail.is_empty()
                 && let Err(error) = self.line.flush().await
             {
-                self.fault(&error);
+                self.broke(&error);
             }
         }
         // Nobody is told of a server that is gone at the very end.
@@ -277,17 +277,16 @@ impl Exporter {
             self.miss();
             return;
         }
-        match self.line.send(&self.packet).await {
-            Ok(()) => self.counters.count(match seen.kind {
-                Kind::Sip => HepCount::Sip,
-                Kind::Rtcp => HepCount::Rtcp,
-                Kind::Quality => HepCount::Quality,
-            }),
-            Err(error) => {
-                self.miss();
-                self.fault(&error);
-            }
+        if let Err(error) = self.line.send(&self.packet).await {
+            self.miss();
+            self.broke(&error);
+            return;
         }
+        self.counters.count(match seen.kind {
+            Kind::Sip => HepCount::Sip,
+            Kind::Rtcp => HepCount::Rtcp,
+            Kind::Quality => HepCount::Quality,
+        });
     }
 
     fn miss(&mut self) {
@@ -310,7 +309,7 @@ impl Exporter {
         }
         match self.line.open().await {
             Ok(()) => {
-                (self.opened, self.retry, self.pause) = (Instant::now(), None, PAUSES.0);
+                (self.opened, self.retry) = (Instant::now(), None);
                 if self.missed > 0 {
                     tracing::info!(missed = self.missed, "the capture server is there again");
                     (self.missed, self.told) = (0, None);
@@ -318,12 +317,28 @@ impl Exporter {
                 true
             }
             Err(error) => {
-                self.retry = Some(Instant::now() + self.pause);
-                self.pause = (self.pause * 2).min(PAUSES.1);
+                self.rest();
                 self.fault(&error);
                 false
             }
         }
+    }
+
+    /// A server that takes connections and breaks them is not asked more often than one that is not there. A socket for
+    /// datagrams stays open whatever became of one.
+    fn broke(&mut self, error: &std::io::Error) {
+        if !self.line.is_open() {
+            if self.opened.elapsed() > PAUSES.1 {
+                self.pause = PAUSES.0;
+            }
+            self.rest();
+        }
+        self.fault(error);
+    }
+
+    fn rest(&mut self) {
+        self.retry = Some(Instant::now() + self.pause);
+        self.pause = (self.pause * 2).min(PAUSES.1);
     }
 
     fn fault(&mut self, error: &std::io::Error) {

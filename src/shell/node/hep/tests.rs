@@ -151,6 +151,22 @@ fn a_stream_that_broke_is_made_again_and_what_it_missed_is_counted() {
 }
 
 #[test]
+fn a_server_that_breaks_each_connection_is_asked_after_pauses_that_double() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let export = start(&settings(HepTransport::Tcp, listener.local_addr().unwrap().port()));
+    let tap = export.hep.tap();
+    let (begun, mut taken) = (Instant::now(), 0);
+    while taken < 3 {
+        assert!(begun.elapsed() < SOON, "{taken} connections");
+        tap.message(flow("198.51.100.7:5080"), false, &message("INVITE", "one", ""));
+        taken += usize::from(listener.accept().is_ok());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(begun.elapsed() > Duration::from_millis(2900), "after 1 s and 2 s: {:?}", begun.elapsed());
+}
+
+#[test]
 fn what_has_no_room_is_counted_and_takes_none() {
     let (queue, mut mail) = mpsc::channel(2);
     let counters = Arc::new(HepCounters::default());
