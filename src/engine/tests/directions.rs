@@ -67,6 +67,16 @@ fn hears(world: &World, from: &str, to: &str, is_heard: bool, what: &str) {
     assert_eq!(heard, expected, "{what}: {from}\n{}", world.tail());
 }
 
+/// Nobody is on hold any more, and nothing is left of the call when it is over.
+#[track_caller]
+fn talk_and_end(world: &mut World, bob: usize, what: &str) {
+    hears(world, "alice*mobile", "bob*desk", true, what);
+    hears(world, "bob*desk", "alice*mobile", true, what);
+    world.phones[bob].bye(0);
+    world.run(120 * SECOND);
+    world.check_idle();
+}
+
 #[test]
 fn every_hold_goes_across_moves_as_it_should_and_comes_off() {
     for form in [Form::SendOnly, Form::Inactive, Form::NoAddress] {
@@ -105,11 +115,7 @@ fn every_hold_goes_across_moves_as_it_should_and_comes_off() {
             world.phones[bob].reinvite(0, "sendrecv");
             world.run(SECOND);
             assert_eq!(world.phones[bob].lines[0].status, Some(200), "{what}\n{}", world.tail());
-            hears(&world, "alice*mobile", "bob*desk", true, &what);
-            hears(&world, "bob*desk", "alice*mobile", true, &what);
-            world.phones[bob].bye(0);
-            world.run(120 * SECOND);
-            world.check_idle();
+            talk_and_end(&mut world, bob, &what);
         }
     }
 }
@@ -142,11 +148,7 @@ fn a_hold_that_is_to_stay_stays_until_the_new_device_resumes() {
             world.phones[bob].direction = "sendrecv";
             world.phones[mobile].reinvite(0, "sendrecv");
             world.run(SECOND);
-            hears(&world, "alice*mobile", "bob*desk", true, &what);
-            hears(&world, "bob*desk", "alice*mobile", true, &what);
-            world.phones[bob].bye(0);
-            world.run(120 * SECOND);
-            world.check_idle();
+            talk_and_end(&mut world, bob, &what);
         }
     }
 }
