@@ -521,7 +521,10 @@ impl Core {
             // ICE finds it, and nobody else is listened to.
             base.remote = None;
         }
+        let screen = &self.settings.media.screen;
+        let is_ours = [base.remote, end.rtcp].into_iter().flatten().any(|place| screen.is_ours(place));
         Ingress {
+            is_ours,
             remote_rtcp: base.remote.and(end.rtcp),
             learning: self.settings.media.learning,
             sending: if self.settings.trunk_of(signalling).is_some() {

@@ -33,7 +33,8 @@ pub enum Ours {
     #[default]
     Refused,
     /// By a PBX that has the media of two calls of ours run from the one to the other. What comes to a port of one goes on to
-    /// the device at the other end of its call, and never back to the PBX.
+    /// the other end of its call. Where that is the PBX again, as after a transfer, packets can be led in a circle: the relay
+    /// sends to a port of ours no more than real time has ([`Ingress::is_ours`](crate::media::relay::Ingress)).
     Taken,
 }
 
@@ -87,6 +88,12 @@ impl Description {
 }
 
 impl Screen {
+    /// Whether it is a media port of ours.
+    #[must_use]
+    pub fn is_ours(&self, place: SocketAddr) -> bool {
+        self.own_ports.contains(place.port()) && self.own_addresses.contains(&place.ip().to_canonical())
+    }
+
     /// For a party that may, or may not, name our own ports.
     #[must_use]
     pub const fn gate(&self, ours: Ours) -> Gate<'_> {
@@ -136,8 +143,7 @@ impl Gate<'_> {
         if address.is_loopback() && !screen.own_addresses.iter().any(IpAddr::is_loopback) {
             return false;
         }
-        let is_ours = screen.own_ports.contains(place.port()) && screen.own_addresses.contains(&address);
-        if is_ours && self.ours == Ours::Refused {
+        if screen.is_ours(place) && self.ours == Ours::Refused {
             return false;
         }
         match address {

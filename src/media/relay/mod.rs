@@ -278,6 +278,9 @@ impl Relay {
             return Err(DropReason::Covered);
         }
         let target = route.target.ok_or(DropReason::NoRemote)?;
+        if !route.may_leave(now) {
+            return Err(DropReason::TooFast);
+        }
         let before = route.egress.last_at();
         let place = route.egress.place(now, arrival).ok_or(DropReason::Late)?;
         if place.joined && route.awaited.is_some_and(|awaited| awaited.slot == slot) {
@@ -363,6 +366,9 @@ impl Relay {
                 return Err(DropReason::NothingToSay);
             }
             let route = relay.routes.get_mut(to as usize).ok_or(DropReason::NoSink)?;
+            if !route.may_leave(now) {
+                return Err(DropReason::TooFast);
+            }
             route.reporter.crosses(now, relay.report.bytes());
             let report = match &mut route.guard {
                 None => relay.report.bytes(),

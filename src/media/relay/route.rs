@@ -26,6 +26,9 @@ use crate::wire::rtp::{EventDecoder, Header, RtpError, TelephoneEvent};
 const KEY: Duration = Duration::from_millis(40);
 /// Those that were pressed while the network held them back may arrive at once.
 const KEYS_AHEAD: Duration = Duration::from_millis(400);
+/// Between two packets to a port of ours, of audio and of anything else; and what may go at once.
+const TO_OURS: (Duration, Duration) = (Duration::from_millis(4), Duration::from_millis(1));
+const TO_OURS_AHEAD: Duration = Duration::from_millis(200);
 /// RTCP that came in is told of so often at most; RFC 3550 6.2 has five seconds, browsers one.
 const RTCP_TOLD: Duration = Duration::from_millis(900);
 
@@ -55,6 +58,8 @@ pub(super) struct Expected {
     pub clock_rate: u32,
     pub telephone_event: Option<u8>,
     pub report_dtmf: bool,
+    /// The other end is a port of ours.
+    pub is_ours: bool,
     pub timeout: Option<Duration>,
 }
 
@@ -98,6 +103,8 @@ pub(super) struct Route {
     pub cname: [u8; 16],
     events: EventDecoder,
     digits: Pace,
+    /// Of what goes to a port of ours.
+    circle: Pace,
     /// SSRC and timestamp of the telephone event that began while nobody was there to hear it.
     unheard: Option<(u32, u32)>,
     /// To be told with the next packet that goes on.
@@ -135,6 +142,7 @@ impl Route {
             clock_rate: ingress.clock_rate.max(1),
             telephone_event: ingress.telephone_event,
             report_dtmf: ingress.report_dtmf,
+            is_ours: ingress.is_ours,
             timeout: ingress.timeout,
         };
         self.quiet_told = false;
@@ -198,6 +206,12 @@ impl Route {
             self.rtcp_told = Some(now);
         }
         may
+    }
+
+    /// Whether a packet may go out now: always, unless to a port of ours, and more than real time has.
+    pub(super) fn may_leave(&mut self, now: Timestamp) -> bool {
+        let length = if self.expected.kind == Kind::Audio { TO_OURS.0 } else { TO_OURS.1 };
+        !self.expected.is_ours || self.circle.admits(now, length, TO_OURS_AHEAD)
     }
 
     /// Works out where packets go; called when that may have changed, not for each packet.

@@ -51,7 +51,7 @@ drop_reasons! {
     NotAgreed = "not-agreed",
     /// A late packet from before the stream was joined; its place in the sequence is taken.
     Late = "late",
-    /// Speech that is to be converted, and more of it than time has passed.
+    /// Speech that is to be converted, or what goes to a media port of ours, and more of it than time has passed.
     TooFast = "too-fast",
     /// Far from the sequence, and the first there: a second that follows it begins a new run (RFC 3550 A.1).
     OutOfSequence = "out-of-sequence",

@@ -76,6 +76,9 @@ pub struct Ingress {
     pub remote: Option<SocketAddr>,
     /// Its RTCP address where that is not the next port (`a=rtcp`, RFC 3605).
     pub remote_rtcp: Option<SocketAddr>,
+    /// Whether that is a media port of ours (a PBX leads one call to another): no more is sent there than real time has, so
+    /// that packets which come back, whoever contrived that, do not go round as fast as they can.
+    pub is_ours: bool,
     /// The host that the signalling comes from: the only one that may stand in for a signalled address behind NAT.
     pub signalling: Option<IpAddr>,
     /// How far sources are trusted.
@@ -105,6 +108,7 @@ impl Ingress {
         Self {
             remote,
             remote_rtcp: None,
+            is_ours: false,
             signalling,
             learning: Learning::Guarded,
             sending: if same_host { Sending::AtOnce } else { Sending::OnceHeard },

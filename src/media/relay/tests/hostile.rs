@@ -203,3 +203,57 @@ proptest! {
         }
     }
 }
+
+/// Runs what leaves for a port of ours round, for a second; gives how much went.
+fn circle(
+    mut world: World,
+    ports: &[(PortId, SocketAddr)],
+    mut packet: (PortId, SocketAddr, Vec<u8>),
+) -> usize {
+    let mut rounds = 0;
+    for _ in 0..1000 {
+        world.pass(ms(1));
+        // A machine has time for far more than ten in a millisecond.
+        for _ in 0..10 {
+            let (port, from, bytes) = &packet;
+            world.log.sent.clear();
+            world.receive(*port, Component::Rtp, *from, bytes);
+            let Some(sent) = world.log.sent.iter().find(|sent| sent.component == Component::Rtp) else {
+                continue;
+            };
+            rounds += 1;
+            let (_, from) = ports.iter().find(|(port, _)| port.slot == sent.slot).unwrap();
+            let (to, _) = ports.iter().find(|(_, at)| *at == sent.to).unwrap();
+            packet = (*to, *from, sent.bytes.clone());
+        }
+    }
+    rounds
+}
+
+#[test]
+fn a_circle_through_our_own_ports_does_not_run_away() {
+    let ours = [addr("203.0.113.1:20000"), addr("203.0.113.1:20002")];
+    for (is_ours, ends) in [(true, [0, 1]), (true, [1, 0]), (false, [1, 0])] {
+        let mut world = World::new();
+        // Both ends of a call are a PBX, which names for each the port of one of the two.
+        let name = |i: &mut Ingress| i.is_ours = is_ours;
+        let mut one = world.phone_with(&ours[ends[0]].to_string(), name);
+        let other = world.phone_with(&ours[ends[1]].to_string(), name);
+        world.call(&one, &other);
+        let first = (one.port, one.addr, one.packet(0, 0, &[0xd5; 160]));
+        let rounds = circle(world, &[(one.port, ours[0]), (other.port, ours[1])], first);
+        assert!(rounds > 10, "it is a circle: {rounds}");
+        assert_eq!(rounds <= 700, is_ours, "{ends:?}: {rounds}");
+    }
+}
+
+#[test]
+fn what_one_call_leads_to_another_goes_there_in_real_time() {
+    let mut world = World::new();
+    let (mut alice, pbx) = (world.phone(ALICE), world.phone_with("203.0.113.1:20002", |i| i.is_ours = true));
+    world.call(&alice, &pbx);
+    for _ in 0..500 {
+        assert_eq!(world.send(&mut alice), Verdict::Forwarded(1));
+        world.pass(ms(5));
+    }
+}
