@@ -27,6 +27,8 @@ const SPACING: Duration = Duration::from_millis(10);
 const RESERVE: Duration = Duration::from_secs(10);
 /// Of so many users a node that stops asks the PBX to let them go; what is registered of the others ends by itself.
 const PARTINGS: usize = 200;
+/// Turns of users without a device that are kept before those that passed are looked for.
+const KEPT: usize = 64;
 /// Bytes of a token that are shown of its hash, which has 32.
 const TOKEN: usize = 16;
 
@@ -42,6 +44,8 @@ pub(super) struct Line {
     is_wanted: bool,
     /// Its turn is when its registration is next due.
     has_turn: bool,
+    /// When that is.
+    turn: Timestamp,
     /// The earliest wake-up that was asked for.
     wake: Timestamp,
 }
@@ -62,6 +66,9 @@ pub(super) struct Lines {
     timers: TimerHeap<Handle<Line>>,
     /// When the next turn is free.
     turn: Timestamp,
+    /// The turns to come of users whose devices are gone again: who comes back has the same. A device that comes and goes
+    /// takes one, and not one each time from all others.
+    kept: FxHashMap<Arc<str>, Timestamp>,
     key: [u8; 32],
 }
 
@@ -134,7 +141,7 @@ impl Lines {
         let Some(line) = self.all.get_mut(handle) else { return };
         if line.registration.is_over() {
             if !line.is_wanted {
-                return self.forget(handle);
+                return self.forget(handle, now);
             }
             line.is_wanted = false;
             line.registration.rejoin(now);
@@ -146,8 +153,14 @@ impl Lines {
         }
     }
 
-    fn forget(&mut self, handle: Handle<Line>) {
+    fn forget(&mut self, handle: Handle<Line>, now: Timestamp) {
         let Some(line) = self.all.remove(handle) else { return };
+        if line.has_turn && line.turn > now {
+            if self.kept.len() > self.all.len().max(KEPT) {
+                self.kept.retain(|_, at| *at > now);
+            }
+            self.kept.insert(Arc::clone(&line.user), line.turn);
+        }
         if self.by_user.get(&line.user) == Some(&handle) {
             self.by_user.remove(&line.user);
         }
@@ -168,7 +181,7 @@ impl Lines {
         if at <= now {
             return true;
         }
-        line.has_turn = true;
+        (line.has_turn, line.turn) = (true, at);
         line.registration.put_off(at);
         false
     }
@@ -189,13 +202,19 @@ impl Lines {
 
     fn open(&mut self, user: &str, pbx: &Pbx, trunk: usize, now: Timestamp, random: &mut Random) {
         let (user, token): (Arc<str>, _) = (Arc::from(user), self.token(user, pbx));
+        let mut registration = Registration::new(now, token.clone(), random);
+        let turn = self.kept.remove(&user).filter(|at| *at > now);
+        if let Some(at) = turn {
+            registration.put_off(at);
+        }
         let handle = self.all.insert(Line {
             user: Arc::clone(&user),
             pbx: pbx.clone(),
             trunk,
-            registration: Registration::new(now, token.clone(), random),
+            registration,
             is_wanted: false,
-            has_turn: false,
+            has_turn: turn.is_some(),
+            turn: turn.unwrap_or_default(),
             wake: Timestamp::NEVER,
         });
         self.by_user.insert(user, handle);
@@ -304,5 +323,35 @@ impl Line {
         } else if is_other && self.registration.state == State::Refused {
             self.registration.hurry(now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_comes_and_goes_takes_no_turns_from_others() {
+        let (mut lines, mut random) = (Lines::new([7; 32]), Random::from_number(3));
+        let now = Timestamp::from_micros(1_000_000);
+        let mut come = |lines: &mut Lines, user: &str| {
+            let (trunk, password) = ("pbx".into(), crate::base::Secret::new("sesame"));
+            let pbx = Pbx { trunk, user: user.into(), auth_user: user.into(), password, realm: None };
+            lines.open(user, &pbx, 0, now, &mut random);
+            lines.by_user[user]
+        };
+        let first = come(&mut lines, "1000");
+        assert!(lines.may_ask(first, now));
+        for n in 0..1000 {
+            let handle = come(&mut lines, ["1001", "1002"][n % 2]);
+            assert!(!lines.get(handle).unwrap().registration.is_due(now) || !lines.may_ask(handle, now));
+            lines.get_mut(handle).unwrap().registration.leave(now);
+            lines.schedule(handle, now);
+            assert!(lines.get(handle).is_none());
+        }
+        let last = come(&mut lines, "1003");
+        assert!(!lines.may_ask(last, now));
+        assert_eq!(lines.get(last).unwrap().registration.poll_timeout(), now + SPACING * 3);
+        assert_eq!(lines.kept.len(), 2);
     }
 }
