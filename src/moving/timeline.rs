@@ -13,6 +13,8 @@ use crate::base::{Now, Timestamp, UnixMillis};
 
 /// A move has about 25 entries; the rest of the room is for retries and refused requests of the old device.
 const MAX_ENTRIES: usize = 96;
+/// Of those, requests of a device that is held off.
+const MAX_REFUSED: usize = 24;
 /// Of a description this much is kept.
 const MAX_DESCRIPTION: usize = 4096;
 /// Of a free text this much is kept.
@@ -201,15 +203,17 @@ impl Timeline {
         Self { started: now.unix, entries: Vec::new(), dropped: 0, origin: now.at }
     }
 
-    /// Whether another entry is kept.
+    /// Whether this entry is kept. Refused requests are as many as a device likes: they leave room for what comes after.
     #[must_use]
-    pub const fn has_room(&self) -> bool {
-        self.entries.len() < MAX_ENTRIES
+    pub fn has_room_for(&self, what: &What) -> bool {
+        let is_refused = |what: &What| matches!(what, What::Rejected { .. });
+        let refused = || self.entries.iter().filter(|entry| is_refused(&entry.what)).count();
+        self.entries.len() < MAX_ENTRIES && (!is_refused(what) || refused() < MAX_REFUSED)
     }
 
     /// Adds an entry; beyond the bound it is only counted.
     pub fn push(&mut self, now: Timestamp, what: What) {
-        if !self.has_room() {
+        if !self.has_room_for(&what) {
             self.dropped = self.dropped.saturating_add(1);
             return;
         }
@@ -458,6 +462,17 @@ mod tests {
         let back = Timeline::from_json(&line.to_json()).unwrap();
         assert_eq!((back.started, back.entries), (line.started, line.entries));
         assert!(Timeline::from_json("[]").is_err());
+    }
+
+    #[test]
+    fn a_device_that_is_refused_again_and_again_leaves_room_for_what_comes_after() {
+        let mut line = started();
+        let refused = || What::Rejected { method: "INVITE".into(), retry_after: 30 };
+        (0..1000).for_each(|n| line.push(at(n), refused()));
+        assert_eq!((line.entries.len(), line.dropped), (MAX_REFUSED, 1000 - MAX_REFUSED as u32));
+        assert!(!line.has_room_for(&refused()) && line.has_room_for(&What::HoldOffEnded));
+        line.push(at(1000), What::HoldOffEnded);
+        assert_eq!(line.entries.last().map(|entry| &entry.what), Some(&What::HoldOffEnded));
     }
 
     #[test]

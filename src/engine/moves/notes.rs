@@ -33,7 +33,9 @@ impl Engine {
     pub(in crate::engine) fn note_later(&mut self, is_it: impl Fn(&MoveView) -> bool, what: What) {
         let now = self.core.now.at;
         let Some(view) = self.moves.recent.iter_mut().rfind(|view| is_it(view)) else { return };
-        let Some(timeline) = view.timeline.as_mut().filter(|timeline| timeline.has_room()) else { return };
+        let Some(timeline) = view.timeline.as_mut().filter(|timeline| timeline.has_room_for(&what)) else {
+            return;
+        };
         timeline.push(now, what);
         let op = StoreOp::SaveMove(Box::new(view.clone()));
         let ticket = StoreTicket(self.ticket());
