@@ -1,6 +1,7 @@
 //! Calls of users behind a PBX, out and in, and how they move while the PBX notices nothing.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::pbx::{PEER, behind, config, header, token};
@@ -11,6 +12,7 @@ use crate::engine::Settings;
 use crate::engine::command::{Command, Reply, Subject};
 use crate::engine::store::Loaded;
 use crate::engine::view::{RouteQuestion, RouteTestView};
+use crate::media::relay::MediaCommand;
 use crate::wire::sip::{HeaderName, Limits, Message, Method};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -109,6 +111,33 @@ fn a_call_out_is_the_users_own_at_the_pbx() {
     let view = house.test("030123");
     assert_eq!((&*view.by, view.goes, &*view.targets[0].target), ("pbx", true, "trunk:outside"));
     assert_eq!(view.targets[0].calling.as_deref(), Some("1001"));
+    let desk = house.desk;
+    house.ends(desk, line);
+}
+
+#[test]
+fn media_that_the_pbx_leads_to_a_port_of_ours_is_sent_there_in_real_time() {
+    // What the PBX names as its place is a port of ours.
+    let mut settings = config();
+    let screen = &mut settings.call.media.screen;
+    let place: SocketAddr = PEER.parse().unwrap();
+    screen.own_addresses.push(place.ip());
+    (4000..4010).for_each(|port| screen.own_ports.insert(port));
+    let mut house = house(1415, settings);
+    let (line, status) = house.dial(house.desk, "030123");
+    assert_eq!(status, Some(200), "{}", house.world.tail());
+    let told = |at: std::net::IpAddr| {
+        let all = house.world.media.iter().filter_map(|command| match command {
+            MediaCommand::Configure { ingress, .. } => Some(ingress),
+            _ => None,
+        });
+        all.filter(|ingress| ingress.remote.is_some_and(|remote| remote.ip() == at))
+            .map(|ingress| ingress.is_ours)
+            .collect::<Vec<_>>()
+    };
+    let (there, here) = (told(place.ip()), told(house.world.phones[house.desk].address.ip()));
+    assert!(!there.is_empty() && there.iter().all(|is_ours| *is_ours), "{there:?}");
+    assert!(!here.is_empty() && here.iter().all(|is_ours| !is_ours), "{here:?}");
     let desk = house.desk;
     house.ends(desk, line);
 }
