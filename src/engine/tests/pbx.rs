@@ -185,6 +185,27 @@ fn who_is_refused_there_is_told_of_once_and_is_a_user_here_like_any_other() {
 }
 
 #[test]
+fn what_a_pbx_says_to_a_password_that_was_is_nothing_to_the_one_that_is() {
+    let accounts = behind(&["alice", "bob", "carol"], "wrong");
+    let (mut world, mut pbx) = (World::with(1313, config(), accounts, &Loaded::default()), pbx());
+    world.phone("alice", "desk");
+    for _ in 0..50 {
+        if pbx.heard.is_empty() {
+            run(&mut world, &mut [&mut pbx], Duration::from_millis(20));
+        }
+    }
+    world.run(Duration::from_millis(20));
+    let is_open =
+        |(_, bytes): &(_, bytes::Bytes)| String::from_utf8_lossy(bytes).contains("\r\nAuthorization: ");
+    assert!(world.outside.iter().any(is_open), "by the old password it is asked");
+    // Before it answers, a reload.
+    world.reconfigure(config(), &behind(&["alice", "bob", "carol"], "open sesame"));
+    run(&mut world, &mut [&mut pbx], SECOND);
+    assert_eq!(standing(&mut world, "alice").state, "registered");
+    assert_eq!(pbx.count(&Method::Register), 4, "each password once");
+}
+
+#[test]
 fn a_device_that_comes_back_while_the_pbx_is_asked_to_let_its_user_go_is_registered_after_that() {
     let (mut world, mut pbx) = world(1305);
     let desk = world.phone("alice", "desk");

@@ -42,6 +42,8 @@ pub(super) struct Line {
     pub(super) registration: Registration,
     /// A device came back while the PBX was asked to let the user go.
     is_wanted: bool,
+    /// The PBX was asked by credentials that are others by now: its refusal is none of these.
+    is_outdated: bool,
     /// Its turn is when its registration is next due.
     has_turn: bool,
     /// When that is.
@@ -146,6 +148,12 @@ impl Lines {
             line.is_wanted = false;
             line.registration.rejoin(now);
         }
+        if line.is_outdated && line.registration.asked.is_none() {
+            line.is_outdated = false;
+            if line.registration.state == State::Refused {
+                line.registration.hurry(now);
+            }
+        }
         let next = line.registration.poll_timeout();
         if next < line.wake {
             line.wake = next;
@@ -213,6 +221,7 @@ impl Lines {
             trunk,
             registration,
             is_wanted: false,
+            is_outdated: false,
             has_turn: turn.is_some(),
             turn: turn.unwrap_or_default(),
             wake: Timestamp::NEVER,
@@ -320,6 +329,8 @@ impl Line {
         let is_other = std::mem::replace(&mut self.pbx, pbx) != self.pbx;
         if self.registration.has_left() {
             self.is_wanted = true;
+        } else if is_other && self.registration.asked.is_some() {
+            self.is_outdated = true;
         } else if is_other && self.registration.state == State::Refused {
             self.registration.hurry(now);
         }
