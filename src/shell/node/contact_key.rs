@@ -1,6 +1,6 @@
 //! The key by which the Contacts of users at a PBX are made: in a file, so that they are the same after a restart.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -23,12 +23,22 @@ pub(super) fn contact_key(data_dir: &Path) -> io::Result<[u8; 32]> {
             let mut key = [0; 32];
             getrandom::fill(&mut key).map_err(io::Error::other)?;
             let text: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-            writeln!(file, "{text}")?;
+            keep(&path, |file| writeln!(file, "{text}"))?;
             Ok(key)
         }
         Err(error) => Err(error),
     }
+}
+
+/// Makes the file, on the disk when this returns. One that could not be written whole does not stay: the next start would
+/// find no key in it, and begin none.
+fn keep(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let kept = write(&mut file).and_then(|()| file.sync_all());
+    if kept.is_err() {
+        let _ = fs::remove_file(path);
+    }
+    kept
 }
 
 fn parse(text: &str) -> Option<[u8; 32]> {
@@ -50,13 +60,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_is_made_once_and_a_file_that_holds_none_is_not_overwritten() {
+    fn it_is_made_once_whole_and_a_file_that_holds_none_is_not_overwritten() {
         let dir = tempfile::tempdir().unwrap();
         let key = contact_key(dir.path()).unwrap();
         assert_ne!(key, [0; 32]);
         assert_eq!(contact_key(dir.path()).unwrap(), key);
         let path = dir.path().join(FILE);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::remove_file(&path).unwrap();
+        let full = keep(&path, |file| {
+            file.write_all(b"0123")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert_eq!(full.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_ne!(contact_key(dir.path()).unwrap(), key, "a disk that was full leaves nothing behind");
         fs::write(&path, "zz").unwrap();
         assert!(contact_key(dir.path()).unwrap_err().to_string().contains("contact.key"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "zz");
