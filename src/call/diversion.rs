@@ -1,8 +1,10 @@
 //! What became of a call before it came here: Diversion (RFC 5806) and History-Info (RFC 7044), told on as those of our
 //! domain.
 
+use super::headers::Trust;
 use super::identity::number;
 use super::model::Call;
+use super::places::names_place;
 use super::ring::Outgoing;
 use super::settings::Trunk;
 use crate::wire::sip::{HeaderName, Message, MessageWriter, NameAddr, Scheme, Uri, escaped_user};
@@ -11,24 +13,39 @@ use crate::wire::sip::{HeaderName, Message, MessageWriter, NameAddr, Scheme, Uri
 const MAX_ENTRIES: usize = 10;
 
 /// Writes on what a trusted side says of it. The hosts in it are where the other side is, so ours stands for them.
-fn tell_on(message: &Message, domain: &str, onto: &mut MessageWriter<'_>) {
+/// `hides`: to somebody who is not to learn of those who do not want it.
+fn tell_on(message: &Message, (domain, hides): (&str, bool), onto: &mut MessageWriter<'_>) {
     for name in [HeaderName::Diversion, HeaderName::HistoryInfo] {
         if !message.has(name) {
             continue;
         }
         for address in message.addresses(name).filter_map(Result::ok).take(MAX_ENTRIES) {
-            if let Some(value) = at_home(&address, domain) {
+            if let Some(value) = at_home(&address, domain, hides && is_private(&address)) {
                 onto.header(&name, &value);
             }
         }
     }
 }
 
+/// Whether who is in an entry wants not to be named: by the parameter of Diversion (RFC 5806 4.1), by the header in a URI
+/// of History-Info (RFC 7044 10.1).
+fn is_private(address: &NameAddr<'_>) -> bool {
+    let is_off = |value: &str, off: &str| value.trim_matches('"').eq_ignore_ascii_case(off);
+    let in_uri = address.parsed_uri().ok().and_then(|uri| uri.header("Privacy"));
+    address.params.value("privacy").is_some_and(|value| !is_off(value, "off"))
+        || in_uri.is_some_and(|value| !is_off(&value, "none"))
+}
+
+/// Who stands for somebody who is not to be named (RFC 7044 10.1.2).
+const NOBODY: &str = "<sip:anonymous@anonymous.invalid";
+/// What entries say beside whom they name (RFC 5806 4.1, RFC 7044 5).
+const PARAMETERS: [&str; 9] = ["reason", "counter", "limit", "privacy", "screen", "index", "rc", "mp", "np"];
+
 /// An entry with our domain as its host.
-fn at_home(address: &NameAddr<'_>, domain: &str) -> Option<String> {
+fn at_home(address: &NameAddr<'_>, domain: &str, is_hidden: bool) -> Option<String> {
     let uri = address.parsed_uri().ok()?;
     let mut value = String::with_capacity(address.uri.len() + domain.len() + 16);
-    if let Some(display) = address.display() {
+    if let Some(display) = address.display().filter(|_| !is_hidden) {
         value.push('"');
         for c in display.chars().filter(|c| !c.is_control()).take(64) {
             if matches!(c, '"' | '\\') {
@@ -38,16 +55,25 @@ fn at_home(address: &NameAddr<'_>, domain: &str) -> Option<String> {
         }
         value.push_str("\" ");
     }
-    value.push('<');
     match uri.scheme() {
-        Scheme::Tel => value.push_str(address.uri),
-        Scheme::Sip | Scheme::Sips => push_uri(&uri, domain, &mut value),
         Scheme::Other => return None,
+        _ if is_hidden => value.push_str(NOBODY),
+        // RFC 3966 5.1.5: the context may be a host.
+        Scheme::Tel if names_place(address.uri.as_bytes()) => {
+            value.extend(["<", address.uri.split(';').next().unwrap_or_default()]);
+        }
+        Scheme::Tel => value.extend(["<", address.uri]),
+        Scheme::Sip | Scheme::Sips => push_uri(&uri, domain, &mut value),
     }
     value.push('>');
-    if !address.params.is_empty() {
-        value.push(';');
-        value.push_str(address.params.as_str());
+    let is_known = |name: &str| PARAMETERS.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let may_stand =
+        |said: &str| said.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+    for (name, said) in address.params.iter() {
+        let Some(said) = said.filter(|said| is_known(name) && may_stand(said)) else { continue };
+        if !names_place(said.as_bytes()) {
+            value.extend([";", name, "=", said]);
+        }
     }
     Some(value)
 }
@@ -55,7 +81,7 @@ fn at_home(address: &NameAddr<'_>, domain: &str) -> Option<String> {
 /// User, the two parameters that say something of the number and the diversion (RFC 3261 19.1.1, RFC 4458), and the
 /// headers that RFC 7044 5 puts there.
 fn push_uri(uri: &Uri<'_>, domain: &str, value: &mut String) {
-    value.push_str("sip:");
+    value.push_str("<sip:");
     if let Some(user) = uri.user() {
         value.push_str(user);
         value.push('@');
@@ -179,8 +205,7 @@ fn of_diversions(message: &Message) -> Vec<Entry> {
     let addresses = message.addresses(HeaderName::Diversion).filter_map(Result::ok).take(MAX_ENTRIES);
     let entry = |address: NameAddr<'_>| {
         let why = address.params.value("reason").map_or(Why::Unknown, Why::of_reason);
-        let privacy = address.params.value("privacy").unwrap_or("off");
-        Entry { number: number(Some(address)).into(), why, is_private: !privacy.eq_ignore_ascii_case("off") }
+        Entry { number: number(Some(address)).into(), why, is_private: is_private(&address) }
     };
     addresses.map(entry).filter(|entry| !entry.number.is_empty()).collect()
 }
@@ -193,9 +218,8 @@ fn of_history(message: &Message) -> Vec<Entry> {
     for address in addresses {
         let uri = address.parsed_uri().ok();
         if let (Some(by), Some(cause)) = (before, uri.and_then(|uri| uri.params().value("cause"))) {
-            let privacy = by.parsed_uri().ok().and_then(|uri| uri.header("Privacy"));
-            let is_private = privacy.is_some_and(|value| !value.eq_ignore_ascii_case("none"));
-            let entry = Entry { number: number(Some(by)).into(), why: Why::of_cause(cause), is_private };
+            let (why, is_private) = (Why::of_cause(cause), is_private(&by));
+            let entry = Entry { number: number(Some(by)).into(), why, is_private };
             if !entry.number.is_empty() && entries.len() < MAX_ENTRIES {
                 entries.push(entry);
             }
@@ -212,6 +236,8 @@ pub(super) struct History<'a> {
     /// The number that the trunk is called by.
     pub(super) target: &'a str,
     pub(super) domain: &'a str,
+    /// Whether the trunk is not to learn of those who do not want it.
+    pub(super) hides: bool,
 }
 
 impl History<'_> {
@@ -235,13 +261,20 @@ impl History<'_> {
         }
     }
 
+    /// The beginning of an entry.
+    fn named(&self, number: &str, is_private: bool) -> String {
+        if is_private && self.hides {
+            return NOBODY.to_owned();
+        }
+        format!("<sip:{}@{}", escaped_user(number), self.domain)
+    }
+
     /// RFC 5806 4.1: the newest first.
     fn write_diversions(&self, entries: &[Entry], onto: &mut MessageWriter<'_>) {
         for entry in entries.iter().rev() {
-            let (user, reason) = (escaped_user(&entry.number), entry.why.row().0);
+            let (who, reason) = (self.named(&entry.number, entry.is_private), entry.why.row().0);
             let privacy = if entry.is_private { "full" } else { "off" };
-            let parts =
-                ["<sip:", &user, "@", self.domain, ">;reason=", reason, ";counter=1;privacy=", privacy];
+            let parts = [&*who, ">;reason=", reason, ";counter=1;privacy=", privacy];
             onto.header_parts(&HeaderName::Diversion, &parts);
         }
     }
@@ -257,8 +290,8 @@ impl History<'_> {
             let by_cause = cause.map(|cause| format!(";cause={cause}")).unwrap_or_default();
             let hides = if is_private { "?Privacy=history" } else { "" };
             let by = if cause.is_some() { format!(";mp={before}") } else { String::new() };
-            let user = escaped_user(number);
-            let parts = ["<sip:", &user, "@", self.domain, &by_cause, hides, ">;index=", &index, &by];
+            let who = self.named(number, is_private);
+            let parts = [&*who, &by_cause, hides, ">;index=", &index, &by];
             onto.header_parts(&HeaderName::HistoryInfo, &parts);
             (cause, index) = (why.map(|why| why.row().1), index + ".1");
         }
@@ -279,8 +312,10 @@ impl Outgoing<'_> {
         if self.privacy_from(trunk).hides_history() {
             return;
         }
+        // RFC 3325 5: those who are trusted are told, and keep it to themselves.
+        let hides = trunk.is_none_or(|trunk| trunk.trust == Trust::Untrusted);
         let Some(trunk) = trunk.filter(|trunk| trunk.tells != Tells::Keep) else {
-            return message.into_iter().for_each(|message| tell_on(message, domain, onto));
+            return message.into_iter().for_each(|message| tell_on(message, (domain, hides), onto));
         };
         let forwarded = || Entry { number: call.number.clone(), why: Why::Unconditional, is_private: false };
         let ours = call.diverted.as_deref().cloned().or_else(|| self.source.map(|_| forwarded()));
@@ -289,7 +324,7 @@ impl Outgoing<'_> {
             None => entry,
         });
         let target = number(NameAddr::parse(target.as_bytes()).ok());
-        History { message, ours: ours.as_ref(), target: &target, domain }.write(trunk.tells, onto);
+        History { message, ours: ours.as_ref(), target: &target, domain, hides }.write(trunk.tells, onto);
     }
 }
 
@@ -315,10 +350,70 @@ mod tests {
             ("<sips:host.example>;index=1", "<sip:pbx.example>;index=1"),
         ] {
             let address = NameAddr::parse(entry.as_bytes()).unwrap();
-            assert_eq!(at_home(&address, "pbx.example").as_deref(), Some(told));
+            assert_eq!(at_home(&address, "pbx.example", false).as_deref(), Some(told));
         }
         let strange = NameAddr::parse(b"<http://10.0.0.5/>;index=1").unwrap();
-        assert_eq!(at_home(&strange, "pbx.example"), None);
+        assert_eq!(at_home(&strange, "pbx.example", false), None);
+    }
+
+    #[test]
+    fn who_does_not_want_to_be_named_is_named_to_who_is_trusted_alone() {
+        for (entry, told) in [
+            (
+                "\"Bob\" <sip:200@b.example>;reason=user-busy;privacy=full",
+                "<sip:anonymous@anonymous.invalid>;reason=user-busy;privacy=full",
+            ),
+            (
+                "<sip:200@b.example;cause=408?Privacy=history>;index=1.1;mp=1",
+                "<sip:anonymous@anonymous.invalid>;index=1.1;mp=1",
+            ),
+            ("<tel:+4930>;privacy=name", "<sip:anonymous@anonymous.invalid>;privacy=name"),
+            (
+                "<sip:200@b.example>;reason=user-busy;privacy=off",
+                "<sip:200@pbx.example>;reason=user-busy;privacy=off",
+            ),
+            ("<sip:200@b.example?Privacy=none>;index=1", "<sip:200@pbx.example?Privacy=none>;index=1"),
+        ] {
+            let message = invite(&format!(
+                "{}: {entry}\r\n",
+                if entry.contains("index") { "History-Info" } else { "Diversion" }
+            ));
+            let lines = |hides: bool| {
+                let mut writer = MessageWriter::request(&Method::Invite, "sip:c");
+                tell_on(&message, ("pbx.example", hides), &mut writer);
+                String::from_utf8(writer.finish().to_vec()).unwrap()
+            };
+            assert!(lines(true).contains(&format!(": {told}\r\n")), "{entry}: {}", lines(true));
+            let is_named = entry.contains("+4930") == lines(false).contains("+4930")
+                && lines(false).contains("200") == entry.contains("200");
+            assert!(is_named, "{}", lines(false));
+        }
+        let private = Entry { number: "200".into(), why: Why::Busy, is_private: true };
+        for tells in [Tells::Diversion, Tells::HistoryInfo] {
+            let mut writer = MessageWriter::request(&Method::Invite, "sip:c");
+            let history = History {
+                message: None,
+                ours: Some(&private),
+                target: "300",
+                domain: "pbx.example",
+                hides: true,
+            };
+            history.write(tells, &mut writer);
+            let text = String::from_utf8(writer.finish().to_vec()).unwrap();
+            assert!(text.contains("<sip:anonymous@anonymous.invalid") && !text.contains("200@"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_an_entry_says_beside_whom_it_names_says_nothing_of_a_place() {
+        for (entry, told) in [
+            ("<sip:200@b.example>;reason=10.0.0.5;x=10.0.0.5;counter=2", "<sip:200@pbx.example>;counter=2"),
+            ("<tel:+4930;phone-context=10.0.0.5>;reason=unknown", "<tel:+4930>;reason=unknown"),
+            ("<tel:30;phone-context=+49>;reason=unknown", "<tel:30;phone-context=+49>;reason=unknown"),
+        ] {
+            let address = NameAddr::parse(entry.as_bytes()).unwrap();
+            assert_eq!(at_home(&address, "pbx.example", false).as_deref(), Some(told));
+        }
     }
 
     fn invite(headers: &str) -> Message {
@@ -332,7 +427,8 @@ mod tests {
 
     fn written(message: Option<&Message>, ours: Option<&Entry>, tells: Tells) -> Vec<String> {
         let mut writer = MessageWriter::request(&Method::Invite, "sip:c");
-        History { message, ours, target: "300", domain: "pbx.example" }.write(tells, &mut writer);
+        let history = History { message, ours, target: "300", domain: "pbx.example", hides: false };
+        history.write(tells, &mut writer);
         let text = String::from_utf8(writer.finish().to_vec()).unwrap();
         text.lines()
             .filter(|line| line.starts_with("Diversion") || line.starts_with("History"))

@@ -74,6 +74,23 @@ impl Privacy {
         Self { asked: if asked & none == 0 { asked } else { none } }
     }
 
+    /// What a party wants: by Privacy, and where its trunk says who calls by Remote-Party-ID, by that header's own
+    /// parameter (draft-ietf-sip-privacy 7.2), which older carriers use alone.
+    #[must_use]
+    pub fn wished(trunk: Option<&Trunk>, message: &Message) -> Self {
+        let mut wished = Self::of(message);
+        let reads = |trunk: &Trunk| trunk.trust == Trust::Trusted && trunk.shows == Shows::RemoteParty;
+        if !trunk.is_some_and(reads) || message.has(HeaderName::PAssertedIdentity) {
+            return wished;
+        }
+        let party = message.address(HeaderName::RemotePartyId).ok();
+        let said = party.and_then(|party| party.params.value("privacy")).unwrap_or_default();
+        if ["full", "name", "uri"].iter().any(|value| value.eq_ignore_ascii_case(said)) {
+            wished.asked |= Self::ID.asked;
+        }
+        wished
+    }
+
     fn has(self, value: &str) -> bool {
         self.asked & bit(value) != 0
     }
@@ -278,9 +295,11 @@ impl Outgoing<'_> {
     pub(super) fn write_caller(&self, trunk: Option<&Trunk>, quirks: Quirks, writer: &mut MessageWriter<'_>) {
         let is_known = self.is_vouched && !self.identity.contains("<sip:anonymous@");
         if self.is_hidden_from(trunk) || !is_known {
+            // A PBX is told by From whose call it is, and by this alone to keep it to itself.
+            let is_named = trunk.is_some() && self.privacy.hides() && *self.from != *ANONYMOUS;
             // RFC 3323 4.2: `none` is nobody's to take away.
-            if self.privacy.has("none") {
-                writer.header(&HeaderName::Privacy, "none");
+            if is_named || self.privacy.has("none") {
+                writer.header(&HeaderName::Privacy, &self.privacy.to_string());
             }
             return;
         }

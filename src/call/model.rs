@@ -274,6 +274,8 @@ pub struct Leg {
     pub quirks: Quirks,
     /// Whether the party does not want to be named to the other side (RFC 3323).
     pub is_private: bool,
+    /// Whether we vouch for who it says it is (RFC 3325 5).
+    pub is_vouched: bool,
     /// When it was answered.
     pub answered: Option<Timestamp>,
     /// Whether it has the other side on hold.

@@ -104,10 +104,18 @@ pub(super) fn names_place(text: &[u8]) -> bool {
             .any(|word| v4(word).is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified()));
     has_v4
         || memchr::memchr(b':', text).is_some()
-            && words(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')).any(|word| {
-                let is_address = word.parse::<Ipv6Addr>();
-                is_address.is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified())
-            })
+            && words(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.')).any(is_v6)
+}
+
+/// Whether an address is in a word of digits, dots and colons: alone, or before or behind a colon of the text around it.
+fn is_v6(word: &str) -> bool {
+    let word = word.trim_matches('.');
+    let is_address =
+        |word: &str| word.parse::<Ipv6Addr>().is_ok_and(|ip| !ip.is_loopback() && !ip.is_unspecified());
+    let behind = word.split_once(':').map(|(_, rest)| rest).filter(|rest| !rest.starts_with(':'));
+    is_address(word)
+        || word.strip_suffix(':').is_some_and(is_address)
+        || behind.is_some_and(|rest| is_address(rest) || rest.strip_suffix(':').is_some_and(is_address))
 }
 
 /// A Reason (RFC 3326) without what tells where somebody is.
@@ -134,6 +142,11 @@ mod tests {
             "<http://[2001:db8::7]/ring.wav>",
             "fd00::1",
             "::ffff:10.0.0.5",
+            "peer:fd00::1",
+            "no way to fd00::1.",
+            "fd00::1: gone",
+            "node:2001:db8:0:0:0:0:0:7: gone",
+            "de:2001:db8:0:0:0:0:0:7",
         ] {
             assert!(names_place(text.as_bytes()), "{text}");
         }

@@ -300,7 +300,7 @@ impl Core {
                 (self.caller_value(party, incoming.message, number), self.trust_of(party))
             }
         };
-        let privacy = Privacy::of(incoming.message);
+        let privacy = Privacy::wished(self.trunk(&incoming.party), incoming.message);
         let hops = u32::from(incoming.message.max_forwards().ok().flatten().unwrap_or(70));
         Outgoing {
             call,
@@ -457,11 +457,17 @@ impl Core {
         let Some(trunk) = self.trunk(&found.party).filter(|trunk| !trunk.headers.is_empty()) else { return };
         let Some(call) = self.calls.get(found.call) else { return };
         let record = &call.record;
-        let variables = Variables {
-            caller: record.trunk_from.as_deref().unwrap_or(&record.from),
-            called: record.trunk_to.as_deref().unwrap_or(&record.to),
-            call: &call.id,
+        // Who was called knows of the caller what our INVITE said, and no more in an answer to one of its own.
+        let [shown, reached] = [&found.dialog.local, &found.dialog.remote]
+            .map(|address| number(NameAddr::parse(address.as_bytes()).ok()));
+        let (caller, called) = match found.is_inbound {
+            true => (
+                record.trunk_from.as_deref().unwrap_or(&record.from),
+                record.trunk_to.as_deref().unwrap_or(&record.to),
+            ),
+            false => (&*shown, &*reached),
         };
+        let variables = Variables { caller, called, call: &call.id };
         trunk.write_headers(Toward::Trunk, variables, |_| false, writer);
     }
 }

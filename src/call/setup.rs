@@ -68,6 +68,7 @@ impl Leg {
             undo: None,
             glares: 0,
             is_private: false,
+            is_vouched: true,
             session: super::session_timer::SessionTimer::default(),
             sent_invite: None,
             is_bridged: false,
@@ -214,6 +215,8 @@ impl Core {
         let dialog = Dialog::from_request(incoming.message, incoming.flow, &sent_by, "", "")?;
         let (id, thread) = (self.mint_ulid(), self.ports.pick_thread());
         let number = self.caller_here(&incoming.party, incoming.message);
+        let is_vouched = self.vouches_for(&incoming.party, incoming.message);
+        let is_private = Privacy::wished(self.trunk(&incoming.party), incoming.message).hides();
         let record = self.open_record(&id, incoming, number.as_deref());
         let anchored = match self.settings.media.anchor {
             // A service is an end of media itself.
@@ -236,6 +239,8 @@ impl Core {
             leg.call = call;
             leg.media = media;
             leg.number = number;
+            leg.is_vouched = is_vouched;
+            leg.is_private = is_private;
             leg.server_invite = Some(incoming.tx);
             leg.learn(incoming.message, &self.settings.quirks);
             leg.read_reliability(incoming.message);

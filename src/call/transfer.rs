@@ -172,7 +172,7 @@ impl Core {
             call,
             from: if stays.is_private { ANONYMOUS.into() } else { identity.clone() },
             identity,
-            is_vouched: true,
+            is_vouched: stays.is_vouched,
             privacy: if stays.is_private { Privacy::ID } else { Privacy::default() },
             said: None,
             source: None,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::world::{accounts, leads, settings, trunk_to};
 use super::{Answer, Early, World};
+use crate::call::header_rules::{Deed, HeaderRule};
 use crate::call::headers::Trust;
 use crate::call::identity::Shows;
 use crate::call::numbers::{Rewrite, Told, Toward, Whose};
@@ -386,4 +387,60 @@ fn a_text_of_a_trunk_says_nothing_of_where_it_is() {
     let names = [house.names_of(carrier), house.names_of(alice)];
     house.assert_hidden(alice, &names[0]);
     house.assert_hidden(carrier, &names[1]);
+}
+
+#[test]
+fn who_calls_anonymously_by_remote_party_id_alone_is_anonymous() {
+    let said = [("Remote-Party-ID", "\"X\" <sip:+4930555@203.0.113.7>;party=calling;privacy=full")];
+    let mut house = house(1411, |trunks| {
+        trunks[0].shows = Shows::RemoteParty;
+        trunks[1].trust = Trust::Untrusted;
+    });
+    let (alice, carrier, other) = (house.alice, house.carrier, house.other);
+    for (number, to) in [("7", other), ("alice", alice)] {
+        let invite = house.invite(carrier, number, &said, to);
+        assert!(values(&invite, "From")[0].starts_with(ANONYMOUS), "{invite}");
+        assert!(!invite.contains("4930555"), "{invite}");
+    }
+}
+
+#[test]
+fn a_transfer_vouches_for_nobody_whom_the_call_itself_did_not_vouch_for() {
+    let claim = [("P-Asserted-Identity", "<sip:+4930555@203.0.113.7>")];
+    for (trust, said, asserted) in
+        [(Trust::Trusted, &claim[..], 1), (Trust::Trusted, &[], 0), (Trust::Untrusted, &claim[..], 0)]
+    {
+        let mut house = house_with(1412, |settings| {
+            settings.call.trunks[0].trust = trust;
+            settings.call.routes.push(leads("^8", &["trunk:other"]));
+        });
+        let (alice, carrier, other) = (house.alice, house.carrier, house.other);
+        house.world.phones[carrier].dial_with("alice", said, true);
+        house.world.run(SECOND);
+        let refer = [("Refer-To", "<sip:8123@example.org>")];
+        house.world.phones[alice].request(0, &Method::Refer, &refer, b"");
+        house.world.run(2 * SECOND);
+        let invite = house.got(other).into_iter().find(|text| text.starts_with("INVITE "));
+        let invite = invite.unwrap_or_else(|| panic!("{}", house.world.tail()));
+        assert_eq!(values(&invite, "P-Asserted-Identity").len(), asserted, "{invite}");
+    }
+}
+
+#[test]
+fn a_rule_that_names_the_caller_names_nobody_who_wants_to_be_nobody() {
+    let deed = Deed::Set("${caller}".into());
+    let named = HeaderRule { direction: Toward::Trunk, name: "X-Caller".into(), deed };
+    let mut house = house(1413, |trunks| {
+        trunks[0].trust = Trust::Untrusted;
+        trunks[0].headers = vec![named.clone()];
+    });
+    let (alice, carrier) = (house.alice, house.carrier);
+    house.world.phones[alice].dial_with("0049", &[("Privacy", "id")], true);
+    house.world.run(SECOND);
+    house.world.phones[carrier].reinvite(0, "sendonly");
+    house.world.run(SECOND);
+    assert_eq!(house.world.phones[carrier].lines[0].status, Some(200), "{}", house.world.tail());
+    let got = house.got(carrier);
+    let named: Vec<&str> = got.iter().flat_map(|text| values(text, "X-Caller")).collect();
+    assert!(named.len() > 1 && named.iter().all(|name| *name == "anonymous"), "{named:?}");
 }

@@ -8,6 +8,7 @@ use super::pbx::{PEER, behind, config, header, token};
 use super::phone::Demand;
 use super::world::leads;
 use super::{Answer, World};
+use crate::call::headers::Trust;
 use crate::engine::Settings;
 use crate::engine::command::{Command, Reply, Subject};
 use crate::engine::store::Loaded;
@@ -447,4 +448,19 @@ fn a_text_between_users_stays_here_and_a_pbx_that_is_down_is_503_or_the_next_tar
         house.world.tail()
     );
     house.ends(desk, line);
+}
+
+#[test]
+fn a_pbx_that_is_not_trusted_is_told_all_the_same_whom_it_is_not_to_name() {
+    let mut settings = config();
+    settings.call.trunks[0].trust = Trust::Untrusted;
+    let mut house = house(1699, settings);
+    let desk = house.desk;
+    house.world.phones[desk].dial_with("0049", &[("Privacy", "id")], true);
+    house.world.run(2 * SECOND);
+    let invites = house.asked(&Method::Invite);
+    let invite = invites.last().unwrap_or_else(|| panic!("{}", house.world.tail()));
+    assert!(invite.from().unwrap().uri.contains("1001"), "it knows its users by From");
+    assert_eq!(header(invite, HeaderName::Privacy), "id");
+    assert!(!invite.has(HeaderName::PAssertedIdentity));
 }
