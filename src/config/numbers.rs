@@ -9,27 +9,16 @@ const MAX_RULES: usize = 64;
 /// Patterns of numbers that a trunk takes as they are.
 const MAX_OWN: usize = 64;
 
+/// `direction`, of rules that hold one way.
+pub(super) const DIRECTIONS: [(&str, Toward); 2] = [("out", Toward::Trunk), ("in", Toward::Us)];
+
 pub(super) fn rewrites(trunk: &mut Section<'_>) -> Vec<Rewrite> {
-    let (mut rules, mut count) = (Vec::new(), 0);
-    trunk.each("rewrite", |section| {
-        count += 1;
-        rules.extend(rewrite(section));
-    });
-    if count > MAX_RULES {
-        trunk.fault("rewrite", format!("at most {MAX_RULES} are possible"));
-    }
-    rules
+    trunk.each_of("rewrite", MAX_RULES, rewrite)
 }
 
 fn rewrite(mut section: Section<'_>) -> Option<Rewrite> {
-    let [number, direction] = ["number", "direction"].map(|key| section.has(key));
-    for (key, is_there) in [("number", number), ("direction", direction)] {
-        if !is_there {
-            section.fault(key, "is needed");
-        }
-    }
-    let number = section.choice("number", &[("called", Whose::Called), ("calling", Whose::Calling)]);
-    let direction = section.choice("direction", &[("out", Toward::Trunk), ("in", Toward::Us)]);
+    let number = section.choice_needed("number", &[("called", Whose::Called), ("calling", Whose::Calling)]);
+    let direction = section.choice_needed("direction", &DIRECTIONS);
     let pattern = section.read_needed("match", pattern).map(|taken| taken.value);
     let with = section.read_needed("with", |text| match &pattern {
         Some(pattern) => numbers::check_template(&pattern.0, text).map(|()| Box::<str>::from(text)),

@@ -377,6 +377,32 @@ impl<'f> Section<'f> {
         }
     }
 
+    /// What the tables of a list of tables hold, of which `most` are possible; those with faults are left out.
+    pub(super) fn each_of<T>(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        read: impl Fn(Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let (mut all, mut count) = (Vec::new(), 0);
+        self.each(key, |section| {
+            count += 1;
+            all.extend(read(section));
+        });
+        if count > most {
+            self.fault(key, format!("at most {most} are possible"));
+        }
+        all
+    }
+
+    /// The word of a key that must be there.
+    pub(super) fn choice_needed<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
+        if !self.has(key) {
+            self.fault(key, "is needed");
+        }
+        self.choice(key, words)
+    }
+
     /// Whether a key is there; does not take it.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

@@ -1,30 +1,19 @@
 //! `[[trunk.header]]`: headers that an operator writes to a trunk, or takes from what passes.
 
+use super::numbers::DIRECTIONS;
 use super::tree::Section;
 use crate::call::header_rules::{Deed, HeaderRule, check_name, check_value};
-use crate::call::numbers::Toward;
 
 /// They are looked at for each call.
 const MAX_RULES: usize = 32;
 
 pub(super) fn read(trunk: &mut Section<'_>) -> Vec<HeaderRule> {
-    let (mut rules, mut count) = (Vec::new(), 0);
-    trunk.each("header", |section| {
-        count += 1;
-        rules.extend(rule(section));
-    });
-    if count > MAX_RULES {
-        trunk.fault("header", format!("at most {MAX_RULES} are possible"));
-    }
-    rules
+    trunk.each_of("header", MAX_RULES, rule)
 }
 
 fn rule(mut section: Section<'_>) -> Option<HeaderRule> {
     let name = section.read_needed("name", |text| check_name(text).map(|()| Box::<str>::from(text)));
-    if !section.has("direction") {
-        section.fault("direction", "is needed");
-    }
-    let direction = section.choice("direction", &[("out", Toward::Trunk), ("in", Toward::Us)]);
+    let direction = section.choice_needed("direction", &DIRECTIONS);
     let said = ["set", "add", "remove"].iter().filter(|key| section.has(key)).count();
     if said != 1 {
         section.fault("set", "one of set, add and remove is needed");
