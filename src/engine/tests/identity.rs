@@ -444,3 +444,27 @@ fn a_rule_that_names_the_caller_names_nobody_who_wants_to_be_nobody() {
     let named: Vec<&str> = got.iter().flat_map(|text| values(text, "X-Caller")).collect();
     assert!(named.len() > 1 && named.iter().all(|name| *name == "anonymous"), "{named:?}");
 }
+
+#[test]
+fn a_trunk_that_transfers_says_numbers_as_it_does_when_it_calls() {
+    let rule = Rewrite {
+        number: Whose::Called,
+        direction: Toward::Us,
+        pattern: Pattern(regex::Regex::new(r"^\+4989").unwrap()),
+        with: "".into(),
+        emergency: false,
+        told: Told::default(),
+    };
+    let mut house = house(1414, |trunks| {
+        trunks[0].may_refer = true;
+        trunks[0].rewrites = vec![rule.clone()];
+    });
+    let carrier = house.carrier;
+    let bob = house.world.phone("bob", "desk");
+    house.world.phones[carrier].dial("+4989alice");
+    house.world.run(SECOND);
+    let refer = [("Refer-To", "<sip:+4989bob@example.org>")];
+    house.world.phones[carrier].request(0, &Method::Refer, &refer, b"");
+    house.world.run(2 * SECOND);
+    assert!(house.world.phones[bob].lines.iter().any(|line| line.is_up), "{}", house.world.tail());
+}

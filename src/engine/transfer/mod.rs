@@ -212,13 +212,19 @@ impl Engine {
     }
 
     fn begin_blind(&mut self, key: TransferKey, wish: &Wish<'_>, stays: LegHandle) -> Result<(), Refusal> {
-        let number = dialled(wish.uri)?;
+        let said = dialled(wish.uri)?;
         let call = self.core.call_of(wish.leg).ok_or(Refusal::DialogUnknown)?;
+        let by = self.core.legs.get(wish.leg).map(|leg| &leg.party);
+        // A trunk says numbers here as it does when it calls: what is barred is barred for it, too.
+        let number = match by {
+            Some(Party::Trunk { index, .. }) => self.called_here(*index, said.clone()).0,
+            Some(Party::User { .. } | Party::Service(_)) | None => said.clone(),
+        };
         if self.is_draining {
             return Err(Refusal::Draining);
         }
         // Who calls for help does so itself: help must know whom it speaks with, and that one be there.
-        if is_emergency(&number) {
+        if is_emergency(&said) || is_emergency(&number) {
             return Err(Refusal::NotAuthorised);
         }
         let plan = self.plan_for(wish, &number)?;
