@@ -286,6 +286,13 @@ pub enum AccountChange {
         /// `$argon2id$…`; `None`: no PIN.
         pin: Option<Secret>,
     },
+    /// Sets the user's account at a PBX.
+    SetPbx {
+        /// The user.
+        user: Box<str>,
+        /// The account there; `None`: the user is behind no PBX.
+        pbx: Option<NewPbx>,
+    },
     /// Adds a device.
     AddDevice {
         /// The user.
@@ -320,6 +327,7 @@ impl AccountChange {
             Self::Remove { user }
             | Self::SetLogin { user, .. }
             | Self::SetPin { user, .. }
+            | Self::SetPbx { user, .. }
             | Self::AddDevice { user, .. }
             | Self::RemoveDevice { user, .. }
             | Self::SetDevicePassword { user, .. } => user,
@@ -342,6 +350,21 @@ pub struct NewUser {
     pub pin: Option<Secret>,
     /// The handsets.
     pub devices: Vec<NewDevice>,
+}
+
+/// A user's account at a PBX, to be set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewPbx {
+    /// The name of the trunk that leads there.
+    pub trunk: Box<str>,
+    /// The user part of the address of record there.
+    pub user: Box<str>,
+    /// The digest username; `None`: the user part.
+    pub auth_user: Option<Box<str>>,
+    /// Its password, in the clear: we are who shows it.
+    pub password: Secret,
+    /// The only realm that is answered; `None`: that of the first challenge of the trunk.
+    pub realm: Option<Box<str>>,
 }
 
 /// A device to be added.

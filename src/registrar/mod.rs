@@ -18,6 +18,6 @@ mod tests;
 pub use apply::{Applied, Change, Ended, Own, Refreshed, Refusal, Settings, apply};
 pub use binding::{Binding, Quality, write_contact};
 pub use live::{Accepted, Happened, Registrar};
-pub use pbx::Pbx;
+pub use pbx::{Pbx, check_password, check_printable};
 pub use register::{Asked, Asking, MAX_USER_AGENT, Register};
 pub use saved::{SavedAor, SavedBinding};

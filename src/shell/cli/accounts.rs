@@ -4,8 +4,10 @@ use super::ask::Asking;
 use super::failure::Failure;
 use super::options::{DeviceAction, NewSecret, NewUser as Wanted, UserAction};
 use super::output::{Format, Table, or_dash};
-use super::secrets::{Given, ha1, login_hash, make_password, make_pin, new_secret};
-use crate::engine::command::{AccountChange, Command, Ha1Text, NewDevice, NewUser, Reply, TrustName};
+use super::secrets::{Given, ha1, known_secret, login_hash, make_password, make_pin, new_secret};
+use crate::engine::command::{
+    AccountChange, Command, Ha1Text, NewDevice, NewPbx, NewUser, Reply, Secret, TrustName,
+};
 use crate::engine::view::{DeviceView, UserView};
 
 /// Users of one list that are printed at most.
@@ -40,6 +42,25 @@ pub(super) async fn user(asking: &mut Asking<'_>, action: UserAction) -> Result<
             let pin = Some(login_hash(pin)?);
             change(asking, AccountChange::SetPin { user: name, pin }).await?;
             tell(asking, "The PIN is set.", [("pin", &given)])
+        }
+        UserAction::Pbx {
+            name,
+            trunk: Some(trunk),
+            user: Some(user),
+            auth_user,
+            realm,
+            password_stdin,
+            ..
+        } => {
+            let password = known_secret("Password at the PBX", password_stdin)?;
+            let password = Secret(password.as_str().into());
+            let pbx = Some(NewPbx { trunk, user, auth_user, password, realm });
+            change(asking, AccountChange::SetPbx { user: name, pbx }).await?;
+            asking.say("The account is set; `segue user list` says how the user stands there.")
+        }
+        UserAction::Pbx { name, .. } => {
+            change(asking, AccountChange::SetPbx { user: name, pbx: None }).await?;
+            asking.say("The user is behind no PBX.")
         }
         UserAction::Devices { name, action } => devices(asking, name, action).await,
         UserAction::Remove { name } => {

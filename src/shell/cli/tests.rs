@@ -61,6 +61,10 @@ fn the_arguments_are_consistent() {
         "frobnicate",
         "-o xml status",
         "user pin a --remove --generate",
+        "user pbx a --remove --trunk t",
+        "user pbx a --trunk t",
+        "user pbx a --user u",
+        "user pbx a",
         "top -d nan",
         "top -d inf",
         "top -d -1",
@@ -295,6 +299,8 @@ async fn accounts_are_changed_by_hashes_and_what_was_made_is_shown_once() {
     world.run("user pin alice --remove").await.unwrap();
     assert!(matches!(world.last_change(), AccountChange::SetPin { pin: None, .. }));
     assert_eq!(world.run("user add x --device a:loud --generate").await.unwrap_err().0, 2);
+    assert_eq!(world.run("user pbx alice --remove").await.unwrap(), "The user is behind no PBX.\n");
+    assert!(matches!(world.last_change(), AccountChange::SetPbx { pbx: None, .. }));
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use super::fault::Fault;
 const APPLICATION: i64 = 0x7365_6775;
 
 /// Step `n` leads from schema `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS, READERS, BY_ID, NUMBERS];
+const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS, READERS, BY_ID, NUMBERS, BEHIND];
 
 const TRANSFERS: &str = "ALTER TABLE cdrs ADD COLUMN transferred_by TEXT;";
 
@@ -43,6 +43,14 @@ const BY_ID: &str = "DROP INDEX cdrs_by_start;";
 const NUMBERS: &str = "
 ALTER TABLE cdrs ADD COLUMN trunk_from TEXT;
 ALTER TABLE cdrs ADD COLUMN trunk_to TEXT;
+";
+
+/// Accounts of users at PBXs. The password is in the clear, since it is we who show it there.
+const BEHIND: &str = "
+CREATE TABLE pbx_accounts (
+    account TEXT PRIMARY KEY REFERENCES accounts (name) ON DELETE CASCADE, trunk TEXT NOT NULL, user TEXT NOT NULL,
+    auth_user TEXT NOT NULL, password TEXT NOT NULL, realm TEXT, UNIQUE (trunk, user)
+) STRICT;
 ";
 
 const FIRST: &str = "

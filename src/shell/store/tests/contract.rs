@@ -233,7 +233,10 @@ pub(super) fn names_of_other_accounts_conflict_and_change_nothing<B: Backend>(ba
         thief.devices[1].auth_user = auth_user.into();
         thief
     };
+    let mut other = account("bob", "1002");
+    other.pbx = account("alice", "").pbx;
     let conflicts = [
+        ("an address at a PBX", other),
         ("an extension", account("bob", "1001")),
         ("a name that is an extension", account("1001", "")),
         ("an extension that is a name", account("bob", "2002")),
