@@ -278,6 +278,7 @@ impl Core {
         }
         match &leg.party {
             Party::User { account, .. } => {
+                let account = leg.acts_for.as_ref().unwrap_or(account);
                 Some(super::setup::user_value(account.shown(), account.number(), &self.settings.domain))
             }
             // Not its own address: where a trunk is, is none of the other side's business.
@@ -292,7 +293,7 @@ impl Core {
         found.client_invite = None;
         found.state = LegState::Ended;
         let (call, role) = (found.call, found.role);
-        let user = found.party.account().map(|account| account.name.clone());
+        let user = found.user().map(|account| account.name.clone());
         let way = match &found.party {
             // What it says to a CANCEL of ours says nothing of the target.
             Party::Trunk { index, .. } if found.release.is_none() => Some((*index, found.dialog.flow.peer)),
@@ -361,7 +362,7 @@ impl Core {
         let forks = found.forks.clone();
         let reason = format!("SIP;cause={}", status.as_u16());
         for fork in forks {
-            let of = self.legs.get(fork).and_then(|leg| leg.party.account()).map(|account| &*account.name);
+            let of = self.legs.get(fork).and_then(|leg| leg.user()).map(|account| &*account.name);
             if !is_one_of_many || of == user {
                 self.release_leg(fork, &reason);
             }

@@ -20,6 +20,7 @@ use crate::media::ports::Ports;
 use crate::media::relay::{MediaCommand, PortId};
 use crate::registrar::Registrar;
 use crate::registrar::accounts::Accounts;
+use crate::registrar::hot_desk::HotDesks;
 use crate::sip::dialog::Dialog;
 use crate::sip::subscription::Event;
 use crate::sip::transaction::{ClientTx, Effect, ServerTx, Transactions};
@@ -230,6 +231,8 @@ pub struct Core {
     pub accounts: Accounts,
     /// Bindings.
     pub registrar: Registrar,
+    /// Who is signed in at which shared device.
+    pub hot_desks: HotDesks,
     /// Media ports.
     pub ports: Ports,
     /// Whose leg a port in use serves.

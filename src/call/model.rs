@@ -469,6 +469,12 @@ impl Call {
 }
 
 impl Leg {
+    /// The user whose call it is: whoever signed in at the device, else the one whose device it is.
+    #[must_use]
+    pub fn user(&self) -> Option<&Arc<Account>> {
+        self.acts_for.as_ref().or_else(|| self.party.account())
+    }
+
     /// Whether an INVITE, re-INVITE or UPDATE of either side is open: nothing new may be offered (RFC 3261 14.1).
     #[must_use]
     pub fn is_busy(&self) -> bool {

@@ -164,17 +164,16 @@ impl CallRecord {
         }
     }
 
-    /// Opens a segment for a device; the one of the same user that is open ends.
-    pub fn begin_segment(&mut self, now: UnixMillis, user: &str, device: &str, trigger: Option<String>) {
+    /// Opens a segment for a device on which `of` has the call: its user, or who is signed in there.
+    pub fn begin_segment(
+        &mut self,
+        now: UnixMillis,
+        (user, device): (&str, &str),
+        of: &str,
+        trigger: Option<String>,
+    ) {
         let device = format!("{user}*{device}");
-        let of_user = |segment: &&mut Segment| {
-            segment.end.is_none()
-                && segment.device.strip_prefix(user).is_some_and(|rest| rest.starts_with('*'))
-        };
-        if let Some(open) = self.segments.iter_mut().find(of_user) {
-            open.end = Some(now);
-        }
-        if self.user.as_deref() == Some(user) {
+        if self.user.as_deref() == Some(of) {
             if self.first_device.is_none() {
                 self.first_device = Some(device.clone());
             }

@@ -138,13 +138,16 @@ impl Core {
         let Some(found) = self.legs.get(leg).filter(|leg| leg.state == LegState::Confirmed) else { return };
         let (handle, device) = (found.call, found.party.device());
         let device = device.map(|(user, device)| (user.to_owned(), device.to_owned()));
+        let of = found.user().map(|account| account.name.clone());
         let Some(call) = self.calls.get_mut(handle) else { return };
         let is_back = |lost: &Lost| lost.leg == leg && (!by_media || lost.death == Death::Silent);
         if !call.lost.as_deref().is_some_and(is_back) {
             return;
         }
         if let Some((user, device)) = device {
-            call.record.begin_segment(self.now.unix, &user, &device, Some("resumed".into()));
+            call.record.end_segment(self.now.unix, &user, &device);
+            let of = of.as_deref().unwrap_or(&user);
+            call.record.begin_segment(self.now.unix, (&user, &device), of, Some("resumed".into()));
         }
         self.end_rescue(handle);
         self.happened.push_back(Happened::Found { call: handle, leg });

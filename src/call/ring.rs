@@ -19,7 +19,7 @@ use super::setup::{Incoming, user_value, write_invite_capabilities};
 use super::targets::Way;
 use crate::media::plan::{Hold, Rule};
 use crate::registrar::Binding;
-use crate::registrar::accounts::Account;
+use crate::registrar::accounts::{Account, DEVICE_SEPARATOR};
 use crate::sip::dialog::Dialog;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, NameAddr, StatusCode, escaped_user};
@@ -55,6 +55,14 @@ pub(super) struct Outgoing<'a> {
     pub(super) caller: Option<Arc<Account>>,
     /// What is offered has no keys: SRTP was refused.
     pub(super) in_plain: bool,
+}
+
+/// A device that rings.
+struct Place {
+    party: Party,
+    /// The user who is signed in there.
+    acts_for: Option<Arc<Account>>,
+    binding: Binding,
 }
 
 /// Devices that ring for one call to a group, or get one message to it.
@@ -96,30 +104,17 @@ impl Core {
 
     fn ring_member(&mut self, outgoing: &mut Outgoing<'_>, (account, device): Member) -> Result<(), Refusal> {
         outgoing.to = self.to_user(&account);
-        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| device.id.clone());
-        let mut bindings: SmallVec<[Binding; 2]> = self
-            .registrar
-            .lookup(&account.name, self.now.at)
-            .into_iter()
-            .filter(|binding| wanted.as_ref().is_none_or(|id| **id == *binding.device))
-            .cloned()
-            .collect();
+        let mut places = self.places_of(&account, device);
         // A device that calls its own user does not ring itself.
-        if let Some((user, own)) = &outgoing.own
-            && *user == account.name
-        {
-            bindings.retain(|binding| *binding.device != **own);
+        if let Some((user, own)) = &outgoing.own {
+            places.retain(|place| place.party.device() != Some((&**user, &**own)));
         }
-        bindings.truncate(self.settings.limits.forks);
-        if bindings.is_empty() {
+        places.truncate(self.settings.limits.forks);
+        if places.is_empty() {
             return Err(Refusal::Unreachable);
         }
         let (mut refused, mut is_rung) = (Refusal::Unreachable, false);
-        for binding in bindings {
-            let Some(device) = account.devices.iter().position(|device| *device.id == *binding.device) else {
-                continue;
-            };
-            let party = Party::User { account: account.clone(), device };
+        for Place { party, acts_for, binding } in places {
             let dialog = self.dialog_to(
                 outgoing,
                 &binding.contact,
@@ -127,12 +122,44 @@ impl Core {
                 binding.flow,
             );
             // A device that cannot be offered what the caller has does not keep the others from ringing.
-            match self.send_invite(outgoing, party, dialog, &binding.user_agent, None) {
+            match self.send_invite(outgoing, (party, acts_for), dialog, &binding.user_agent, None) {
                 Ok(()) => is_rung = true,
                 Err(refusal) => refused = refusal,
             }
         }
         if is_rung { Ok(()) } else { Err(refused) }
+    }
+
+    /// Where a user rings: the own devices, or the one that is meant, and the shared one at which the user is signed in.
+    fn places_of(&self, account: &Arc<Account>, device: Option<usize>) -> SmallVec<[Place; 2]> {
+        let (now, mut places) = (self.now.at, SmallVec::new());
+        let desk = if device.is_none() { self.desk_of(account) } else { None };
+        if let Some((owner, index)) = desk {
+            let id = owner.devices.get(index).map(|device| &*device.id).unwrap_or_default();
+            let bindings = self.registrar.lookup_device(&owner.name, id, now);
+            places.extend(bindings.into_iter().map(|binding| Place {
+                party: Party::User { account: owner.clone(), device: index },
+                acts_for: Some(account.clone()),
+                binding: binding.clone(),
+            }));
+        }
+        let wanted = device.and_then(|index| account.devices.get(index)).map(|device| &*device.id);
+        let own = self.registrar.lookup(&account.name, now).into_iter();
+        let own = own.filter(|binding| wanted.is_none_or(|id| *id == *binding.device));
+        places.extend(own.filter_map(|binding| {
+            let device = account.devices.iter().position(|device| *device.id == *binding.device)?;
+            let party = Party::User { account: account.clone(), device };
+            Some(Place { party, acts_for: None, binding: binding.clone() })
+        }));
+        places
+    }
+
+    /// The shared device of another account at which a user is signed in.
+    fn desk_of(&self, user: &Account) -> Option<(Arc<Account>, usize)> {
+        let (owner, id) = self.hot_desks.desk_of(&user.name)?.split_once(DEVICE_SEPARATOR)?;
+        let owner = self.accounts.by_name(owner).filter(|owner| owner.name != user.name)?;
+        let index = owner.devices.iter().position(|device| *device.id == *id)?;
+        Some((owner.clone(), index))
     }
 
     /// Calls the first target of the first trunk that has room; the others follow when it fails.
@@ -198,7 +225,7 @@ impl Core {
             let routes = self.service_routes.get(&(index, user)).cloned().unwrap_or_default();
             let (calling, before) = outgoing.show_at(self, trunk, line.as_deref());
             let dialog = self.dialog_to(outgoing, &target, routes, flow);
-            let rung = self.send_invite(outgoing, party, dialog, "", here);
+            let rung = self.send_invite(outgoing, (party, None), dialog, "", here);
             outgoing.show_again(before);
             // What one target cannot be offered, another may.
             if let Err(refusal) = rung {
@@ -237,8 +264,9 @@ impl Core {
         let number = found.number.clone();
         let leg = self.legs.get(found.caller)?;
         let (tx, flow, party) = (leg.server_invite?, leg.dialog.flow, leg.party.clone());
+        let acts_for = leg.acts_for.clone();
         let message = self.transactions.server(tx)?.request.cloned()?;
-        let incoming = Incoming { tx, flow, message: &message, party, number, dialled: None };
+        let incoming = Incoming { tx, flow, message: &message, party, acts_for, number, dialled: None };
         let outgoing = self.outgoing(call, &incoming, Box::from(""));
         Some(ring(self, outgoing))
     }
@@ -266,6 +294,7 @@ impl Core {
         }
         let Some(found) = self.legs.get(leg) else { return false };
         let (call, party, failed) = (found.call, found.party.clone(), found.dialog.clone());
+        let acts_for = found.acts_for.clone();
         let (user_agent, here) = (found.user_agent.clone().unwrap_or_default(), found.number.clone());
         let settings = self.settings.clone();
         tracing::info!("an offer of SRTP was refused; plain RTP is offered");
@@ -277,7 +306,7 @@ impl Core {
                 outgoing.show_at(core, trunk, line.as_deref());
             }
             let dialog = core.dialog_to(&outgoing, &failed.target, failed.routes, failed.flow);
-            core.send_invite(&outgoing, party, dialog, &user_agent, here)
+            core.send_invite(&outgoing, (party, acts_for), dialog, &user_agent, here)
         });
         rung.is_some_and(|rung| rung.is_ok())
     }
@@ -294,6 +323,7 @@ impl Core {
         let number = caller.and_then(|caller| self.legs.get(caller)?.number.as_deref());
         let (identity, trust) = match &incoming.party {
             Party::User { account, .. } => {
+                let account = incoming.acts_for.as_ref().unwrap_or(account);
                 (user_value(account.shown(), account.number(), &domain), Trust::Untrusted)
             }
             party @ (Party::Trunk { .. } | Party::Service(_)) => {
@@ -317,7 +347,7 @@ impl Core {
             offers: caller.filter(|_| !incoming.message.body().is_empty()),
             referred_by: None,
             own: incoming.party.device().map(|(user, device)| (user.into(), device.into())),
-            caller: incoming.party.account().cloned(),
+            caller: incoming.user().cloned(),
             in_plain: false,
         }
     }
@@ -350,7 +380,7 @@ impl Core {
     fn send_invite(
         &mut self,
         outgoing: &Outgoing<'_>,
-        party: Party,
+        (party, acts_for): (Party, Option<Arc<Account>>),
         dialog: Dialog,
         user_agent: &str,
         number: Option<Box<str>>,
@@ -362,7 +392,7 @@ impl Core {
         let media = media.map(|media| if outgoing.in_plain { media.offering_plain() } else { media });
         let mut leg = Leg::new(outgoing.call, Role::Fork, party, dialog, false);
         leg.is_run_by(user_agent, &self.settings.quirks);
-        (leg.media, leg.number) = (media, number);
+        (leg.media, leg.number, leg.acts_for) = (media, number, acts_for);
         let quirks = leg.quirks;
         let settings = self.settings.clone();
         let trunk = match &leg.party {

@@ -1,5 +1,7 @@
 //! A call is set up: the caller's INVITE comes in, INVITEs to the targets go out.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
@@ -15,6 +17,7 @@ use super::record::{CallRecord, Direction};
 use super::settings::Anchor;
 use crate::media::plan::{Description, Pairing};
 use crate::registrar::MAX_USER_AGENT;
+use crate::registrar::accounts::Account;
 use crate::sip::dialog::Dialog;
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
@@ -30,10 +33,20 @@ pub struct Incoming<'a> {
     pub message: &'a Message,
     /// Who sent it.
     pub party: Party,
+    /// The user who is signed in at the device, and in whose name it calls.
+    pub acts_for: Option<Arc<Account>>,
     /// The number it dials.
     pub number: Box<str>,
     /// What a trunk dialled, where rules of it made that number of it.
     pub dialled: Option<Box<str>>,
+}
+
+impl Incoming<'_> {
+    /// The user who calls.
+    #[must_use]
+    pub fn user(&self) -> Option<&Arc<Account>> {
+        self.acts_for.as_ref().or_else(|| self.party.account())
+    }
 }
 
 impl Leg {
@@ -237,6 +250,7 @@ impl Core {
         let media = anchored.then(|| self.new_media(&incoming.flow, &incoming.party));
         if let Some(leg) = self.legs.get_mut(caller) {
             leg.call = call;
+            leg.acts_for = incoming.acts_for.clone();
             leg.media = media;
             leg.number = number;
             leg.is_vouched = is_vouched;
@@ -265,8 +279,10 @@ impl Core {
             Party::Trunk { name, .. } => {
                 (Direction::Inbound, caller.map_or_else(said, str::to_owned), Some(name.to_string()))
             }
-            Party::User { account, .. } => (Direction::Internal, account.name.to_string(), None),
-            Party::Service(_) => (Direction::Internal, String::new(), None),
+            Party::User { .. } | Party::Service(_) => {
+                let user = incoming.user().map(|account| account.name.to_string());
+                (Direction::Internal, user.unwrap_or_default(), None)
+            }
         };
         CallRecord {
             id: id.into(),
@@ -274,7 +290,7 @@ impl Core {
             direction,
             from,
             to: incoming.number.to_string(),
-            user: incoming.party.account().map(|account| account.name.to_string()),
+            user: incoming.user().map(|account| account.name.to_string()),
             trunk,
             start: self.now.unix,
             transports: vec![incoming.flow.transport.uri_token().into()],
@@ -357,8 +373,8 @@ impl Core {
         for leg in sides.into_iter().chain(found.callee) {
             let Some(leg) = self.legs.get_mut(leg) else { continue };
             leg.answered = Some(now.at);
-            if let Some((user, device)) = leg.party.device() {
-                found.record.begin_segment(now.unix, user, device, None);
+            if let (Some(device), Some(of)) = (leg.party.device(), leg.user()) {
+                found.record.begin_segment(now.unix, device, &of.name, None);
             }
         }
         self.happened.push_back(Happened::Answered(call));

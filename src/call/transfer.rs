@@ -89,13 +89,15 @@ impl Core {
         let stays = self.legs.get(rung_for.stays).ok_or(Refusal::DialogUnknown)?;
         let anchored = stays.media.is_some();
         let (from, trunk) = match &stays.party {
-            Party::User { account, .. } => (account.name.to_string(), None),
+            Party::User { account, .. } => {
+                (stays.acts_for.as_ref().unwrap_or(account).name.to_string(), None)
+            }
             Party::Trunk { name, .. } => (self.number_of(rung_for.stays), Some(name.to_string())),
             Party::Service(_) => return Err(Refusal::DestinationUnknown),
         };
         let run = self.calls.get(stays.call).and_then(|call| call.record.run.clone());
         let payer = rung_for.payer.as_deref().map(str::to_owned);
-        let user = payer.clone().or_else(|| stays.party.account().map(|account| account.name.to_string()));
+        let user = payer.clone().or_else(|| stays.user().map(|account| account.name.to_string()));
         let id = self.mint_ulid();
         let record = CallRecord {
             id: id.to_string(),
@@ -185,7 +187,7 @@ impl Core {
             own: stays.party.device().map(|(user, device)| (user.into(), device.into())),
             caller: match &rung_for.payer {
                 Some(payer) => self.accounts.by_name(payer).cloned(),
-                None => stays.party.account().cloned(),
+                None => stays.user().cloned(),
             },
             in_plain: false,
         })
@@ -196,7 +198,7 @@ impl Core {
     pub fn shown_as(&self, leg: LegHandle) -> Box<str> {
         let domain = &self.settings.domain;
         let Some(found) = self.legs.get(leg) else { return format!("<sip:segue@{domain}>").into() };
-        match found.party.account() {
+        match found.user() {
             Some(account) => user_value(account.shown(), account.number(), domain),
             None => {
                 let address = NameAddr::parse(found.dialog.remote.as_bytes()).ok();
@@ -299,13 +301,15 @@ impl Core {
             (found.call, found.role) = (into, Role::Talking(side));
         }
         self.release_leg_media(place);
-        let (now, device) = (self.now.unix, self.legs.get(leg).and_then(|leg| leg.party.device()));
+        let joined = self.legs.get(leg);
+        let (now, of) = (self.now.unix, joined.and_then(|leg| leg.user()));
+        let device = joined.and_then(|leg| leg.party.device());
         if let Some(found) = self.calls.get_mut(into).filter(|_| !was_ringing) {
             if let Some((user, device)) = &before {
                 found.record.end_segment(now, user, device);
             }
-            if let Some((user, device)) = device {
-                found.record.begin_segment(now, user, device, Some("transfer".to_owned()));
+            if let (Some(device), Some(of)) = (device, of) {
+                found.record.begin_segment(now, device, &of.name, Some("transfer".to_owned()));
             }
         }
         if was_ringing {

@@ -159,7 +159,7 @@ impl Core {
         let Some(found) = self.calls.get_mut(call) else { return };
         let stays = found.transfer.as_ref().and_then(|part| part.rung_for.as_ref()).map(|of| of.stays);
         let caller = self.legs.get(stays.unwrap_or(found.caller)).map(|leg| &leg.party);
-        let Some(Party::User { account, .. }) = self.legs.get(leg).map(|leg| &leg.party) else { return };
+        let Some(account) = self.legs.get(leg).and_then(|leg| leg.user()) else { return };
         if found.counts_to_callee || found.record.user.is_none() {
             found.record.user = Some(account.name.to_string());
             found.counts_to_callee = true;

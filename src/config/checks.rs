@@ -30,9 +30,16 @@ fn codes(resolved: &Resolved, place: &Place, faults: &mut Faults) {
     }
 }
 
+/// Whether a code can be told from all others.
+pub(super) fn is_free(codes: &Codes, code: &str) -> bool {
+    all_codes(codes).iter().all(|(_, taken)| !code.starts_with(taken) && !taken.starts_with(code))
+}
+
 fn all_codes(codes: &Codes) -> Vec<(&'static str, &str)> {
     let mut all: Vec<(_, &str)> =
         vec![("move.code", &codes.pull), ("move.push_code", &codes.push), ("move.undo_code", &codes.undo)];
+    all.extend(codes.sign_in.iter().map(|code| ("move.sign_in_code", &**code)));
+    all.extend(codes.sign_out.iter().map(|code| ("move.sign_out_code", &**code)));
     all.extend(codes.pickup.iter().map(|code| ("move.pickup_codes", &**code)));
     all.extend(codes.echo.iter().map(|code| ("test.echo", &**code)));
     all.extend(codes.tone.iter().map(|code| ("test.tone", &**code)));

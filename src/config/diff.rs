@@ -200,11 +200,14 @@ fn auth(lines: &mut Vec<String>, old: &Auth, new: &Auth) {
 fn moves(lines: &mut Vec<String>, old: &moving::Settings, new: &moving::Settings) {
     #[rustfmt::skip]
     let moving::Settings {
-        codes, replaces, re_invite, select, hold_off, hold_off_scope, rollback, notice, follow, hold,
+        codes, replaces, re_invite, select, hold_off, hold_off_scope, rollback, notice, follow, hot_desk,
+        hold,
     } = old;
     say(lines, "move.code", &codes.pull, &new.codes.pull, plain);
     say(lines, "move.push_code", &codes.push, &new.codes.push, plain);
     say(lines, "move.undo_code", &codes.undo, &new.codes.undo, plain);
+    say(lines, "move.sign_in_code", &codes.sign_in, &new.codes.sign_in, option);
+    say(lines, "move.sign_out_code", &codes.sign_out, &new.codes.sign_out, option);
     say(lines, "move.pickup_codes", &codes.pickup, &new.codes.pickup, list);
     say(lines, "move.replaces", replaces, &new.replaces, word);
     say(lines, "move.re_invite", re_invite, &new.re_invite, word);
@@ -214,6 +217,7 @@ fn moves(lines: &mut Vec<String>, old: &moving::Settings, new: &moving::Settings
     say(lines, "move.rollback_ms", rollback, &new.rollback, |time| time.as_millis().to_string());
     say(lines, "move.notice", notice, &new.notice, word);
     say(lines, "move.follow", follow, &new.follow, word);
+    say(lines, "move.hot_desk_h", hot_desk, &new.hot_desk, |time| (time.as_secs() / 3600).to_string());
     say(lines, "move.hold", hold, &new.hold, word);
     say(lines, "test.echo", &codes.echo, &new.codes.echo, option);
     say(lines, "test.tone", &codes.tone, &new.codes.tone, option);

@@ -344,6 +344,7 @@ fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> (moving::Se
     let rescue = section.number("rescue_s", 0..=600).map(|taken| seconds(taken.value));
     let follows = [("off", Follow::Off), ("offer", Follow::Offer), ("move", Follow::Move)];
     let follow = section.choice("follow", &follows);
+    let hot_desk = section.number("hot_desk_h", 1..=7 * 24).map(|taken| seconds(3600 * taken.value));
     let hold = section.choice("hold", &[("lift", Hold::Lift), ("keep", Hold::Keep)]);
     let notice = section.choice("notice", &[("message", Notice::Message), ("off", Notice::Off)]);
     section.finish();
@@ -357,6 +358,7 @@ fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> (moving::Se
         rollback: rollback.map_or(default.rollback, |taken| Duration::from_millis(taken.value.into())),
         notice: notice.unwrap_or(default.notice),
         follow: follow.unwrap_or(default.follow),
+        hot_desk: hot_desk.unwrap_or(default.hot_desk),
         hold: hold.unwrap_or(default.hold),
     };
     (settings, rescue.unwrap_or(Duration::from_secs(20)))
@@ -369,14 +371,26 @@ fn codes(section: &mut Section<'_>, [echo, tone]: [Option<Box<str>>; 2]) -> Code
     let undo = section.read("undo_code", values::code).map(|taken| taken.value);
     let pickup = section.read_all("pickup_codes", values::code);
     let pickup = pickup.map(|all| all.into_iter().map(|taken| taken.value).collect());
-    Codes {
+    let sign_in = section.read("sign_in_code", values::code).map(|taken| taken.value);
+    let sign_out = section.read("sign_out_code", values::code).map(|taken| taken.value);
+    let mut codes = Codes {
         pull: pull.unwrap_or(default.pull),
         push: push.unwrap_or(default.push),
         undo: undo.unwrap_or(default.undo),
         pickup: pickup.unwrap_or(default.pickup),
+        sign_in,
+        sign_out,
         echo,
         tone,
+    };
+    // They came with a later release, and take nothing from who had chosen those numbers for something else.
+    if codes.sign_in.is_none() {
+        codes.sign_in = default.sign_in.filter(|code| checks::is_free(&codes, code));
     }
+    if codes.sign_out.is_none() {
+        codes.sign_out = default.sign_out.filter(|code| checks::is_free(&codes, code));
+    }
+    codes
 }
 
 /// `[test]`: the numbers of echo and tone, and how calls name their run.

@@ -279,7 +279,7 @@ fn each_fault_names_its_line_and_key() {
         (
             "[user.pbx]\ntrunk = \"t\"\nuser = \"1\"\npassword = \"p\"\n[[user]]\nname = \"bob\"\n[user.pbx]\n\
              trunk = \"t\"\nuser = \"1\"\npassword = \"q\"\n[[trunk]]\nname = \"t\"\nuri = \"sip:h\"\n",
-            "segue.toml:13: user[1]: pbx.user `1` is already used by alice",
+            "segue.toml:13: user[1].pbx.user: `1` at t is alice already",
         ),
         (
             "[[trunk]]\nname = \"t\"\nuri = \"sip:h\"\nauth = { user = \"u\", password_file = \"no.pw\" }\n",

@@ -9,7 +9,6 @@ use super::{Network, Secret, Source, listen_tls, numbers, trunk_headers, users, 
 use crate::call::diversion::Tells;
 use crate::call::headers::Trust;
 use crate::call::identity::Shows;
-use crate::registrar::check_printable;
 use crate::sip::Transport;
 use crate::wire::sip::{Scheme, Uri};
 
@@ -144,7 +143,8 @@ fn place(text: &str) -> Result<Site, String> {
 
 /// A name that stands in quotes in a header.
 pub(super) fn printable(text: &str) -> Result<Box<str>, &'static str> {
-    check_printable(text).map(|()| text.into())
+    let fits = (1..=128).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '"');
+    if fits { Ok(text.into()) } else { Err("1 to 128 characters without quotes are needed") }
 }
 
 fn auth(mut section: Section<'_>, source: &Source<'_>) -> Option<TrunkAuth> {

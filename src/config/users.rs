@@ -1,15 +1,16 @@
 //! `[[user]]` and their devices.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::resolved::{Auth, Trunk};
 use super::sections::{algorithms, name};
 use super::tree::{Faults, Section, Taken};
 use super::{Secret, Source, trunks, values};
+use crate::registrar::Pbx;
 use crate::registrar::accounts::{
     Account, Accounts, Device, Origin, PhcString, Pull, Tenure, Trust, check_extension,
 };
-use crate::registrar::{Pbx, check_password};
 use crate::sip::digest::{Algorithm, Ha1s};
 
 /// Most devices of a user.
@@ -129,12 +130,17 @@ fn pbx(mut section: Section<'_>, source: &Source<'_>) -> Option<Pbx> {
     Some(Pbx { trunk: trunk?, user, auth_user, password: Secret::new(password?), realm })
 }
 
-/// What users behind a PBX need of the trunks: theirs is there.
+/// What users behind a PBX need of the trunks: theirs is there, and one registration there is one user's.
 pub(super) fn check_pbx(accounts: &[Taken<Account>], trunks: &[Taken<Trunk>], faults: &mut Faults) {
+    let mut known: BTreeMap<(&str, &str), &str> = BTreeMap::new();
     for Taken { value: account, place, key } in accounts {
         let Some(pbx) = &account.pbx else { continue };
         if trunks.iter().all(|trunk| trunk.value.name != pbx.trunk) {
             faults.add(place, format!("{key}.pbx.trunk"), "there is no such trunk".to_owned());
+        }
+        if let Some(other) = known.insert((&pbx.trunk, &pbx.user), &account.name) {
+            let why = format!("`{}` at {} is {other} already", pbx.user, pbx.trunk);
+            faults.add(place, format!("{key}.pbx.user"), why);
         }
     }
 }
@@ -161,14 +167,14 @@ fn credentials(section: &mut Section<'_>, source: &Source<'_>, user: &str, realm
 pub(super) fn secret(section: &mut Section<'_>, source: &Source<'_>) -> Option<String> {
     let plain = section.text("password");
     if let Some(Taken { value, place, key }) = &plain
-        && let Err(why) = check_password(value)
+        && let Err(why) = usable(value)
     {
         section.faults.add(place, key.clone(), why);
         return None;
     }
     let file = section.read("password_file", |path| {
         let line = first_line(source, path)?;
-        check_password(&line).map(|()| line).map_err(|why| format!("the file's first line {why}"))
+        usable(&line).map(|()| line).map_err(|why| format!("the file's first line {why}"))
     });
     plain.or(file).map(|taken| taken.value)
 }
@@ -177,6 +183,14 @@ pub(super) fn secret(section: &mut Section<'_>, source: &Source<'_>) -> Option<S
 pub(super) fn first_line(source: &Source<'_>, path: &str) -> Result<String, String> {
     let content = (source.read)(&source.beside(path)).map_err(|error| format!("cannot be read: {error}"))?;
     Ok(content.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The message names the key, never the value.
+fn usable(password: &str) -> Result<(), &'static str> {
+    if password.is_empty() || password.len() > 256 || password.chars().any(char::is_control) {
+        return Err("is no password: 1 to 256 characters are needed");
+    }
+    Ok(())
 }
 
 fn ha1(mut section: Section<'_>) -> Option<Ha1s> {

@@ -126,6 +126,11 @@ pub enum Command {
         /// One device only.
         device: Option<Box<str>>,
     },
+    /// Signs a user out of the shared device at which the user is signed in. Answer: [`Reply::Done`].
+    SignOut {
+        /// The user.
+        user: Box<str>,
+    },
     /// Moves a live call. Answer: [`Reply::Move`], with the state it got to at once.
     StartMove(StartMove),
     /// A user has signed in at a device, and wants a live call there. What becomes of it is `move.follow`. Answer:
@@ -286,13 +291,6 @@ pub enum AccountChange {
         /// `$argon2id$…`; `None`: no PIN.
         pin: Option<Secret>,
     },
-    /// Sets the user's account at a PBX.
-    SetPbx {
-        /// The user.
-        user: Box<str>,
-        /// The account there; `None`: the user is behind no PBX.
-        pbx: Option<NewPbx>,
-    },
     /// Adds a device.
     AddDevice {
         /// The user.
@@ -327,7 +325,6 @@ impl AccountChange {
             Self::Remove { user }
             | Self::SetLogin { user, .. }
             | Self::SetPin { user, .. }
-            | Self::SetPbx { user, .. }
             | Self::AddDevice { user, .. }
             | Self::RemoveDevice { user, .. }
             | Self::SetDevicePassword { user, .. } => user,
@@ -350,21 +347,6 @@ pub struct NewUser {
     pub pin: Option<Secret>,
     /// The handsets.
     pub devices: Vec<NewDevice>,
-}
-
-/// A user's account at a PBX, to be set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NewPbx {
-    /// The name of the trunk that leads there.
-    pub trunk: Box<str>,
-    /// The user part of the address of record there.
-    pub user: Box<str>,
-    /// The digest username; `None`: the user part.
-    pub auth_user: Option<Box<str>>,
-    /// Its password, in the clear: we are who shows it.
-    pub password: Secret,
-    /// The only realm that is answered; `None`: that of the first challenge of the trunk.
-    pub realm: Option<Box<str>>,
 }
 
 /// A device to be added.
@@ -558,6 +540,7 @@ impl Command {
                 | Self::HangUp { .. }
                 | Self::ListRegistrations { .. }
                 | Self::KickRegistration { .. }
+                | Self::SignOut { .. }
                 | Self::StartMove(_)
                 | Self::Follow { .. }
                 | Self::ShowMove { .. }

@@ -18,7 +18,7 @@ use crate::call::numbers::{Toward, Whose};
 use crate::call::rules::{Asks, Caller, CallerKind, Dialling, Goal, Miss, Rule};
 use crate::call::settings::Trunk;
 use crate::moving::star_code::StarCode;
-use crate::registrar::accounts::Account;
+use crate::registrar::accounts::{Account, Trust};
 use crate::sip::Refusal;
 use crate::wire::sip::{Scheme, Uri};
 
@@ -197,11 +197,12 @@ impl Engine {
             trunk_to: heard.trunk_to.as_deref().map(str::to_owned),
             ..RouteTestView::default()
         };
-        let is_code = || {
-            StarCode::read(number, &self.settings.moving.codes)
-                .is_some_and(|code| !matches!(code, StarCode::Echo | StarCode::Tone))
+        let is_code = |caller: &Member| match StarCode::read(number, &self.settings.moving.codes) {
+            Some(StarCode::Echo | StarCode::Tone) | None => false,
+            Some(StarCode::SignIn | StarCode::SignOut) => has_shared(caller),
+            Some(_) => true,
         };
-        if account.is_some() && is_code() {
+        if account.as_ref().is_some_and(is_code) {
             "code".clone_into(&mut view.by);
             view.goes = true;
         } else {
@@ -458,6 +459,13 @@ fn verdict_view(
         why,
         to: rule.to.iter().map(ToString::to_string).collect(),
     }
+}
+
+/// Whether a device of whoever asks is one at which users sign in.
+fn has_shared((account, device): &Member) -> bool {
+    let is_meant = |index: usize| device.is_none_or(|device| device == index);
+    let mut devices = account.devices.iter().enumerate();
+    devices.any(|(index, device)| device.trust == Trust::Shared && is_meant(index))
 }
 
 fn note_refusal(view: &mut RouteTestView, refusal: &Refusal) {

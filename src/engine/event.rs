@@ -96,6 +96,18 @@ pub enum Event {
         /// What it calls itself.
         user_agent: Option<Box<str>>,
     },
+    /// `registration.signed_in`, `registration.signed_out`: a user comes to a shared device, or leaves it.
+    HotDesk {
+        /// What.
+        what: HotDeskEvent,
+        /// The user.
+        user: Box<str>,
+        /// The address of the device.
+        device: Box<str>,
+        /// Why the sign-in is over: `code`, `replaced`, `elsewhere`, `expired`, `request`, `pin_changed`, `user_removed`,
+        /// `device_removed`.
+        reason: Option<&'static str>,
+    },
     /// `trunk.…`: a target of a trunk, or our registration there.
     Trunk {
         /// What.
@@ -232,6 +244,15 @@ names! {
     }
 }
 names! {
+    /// What happened at a shared device.
+    HotDeskEvent {
+        /// A user has signed in.
+        SignedIn = "registration.signed_in",
+        /// The user is signed in no longer.
+        SignedOut = "registration.signed_out",
+    }
+}
+names! {
     /// What happened to a binding.
     RegistrationEvent {
         /// New; refreshes are no event.
@@ -250,6 +271,7 @@ impl Event {
             Self::Move { what, .. } => what.as_str().into(),
             Self::HoldOff { what, .. } => what.as_str().into(),
             Self::Registration { what, .. } => what.as_str().into(),
+            Self::HotDesk { what, .. } => what.as_str().into(),
             Self::Trunk { what, .. } => what.as_str().into(),
             Self::Security { what, .. } => format!("security.{what}"),
             Self::QualityReport { .. } => "quality.report".into(),
@@ -268,7 +290,7 @@ impl Event {
             | Self::QualityAlert { call, .. }
             | Self::Cdr { call, .. } => Some(call),
             Self::Security { call, .. } | Self::QualityReport { call, .. } => call.as_deref(),
-            Self::Registration { .. } | Self::Trunk { .. } => None,
+            Self::Registration { .. } | Self::HotDesk { .. } | Self::Trunk { .. } => None,
         }
     }
 
@@ -286,6 +308,7 @@ impl Event {
                 Self::Move { user, .. }
                 | Self::HoldOff { user, .. }
                 | Self::Registration { user, .. }
+                | Self::HotDesk { user, .. }
                 | Self::QualityReport { user, .. },
             ) => subject.may_see(user),
             (Subject::User(_), Self::Security { .. } | Self::Trunk { .. }) => false,
@@ -314,6 +337,9 @@ impl Event {
             }
             Self::Registration { user, device, address, user_agent, .. } => {
                 json!({ "user": user, "device": device, "address": address, "user_agent": user_agent })
+            }
+            Self::HotDesk { user, device, reason, .. } => {
+                json!({ "user": user, "device": device, "reason": reason })
             }
             Self::Trunk { trunk, target, reason, state, .. } => {
                 json!({ "trunk": trunk, "target": target, "reason": reason, "state": state })

@@ -52,7 +52,7 @@ impl Engine {
             }
             Party::User { .. } | Party::Service(_) => (dialled(&uri)?, None),
         };
-        let incoming = Incoming { tx, flow, message, party, number, dialled };
+        let mut incoming = Incoming { tx, flow, message, party, acts_for: None, number, dialled };
         if let Party::User { account, device } = &incoming.party {
             let by = Self::device_key(account, *device).ok_or(Refusal::NotAuthorised)?;
             if let Some(wanted) = self.replaces_in(message)? {
@@ -68,12 +68,16 @@ impl Engine {
                     return self.push_by_code(&incoming, &by, device.as_deref());
                 }
                 Some(StarCode::Undo) => return self.undo_by_code(&incoming, &by),
+                // At a device of one person they are numbers like any other.
+                Some(StarCode::SignIn) if self.is_shared(&by) => return self.sign_in_by_code(incoming),
+                Some(StarCode::SignOut) if self.is_shared(&by) => return self.sign_out_by_code(incoming),
                 Some(StarCode::Pickup { extension }) => return self.pick_up_extension(incoming, &extension),
                 // Services are in the dial plan, since trunks may reach them too.
-                Some(StarCode::Echo | StarCode::Tone) | None => {}
+                Some(StarCode::Echo | StarCode::Tone | StarCode::SignIn | StarCode::SignOut) | None => {}
             }
             let access = if is_emergency(&incoming.number) { Access::Emergency } else { Access::Other };
             self.held(&by, access, "INVITE")?;
+            incoming.acts_for = self.signed_in_at(&by).filter(|_| access != Access::Emergency);
         } else if message.has(HeaderName::Replaces) {
             // A trunk has no handsets: it cannot be told from the far side of the call it names.
             return Err(Refusal::DialogUnknown);
@@ -82,8 +86,11 @@ impl Engine {
             self.spare(&Method::Invite)?;
         }
         let said = self.core.caller_number(&incoming.party, message);
-        let by = self.caller(&incoming.party, &said, flow);
-        let dialling = self.dialling(&incoming.number, by?);
+        let mut by = self.caller(&incoming.party, &said, flow)?;
+        if let Some(user) = &incoming.acts_for {
+            by.kind = CallerKind::User(user);
+        }
+        let dialling = self.dialling(&incoming.number, by);
         let plan = match &incoming.party {
             // The Contact is ours, whatever its host.
             Party::Trunk { line: Some(_), .. } => self.core.route_here(&dialling)?,

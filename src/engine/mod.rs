@@ -14,6 +14,7 @@ mod dial_plan;
 mod dialogs;
 pub mod dispatch;
 pub mod event;
+mod hot_desk;
 pub mod invite;
 mod io;
 pub mod media;
@@ -149,6 +150,7 @@ impl Engine {
             unrung: 0,
             transcoded: 0,
             targets,
+            hot_desks: crate::registrar::hot_desk::HotDesks::default(),
             worker,
         };
         let bans = auth::Bans::new(settings.ban.clone());
@@ -176,10 +178,16 @@ impl Engine {
             tickets: 0,
             aside,
         };
-        engine.forget_snapshots(loaded);
-        engine.follow_lines();
+        engine.take_up(loaded);
         engine.settle();
         engine
+    }
+
+    /// Goes on with what the store had.
+    fn take_up(&mut self, loaded: &store::Loaded) {
+        self.forget_snapshots(loaded);
+        self.restore_hot_desks(loaded);
+        self.follow_lines();
     }
 
     /// A move that was under way when the node stopped has ended with its call: its session information is of no use.
@@ -224,6 +232,7 @@ impl Engine {
         core.on_leg_timers();
         core.registrar.handle_timeout(now, &mut self.registrations);
         self.on_moves_timeout();
+        self.on_hot_desks_timeout();
         self.on_transfers_timeout();
         self.on_watch_timeout();
         self.on_tallies_timeout();
@@ -241,6 +250,7 @@ impl Engine {
             self.core.timers.next(),
             self.core.registrar.poll_timeout(),
             self.moves.poll_timeout(),
+            self.core.hot_desks.poll_timeout(),
             self.transfers.poll_timeout(),
             self.watch.poll_timeout(),
             self.tallies.poll_timeout(),
@@ -276,6 +286,9 @@ impl Engine {
             }
             if let Some(happened) = self.core.happened.pop_front() {
                 self.on_happened(happened);
+                continue;
+            }
+            if self.welcome_arrivals() {
                 continue;
             }
             self.tell_registrations();

@@ -84,6 +84,7 @@ impl Engine {
         }
         self.core.accounts = accounts;
         self.part_from(&old);
+        self.review_hot_desks();
         self.end_forbidden_watches();
         self.follow_lines();
         (notes, pushed)

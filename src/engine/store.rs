@@ -15,6 +15,7 @@ use crate::moving::hold_off;
 use crate::moving::snapshot::Snapshot;
 use crate::registrar::SavedAor;
 use crate::registrar::accounts::Account;
+use crate::registrar::hot_desk::SavedDesk;
 
 /// Names one operation, so that its reply finds who asked. Minted by who asks; the store only gives it back.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,6 +28,8 @@ pub enum StoreOp {
     SaveBindings(Vec<SavedAor>),
     /// Write-behind: these are now the failure counters; one with no failures left goes.
     SaveFailures(Vec<FailureCounter>),
+    /// Write-behind: who is now signed in at this shared device.
+    SaveHotDesk(Box<SavedDesk>),
     /// Write-behind: a move as it stands, with its timeline.
     SaveMove(Box<MoveView>),
     /// Answered: adds an account, or replaces the one of that name.
@@ -150,6 +153,8 @@ pub struct Loaded {
     pub snapshots: Vec<Snapshot>,
     /// Failure counters.
     pub failures: Vec<FailureCounter>,
+    /// Shared devices at which somebody is signed in.
+    pub hot_desks: Vec<SavedDesk>,
 }
 
 /// Failed attempts of one kind against one key.

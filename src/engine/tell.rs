@@ -68,11 +68,9 @@ impl Engine {
         let mut users = Users::new();
         let mut answered_by = None;
         for (leg, of) in [(Some(found.caller), Side::Caller), (found.callee, Side::Callee)] {
-            let Some(device) = leg.and_then(|leg| self.core.legs.get(leg)).and_then(|leg| leg.party.device())
-            else {
-                continue;
-            };
-            users.push(device.0.into());
+            let Some(leg) = leg.and_then(|leg| self.core.legs.get(leg)) else { continue };
+            let (Some(device), Some(user)) = (leg.party.device(), leg.user()) else { continue };
+            users.push(user.name.clone());
             if side.unwrap_or(Side::Callee) == of {
                 answered_by = Some((device.0.into(), device.1.into()));
             }
@@ -200,7 +198,8 @@ impl Engine {
 
 /// The users whose devices had a part in a call.
 fn users_of(record: &CallRecord) -> Users {
-    let mut users = Users::new();
+    // Of a call at a hot desk the segments name the device, which is another's.
+    let mut users: Users = record.user.as_deref().map(Box::from).into_iter().collect();
     for (name, _) in record.segments.iter().filter_map(|segment| segment.device.split_once('*')) {
         if users.iter().all(|known| **known != *name) {
             users.push(name.into());

@@ -212,6 +212,16 @@ impl Directory {
             .find(answered)
     }
 
+    /// The same of a shared device, whose legs are those of whoever has signed in there: all are looked through.
+    #[must_use]
+    pub fn of_shared(&self, device: &DeviceKey) -> Option<&LiveLeg> {
+        let answered = self.legs.values().filter_map(|leg| match leg.progress {
+            Progress::Answered { at } if leg.device == *device => Some((at, leg)),
+            _ => None,
+        });
+        answered.max_by_key(|(at, _)| *at).map(|(_, leg)| leg)
+    }
+
     /// The users that have a live leg.
     pub fn users(&self) -> impl Iterator<Item = &str> {
         self.by_user.keys().map(|user| &**user)

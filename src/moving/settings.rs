@@ -27,6 +27,8 @@ pub struct Settings {
     pub notice: Notice,
     /// What becomes of the live call of a user who signs in at a device.
     pub follow: Follow,
+    /// How long a user stays signed in at a shared device.
+    pub hot_desk: Duration,
     /// What becomes of the hold that the old device had put on the far side.
     pub hold: Hold,
 }
@@ -43,6 +45,7 @@ impl Default for Settings {
             rollback: Duration::from_millis(2000),
             notice: Notice::Message,
             follow: Follow::Off,
+            hot_desk: Duration::from_secs(12 * 3600),
             hold: Hold::Lift,
         }
     }

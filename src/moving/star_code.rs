@@ -17,6 +17,10 @@ pub struct Codes {
     pub push: Box<str>,
     /// Takes the last move to the device that dials back: `*13`.
     pub undo: Box<str>,
+    /// Signs a user in at the shared device that dials: `*14`.
+    pub sign_in: Option<Box<str>>,
+    /// Signs out whoever is signed in at the shared device that dials: `*15`.
+    pub sign_out: Option<Box<str>>,
     /// Prefixes that phones put before a monitored extension: `**`.
     pub pickup: Vec<Box<str>>,
     /// Echo test, where it is on.
@@ -31,6 +35,8 @@ impl Default for Codes {
             pull: "*11".into(),
             push: "*12".into(),
             undo: "*13".into(),
+            sign_in: Some("*14".into()),
+            sign_out: Some("*15".into()),
             pickup: vec!["**".into()],
             echo: None,
             tone: None,
@@ -50,6 +56,10 @@ pub enum StarCode {
     },
     /// Take back the move that brought the call to the device that dials.
     Undo,
+    /// Sign in at the shared device that dials.
+    SignIn,
+    /// Sign out at the shared device that dials.
+    SignOut,
     /// Take the call that rings at, or is on, this extension.
     Pickup {
         /// The monitored extension.
@@ -100,6 +110,12 @@ impl StarCode {
         }
         if &*codes.undo == dialled {
             return Some(Self::Undo);
+        }
+        if codes.sign_in.as_deref() == Some(dialled) {
+            return Some(Self::SignIn);
+        }
+        if codes.sign_out.as_deref() == Some(dialled) {
+            return Some(Self::SignOut);
         }
         // The longest code that fits wins, so `**` does not swallow a pull code that begins with it.
         let pull = fits(dialled, &codes.pull).map(|rest| (codes.pull.len(), Kind::Pull, rest));
@@ -231,6 +247,10 @@ mod tests {
         assert_eq!(read("*12"), Some(StarCode::Push { device: None }));
         assert_eq!(read("**1001"), Some(StarCode::Pickup { extension: "1001".into() }));
         assert_eq!(read("**"), None);
+        assert_eq!(read("%2A14#"), Some(StarCode::SignIn));
+        assert_eq!(read("*15"), Some(StarCode::SignOut));
+        assert_eq!(read("*141001"), None, "who it is, is typed and not dialled");
+        assert_eq!(StarCode::read("*14", &Codes { sign_in: None, ..codes() }), None);
         assert_eq!(read("*43#"), Some(StarCode::Echo));
         assert_eq!(read("*44"), Some(StarCode::Tone));
         assert_eq!(StarCode::read("*43", &Codes::default()), None);
@@ -245,6 +265,8 @@ mod tests {
             pull: "".into(),
             push: "".into(),
             undo: "".into(),
+            sign_in: None,
+            sign_out: None,
             pickup: vec!["".into()],
             echo: None,
             tone: None,

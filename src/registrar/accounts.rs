@@ -150,8 +150,6 @@ pub struct Accounts {
     // Keys come from the operator, never from the network: a hash without a seed is safe for look-ups.
     by_extension: FxHashMap<Box<str>, Box<str>>,
     by_auth_user: FxHashMap<Box<str>, (Arc<Account>, usize)>,
-    /// Whose the addresses at PBXs are, by trunk and user part: one registration there is one user's.
-    by_pbx: FxHashMap<(Box<str>, Box<str>), Box<str>>,
     /// How many accounts have which list of algorithms; empty is the list of the node.
     algorithms: BTreeMap<Vec<Algorithm>, u64>,
 }
@@ -167,9 +165,6 @@ impl Accounts {
         self.unlink(&account.name);
         if let Some(extension) = &account.extension {
             self.by_extension.insert(extension.clone(), account.name.clone());
-        }
-        if let Some(pbx) = &account.pbx {
-            self.by_pbx.insert((pbx.trunk.clone(), pbx.user.clone()), account.name.clone());
         }
         *self.algorithms.entry(account.algorithms.clone()).or_default() += 1;
         let account = Arc::new(account);
@@ -323,12 +318,6 @@ impl Accounts {
                 return taken("auth_user", &device.auth_user, &by.name);
             }
         }
-        if let Some(pbx) = &account.pbx
-            && let Some(by) = self.by_pbx.get(&(pbx.trunk.clone(), pbx.user.clone()))
-            && *by != account.name
-        {
-            return taken("pbx.user", &pbx.user, by);
-        }
         Ok(())
     }
 
@@ -339,9 +328,6 @@ impl Accounts {
         }
         for device in &account.devices {
             self.by_auth_user.remove(&device.auth_user);
-        }
-        if let Some(pbx) = &account.pbx {
-            self.by_pbx.remove(&(pbx.trunk.clone(), pbx.user.clone()));
         }
         if let Some(count) = self.algorithms.get_mut(&account.algorithms) {
             *count -= 1;

@@ -6,6 +6,7 @@
 pub mod accounts;
 mod apply;
 mod binding;
+pub mod hot_desk;
 mod live;
 #[cfg(test)]
 mod live_tests;
@@ -18,6 +19,6 @@ mod tests;
 pub use apply::{Applied, Change, Ended, Own, Refreshed, Refusal, Settings, apply};
 pub use binding::{Binding, Quality, write_contact};
 pub use live::{Accepted, Happened, Registrar};
-pub use pbx::{Pbx, check_password, check_printable};
+pub use pbx::Pbx;
 pub use register::{Asked, Asking, MAX_USER_AGENT, Register};
 pub use saved::{SavedAor, SavedBinding};

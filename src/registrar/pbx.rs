@@ -2,10 +2,6 @@
 
 use crate::base::Secret;
 
-/// Longest user part, digest username, realm and password, in characters.
-const TEXT_LEN: usize = 128;
-const PASSWORD_LEN: usize = 256;
-
 /// The account of a user at a PBX.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pbx {
@@ -27,22 +23,4 @@ impl Pbx {
     pub fn is_at(&self, other: &Self) -> bool {
         self.trunk == other.trunk && self.user == other.user
     }
-}
-
-/// Whether `text` can be a user part or stand between the quotes of a digest parameter.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_printable(text: &str) -> Result<(), &'static str> {
-    let fits = (1..=TEXT_LEN).contains(&text.len()) && !text.chars().any(|c| c.is_control() || c == '"');
-    if fits { Ok(()) } else { Err("1 to 128 characters without quotes are needed") }
-}
-
-/// Whether `text` can be a password.
-///
-/// # Errors
-/// What is wrong with it, which does not tell it.
-pub fn check_password(text: &str) -> Result<(), &'static str> {
-    let fits = (1..=PASSWORD_LEN).contains(&text.len()) && !text.chars().any(char::is_control);
-    if fits { Ok(()) } else { Err("is no password: 1 to 256 characters are needed") }
 }

@@ -16,7 +16,7 @@ use segue::shell::phone::tone::{RATE, pitch};
 use segue::shell::phone::{Options, Phone};
 
 use crate::house::{BOB_HZ, DESK_HZ, MOBILE_HZ, device, phone};
-use crate::node::{DOMAIN, Node, PASSWORD, Settings, free_port};
+use crate::node::{DOMAIN, Node, PASSWORD, PIN, Settings, free_port};
 use crate::secured::Papers;
 
 /// baresip starts slowly on a busy machine.
@@ -108,6 +108,14 @@ impl Baresip {
         let text = json!({"command": command, "params": parameters}).to_string();
         let netstring = format!("{}:{text},", text.len());
         self.control.stream.write_all(netstring.as_bytes()).await.expect("baresip listens");
+    }
+
+    /// Presses keys in its call, one after the other as a hand does: it loses those that come at once.
+    pub(crate) async fn press(&mut self, keys: &str) {
+        for key in keys.chars() {
+            self.command("sndcode", &key.to_string()).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Waits for an event of this type.
@@ -382,6 +390,31 @@ async fn a_held_off_baresip_is_refused() {
     desk.command("dial", &format!("sip:*11@{DOMAIN}")).await;
     let closed = desk.event("CALL_CLOSED").await;
     assert!(closed["param"].as_str().unwrap_or_default().contains("403"), "{closed:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_signs_in_at_the_keys_of_a_baresip_and_it_rings_with_the_call() {
+    let node = Node::start(&Settings::moving("hold_off_s = 3\nfollow = \"offer\"\n")).await;
+    let mut bob = Baresip::start(&node, "bob", "desk", BOB_HZ).await;
+    let mut desk = Baresip::start(&node, "alice", "desk", DESK_HZ).await;
+    let mut room = Baresip::start(&node, "lobby", "room", MOBILE_HZ).await;
+    desk.command("dial", &format!("sip:bob@{DOMAIN}")).await;
+    desk.event("CALL_ESTABLISHED").await;
+    bob.event("CALL_ESTABLISHED").await;
+    bob.hears(DESK_HZ).await;
+    room.command("dial", &format!("sip:*14@{DOMAIN}")).await;
+    room.event("CALL_ESTABLISHED").await;
+    room.press(&format!("1001#{PIN}#")).await;
+    room.event("CALL_CLOSED").await;
+    room.event("CALL_INCOMING").await;
+    room.command("accept", "").await;
+    room.event("CALL_ESTABLISHED").await;
+    desk.event("CALL_CLOSED").await;
+    bob.hears(MOBILE_HZ).await;
+    room.hears(BOB_HZ).await;
+    room.command("hangup", "").await;
+    bob.event("CALL_CLOSED").await;
+    assert!(!node.log().contains(PIN), "no digit is logged");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -237,6 +237,29 @@ async fn a_shared_handset_asks_extension_and_pin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_shared_handset_rings_with_the_call_of_who_signs_in_by_its_keys() {
+    let house = House::with(&Settings::moving("hold_off_s = 3\nfollow = \"move\"\n")).await;
+    let room = phone(device(&house.node, "lobby", "room", 800).answering(Answering::ByHand)).await;
+    let talk = house.talk().await;
+    let asked = house.bob.log().mark();
+    let call = room.call("*14").await.expect("the prompt answers");
+    call.press(&format!("1001#{PIN}#")).unwrap();
+    call.ended(SOON).await.expect("and hangs up");
+    let taken = room.ringing(SOON).await.expect("the call is offered").answer().await.unwrap();
+    talk.bob.hears(800, SOON).await.expect("bob hears the room");
+    taken.hears(BOB_HZ, SOON).await.unwrap();
+    talk.desk.ended(SOON).await.unwrap();
+    let leaked = house
+        .bob
+        .log()
+        .since(asked)
+        .iter()
+        .any(|entry| matches!(entry.event, segue::shell::phone::Event::Digit(_)));
+    assert!(!leaked, "digits never reach the far side");
+    assert!(!house.node.log().contains(PIN), "nor a log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_pin_moves_nothing() {
     let house = House::open().await;
     let room = phone(device(&house.node, "lobby", "room", 800).answering(Answering::ByHand)).await;

@@ -2,15 +2,12 @@
 
 use super::parked::Waiting;
 use super::{Answer, Asking, busy, conflict, invalid};
-use crate::base;
-use crate::call::rules::place_of;
 use crate::engine::Engine;
 use crate::engine::command::{
-    AccountChange, CommandError, Ha1Text, NewDevice, NewPbx, NewUser, Reply, Secret, TrustName,
+    AccountChange, CommandError, Ha1Text, NewDevice, NewUser, Reply, Secret, TrustName,
 };
 use crate::engine::store::StoreOp;
 use crate::registrar::accounts::{Account, AccountError, Device, Origin, PhcString, Pull, Tenure, Trust};
-use crate::registrar::{Pbx, check_password, check_printable};
 use crate::sip::digest::{Algorithm, Ha1s};
 
 /// Devices of one account.
@@ -67,9 +64,6 @@ impl Engine {
             AccountChange::Remove { .. } => return Ok(Changed::Remove(account.name)),
             AccountChange::SetLogin { login, .. } => account.login = phc("login", login.as_ref())?,
             AccountChange::SetPin { pin, .. } => account.pin = phc("pin", pin.as_ref())?,
-            AccountChange::SetPbx { pbx, .. } => {
-                account.pbx = pbx.as_ref().map(|new| self.new_pbx(new)).transpose()?;
-            }
             AccountChange::AddDevice { device, .. } => {
                 if account.device(&device.id).is_some() {
                     return Err(conflict(format!("the user has a device `{}` already", device.id)));
@@ -122,26 +116,6 @@ impl Engine {
             devices: new.devices.iter().map(|device| self.new_device(device)).collect::<Result<_, _>>()?,
             pbx: None,
             origin: Origin::Store,
-        })
-    }
-
-    /// The trunk may go with a later configuration: the user is behind no PBX then, until it is back.
-    fn new_pbx(&self, new: &NewPbx) -> Result<Pbx, CommandError> {
-        if place_of(&self.core.settings.trunks, &new.trunk).is_none() {
-            return Err(invalid("pbx.trunk", format!("there is no trunk `{}`", new.trunk)));
-        }
-        let auth_user = new.auth_user.as_ref().unwrap_or(&new.user);
-        let texts = [("pbx.user", Some(&new.user)), ("pbx.auth_user", Some(auth_user))];
-        for (field, text) in texts.into_iter().chain([("pbx.realm", new.realm.as_ref())]) {
-            text.map_or(Ok(()), |text| check_printable(text)).map_err(|why| invalid(field, why))?;
-        }
-        check_password(&new.password.0).map_err(|why| invalid("pbx.password", why))?;
-        Ok(Pbx {
-            trunk: new.trunk.clone(),
-            user: new.user.clone(),
-            auth_user: auth_user.clone(),
-            password: base::Secret::new(new.password.0.clone()),
-            realm: new.realm.clone(),
         })
     }
 
@@ -200,7 +174,6 @@ impl Engine {
                     self.core.registrar.kick(&name, Some(&device.id), now, &mut self.registrations);
                     self.on_device_removed(&name, Some(&device.id));
                 }
-                self.follow_line(&name);
             }
             Changed::Remove(name) => {
                 self.forget_aside(&name);
@@ -209,6 +182,7 @@ impl Engine {
                 self.on_device_removed(&name, None);
             }
         }
+        self.review_hot_desks();
         Ok(())
     }
 }

@@ -81,6 +81,7 @@ impl Engine {
             Command::ListRoutes { page } => Answer::Now(self.list_routes(&page)),
             Command::TestRoute(question) => self.test_route(&question).into(),
             Command::KickRegistration { user, device } => self.kick(by, &user, device.as_deref()).into(),
+            Command::SignOut { user } => self.sign_out(by, &user).into(),
             Command::StartMove(start) => self.start_move(by, &start).into(),
             Command::Follow { user, device } => self.follow_to(by, &user, &device).into(),
             Command::ShowMove { id } => self.show_move(by, id)?,

@@ -40,7 +40,7 @@ impl Engine {
     }
 
     /// A user signed in at a device; the live call goes there as the settings say (contract 16).
-    pub(super) fn follow_to(
+    pub(in crate::engine) fn follow_to(
         &mut self,
         by: &Subject,
         user: &str,

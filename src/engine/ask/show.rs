@@ -52,6 +52,7 @@ impl Engine {
             registrations: core.registrar.len() as u64,
             users: core.accounts.len() as u64,
             calls_transcoded: core.transcoded as u64,
+            hot_desks: core.hot_desks.len() as u64,
             ports_free: free as u64,
             ports_used: used as u64,
             ports_quarantined: resting as u64,
@@ -114,7 +115,7 @@ impl Engine {
         std::iter::once(call.caller)
             .chain(call.callee)
             .chain(call.forks.iter().copied())
-            .filter_map(|leg| self.core.legs.get(leg)?.party.account())
+            .filter_map(|leg| self.core.legs.get(leg)?.user())
             .any(|account| *account.name == *user)
     }
 
@@ -195,6 +196,7 @@ impl Engine {
             user_agent: leg.user_agent.as_deref().map(str::to_owned),
             held: leg.holds,
             immovable: self.immovable(handle).map(|why| why.as_str().to_owned()),
+            signed_in: leg.acts_for.as_ref().map(|user| user.name.to_string()),
         }
     }
 
@@ -259,6 +261,7 @@ impl Engine {
             expires: Time(crate::base::UnixMillis(now.unix.0.saturating_add(left))),
             expires_s: binding.seconds_left(now.at),
             pbx: pbx.map(|pbx| pbx.state),
+            signed_in: self.core.hot_desks.user_at(user, &binding.device).map(str::to_owned),
         }
     }
 
@@ -297,6 +300,7 @@ impl Engine {
             pin: account.pin.is_some(),
             devices: account.devices.iter().map(|device| self.device_view(account, device)).collect(),
             pbx: self.pbx_view(account),
+            hot_desk: self.hot_desk_view(&account.name),
         }
     }
 
@@ -315,6 +319,7 @@ impl Engine {
             registered: self.core.registrar.is_registered(&account.name, &device.id, now),
             hold_off_s: self.moves.hold_offs.seconds_left(now, &key).map(u64::from),
             lent: device.tenure == Tenure::Lent,
+            signed_in: self.core.hot_desks.user_at(&account.name, &device.id).map(str::to_owned),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::prompt::Wants;
 use super::{AskedBy, Joins, MoveKey, Moving, call_key, call_of, device_of, leg_key, leg_of};
 use crate::call::core::Owner;
 use crate::call::media::description_in;
@@ -41,7 +42,7 @@ impl Engine {
     pub(crate) fn pull_by_code(&mut self, incoming: Incoming<'_>, select: &Select) -> Result<(), Refusal> {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
         if self.is_shared(&by) {
-            return self.ask_who(incoming, select);
+            return self.ask_who(incoming, Wants::Call(select.clone()));
         }
         let ask = Ask {
             now: self.core.now.at,

@@ -70,6 +70,8 @@ impl Engine {
         // Whoever died and left the call, somebody has it now.
         self.core.end_rescue(call);
         self.exchange(far, old, new, &pairing);
+        let of = |leg: LegHandle| self.core.legs.get(leg)?.user().map(|account| account.name.clone());
+        let of_new = of(new);
         let (now, to, trigger) =
             (self.core.now, moving_to(self.moving(key)), self.moving(key).map(|m| m.trigger));
         if let Some(found) = self.core.calls.get_mut(call) {
@@ -82,11 +84,10 @@ impl Engine {
             found.released.push(old);
             // A device that repaired its leg has the call as before.
             if let Some(to) = to.filter(|_| !is_repair) {
-                if to.user() != from.user() {
-                    found.record.end_segment(now.unix, from.user(), from.device());
-                }
+                found.record.end_segment(now.unix, from.user(), from.device());
                 let trigger = trigger.map(|trigger| trigger.as_str().to_owned());
-                found.record.begin_segment(now.unix, to.user(), to.device(), trigger);
+                let (device, of) = ((to.user(), to.device()), of_new.as_deref().unwrap_or(to.user()));
+                found.record.begin_segment(now.unix, device, of, trigger);
                 found.record.moves += 1;
             }
         }
@@ -106,10 +107,11 @@ impl Engine {
         else {
             return;
         };
-        let (pairing, from) = (moving.old_pairing.clone(), moving.from.clone());
+        let (pairing, from, to) = (moving.old_pairing.clone(), moving.from.clone(), moving.to.clone());
         let is_repair = moving.machine.grant().is_repair();
         self.exchange(far, new, old, &pairing);
         let now = self.core.now;
+        let of_old = self.core.legs.get(old).and_then(|leg| leg.user()).map(|account| account.name.clone());
         let reason = moving_rollback(self.moving(key));
         if let Some(found) = self.core.calls.get_mut(call) {
             match side {
@@ -120,7 +122,9 @@ impl Engine {
             found.generation = found.generation.wrapping_add(1);
             found.released.retain(|leg| *leg != old);
             if !is_repair {
-                found.record.begin_segment(now.unix, from.user(), from.device(), Some("rollback".into()));
+                found.record.end_segment(now.unix, to.user(), to.device());
+                let (device, of) = ((from.user(), from.device()), of_old.as_deref().unwrap_or(from.user()));
+                found.record.begin_segment(now.unix, device, of, Some("rollback".into()));
                 found.record.moves = found.record.moves.saturating_sub(1);
             }
         }

@@ -16,6 +16,7 @@ mod redirect;
 mod referral;
 mod rescue;
 mod ring;
+mod sign_in;
 mod table;
 mod track;
 

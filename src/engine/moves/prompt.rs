@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  *11 ──► 200, beep ──► extension # ──► beep beep ──► PIN # ──► argon2 elsewhere ──► Unlocked ─► grant ─► the move
-//!             ▲                                                      │ wrong
+//!  *14           ▲                                                   │ wrong                   └─ two notes ─► BYE
 //!             └────────── three times at most ── low tone ◄──────────┘          then, and when time is up: BYE
 //! ```
 //! The device is in a call with us meanwhile ([`Service::Prompt`]), which leaves no record. With the grant its leg is
@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::doors::Begin;
+use super::sign_in::Arrival;
 use super::{AskedBy, Joins, MoveKey, call_of, device_of};
 use crate::base::Timestamp;
 use crate::call::dial_plan::Plan;
@@ -43,7 +44,7 @@ const MAX_DIGITS: usize = 32;
 /// Keys pressed ahead of the question; more are lost.
 const MAX_AHEAD: usize = 2 * (MAX_DIGITS + 1);
 /// Wrong entries after which the device is hung up.
-const TRIES: u8 = 3;
+pub(super) const TRIES: u8 = 3;
 /// Longest pause before a digit.
 const PAUSE: Duration = Duration::from_secs(15);
 /// Longest dialogue.
@@ -72,6 +73,19 @@ enum Stage {
     Checking,
     /// The low tone plays.
     Refused,
+    /// The two notes play that say that the user has signed in.
+    Accepted,
+}
+
+/// What the right PIN is for.
+#[derive(Clone, Debug)]
+pub(super) enum Wants {
+    /// The call that the pull code means.
+    Call(Select),
+    /// To be signed in.
+    SignIn,
+    /// To be signed out: that needs none.
+    SignOut,
 }
 
 /// How a device tells its digits. Some do both at once: then the first way counts.
@@ -86,7 +100,7 @@ enum Keypad {
 pub(in crate::engine) struct Prompting {
     leg: LegHandle,
     by: DeviceKey,
-    select: Select,
+    wants: Wants,
     stage: Stage,
     typed: Digits,
     extension: Digits,
@@ -94,6 +108,8 @@ pub(in crate::engine) struct Prompting {
     ahead: Digits,
     /// Whose PIN is being checked.
     user: Option<Box<str>>,
+    /// The hash that it is checked against.
+    against: Option<Secret>,
     keypad: Option<Keypad>,
     wrong: u8,
     /// The end of the stage.
@@ -106,19 +122,30 @@ impl Prompting {
     pub(super) fn due(&self) -> Timestamp {
         self.until.min(self.ends)
     }
+
+    /// Whether the PIN that was checked is still that one.
+    pub(super) fn was_checked_against(&self, hash: &str) -> bool {
+        self.against.as_ref().is_some_and(|Secret(against)| **against == *hash)
+    }
+
+    /// Who has signed in by it.
+    pub(super) fn signed_in(self) -> Option<Arrival> {
+        let user = self.user.filter(|_| self.stage == Stage::Accepted)?;
+        Some(Arrival { leg: self.leg, device: self.by, user })
+    }
 }
 
 impl Engine {
     /// Whether a device stands for nobody until its user has signed in at it.
-    pub(super) fn is_shared(&self, device: &DeviceKey) -> bool {
+    pub(in crate::engine) fn is_shared(&self, device: &DeviceKey) -> bool {
         let account = self.core.accounts.by_name(device.user());
         account
             .and_then(|account| account.device(device.device()))
             .is_some_and(|device| device.trust == Trust::Shared)
     }
 
-    /// The pull code was dialled at a shared device: who is it?
-    pub(super) fn ask_who(&mut self, incoming: Incoming<'_>, select: &Select) -> Result<(), Refusal> {
+    /// A code was dialled at a shared device for which it has to be known who that is.
+    pub(super) fn ask_who(&mut self, incoming: Incoming<'_>, wants: Wants) -> Result<(), Refusal> {
         let by = device_of(&incoming.party).ok_or(Refusal::NotAuthorised)?;
         self.held(&by, Access::Other, "INVITE")?;
         if self.moves.prompts.len() >= MAX_PROMPTS {
@@ -129,24 +156,30 @@ impl Engine {
         let now = self.core.now.at;
         let prompting = Prompting {
             leg,
-            by,
-            select: select.clone(),
+            by: by.clone(),
+            wants,
             stage: Stage::Extension,
             typed: Digits::default(),
             extension: Digits::default(),
             ahead: Digits::default(),
             user: None,
+            against: None,
             keypad: None,
             wrong: 0,
             until: now + PAUSE,
             ends: now + WHOLE,
         };
+        let asks = !matches!(prompting.wants, Wants::SignOut);
         self.moves.prompts.insert(call, prompting);
-        self.play(leg, Prompt::Extension);
+        if asks {
+            self.play(leg, Prompt::Extension);
+        } else {
+            self.sign_out_prompted(call, &by);
+        }
         Ok(())
     }
 
-    fn play(&mut self, leg: LegHandle, prompt: Prompt) {
+    pub(super) fn play(&mut self, leg: LegHandle, prompt: Prompt) {
         let Some(found) = self.core.legs.get(leg) else { return };
         let Some(media) = &found.media else { return };
         let heard =
@@ -203,6 +236,7 @@ impl Engine {
                 }
                 return;
             }
+            Stage::Accepted => return,
         }
         prompting.until = now + PAUSE;
         match digit {
@@ -224,7 +258,7 @@ impl Engine {
                 self.play(leg, Prompt::Pin);
             }
             Stage::Pin => self.check_pin(call, typed),
-            Stage::Checking | Stage::Refused => {}
+            Stage::Checking | Stage::Refused | Stage::Accepted => {}
         }
     }
 
@@ -237,10 +271,11 @@ impl Engine {
         let user: Option<Box<str>> = account.map(|account| account.name.clone());
         let is_open = self.moves.pins.is_open(now.at, user.as_deref(), &prompting.by);
         let hash = account.and_then(|account| account.pin.as_ref()).filter(|_| is_open);
-        let hash = hash.map(|hash| Box::from(hash.as_str()));
+        let hash: Option<Box<str>> = hash.map(|hash| Box::from(hash.as_str()));
         let rows = self.moves.pins.charge(now, user.as_deref(), &prompting.by);
         (prompting.user, prompting.stage, prompting.until) = (user, Stage::Checking, now.at + VERIFICATION);
         prompting.extension = Digits::default();
+        prompting.against = hash.clone().map(Secret);
         self.save_failures(rows);
         let ticket = VerifyTicket(self.ticket());
         self.moves.checks.insert(ticket, call);
@@ -260,14 +295,21 @@ impl Engine {
         else {
             return;
         };
-        let (by, leg) = (prompting.by.clone(), prompting.leg);
+        let (by, leg, wants) = (prompting.by.clone(), prompting.leg, prompting.wants.clone());
         match prompting.user.clone().filter(|_| right) {
             Some(user) => {
                 let rows = self.moves.pins.forgive(&user, &by);
                 self.save_failures(rows);
                 let until = self.core.now.at + PROOF;
-                if let Err(refusal) = self.pull_unlocked(call, &Unlocked { device: by, user, until }) {
-                    tracing::debug!(reason = refusal.as_str(), "a move was refused after the PIN");
+                let proof = Unlocked { device: by, user, until };
+                let done = match wants {
+                    Wants::Call(select) => self.pull_unlocked(call, &proof, &select),
+                    Wants::SignIn => self.sign_in_unlocked(call, &proof),
+                    // It asks for no PIN.
+                    Wants::SignOut => Ok(()),
+                };
+                if let Err(refusal) = done {
+                    tracing::debug!(reason = refusal.as_str(), "refused after the PIN");
                     self.refuse_prompt(call, TRIES);
                 }
             }
@@ -281,8 +323,18 @@ impl Engine {
         }
     }
 
+    /// The two notes; then it is over.
+    pub(super) fn accept_prompt(&mut self, call: CallHandle) {
+        let now = self.core.now.at;
+        let Some(prompting) = self.moves.prompts.get_mut(&call) else { return };
+        (prompting.stage, prompting.until) = (Stage::Accepted, now + TONE);
+        prompting.ahead = Digits::default();
+        let leg = prompting.leg;
+        self.play(leg, Prompt::Accepted);
+    }
+
     /// The low tone; `wrong` more entries were wrong.
-    fn refuse_prompt(&mut self, call: CallHandle, wrong: u8) {
+    pub(super) fn refuse_prompt(&mut self, call: CallHandle, wrong: u8) {
         let now = self.core.now.at;
         let Some(prompting) = self.moves.prompts.get_mut(&call) else { return };
         prompting.wrong = prompting.wrong.saturating_add(wrong);
@@ -300,12 +352,20 @@ impl Engine {
         }
     }
 
-    /// After the low tone: once more, or goodbye.
+    /// After the low tone: once more, or goodbye. After the two notes: goodbye.
     fn after_tone(&mut self, call: CallHandle) {
         let now = self.core.now.at;
         let Some(prompting) = self.moves.prompts.get_mut(&call) else { return };
-        if prompting.stage != Stage::Refused {
-            return;
+        match prompting.stage {
+            Stage::Refused => {}
+            Stage::Accepted => {
+                let reason = match prompting.wants {
+                    Wants::SignOut => "SIP;cause=200;text=\"Signed out\"",
+                    Wants::SignIn | Wants::Call(_) => "SIP;cause=200;text=\"Signed in\"",
+                };
+                return self.core.end_call(call, HangupBy::System, reason);
+            }
+            Stage::Extension | Stage::Pin | Stage::Checking => return,
         }
         if prompting.wrong >= TRIES || prompting.ends <= now {
             self.core.end_call(call, HangupBy::System, "SIP;cause=403;text=\"Not signed in\"");
@@ -333,7 +393,7 @@ impl Engine {
             .collect();
         for call in due {
             let Some(prompting) = self.moves.prompts.get_mut(&call) else { continue };
-            if prompting.stage == Stage::Refused {
+            if matches!(prompting.stage, Stage::Refused | Stage::Accepted) {
                 prompting.wrong = if prompting.ends <= now { TRIES } else { prompting.wrong };
                 self.after_tone(call);
             } else {
@@ -344,13 +404,18 @@ impl Engine {
     }
 
     /// Whoever stands before the device has proved it: the call that the code means comes here.
-    fn pull_unlocked(&mut self, prompt: CallHandle, proof: &Unlocked) -> Result<(), MoveRefusal> {
+    fn pull_unlocked(
+        &mut self,
+        prompt: CallHandle,
+        proof: &Unlocked,
+        select: &Select,
+    ) -> Result<(), MoveRefusal> {
         let found = self.moves.prompts.get(&prompt).ok_or(MoveRefusal::DialogUnknown)?;
-        let (leg, by, select) = (found.leg, found.by.clone(), found.select.clone());
+        let (leg, by) = (found.leg, found.by.clone());
         if self.core.legs.get(leg).is_none_or(|leg| leg.state != LegState::Confirmed) {
             return Err(MoveRefusal::NeverAcked);
         }
-        let live = self.leg_for(&by, &proof.user, &select)?;
+        let live = self.leg_for(&by, &proof.user, select)?;
         let rings = !grant::is_answered(&live);
         let trigger = if rings { Trigger::Pickup } else { Trigger::StarCode };
         let grant = self.grant_to(Mover::Device(&by), &live, &by, trigger, Some(proof))?;

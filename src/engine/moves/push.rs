@@ -48,12 +48,7 @@ impl Engine {
         let to = to?;
         let tells = !is_silent(message);
         let asked_by = if tells { AskedBy::Refer(leg) } else { AskedBy::Nobody };
-        // A shared device that has the call has it of the user who signed in there.
-        let mover = match live.device.user() == &*live.owner {
-            true => Mover::Device(&live.device),
-            false => Mover::Login { user: &live.owner },
-        };
-        self.push(mover, &live, &to, Trigger::Refer, MoveMode::AutoAnswer, asked_by)?;
+        self.push(mover_with(&live), &live, &to, Trigger::Refer, MoveMode::AutoAnswer, asked_by)?;
         self.accept_refer(leg, tx, tells);
         Ok(())
     }
@@ -89,21 +84,25 @@ impl Engine {
         by: &DeviceKey,
         device: Option<&str>,
     ) -> Result<(), Refusal> {
-        let Some(live) = self.moves.directory.of_device(by, None).cloned() else {
+        let live = match self.is_shared(by) {
+            true => self.moves.directory.of_shared(by),
+            false => self.moves.directory.of_device(by, None),
+        };
+        let Some(live) = live.cloned() else {
             self.held(by, Access::AnyMovedCall, "INVITE")?;
             return Err(MoveRefusal::NoCall.into());
         };
         let to = match device {
-            Some(name) => self.named_device(by, name).ok_or(MoveRefusal::DeviceUnknown)?,
+            Some(name) => self.named_device(&live.owner, name).ok_or(MoveRefusal::DeviceUnknown)?,
             None => self.other_device(&live.owner, by).ok_or(MoveRefusal::DeviceUnknown)?,
         };
         let asked_by = AskedBy::PushCode(incoming.tx);
-        self.push(Mover::Device(by), &live, &to, Trigger::PushCode, MoveMode::AutoAnswer, asked_by)?;
+        self.push(mover_with(&live), &live, &to, Trigger::PushCode, MoveMode::AutoAnswer, asked_by)?;
         Ok(())
     }
 
-    fn named_device(&self, by: &DeviceKey, name: &str) -> Option<DeviceKey> {
-        let account = self.core.accounts.by_name(by.user())?;
+    fn named_device(&self, owner: &str, name: &str) -> Option<DeviceKey> {
+        let account = self.core.accounts.by_name(owner)?;
         let index = account.devices.iter().position(|device| device.id.eq_ignore_ascii_case(name))?;
         Self::device_key(account, index)
     }
@@ -183,6 +182,14 @@ impl Engine {
         self.tell_undone(view);
         self.note_later(|known| known.id == view.id, What::Undone);
         Ok(())
+    }
+}
+
+/// Who sends a call away from the device that has it: that device, or, where it is shared, the user who signed in there.
+fn mover_with(live: &LiveLeg) -> Mover<'_> {
+    match live.device.user() == &*live.owner {
+        true => Mover::Device(&live.device),
+        false => Mover::Login { user: &live.owner },
     }
 }
 

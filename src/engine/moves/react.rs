@@ -39,9 +39,10 @@ impl Engine {
                 }
             }
             Happened::Ended { call, record } => {
-                if self.moves.prompts.remove(&call).is_some() {
+                if let Some(prompt) = self.moves.prompts.remove(&call) {
                     // Nobody was called: there is nothing to tell and nothing to record.
                     self.moves.checks.retain(|_, prompt| *prompt != call);
+                    self.moves.arrivals.extend(prompt.signed_in());
                     return;
                 }
                 self.on_call_over(call);

@@ -8,6 +8,7 @@ use super::pins::Pins;
 use super::prompt::Prompting;
 use super::referral::Referral;
 use super::rescue::Probe;
+use super::sign_in::Arrival;
 use crate::base::{Now, Timestamp};
 use crate::call::undo::Before;
 use crate::call::{CallHandle, LegHandle, Side};
@@ -169,6 +170,8 @@ pub struct Moves {
     pub tracked: BTreeMap<CallHandle, SmallVec<[LegKey; 2]>>,
     /// Shared devices that are being asked who stands before them, by their calls with us.
     pub(in crate::engine) prompts: BTreeMap<CallHandle, Prompting>,
+    /// Users who have signed in by keypad, and whose device has not hung up yet.
+    pub(in crate::engine) arrivals: Vec<Arrival>,
     /// PINs that are being checked, and for which prompt.
     pub(super) checks: BTreeMap<VerifyTicket, CallHandle>,
     /// How often PINs were tried.
@@ -200,6 +203,7 @@ impl Moves {
             recent: VecDeque::new(),
             tracked: BTreeMap::new(),
             prompts: BTreeMap::new(),
+            arrivals: Vec::new(),
             checks: BTreeMap::new(),
             pins: Pins::restore(now, &loaded.failures),
             completed: 0,

@@ -95,7 +95,7 @@ impl Engine {
         };
         let direction = if side == Some(Side::Caller) { Direction::Outgoing } else { Direction::Incoming };
         let owner = found.acts_for.as_ref().map_or(device.shared_user(), |user| Arc::from(&*user.name));
-        let extension = found.party.account().and_then(|account| account.extension.as_deref()).map(Arc::from);
+        let extension = found.user().and_then(|account| account.extension.as_deref()).map(Arc::from);
         let far = self.far_party(call, side.unwrap_or(Side::Callee));
         Some(LiveLeg {
             leg: leg_key(leg),
@@ -141,6 +141,7 @@ impl Engine {
         }
         match far.map(|far| &far.party) {
             Some(Party::User { account, .. }) => {
+                let account = far.and_then(|far| far.acts_for.as_ref()).unwrap_or(account);
                 FarParty { display: account.shown().into(), number: account.number().into() }
             }
             Some(Party::Service(Service::Echo)) => FarParty { display: "Echo".into(), number: number.into() },

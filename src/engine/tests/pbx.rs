@@ -9,11 +9,11 @@ use super::carrier::{Carrier, run};
 use super::world::{accounts, settings, trunk_to};
 use crate::base::{Secret, UnixMillis};
 use crate::engine::Settings;
-use crate::engine::command::{self, AccountChange, Command, CommandError, NewPbx, Reply, Subject};
+use crate::engine::command::{Command, Reply, Subject};
 use crate::engine::event::Event;
 use crate::engine::store::{Loaded, StoreOp};
 use crate::engine::view::{PageQuery, PbxView, TrunkView};
-use crate::registrar::accounts::{Account, Accounts, Origin};
+use crate::registrar::accounts::Accounts;
 use crate::registrar::{Pbx, SavedAor, SavedBinding};
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
 
@@ -357,75 +357,6 @@ fn another_configuration_registers_who_came_behind_it_and_lets_go_who_left() {
     world.reconfigure(without, &behind(&["alice"], "any"));
     run(&mut world, &mut [&mut pbx], SECOND);
     assert_eq!(told(&mut pbx), [own("1003", 0), own("2001", 0)]);
-}
-
-#[test]
-fn an_account_of_the_store_is_brought_behind_it_and_taken_from_there() {
-    let set = |user: &str, pbx: Option<NewPbx>| {
-        Command::ChangeAccount(AccountChange::SetPbx { user: user.into(), pbx })
-    };
-    let at = |user: &str, password: &str| NewPbx {
-        trunk: "outside".into(),
-        user: user.into(),
-        auth_user: None,
-        password: command::Secret(password.into()),
-        realm: None,
-    };
-    let mut stored = Accounts::default();
-    for account in behind(&["alice", "carol"], "open sesame").iter() {
-        let origin = if &*account.name == "carol" { Origin::Store } else { Origin::File };
-        stored.put(Account { origin, ..(**account).clone() }).unwrap();
-    }
-    let mut world = World::with(1314, config(), stored, &Loaded::default());
-    let mut pbx = Carrier { accounts: &[("1001", "open sesame"), ("2003", "open sesame")], ..pbx() };
-    world.phone("carol", "desk");
-    run(&mut world, &mut [&mut pbx], SECOND);
-    assert!(pbx.heard.is_empty(), "she is behind no PBX");
-    // What cannot be is refused, and nothing of it is kept.
-    let faults = [
-        (NewPbx { trunk: "inside".into(), ..at("2003", "x") }, "pbx.trunk", "no trunk `inside`"),
-        (at("20\"03", "x"), "pbx.user", "without quotes"),
-        (at("2003", ""), "pbx.password", "no password"),
-        (NewPbx { realm: Some("\r\n".into()), ..at("2003", "x") }, "pbx.realm", "without quotes"),
-    ];
-    for (wrong, place, why) in faults {
-        let Reply::Error(CommandError::Invalid { field, why: said }) =
-            world.ask(Subject::Admin, set("carol", Some(wrong)))
-        else {
-            panic!("{place}")
-        };
-        assert!(*field == *place && said.contains(why), "{field}: {said}");
-    }
-    let Reply::Error(CommandError::Conflict { why }) =
-        world.ask(Subject::Admin, set("carol", Some(at("1001", "x"))))
-    else {
-        panic!()
-    };
-    assert_eq!(&*why, "pbx.user `1001` is already used by alice");
-    assert!(matches!(
-        world.ask(Subject::Admin, set("alice", None)),
-        Reply::Error(CommandError::Conflict { .. })
-    ));
-    // A wrong password, the right one, and none any more: each is heard of at the PBX at once.
-    assert_eq!(world.ask(Subject::Admin, set("carol", Some(at("2003", "wrong")))), Reply::Done);
-    run(&mut world, &mut [&mut pbx], SECOND);
-    assert_eq!(standing(&mut world, "carol").state, "refused");
-    assert_eq!(world.ask(Subject::Admin, set("carol", Some(at("2003", "open sesame")))), Reply::Done);
-    run(&mut world, &mut [&mut pbx], SECOND);
-    assert_eq!(standing(&mut world, "carol").state, "registered");
-    let Some(StoreOp::PutAccount(kept)) =
-        world.stored.iter().rev().find(|op| matches!(op, StoreOp::PutAccount(_)))
-    else {
-        panic!()
-    };
-    assert_eq!(kept.pbx, Some(at_pbx("2003", "open sesame")));
-    assert_eq!(world.ask(Subject::Admin, set("carol", None)), Reply::Done);
-    run(&mut world, &mut [&mut pbx], SECOND);
-    assert_eq!(pbx.heard.last().and_then(Message::expires), Some(0));
-    assert!(matches!(
-        world.ask(Subject::Admin, Command::ShowUser { name: "carol".into() }),
-        Reply::User(view) if view.pbx.is_none()
-    ));
 }
 
 #[test]

@@ -13,16 +13,16 @@ use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
 const A_MINUTE: Duration = Duration::from_secs(70);
-const PIN: &str = "4714";
+pub(super) const PIN: &str = "4714";
 
 /// Alice and Bob with PINs; a room whose desk is shared.
-fn people() -> Accounts {
+pub(super) fn people() -> Accounts {
     let mut accounts = accounts(&["alice", "bob", "rooms"]);
-    for name in ["alice", "rooms"] {
+    for (name, pin) in [("alice", PIN), ("bob", "8523"), ("rooms", "")] {
         let mut account = (**accounts.by_name(name).unwrap()).clone();
-        if name == "alice" {
+        if !pin.is_empty() {
             // The simulated check of a secret looks at the end of the hash.
-            let hash = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ${}{PIN}", "A".repeat(39));
+            let hash = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ${}{pin}", "A".repeat(39));
             account.pin = Some(PhcString::parse(&hash).unwrap());
         } else {
             account.devices[0].trust = Trust::Shared;
@@ -32,20 +32,20 @@ fn people() -> Accounts {
     accounts
 }
 
-struct Scene {
-    world: World,
-    desk: usize,
-    lobby: usize,
-    bob: usize,
+pub(super) struct Scene {
+    pub(super) world: World,
+    pub(super) desk: usize,
+    pub(super) lobby: usize,
+    pub(super) bob: usize,
 }
 
 impl Scene {
     /// Alice's desk talks with Bob; the lobby's phone is registered.
-    fn talking(seed: u64) -> Self {
+    pub(super) fn talking(seed: u64) -> Self {
         Self::with(seed, settings(), &Loaded::default(), "0 8 101")
     }
 
-    fn with(seed: u64, settings: Settings, loaded: &Loaded, codecs: &'static str) -> Self {
+    pub(super) fn with(seed: u64, settings: Settings, loaded: &Loaded, codecs: &'static str) -> Self {
         let mut world = World::with(seed, settings, people(), loaded);
         let desk = world.phone("alice", "desk");
         let (lobby, bob) = (world.phone("rooms", "desk"), world.phone("bob", "desk"));
@@ -56,13 +56,13 @@ impl Scene {
         Self { world, desk, lobby, bob }
     }
 
-    fn lobby_port(&self) -> PortId {
+    pub(super) fn lobby_port(&self) -> PortId {
         let ports = self.world.engine.core().port_legs.keys().copied();
         let mut of_lobby = ports.filter(|port| self.world.device_at(*port).as_deref() == Some("rooms*desk"));
         of_lobby.next().expect("the lobby has a port")
     }
 
-    fn press(&mut self, digits: &str) {
+    pub(super) fn press(&mut self, digits: &str) {
         for digit in digits.chars() {
             let port = self.lobby_port();
             self.world.input(Input::Media(MediaEvent::Dtmf { port, digit }));
@@ -70,7 +70,7 @@ impl Scene {
         }
     }
 
-    fn sounds(&self) -> Vec<Prompt> {
+    pub(super) fn sounds(&self) -> Vec<Prompt> {
         let prompt = |command: &MediaCommand| match command {
             MediaCommand::Play { sound: Sound::Prompt(prompt), .. } => Some(*prompt),
             _ => None,
@@ -78,7 +78,7 @@ impl Scene {
         self.world.media.iter().filter_map(prompt).collect()
     }
 
-    fn failures(&self) -> Vec<FailureCounter> {
+    pub(super) fn failures(&self) -> Vec<FailureCounter> {
         let mut last: Vec<FailureCounter> = Vec::new();
         for op in &self.world.stored {
             if let StoreOp::SaveFailures(rows) = op {
@@ -92,13 +92,13 @@ impl Scene {
     }
 
     #[track_caller]
-    fn has_call(&self, device: &str) {
+    pub(super) fn has_call(&self, device: &str) {
         assert_eq!(self.world.heard_by("bob*desk"), [device], "{}", self.world.tail());
         assert_eq!(self.world.heard_by(device), ["bob*desk"]);
     }
 
     #[track_caller]
-    fn end(mut self) {
+    pub(super) fn end(mut self) {
         self.world.phones[self.bob].bye(0);
         self.world.run(A_MINUTE);
         assert_eq!(self.world.records.len(), 1, "one call, one record: none of the prompt");

@@ -676,6 +676,7 @@ impl World {
         assert_eq!(left, (0, 0, 0), "calls, legs and ports are left\n{}\n{legs:?}", self.tail());
         assert_eq!(core.transactions.len(), 0, "transactions are left\n{}", self.tail());
         assert!(self.engine.moves.prompts.is_empty(), "prompts are left");
+        assert!(self.engine.moves.arrivals.is_empty(), "who signed in is waited for");
         assert!(self.engine.moves.live.is_empty() && self.engine.moves.by_call.is_empty());
         assert!(self.engine.moves.referrals.is_empty(), "REFERs of ours are left");
         assert!(self.engine.transfers.is_empty(), "transfers are left");

@@ -265,7 +265,7 @@ impl Engine {
     /// The user who transfers, and to whom it counts.
     fn payer(&self, by: LegHandle) -> Option<Box<str>> {
         let leg = self.core.legs.get(by)?;
-        leg.acts_for.as_ref().or(leg.party.account()).map(|account| account.name.clone())
+        leg.user().map(|account| account.name.clone())
     }
 
     fn put_transfer(

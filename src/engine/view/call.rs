@@ -75,6 +75,16 @@ pub struct LegView {
     pub held: bool,
     /// Why it cannot be moved to another device now, a word as in [`MoveView::reason`](super::MoveView::reason); `None`: it can.
     pub immovable: Option<String>,
+    /// The user who is signed in at the device, if it is shared: whose call it is.
+    #[serde(default)]
+    pub signed_in: Option<String>,
+}
+
+impl LegView {
+    /// Whether it is the device of `subject`, or its call.
+    fn is_of(&self, subject: &Subject) -> bool {
+        [&self.user, &self.signed_in].into_iter().flatten().any(|user| subject.may_see(user))
+    }
 }
 
 impl CallView {
@@ -83,9 +93,7 @@ impl CallView {
     pub fn is_seen_by(&self, subject: &Subject) -> bool {
         match subject {
             Subject::Admin => true,
-            Subject::User(_) => {
-                self.legs.iter().filter_map(|leg| leg.user.as_deref()).any(|user| subject.may_see(user))
-            }
+            Subject::User(_) => self.legs.iter().any(|leg| leg.is_of(subject)),
         }
     }
 
@@ -93,11 +101,11 @@ impl CallView {
     #[must_use]
     pub fn cut_for(mut self, subject: &Subject) -> Self {
         for leg in &mut self.legs {
-            if leg.user.as_deref().is_some_and(|user| subject.may_see(user)) || *subject == Subject::Admin {
+            if leg.is_of(subject) || *subject == Subject::Admin {
                 continue;
             }
             (leg.device, leg.address, leg.user_agent, leg.transport) = (None, None, None, None);
-            (leg.trunk, leg.immovable) = (None, None);
+            (leg.trunk, leg.immovable, leg.signed_in) = (None, None, None);
         }
         if *subject != Subject::Admin {
             self.trunk = None;
@@ -131,6 +139,7 @@ mod tests {
             user_agent: Some("phone".into()),
             held: false,
             immovable: None,
+            signed_in: None,
         };
         let call = CallView {
             id: "1".into(),

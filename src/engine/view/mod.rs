@@ -16,7 +16,7 @@ pub use page::{Listed, Order, PAGE_DEFAULT, PAGE_MAX, Page, PageQuery};
 pub use quality::{HearsView, QualityView, StreamView};
 pub use record::RecordQuery;
 pub use time::Time;
-pub use user::{DeviceView, RegistrationView, UserView};
+pub use user::{DeviceView, HotDeskView, RegistrationView, UserView};
 
 pub use super::dial_plan::{RouteQuestion, RouteTargetView, RouteTestView, RouteView, RuleVerdictView};
 pub use super::trunks::{

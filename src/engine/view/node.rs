@@ -38,6 +38,9 @@ pub struct StatusView {
     pub calls_answered: u64,
     /// Calls whose speech is converted, for want of a common codec.
     pub calls_transcoded: u64,
+    /// Shared devices at which somebody is signed in.
+    #[serde(default)]
+    pub hot_desks: u64,
     /// Moves under way.
     pub moves: u64,
     /// Bindings.
@@ -61,6 +64,7 @@ impl StatusView {
         self.calls_ringing += other.calls_ringing;
         self.calls_answered += other.calls_answered;
         self.calls_transcoded += other.calls_transcoded;
+        self.hot_desks += other.hot_desks;
         self.moves += other.moves;
         self.registrations += other.registrations;
         self.ports_free += other.ports_free;

@@ -25,6 +25,19 @@ pub struct UserView {
     pub devices: Vec<DeviceView>,
     /// How the user stands at a PBX, where the user is behind one.
     pub pbx: Option<PbxView>,
+    /// The shared device at which the user is signed in.
+    pub hot_desk: Option<HotDeskView>,
+}
+
+/// A sign-in at a shared device.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HotDeskView {
+    /// The address of the device: `rooms*lobby`.
+    pub device: String,
+    /// Since when.
+    pub since: Time,
+    /// Until when, unless it is ended before.
+    pub until: Time,
 }
 
 /// A device of a user.
@@ -46,6 +59,8 @@ pub struct DeviceView {
     pub hold_off_s: Option<u64>,
     /// Whether it is lent to a session, and gone with it.
     pub lent: bool,
+    /// The user who is signed in there, if it is shared.
+    pub signed_in: Option<String>,
 }
 
 /// A binding.
@@ -71,6 +86,8 @@ pub struct RegistrationView {
     pub expires_s: u64,
     /// How the user stands at a PBX, in a word (see [`PbxView`]), where the user is behind one.
     pub pbx: Option<String>,
+    /// The user who is signed in at the device, if it is shared.
+    pub signed_in: Option<String>,
 }
 
 impl Listed for UserView {

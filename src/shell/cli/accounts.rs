@@ -4,10 +4,8 @@ use super::ask::Asking;
 use super::failure::Failure;
 use super::options::{DeviceAction, NewSecret, NewUser as Wanted, UserAction};
 use super::output::{Format, Table, or_dash};
-use super::secrets::{Given, ha1, known_secret, login_hash, make_password, make_pin, new_secret};
-use crate::engine::command::{
-    AccountChange, Command, Ha1Text, NewDevice, NewPbx, NewUser, Reply, Secret, TrustName,
-};
+use super::secrets::{Given, ha1, login_hash, make_password, make_pin, new_secret};
+use crate::engine::command::{AccountChange, Command, Ha1Text, NewDevice, NewUser, Reply, TrustName};
 use crate::engine::view::{DeviceView, UserView};
 
 /// Users of one list that are printed at most.
@@ -42,25 +40,6 @@ pub(super) async fn user(asking: &mut Asking<'_>, action: UserAction) -> Result<
             let pin = Some(login_hash(pin)?);
             change(asking, AccountChange::SetPin { user: name, pin }).await?;
             tell(asking, "The PIN is set.", [("pin", &given)])
-        }
-        UserAction::Pbx {
-            name,
-            trunk: Some(trunk),
-            user: Some(user),
-            auth_user,
-            realm,
-            password_stdin,
-            ..
-        } => {
-            let password = known_secret("Password at the PBX", password_stdin)?;
-            let password = Secret(password.as_str().into());
-            let pbx = Some(NewPbx { trunk, user, auth_user, password, realm });
-            change(asking, AccountChange::SetPbx { user: name, pbx }).await?;
-            asking.say("The account is set; `segue user list` says how the user stands there.")
-        }
-        UserAction::Pbx { name, .. } => {
-            change(asking, AccountChange::SetPbx { user: name, pbx: None }).await?;
-            asking.say("The user is behind no PBX.")
         }
         UserAction::Devices { name, action } => devices(asking, name, action).await,
         UserAction::Remove { name } => {
@@ -137,7 +116,7 @@ async fn devices(
         None => {
             let view = show(asking, &name).await?;
             let rows = view.devices.iter().map(device_row).collect();
-            let headings = &["ID", "ADDRESS", "USERNAME", "TRUST", "REGISTERED", "HOLD-OFF S"];
+            let headings = &["ID", "ADDRESS", "USERNAME", "TRUST", "REGISTERED", "HOLD-OFF S", "SIGNED IN"];
             asking.print(&Table { headings, rows }, &view.devices)
         }
         Some(DeviceAction::Add { id, auth_user, shared, secret }) => {
@@ -225,5 +204,6 @@ fn device_row(device: &DeviceView) -> Vec<String> {
         trust.into(),
         String::from(if device.registered { "yes" } else { "no" }),
         device.hold_off_s.map_or_else(|| "-".into(), |seconds| seconds.to_string()),
+        or_dash(device.signed_in.as_deref()),
     ]
 }

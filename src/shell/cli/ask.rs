@@ -112,6 +112,7 @@ impl<'a> Asking<'a> {
             ("calls_ringing", number(status.calls_ringing)),
             ("calls_answered", number(status.calls_answered)),
             ("calls_transcoded", number(status.calls_transcoded)),
+            ("hot_desks", number(status.hot_desks)),
             ("moves", number(status.moves)),
             ("registrations", number(status.registrations)),
             ("users", number(status.users)),
@@ -245,6 +246,10 @@ impl<'a> Asking<'a> {
                 self.ask(Command::KickRegistration { user, device }).await?;
                 return self.say("Removed. The device may register again.");
             }
+            Some(RegistrationAction::SignOut { user }) => {
+                self.ask(Command::SignOut { user }).await?;
+                return self.say("Signed out. Calls that live go on.");
+            }
             Some(RegistrationAction::Show { user }) => Some(user),
             None => user,
         };
@@ -290,7 +295,7 @@ const LEG: &[&str] =
 const MOVE: &[&str] =
     &["ID", "CALL", "USER", "FROM", "TO", "TRIGGER", "STATE", "REASON", "GAP MS", "LOST", "REQUESTED"];
 const REGISTRATION: &[&str] =
-    &["USER", "DEVICE", "TRANSPORT", "ADDRESS", "EXPIRES S", "USER AGENT", "CONTACT", "PBX"];
+    &["USER", "DEVICE", "TRANSPORT", "ADDRESS", "EXPIRES S", "USER AGENT", "CONTACT", "PBX", "SIGNED IN"];
 
 fn call_row(call: &CallView) -> Vec<String> {
     vec![
@@ -341,6 +346,7 @@ fn registration_row(view: &RegistrationView) -> Vec<String> {
         or_dash(view.user_agent.as_deref()),
         view.contact.clone(),
         or_dash(view.pbx.as_deref()),
+        or_dash(view.signed_in.as_deref()),
     ]
 }
 

@@ -267,6 +267,11 @@ pub(super) enum RegistrationAction {
         /// Only this device's
         device: Option<Box<str>>,
     },
+    /// Sign a user out of the shared phone at whose keys the user has signed in
+    SignOut {
+        /// Who
+        user: Box<str>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -358,29 +363,6 @@ pub(super) enum UserAction {
         remove: bool,
         #[command(flatten)]
         secret: NewSecret,
-    },
-    /// Set the account of a user at a PBX: the user is registered there while a device is here
-    Pbx {
-        /// Whose
-        name: Box<str>,
-        /// The trunk that leads to the PBX
-        #[arg(long, required_unless_present = "remove")]
-        trunk: Option<Box<str>>,
-        /// Who the user is there: what the users of the PBX dial
-        #[arg(long, required_unless_present = "remove")]
-        user: Option<Box<str>>,
-        /// Digest username there; without it USER
-        #[arg(long)]
-        auth_user: Option<Box<str>>,
-        /// The only realm that is answered; without it that of the first challenge of the trunk
-        #[arg(long)]
-        realm: Option<Box<str>>,
-        /// Read the password there from the first line of standard input; else a terminal is asked
-        #[arg(long)]
-        password_stdin: bool,
-        /// Behind no PBX from now on
-        #[arg(long, conflicts_with_all = ["trunk", "user", "auth_user", "realm", "password_stdin"])]
-        remove: bool,
     },
     /// The devices of a user; add or remove one
     Devices {

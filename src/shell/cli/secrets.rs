@@ -73,11 +73,6 @@ pub(super) fn new_secret(
     make().map(Given::Made)
 }
 
-/// A secret that somebody else has given out: none is made.
-pub(super) fn known_secret(what: &str, is_piped: bool) -> Result<Zeroizing<String>, Failure> {
-    if is_piped { read_line() } else { prompt_twice(what) }
-}
-
 /// 80 random bits for people to type.
 pub(super) fn make_password() -> Result<Zeroizing<String>, Failure> {
     let bytes = random::<16>()?;

@@ -163,6 +163,7 @@ impl NodeHandle {
             Command::Drain
             | Command::LiftBan { .. }
             | Command::KickRegistration { .. }
+            | Command::SignOut { .. }
             | Command::AccountChanged(_)
             | Command::LendDevice { .. }
             | Command::ReturnDevice { .. } => self.gather(by, command, best).await,

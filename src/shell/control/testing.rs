@@ -107,6 +107,7 @@ pub(crate) fn call(id: &str, answered: u64) -> CallView {
         user_agent: Some("phone".into()),
         held: false,
         immovable: None,
+        signed_in: None,
     };
     CallView {
         id: id.into(),
@@ -214,6 +215,7 @@ pub(crate) fn registration(user: &str, device: &str) -> RegistrationView {
         expires: Time(UnixMillis(60_000)),
         expires_s: 60,
         pbx: None,
+        signed_in: None,
     }
 }
 
@@ -321,8 +323,14 @@ pub(crate) fn user(name: &str) -> UserView {
             registered: true,
             hold_off_s: Some(3),
             lent: false,
+            signed_in: None,
         }],
         pbx: None,
+        hot_desk: Some(HotDeskView {
+            device: "rooms*lobby".into(),
+            since: Time(UnixMillis(1_000)),
+            until: Time(UnixMillis(43_201_000)),
+        }),
     }
 }
 
@@ -386,6 +394,7 @@ pub(crate) fn answer(asked: &Asked) -> Reply {
             Err(error) => Reply::Error(error),
         },
         Command::KickRegistration { user, .. } if by.may_see(user) => Reply::Done,
+        Command::SignOut { user } if **user == *"alice" && by.may_see(user) => Reply::Done,
         Command::StartMove(start) => match (&*start.user, start.to_device.as_deref()) {
             ("alice", Some("held")) => Reply::Error(Refusal::HoldOff { seconds: 17 }.into()),
             ("alice", _) => Reply::Move(Box::new(moved("02"))),

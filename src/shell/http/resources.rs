@@ -112,6 +112,15 @@ pub(super) async fn kick(
     done(api.node.command(&caller.subject, command).await?)
 }
 
+/// `DELETE /v1/users/{name}/hot-desk`
+pub(super) async fn sign_out(
+    State(api): State<Api>,
+    caller: Caller,
+    Name(name): Name,
+) -> Result<StatusCode, Problem> {
+    done(api.node.command(&caller.subject, Command::SignOut { user: name }).await?)
+}
+
 /// `GET /v1/users`
 pub(super) async fn users(
     State(api): State<Api>,

@@ -304,6 +304,17 @@ pub(super) const ROUTES: &[Route] = &[
         handler: || delete(resources::kick),
     },
     Route {
+        method: "delete",
+        path: "/v1/users/{name}/hot-desk",
+        summary: "Sign a user out of the shared phone at whose keys the user has signed in",
+        access: Access::Token,
+        query: &[],
+        body: None,
+        answer: (204, Answer::Empty),
+        failures: &[404],
+        handler: || delete(resources::sign_out),
+    },
+    Route {
         method: "get",
         path: "/v1/trunks",
         summary: "Trunks: who answers, where we are registered, what they carry",

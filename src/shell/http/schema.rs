@@ -140,6 +140,7 @@ fn calls() -> Vec<(&'static str, Value)> {
                 ("user_agent", optional("string")),
                 ("held", boolean()),
                 ("immovable", optional("string")),
+                ("signed_in", optional("string")),
             ]),
         ),
         ("Trace", trace()),
@@ -287,6 +288,7 @@ fn accounts() -> Vec<(&'static str, Value)> {
                 ("expires", time()),
                 ("expires_s", integer()),
                 ("pbx", pbx_state()),
+                ("signed_in", optional("string")),
             ]),
         ),
         (
@@ -300,8 +302,10 @@ fn accounts() -> Vec<(&'static str, Value)> {
                 ("pin", boolean()),
                 ("devices", list(reference("Device"))),
                 ("pbx", json!({ "oneOf": [reference("Pbx"), { "type": "null" }] })),
+                ("hot_desk", json!({ "oneOf": [reference("HotDesk"), { "type": "null" }] })),
             ]),
         ),
+        ("HotDesk", object(&[("device", string()), ("since", time()), ("until", time())])),
         (
             "Pbx",
             object(&[
@@ -323,6 +327,7 @@ fn accounts() -> Vec<(&'static str, Value)> {
                 ("registered", boolean()),
                 ("hold_off_s", optional("integer")),
                 ("lent", boolean()),
+                ("signed_in", optional("string")),
             ]),
         ),
     ]
@@ -538,6 +543,7 @@ fn status() -> Value {
         ("calls_ringing", integer()),
         ("calls_answered", integer()),
         ("calls_transcoded", integer()),
+        ("hot_desks", integer()),
         ("moves", integer()),
         ("registrations", integer()),
         ("users", integer()),

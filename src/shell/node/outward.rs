@@ -123,6 +123,7 @@ fn answered_name(op: &StoreOp) -> Option<&'static str> {
         StoreOp::FindRecord { .. } => "find_record",
         StoreOp::SaveBindings(_)
         | StoreOp::SaveFailures(_)
+        | StoreOp::SaveHotDesk(_)
         | StoreOp::SaveMove(_)
         | StoreOp::AddRecord(_) => {
             return None;

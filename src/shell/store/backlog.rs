@@ -7,6 +7,7 @@ use crate::call::record::CallRecord;
 use crate::engine::store::{FailureCounter, StoreOp};
 use crate::engine::view::MoveView;
 use crate::registrar::SavedAor;
+use crate::registrar::hot_desk::SavedDesk;
 
 /// Most things that wait. Bindings and counters are bounded by their tables in memory; moves and call records pile up
 /// while the disk fails, about 2 KiB each. Beyond this the oldest of them give way.
@@ -19,6 +20,8 @@ pub(super) enum Save {
     Bindings(SavedAor),
     /// A failure counter.
     Failures(FailureCounter),
+    /// Who is signed in at a shared device.
+    HotDesk(Box<SavedDesk>),
     /// A move.
     Move(Box<MoveView>),
     /// A call record.
@@ -30,6 +33,7 @@ pub(super) enum Save {
 enum Key {
     Bindings(Arc<str>),
     Failures(Box<str>, Box<str>),
+    HotDesk(Box<str>),
     Move(Box<str>),
     Record(Box<str>),
 }
@@ -40,6 +44,7 @@ impl Save {
         match op {
             StoreOp::SaveBindings(aors) => Ok(aors.into_iter().map(Self::Bindings).collect()),
             StoreOp::SaveFailures(counters) => Ok(counters.into_iter().map(Self::Failures).collect()),
+            StoreOp::SaveHotDesk(desk) => Ok(vec![Self::HotDesk(desk)]),
             StoreOp::SaveMove(view) => Ok(vec![Self::Move(view)]),
             StoreOp::AddRecord(record) => Ok(vec![Self::Record(record)]),
             op @ (StoreOp::PutAccount(_)
@@ -59,6 +64,7 @@ impl Save {
         match self {
             Self::Bindings(aor) => Key::Bindings(Arc::clone(&aor.user)),
             Self::Failures(counter) => Key::Failures(counter.kind.clone(), counter.key.clone()),
+            Self::HotDesk(desk) => Key::HotDesk(desk.device.clone()),
             Self::Move(view) => Key::Move(view.id.as_str().into()),
             Self::Record(record) => Key::Record(record.id.as_str().into()),
         }
@@ -175,6 +181,7 @@ mod tests {
         let show = |save: &Save| match save {
             Save::Bindings(aor) => aor.user.to_string(),
             Save::Failures(counter) => format!("{}={}", counter.key, counter.count),
+            Save::HotDesk(desk) => desk.device.to_string(),
             Save::Move(view) => view.id.clone(),
             Save::Record(record) => format!("{}:{}", record.id, record.to),
         };

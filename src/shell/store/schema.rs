@@ -11,7 +11,7 @@ use super::fault::Fault;
 const APPLICATION: i64 = 0x7365_6775;
 
 /// Step `n` leads from schema `n` to `n + 1`. A step that was released is never changed.
-const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS, READERS, BY_ID, NUMBERS, BEHIND];
+const STEPS: &[&str] = &[FIRST, TRANSFERS, PARTIES, RUNS, READERS, BY_ID, NUMBERS, HOT_DESKS];
 
 const TRANSFERS: &str = "ALTER TABLE cdrs ADD COLUMN transferred_by TEXT;";
 
@@ -45,12 +45,11 @@ ALTER TABLE cdrs ADD COLUMN trunk_from TEXT;
 ALTER TABLE cdrs ADD COLUMN trunk_to TEXT;
 ";
 
-/// Accounts of users at PBXs. The password is in the clear, since it is we who show it there.
-const BEHIND: &str = "
-CREATE TABLE pbx_accounts (
-    account TEXT PRIMARY KEY REFERENCES accounts (name) ON DELETE CASCADE, trunk TEXT NOT NULL, user TEXT NOT NULL,
-    auth_user TEXT NOT NULL, password TEXT NOT NULL, realm TEXT, UNIQUE (trunk, user)
-) STRICT;
+/// Who is signed in at which shared device.
+const HOT_DESKS: &str = "
+CREATE TABLE hot_desks (
+    device TEXT PRIMARY KEY, user TEXT NOT NULL, proof TEXT NOT NULL, since INTEGER NOT NULL, length_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 const FIRST: &str = "

@@ -19,7 +19,7 @@ use super::hep::HepCounters;
 use super::histogram::Histogram;
 use super::process::Process;
 use super::webhooks::{self, WebhookCounters};
-use crate::engine::event::{CallEvent, Event, HoldOffEvent, MoveEvent};
+use crate::engine::event::{CallEvent, Event, HoldOffEvent, HotDeskEvent, MoveEvent};
 use crate::engine::view::{StatusView, TrunkView};
 use crate::media::relay::{DropReason, PortStats};
 use crate::wire::sip::StatusCode;
@@ -54,6 +54,7 @@ struct Families {
     moves: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     rollbacks: Mutex<BTreeMap<&'static str, u64>>,
     hold_off_rejections: Mutex<BTreeMap<&'static str, u64>>,
+    sign_ins: Mutex<BTreeMap<&'static str, u64>>,
     setup: Histogram,
     gap: Histogram,
     phases: Mutex<BTreeMap<&'static str, Histogram>>,
@@ -76,6 +77,7 @@ struct Gauges {
     ringing: u64,
     answered: u64,
     transcoded: u64,
+    hot_desks: u64,
     ports: [(&'static str, u64); 3],
 }
 
@@ -91,6 +93,7 @@ impl Metrics {
             moves: Mutex::default(),
             rollbacks: Mutex::default(),
             hold_off_rejections: Mutex::default(),
+            sign_ins: Mutex::default(),
             setup: Histogram::new(SETUP),
             gap: Histogram::new(GAP),
             phases: Mutex::default(),
@@ -158,6 +161,11 @@ impl Metrics {
                 let known = METHODS.into_iter().find(|known| *known == method).unwrap_or("other");
                 *lock(&self.0.hold_off_rejections).entry(known).or_default() += 1;
             }
+            Event::HotDesk { what, reason, .. } => {
+                let change =
+                    reason.unwrap_or(if *what == HotDeskEvent::SignedIn { "signed_in" } else { "other" });
+                *lock(&self.0.sign_ins).entry(change).or_default() += 1;
+            }
             Event::Call { .. }
             | Event::HoldOff { .. }
             | Event::Registration { .. }
@@ -208,6 +216,7 @@ impl Metrics {
             ringing: status.calls_ringing,
             answered: status.calls_answered,
             transcoded: status.calls_transcoded,
+            hot_desks: status.hot_desks,
             ports: [
                 ("free", status.ports_free),
                 ("used", status.ports_used),
@@ -319,6 +328,11 @@ impl Families {
         for (method, count) in lock(&self.hold_off_rejections).iter() {
             write_nonzero(&mut rejections, &[("method", *method)], *count)?;
         }
+        let help = "Users who signed in at the keys of shared phones, and why they are signed in no longer";
+        let mut sign_ins = out.counter("segue_hot_desk_changes", help)?;
+        for (change, count) in lock(&self.sign_ins).iter() {
+            write_nonzero(&mut sign_ins, &[("change", *change)], *count)?;
+        }
         let help = "Phases of moves";
         out.histograms("segue_move_duration_seconds", help, "phase", &lock(&self.phases))?;
         out.histogram("segue_move_gap_seconds", "Silence that the far side heard at a move", &self.gap)
@@ -356,6 +370,8 @@ impl Families {
         }
         let help = "Calls whose speech is converted, for want of a common codec";
         int(gauges.transcoded).encode(out.gauge("segue_transcoded_calls", help)?)?;
+        let help = "Shared devices at which somebody is signed in";
+        int(gauges.hot_desks).encode(out.gauge("segue_hot_desks", help)?)?;
         let mut ports = out.gauge("segue_media_ports", "RTP port pairs")?;
         for (state, count) in gauges.ports {
             int(count).encode(ports.encode_family(&[("state", state)])?)?;
@@ -529,6 +545,10 @@ mod tests {
             method: Some("EVIL{}\n".into()),
             seconds_left: 9,
         });
+        for (what, reason) in [(HotDeskEvent::SignedIn, None), (HotDeskEvent::SignedOut, Some("expired"))] {
+            let (user, device) = ("alice".into(), "rooms*lobby".into());
+            metrics.observe(&Event::HotDesk { what, user, device, reason });
+        }
         for mos_min in [Some(4.41), Some(3.92), None] {
             let record = CallRecord { mos_min, ..CallRecord::default() };
             metrics.observe(&Event::Cdr {
@@ -556,6 +576,8 @@ mod tests {
             "segue_move_gap_seconds_bucket{le=\"0.02\"} 1",
             "segue_move_duration_seconds_count{phase=\"switch\"} 2",
             "segue_hold_off_rejections_total{method=\"other\"} 1",
+            "segue_hot_desk_changes_total{change=\"signed_in\"} 1",
+            "segue_hot_desk_changes_total{change=\"expired\"} 1",
             "segue_store_op_seconds_count{op=\"put_account\"} 1",
             "segue_rtp_packets_total{direction=\"in\"} 7",
             "segue_rtp_packets_total{direction=\"out\"} 5",

@@ -6,9 +6,7 @@ use rusqlite::{Connection, Error, Row, named_params};
 
 use super::super::fault::Fault;
 use super::columns::{Columns as _, execute, int, json, readable, unreadable, word};
-use crate::base::Secret;
 use crate::engine::store::StoreReply;
-use crate::registrar::Pbx;
 use crate::registrar::accounts::{Account, Device, Origin, PhcString, Pull, Tenure};
 use crate::sip::digest::{Algorithm, Ha1s};
 
@@ -48,20 +46,10 @@ pub(super) fn load(connection: &Connection) -> Result<Vec<Account>, Fault> {
             owner.devices.push(device);
         }
     }
-    let behind = readable(connection, "pbx_accounts", "SELECT * FROM pbx_accounts", |row| {
-        Ok((row.get::<_, Box<str>>("account")?, read_pbx(row)?))
-    })?;
-    for (account, pbx) in behind {
-        if let Ok(at) = accounts.binary_search_by(|known| known.name.cmp(&account))
-            && let Some(owner) = accounts.get_mut(at)
-        {
-            owner.pbx = Some(pbx);
-        }
-    }
     Ok(accounts)
 }
 
-/// Whether the name, the extension, a digest identity or the address at a PBX is another account's.
+/// Whether the name, the extension or a digest identity is another account's.
 fn is_taken(connection: &Connection, account: &Account) -> Result<bool, Fault> {
     let mut others = connection
         .prepare_cached("SELECT 1 FROM accounts WHERE name <> ?1 AND (extension IN (?1, ?2) OR name = ?2)")?;
@@ -74,11 +62,6 @@ fn is_taken(connection: &Connection, account: &Account) -> Result<bool, Fault> {
         if others.exists((&*device.auth_user, &*account.name))? {
             return Ok(true);
         }
-    }
-    if let Some(pbx) = &account.pbx {
-        let mut others = connection
-            .prepare_cached("SELECT 1 FROM pbx_accounts WHERE trunk = ?1 AND user = ?2 AND account <> ?3")?;
-        return Ok(others.exists((&*pbx.trunk, &*pbx.user, &*account.name))?);
     }
     Ok(false)
 }
@@ -107,7 +90,7 @@ fn write(connection: &Connection, account: &Account) -> Result<(), Fault> {
     for (n, device) in (0_i64..).zip(&account.devices) {
         write_device(connection, &account.name, n, device)?;
     }
-    account.pbx.as_ref().map_or(Ok(()), |pbx| write_pbx(connection, &account.name, pbx))
+    Ok(())
 }
 
 fn write_device(connection: &Connection, account: &str, n: i64, device: &Device) -> Result<(), Fault> {
@@ -132,34 +115,6 @@ fn write_device(connection: &Connection, account: &str, n: i64, device: &Device)
     .map(drop)
 }
 
-fn write_pbx(connection: &Connection, account: &str, pbx: &Pbx) -> Result<(), Fault> {
-    let values = named_params! {
-        ":account": account,
-        ":trunk": &*pbx.trunk,
-        ":user": &*pbx.user,
-        ":auth_user": &*pbx.auth_user,
-        ":password": pbx.password.expose(),
-        ":realm": pbx.realm.as_deref(),
-    };
-    execute(
-        connection,
-        "INSERT INTO pbx_accounts (account, trunk, user, auth_user, password, realm)
-         VALUES (:account, :trunk, :user, :auth_user, :password, :realm)",
-        values,
-    )
-    .map(drop)
-}
-
-fn read_pbx(row: &Row<'_>) -> Result<Pbx, Error> {
-    Ok(Pbx {
-        trunk: row.get("trunk")?,
-        user: row.get("user")?,
-        auth_user: row.get("auth_user")?,
-        password: Secret::new(row.get::<_, Box<str>>("password")?),
-        realm: row.get("realm")?,
-    })
-}
-
 fn read(row: &Row<'_>) -> Result<Account, Error> {
     let phc = |name: &str| -> Result<Option<PhcString>, Error> {
         let text: Option<String> = row.get(name)?;
@@ -179,7 +134,7 @@ fn read(row: &Row<'_>) -> Result<Account, Error> {
         hold_off: row.uint_or_null("hold_off_ms")?.map(Duration::from_millis),
         watchers: row.json("watchers")?,
         devices: Vec::new(),
-        // Of a table of their own, like the devices.
+        // Written in the configuration file only.
         pbx: None,
         origin: Origin::Store,
     })

@@ -4,6 +4,7 @@ mod accounts;
 mod bindings;
 mod columns;
 mod failures;
+mod hot_desks;
 mod moves;
 mod moving;
 mod records;
@@ -24,6 +25,7 @@ pub(super) fn save(connection: &Connection, save: &Save) -> Result<(), Fault> {
     match save {
         Save::Bindings(aor) => bindings::save(connection, aor),
         Save::Failures(counter) => failures::save(connection, counter),
+        Save::HotDesk(desk) => hot_desks::save(connection, desk),
         Save::Move(view) => moves::save(connection, view),
         Save::Record(record) => records::add(connection, record),
     }
@@ -52,16 +54,18 @@ pub(super) fn perform(connection: &Connection, op: &StoreOp) -> Result<StoreRepl
         }
         StoreOp::SaveBindings(_)
         | StoreOp::SaveFailures(_)
+        | StoreOp::SaveHotDesk(_)
         | StoreOp::SaveMove(_)
         | StoreOp::AddRecord(_) => return Err(Fault::of_the_value("this is written behind")),
     }
     Ok(StoreReply::Done)
 }
 
-/// Deletes bindings and hold-offs that have ended.
+/// Deletes bindings, hold-offs and sign-ins that have ended.
 pub(super) fn forget_ended(connection: &Connection, now: UnixMillis) -> Result<(), Fault> {
     bindings::forget_expired(connection, now)?;
-    moving::forget_ended(connection, now)
+    moving::forget_ended(connection, now)?;
+    hot_desks::forget_ended(connection, now)
 }
 
 /// All that a node needs at the start. A row that cannot be read is named in the log and left out: one bad row must
@@ -73,5 +77,6 @@ pub(super) fn load(connection: &Connection) -> Result<Loaded, Fault> {
         hold_offs: moving::load_hold_offs(connection)?,
         snapshots: moving::load_snapshots(connection)?,
         failures: failures::load(connection)?,
+        hot_desks: hot_desks::load(connection)?,
     })
 }

@@ -10,6 +10,7 @@ use crate::call::record::CallRecord;
 use crate::engine::event::Ulid;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
 use crate::engine::view::{Listed, MoveState, MoveView, PAGE_MAX, Page, PageQuery, RecordQuery};
+use crate::registrar::hot_desk::SavedDesk;
 use crate::registrar::{SavedAor, SavedBinding};
 
 /// Longer than any store takes, shorter than anyone's patience with a test that hangs.
@@ -156,12 +157,16 @@ pub(super) fn all_fields_outlive_a_restart<B: Backend>(backend: &B) {
         hold_offs: vec![hold_off("m1", 30_000), hold_off("m2", u64::MAX >> 1)],
         snapshots: vec![snapshot("m1"), snapshot("m2")],
         failures: vec![counter("digest", "192.0.2.1", 3), counter("pin", ODD, 1)],
+        hot_desks: vec![hot_desk("rooms*attic", 30_000), hot_desk("rooms*lobby", u64::MAX >> 1)],
     };
     for account in expected.accounts.iter().rev() {
         desk.done(put(account.clone()));
     }
     desk.tell(StoreOp::SaveBindings(expected.bindings.iter().rev().cloned().collect()));
     desk.tell(StoreOp::SaveFailures(expected.failures.clone()));
+    for desk_of in expected.hot_desks.iter().rev() {
+        desk.tell(StoreOp::SaveHotDesk(Box::new(desk_of.clone())));
+    }
     for (row, snapshot) in expected.hold_offs.iter().zip(&expected.snapshots) {
         desk.done(StoreOp::PutHoldOff(Box::new(row.clone())));
         desk.done(StoreOp::PutSnapshot(Box::new(snapshot.clone())));
@@ -180,12 +185,14 @@ pub(super) fn what_has_ended_is_not_loaded<B: Backend>(backend: &B) {
     desk.tell(StoreOp::SaveBindings(vec![SavedAor { user: "alice".into(), bindings }, gone]));
     for length in [999, 1000, 1001] {
         desk.done(StoreOp::PutHoldOff(Box::new(hold_off(&length.to_string(), length))));
+        desk.tell(StoreOp::SaveHotDesk(Box::new(hot_desk(&format!("rooms*{length}"), length))));
     }
     let desk = desk.restart(after(1000));
     let [aor] = desk.loaded.bindings.as_slice() else { panic!("{:?}", desk.loaded.bindings) };
     let contacts: Vec<&str> = aor.bindings.iter().map(|binding| &*binding.contact).collect();
     assert_eq!((&*aor.user, contacts), ("alice", vec!["sip:1001@192.0.2.1"]));
     assert_eq!(desk.loaded.hold_offs, [hold_off("1001", 1001)]);
+    assert_eq!(desk.loaded.hot_desks, [hot_desk("rooms*1001", 1001)]);
     // The clock went back: what begins in the future has not ended.
     let desk = desk.restart(UnixMillis(0));
     assert_eq!(desk.loaded.hold_offs, [hold_off("1001", 1001)]);
@@ -197,8 +204,10 @@ pub(super) fn what_is_removed_is_gone_and_what_is_not_there_is_no_error<B: Backe
         desk.done(put(account(name, "")));
         desk.done(StoreOp::PutHoldOff(Box::new(hold_off(name, 30_000))));
         desk.done(StoreOp::PutSnapshot(Box::new(snapshot(name))));
+        desk.tell(StoreOp::SaveHotDesk(Box::new(hot_desk(name, 30_000))));
     }
     for _ in 0..2 {
+        desk.tell(StoreOp::SaveHotDesk(Box::new(SavedDesk { device: "alice".into(), sign_in: None })));
         desk.done(StoreOp::RemoveAccount { name: "alice".into() });
         desk.done(remove_hold_off("alice"));
         desk.done(StoreOp::RemoveSnapshot { move_id: "alice".into() });
@@ -207,6 +216,7 @@ pub(super) fn what_is_removed_is_gone_and_what_is_not_there_is_no_error<B: Backe
     assert_eq!(desk.loaded.accounts, [account("bob", "")]);
     assert_eq!(desk.loaded.hold_offs, [hold_off("bob", 30_000)]);
     assert_eq!(desk.loaded.snapshots, [snapshot("bob")]);
+    assert_eq!(desk.loaded.hot_desks, [hot_desk("bob", 30_000)]);
 }
 
 pub(super) fn a_put_replaces_wholly<B: Backend>(backend: &B) {
@@ -233,10 +243,7 @@ pub(super) fn names_of_other_accounts_conflict_and_change_nothing<B: Backend>(ba
         thief.devices[1].auth_user = auth_user.into();
         thief
     };
-    let mut other = account("bob", "1002");
-    other.pbx = account("alice", "").pbx;
     let conflicts = [
-        ("an address at a PBX", other),
         ("an extension", account("bob", "1001")),
         ("a name that is an extension", account("1001", "")),
         ("an extension that is a name", account("bob", "2002")),

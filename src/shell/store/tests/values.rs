@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::{Now, Secret, UnixMillis};
+use crate::base::{Now, UnixMillis};
 use crate::call::record::{CallRecord, Direction, Disposition, HangupBy, Segment};
 use crate::engine::store::FailureCounter;
 use crate::engine::view::{MoveState, MoveView, Time, Trigger};
@@ -10,7 +10,8 @@ use crate::moving::hold_off::{Row, Scope};
 use crate::moving::snapshot::{DialogState, Hold, MediaState, Snapshot};
 use crate::moving::timeline::Timeline;
 use crate::registrar::accounts::{Account, Device, Origin, PhcString, Pull, Tenure, Trust};
-use crate::registrar::{Pbx, SavedAor, SavedBinding};
+use crate::registrar::hot_desk::{SavedDesk, SignIn};
+use crate::registrar::{SavedAor, SavedBinding};
 use crate::sip::digest::{Algorithm, Ha1s};
 
 /// The wall clock of the tests.
@@ -52,13 +53,7 @@ pub(super) fn account(name: &str, extension: &str) -> Account {
         hold_off: Some(Duration::from_millis(7001)),
         watchers: vec!["boss".into(), ODD.into()],
         devices: vec![device("desk", &format!("{name}-desk")), mobile],
-        pbx: Some(Pbx {
-            trunk: "office".into(),
-            user: name.into(),
-            auth_user: ODD.into(),
-            password: Secret::new(ODD),
-            realm: Some(ODD.into()),
-        }),
+        pbx: None,
         origin: Origin::Store,
     }
 }
@@ -75,7 +70,6 @@ pub(super) fn bare_account(name: &str) -> Account {
         hold_off: None,
         watchers: Vec::new(),
         devices: vec![Device { ha1: Ha1s::default(), ..device("desk", &format!("{name}-desk")) }],
-        pbx: None,
         ..account(name, "")
     }
 }
@@ -212,4 +206,9 @@ pub(super) fn record(id: &str, user: Option<&str>) -> CallRecord {
         run: Some("night-1".into()),
         segments: vec![segment("alice*desk"), segment("alice*mobile"), Segment::default()],
     }
+}
+
+pub(super) fn hot_desk(device: &str, length_ms: u64) -> SavedDesk {
+    let sign_in = SignIn { user: ODD.into(), proof: "p".into(), since: NOW, length_ms };
+    SavedDesk { device: device.into(), sign_in: Some(sign_in) }
 }

@@ -1,7 +1,7 @@
 // What the page shows of the node: read once, and read again whenever an event says that something has changed.
 import { ask, Problem, whenSignedOut } from "./api";
 import { Store } from "./store";
-import type { Call, Device, Move, Page, Quality, Registration, Session, Status } from "./types";
+import type { Call, Device, HotDesk, Move, Page, Quality, Registration, Session, Status, User } from "./types";
 
 /** How long changes are gathered before the lists are read again, ms. */
 const GATHER = 60;
@@ -37,6 +37,8 @@ export interface State extends Lists {
   /** Everybody's, while an administrator looks. */
   node: Everything | null;
   quality: Record<string, Quality>;
+  /** Where the user is signed in by the keys of a shared phone. */
+  hotDesk: HotDesk | null;
   /** Whether events come in. */
   isLive: boolean;
   /** When the lists were read; hold-offs count down from here. */
@@ -44,7 +46,7 @@ export interface State extends Lists {
   failure: string | null;
 }
 
-const NOTHING = { calls: [], devices: [], registrations: [], moves: [], node: null, quality: {} };
+const NOTHING = { calls: [], devices: [], registrations: [], moves: [], node: null, quality: {}, hotDesk: null };
 
 export const live = new Store<State>({
   session: undefined,
@@ -166,7 +168,8 @@ function follow(): void {
   const kinds = [
     "call.ringing", "call.answered", "call.held", "call.ended",
     "move.requested", "move.authorized", "move.refused", "move.switched", "move.rolled_back", "move.undone",
-    "hold_off.started", "hold_off.rejected", "hold_off.ended", "registration.added", "registration.removed", "stream.gap",
+    "hold_off.started", "hold_off.rejected", "hold_off.ended", "registration.added", "registration.removed",
+    "registration.signed_in", "registration.signed_out", "stream.gap",
   ];
   for (const kind of kinds) {
     stream.addEventListener(kind, (event) => {
@@ -193,11 +196,12 @@ async function read(): Promise<void> {
   isReading = true;
   let change: Partial<State>;
   try {
-    const [own, node] = await Promise.all([
+    const [own, user, node] = await Promise.all([
       lists(`user=${encodeURIComponent(session.user ?? "")}&`),
+      session.user === null ? null : ask<User>("GET", `/users/${encodeURIComponent(session.user)}`),
       isAdmin(live.get()) && isNodeShown ? everything() : null,
     ]);
-    change = { ...own, node, readAt: Date.now(), failure: null };
+    change = { ...own, hotDesk: user?.hot_desk ?? null, node, readAt: Date.now(), failure: null };
   } catch (error) {
     change = { failure: error instanceof Error ? error.message : String(error) };
   }

@@ -23,6 +23,8 @@ export interface Leg {
   user_agent: string | null;
   held: boolean;
   immovable: string | null;
+  /** The user who is signed in at the phone, which is another's. */
+  signed_in: string | null;
 }
 
 export interface Call {
@@ -47,6 +49,18 @@ export interface Device {
   registered: boolean;
   hold_off_s: number | null;
   lent: boolean;
+}
+
+/** A shared phone at whose keys the user has signed in. */
+export interface HotDesk {
+  device: string;
+  since: string;
+  until: string;
+}
+
+export interface User {
+  name: string;
+  hot_desk: HotDesk | null;
 }
 
 export interface Registration {

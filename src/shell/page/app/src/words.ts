@@ -104,7 +104,7 @@ export function deviceName(id: string | null, here?: string | null): string {
 
 /** The legs of a user in a call that talk or ring. */
 export function ownLegs(call: Call, user: string): Leg[] {
-  return call.legs.filter((leg) => leg.user === user && leg.role !== "released" && leg.role !== "moving");
+  return call.legs.filter((leg) => (leg.signed_in ?? leg.user) === user && leg.role !== "released" && leg.role !== "moving");
 }
 
 /** Whether that device of the user has the call. */

@@ -9,6 +9,7 @@ import { deviceName, duration, entry, failure, farParty, ownLegs, reason, second
 
 const leg = (role: Leg["role"], user: string | null, device: string | null): Leg => ({
   role, user, device, state: "confirmed", trunk: null, transport: null, address: null, user_agent: null, held: false, immovable: null,
+  signed_in: null,
 });
 const call = (legs: Leg[]): Call => ({
   id: "1", state: "answered", direction: "internal", from: "alice", to: "bob", user: "alice",
@@ -31,6 +32,12 @@ test("the other side is the one that is not the user", () => {
 test("a leg that was let go of, or is only about to get the call, has it not", () => {
   const both = call([leg("caller", "alice", "mobile"), leg("released", "alice", "desk"), leg("moving", "alice", "tablet")]);
   same(ownLegs(both, "alice").map((own) => own.device), ["mobile"]);
+});
+
+test("a leg at a shared phone is of who is signed in there", () => {
+  const desk = call([{ ...leg("caller", "rooms", "lobby"), signed_in: "alice" }, leg("callee", "bob", null)]);
+  same([ownLegs(desk, "alice").length, ownLegs(desk, "rooms").length], [1, 0]);
+  equal(farParty(desk, "alice"), "bob");
 });
 
 test("a call can go where somebody can answer, and nowhere else", () => {

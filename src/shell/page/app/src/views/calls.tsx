@@ -2,12 +2,12 @@
 import { useState } from "preact/hooks";
 import { ask } from "../api";
 import { wantCalls, wantsCalls } from "../lent";
-import { live, me, type State } from "../live";
+import { live, me, readSoon, type State } from "../live";
 import { sendTo, undo } from "../moves";
 import { phone, takeHere, turnOff, turnOn } from "../phone";
 import { useSecond, useStore } from "../store";
-import type { Call, Device } from "../types";
-import { deviceName, failure, farParty, hasLegAt, ownLegs, reason, secondsUntil, since, sound, targets, undoable } from "../words";
+import type { Call, Device, HotDesk } from "../types";
+import { clock, deviceName, failure, farParty, hasLegAt, ownLegs, reason, secondsUntil, since, sound, targets, undoable } from "../words";
 import { Act, Chip, Empty, Notice } from "./parts";
 
 const STATES: Record<Call["state"], [string, "good" | "warn" | "calm" | undefined]> = {
@@ -43,6 +43,7 @@ export function Calls() {
         <h2 id="devices-title">My devices</h2>
         <ul class="devices">
           <ThisBrowser />
+          {state.hotDesk && <HotDeskRow desk={state.hotDesk} user={me(state)} />}
           {devices
             .filter((device) => device.id !== here)
             .filter((device) => !device.lent || device.registered)
@@ -201,6 +202,32 @@ function DeviceRow({ device, state, now }: { device: Device; state: State; now: 
         {left > 0 && <Chip kind="warn">keeps off for {left} s</Chip>}
         {device.trust === "shared" && <Chip>shared</Chip>}
         {isInCall ? <Chip kind="good">in a call</Chip> : device.registered ? <Chip kind="calm">ready</Chip> : <Chip>offline</Chip>}
+      </div>
+    </li>
+  );
+}
+
+/** The shared phone at whose keys the user has signed in: it rings with the user's calls until then. */
+function HotDeskRow({ desk, user }: { desk: HotDesk; user: string }) {
+  const [why, setWhy] = useState<string | null>(null);
+  const leave = async () => {
+    await ask("DELETE", `/users/${encodeURIComponent(user)}/hot-desk`);
+    readSoon();
+  };
+  return (
+    <li class="device">
+      <div>
+        <strong>{deviceName(desk.device)}</strong>
+        <p class="sub">
+          {desk.device}, signed in until {clock(desk.until)}
+        </p>
+        {why && <Notice kind="bad" onClose={() => setWhy(null)}>{why}</Notice>}
+      </div>
+      <div class="chips">
+        <Chip>shared</Chip>
+        <Act kind="quiet" label={`Sign out at ${desk.device}`} run={leave} onFailure={setWhy}>
+          Sign out there
+        </Act>
       </div>
     </li>
   );
