@@ -17,7 +17,7 @@ use super::record::Direction;
 use super::settings::{Settings, Trunk};
 use super::setup::{Incoming, user_value, write_invite_capabilities};
 use super::targets::Way;
-use crate::media::plan::{Hold, Rule};
+use crate::media::plan::{Bridging, Hold, Rule};
 use crate::registrar::Binding;
 use crate::registrar::accounts::{Account, DEVICE_SEPARATOR};
 use crate::sip::dialog::Dialog;
@@ -402,7 +402,7 @@ impl Core {
         let handle = self.add_leg(leg);
         let offer = match outgoing.offers {
             Some(leg) if leg == caller => self.offer_across(leg, handle).map(Some),
-            Some(leg) => self.offer_standing(leg, handle, Hold::Lift).map(Some),
+            Some(leg) => self.offer_standing(leg, handle, (Hold::Lift, Bridging::Never)).map(Some),
             None => Ok(None),
         };
         let offer = match offer {

@@ -9,7 +9,7 @@ use super::model::{Call, CallHandle, CallState, Leg, LegHandle, Party, Role, Ser
 use super::record::{CallRecord, Direction, HangupBy};
 use super::ring::Outgoing;
 use super::setup::user_value;
-use crate::media::plan::{self, Hold, Pairing};
+use crate::media::plan::{self, Bridging, Hold, Pairing};
 use crate::sip::Refusal;
 use crate::sip::dialog::{Dialog, MAX_FORWARDS};
 use crate::wire::sip::{NameAddr, StatusCode, escaped_user};
@@ -242,14 +242,14 @@ impl Core {
         &mut self,
         far: LegHandle,
         new: LegHandle,
-        hold: Hold,
+        terms: (Hold, Bridging),
     ) -> Result<bytes::Bytes, Refusal> {
         if self.legs.get(new).is_some_and(|leg| leg.media.is_none()) {
             return Ok(self.legs.get(far).map(|leg| leg.raw.clone()).unwrap_or_default());
         }
         self.with_media(new, |core, media, lender| {
             let far = core.legs.get(far).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
-            Ok(plan::offer_far(far, media, None, hold, |line| lender.port(line))?)
+            Ok(plan::offer_far(far, media, None, terms, |line| lender.port(line))?)
         })
     }
 

@@ -444,6 +444,45 @@ async fn speech_is_converted_where_two_phones_share_no_codec() {
     }
 }
 
+/// Bob has PCMU alone, the mobile that the desk sends the call to something else alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_sent_to_a_phone_that_shares_no_codec_with_the_far_side() {
+    for codec in [G722, OPUS] {
+        let node = Node::start(&Settings::moving("hold_off_s = 0\n")).await;
+        let transcoded = || {
+            let status = node.command(&["status", "-o", "json"]);
+            serde_json::from_str::<Value>(&status).expect("JSON")["calls_transcoded"].as_u64()
+        };
+        let mut bob = Baresip::start(&node, "bob", "desk", BOB_HZ).await;
+        let mut mobile = Baresip::speaking(codec, &node, "alice", "mobile", MOBILE_HZ).await;
+        let desk = phone(device(&node, "alice", "desk", DESK_HZ)).await;
+        let call = desk.call("bob").await.unwrap();
+        bob.event("CALL_ESTABLISHED").await;
+        call.hears(BOB_HZ, PATIENCE).await.unwrap();
+        bob.hears(DESK_HZ).await;
+        let mark = desk.log().mark();
+        let taken = call.refer(&format!("<sip:alice*mobile@{DOMAIN}>")).await.unwrap();
+        assert_eq!((taken.status(), transcoded()), (Some(202), Some(0)));
+        mobile.event("CALL_INCOMING").await;
+        mobile.command("accept", "").await;
+        mobile.event("CALL_ESTABLISHED").await;
+        assert_eq!(call.referral(mark, PATIENCE).await.unwrap(), 200, "{}: {}", codec.name, mobile.log());
+        call.ended(PATIENCE).await.unwrap();
+        bob.hears(MOBILE_HZ).await;
+        mobile.hears(BOB_HZ).await;
+        assert_eq!(transcoded(), Some(1));
+        // And back, to a phone that speaks as Bob does.
+        mobile.talks(12_000).await;
+        let back = desk.call("*11").await.unwrap();
+        back.hears(BOB_HZ, PATIENCE).await.unwrap();
+        bob.hears(DESK_HZ).await;
+        mobile.event("CALL_CLOSED").await;
+        assert_eq!(transcoded(), Some(0));
+        back.hang_up().await.unwrap();
+        bob.event("CALL_CLOSED").await;
+    }
+}
+
 /// No server: the software phone that all other tests believe, beside one that others wrote.
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_phone_talks_to_a_foreign_one() {

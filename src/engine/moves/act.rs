@@ -2,7 +2,7 @@
 
 use super::{Joins, MoveKey, Moving, call_key};
 use crate::call::record::HangupBy;
-use crate::call::{LegHandle, Purpose};
+use crate::call::{LegHandle, LegState, Purpose};
 use crate::engine::event::{HoldOffEvent, MoveEvent};
 use crate::engine::store::{StoreOp, StoreTicket};
 use crate::engine::{Engine, Output};
@@ -161,11 +161,12 @@ impl Engine {
             return Ok(self.core.legs.get(far).map(|leg| leg.raw.clone()).unwrap_or_default());
         }
         let pairing = self.moving(key).map(|moving| moving.pairing.clone()).unwrap_or_default();
-        let hold = self.settings.moving.hold;
+        let call = self.core.call_of(new).ok_or(Refusal::DialogUnknown)?;
+        let terms = (self.settings.moving.hold, self.core.bridging(call));
         self.core.with_media(new, |core, media, lender| {
             let far = core.legs.get(far).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
             Ok(match way {
-                Way::PullOfferless => plan::offer_far(far, media, None, hold, |line| lender.port(line))?,
+                Way::PullOfferless => plan::offer_far(far, media, None, terms, |line| lender.port(line))?,
                 _ => plan::answer_across(far, media, &pairing, |line| lender.port(line))?,
             })
         })
@@ -186,7 +187,7 @@ impl Engine {
         let Some((call, Some(new))) = self.moving(key).map(|moving| (moving.call, moving.new)) else {
             return;
         };
-        let rings = self.core.legs.get(new).is_some_and(|leg| leg.client_invite.is_some());
+        let rings = self.core.legs.get(new).is_some_and(|leg| leg.state == LegState::Early);
         let method = if rings { Method::Cancel } else { Method::Bye };
         self.note_request(key, (Side::New, Heading::Out), &method);
         self.core.release_leg(new, "SIP;cause=487;text=\"Move cancelled\"");
@@ -194,13 +195,16 @@ impl Engine {
         self.core.connect(call);
     }
 
-    fn reoffer_far(&mut self, key: MoveKey) {
+    pub(super) fn reoffer_far(&mut self, key: MoveKey) {
         let Some(moving) = self.moves.live.get_mut(&key) else { return };
         let (call, far, Some(new)) = (moving.call, moving.far, moving.new) else { return };
-        let is_converted = self.core.calls.get(call).is_some_and(|call| call.is_transcoded);
+        let is_bridged = moving.is_bridged;
+        let is_converted = is_bridged || self.core.calls.get(call).is_some_and(|call| call.is_transcoded);
         let bridging = if is_converted { Bridging::Allowed } else { Bridging::Never };
         let (pairing, hold) = (moving.pairing.clone(), self.settings.moving.hold);
-        moving.far_before = self.core.before(far, moving.old);
+        if !is_bridged {
+            moving.far_before = self.core.before(far, moving.old);
+        }
         let unanchored = self.core.legs.get(far).is_none_or(|leg| leg.media.is_none());
         let body = if unanchored {
             Ok(self.core.legs.get(new).map(|leg| leg.raw.clone()).unwrap_or_default())
@@ -219,6 +223,8 @@ impl Engine {
                 self.note_request(key, (Side::Far, Heading::Out), &Method::Invite);
                 self.core.queue_reinvite(far, body, Purpose::Move);
             }
+            // What it was asked before has changed it.
+            Err(_) if is_bridged => self.advance(key, Event::FarUnusable),
             Err(_) => self.advance(key, Event::FarRefused),
         }
     }

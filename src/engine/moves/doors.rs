@@ -474,6 +474,8 @@ impl Engine {
             heard: false,
             watch: None,
             restore_due: false,
+            is_narrowed: false,
+            is_bridged: false,
             old_sent: None,
             ended: None,
             asked_by,

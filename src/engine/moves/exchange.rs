@@ -4,14 +4,14 @@ use smallvec::SmallVec;
 
 use super::{MoveKey, Moving};
 use crate::call::media::{port_at, sinks_of};
-use crate::call::{Core, LegHandle, Role};
+use crate::call::{Core, LegHandle, Purpose, Role};
 use crate::engine::Engine;
 use crate::media::plan::{self, Bridging};
 use crate::media::relay::{MediaCommand, Sink};
 use crate::moving::machine::Way;
-use crate::moving::timeline::What;
+use crate::moving::timeline::{Heading, Side, What};
 use crate::sip::Refusal;
-use crate::wire::sip::StatusCode;
+use crate::wire::sip::{Method, StatusCode};
 
 impl Engine {
     /// While the swap is pending, both devices hear the far side (contract: make before break).
@@ -34,7 +34,9 @@ impl Engine {
         }
         let mut commands: SmallVec<[MediaCommand; 4]> = SmallVec::new();
         let to_old = plan::streams(far_media, old_media, &old_pairing);
-        for stream in plan::streams(far_media, new_media, &pairing) {
+        let may_convert = self.core.bridging(moving.call) == Bridging::Allowed;
+        let streams = plan::streams(far_media, new_media, &pairing);
+        for stream in streams.into_iter().filter(|stream| may_convert || !stream.is_converted) {
             let (Some(far_port), Some(new_port)) =
                 (port_at(&far_leg.ports, stream.a.line), port_at(&new_leg.ports, stream.b.line))
             else {
@@ -154,11 +156,65 @@ impl Engine {
         if self.core.bridging(call) == Bridging::Never || !plan::bridges(there, here) {
             return false;
         }
+        self.note_bridged(key);
+        true
+    }
+
+    fn note_bridged(&mut self, key: MoveKey) {
         let now = self.core.now.at;
         if let Some(moving) = self.moves.live.get_mut(&key) {
             let text = "no common codec, and the far side takes no other: speech is converted".to_owned();
             moving.timeline.push(now, What::Note { text });
         }
+    }
+
+    /// The far side has answered codecs that it does not have not by a refusal but by lines without media (RFC 3264 6), or of
+    /// telephone-event alone: it is offered, once, what they can be converted to beside them. False where that is of no use.
+    pub(super) fn bridge_unused(&mut self, key: MoveKey) -> bool {
+        let Some(moving) = self.moving(key).filter(|moving| !moving.is_bridged) else { return false };
+        let (call, far, Some(new)) = (moving.call, moving.far, moving.new) else { return false };
+        let media = |leg: LegHandle| self.core.legs.get(leg)?.media.as_deref();
+        let (Some(there), Some(here)) = (media(far), media(new)) else { return false };
+        if self.core.bridging(call) == Bridging::Never || !plan::is_mute(there) || !plan::is_convertible(here)
+        {
+            return false;
+        }
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.is_bridged = true;
+        }
+        self.note_bridged(key);
+        self.reoffer_far(key);
+        true
+    }
+
+    /// The new device has put a codec first that the far side has not agreed, though it has one that the far side has: it is
+    /// asked, once, to speak that (RFC 3264 8.3.2). False where there is nothing to ask.
+    pub(super) fn narrow_new(
+        &mut self,
+        key: MoveKey,
+        far: LegHandle,
+        new: LegHandle,
+        pairing: &plan::Pairing,
+    ) -> bool {
+        if self.moving(key).is_none_or(|moving| moving.is_narrowed) {
+            return false;
+        }
+        let media = |leg: LegHandle| self.core.legs.get(leg)?.media.as_deref();
+        let legs = media(far).zip(media(new));
+        if legs.is_none_or(|(there, here)| !plan::prefers_another(there, here, pairing)) {
+            return false;
+        }
+        let hold = self.settings.moving.hold;
+        let offer = self.core.with_media(new, |core, media, lender| {
+            let far = core.legs.get(far).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
+            Ok(plan::offer_narrowed(far, media, hold, |line| lender.port(line))?)
+        });
+        let Ok(offer) = offer else { return false };
+        if let Some(moving) = self.moves.live.get_mut(&key) {
+            moving.is_narrowed = true;
+        }
+        self.note_request(key, (Side::New, Heading::Out), &Method::Invite);
+        self.core.queue_reinvite(new, offer, Purpose::Move);
         true
     }
 

@@ -109,7 +109,8 @@ impl Engine {
         self.core.with_media(new, |core, media, lender| {
             let caller =
                 core.legs.get(caller).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
-            Ok(plan::offer_far(caller, media, None, Hold::Lift, |line| lender.port(line))?)
+            let terms = (Hold::Lift, plan::Bridging::Never);
+            Ok(plan::offer_far(caller, media, None, terms, |line| lender.port(line))?)
         })
     }
 

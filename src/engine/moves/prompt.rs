@@ -491,11 +491,13 @@ impl Engine {
     pub(super) fn on_rejoined(&mut self, key: MoveKey, new: LegHandle, body: &bytes::Bytes) {
         let Some(moving) = self.moving(key) else { return };
         let event = if moving.machine.way() == Way::Pickup {
-            self.settle_pickup(key, new, Some(body.clone()))
+            Some(self.settle_pickup(key, new, Some(body.clone())))
         } else {
             self.settle_new(new, body)
         };
-        self.advance(key, event);
+        if let Some(event) = event {
+            self.advance(key, event);
+        }
     }
 
     /// A move from a prompt did not happen: the device is hung up, wherever it stood.

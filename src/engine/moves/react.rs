@@ -10,6 +10,7 @@ use crate::call::{CallHandle, LegHandle};
 use crate::engine::Engine;
 use crate::engine::event::{CallEvent, HoldOffEvent};
 use crate::engine::store::{StoreOp, StoreReply, StoreTicket};
+use crate::media::plan::{self, Bridging};
 use crate::media::relay::{DropReason, PortId, PortStats};
 use crate::moving::hold_off::Ended;
 use crate::moving::machine::{Actions, Event, Move, Watch, Way};
@@ -61,8 +62,9 @@ impl Engine {
             }
             Happened::MoverAnswered(leg, body) => {
                 self.note_heard(leg, StatusCode::OK);
-                let event = self.settle_new(leg, &body);
-                self.tell_machine(leg, event);
+                if let Some(event) = self.settle_new(leg, &body) {
+                    self.tell_machine(leg, event);
+                }
             }
             Happened::MoverAcked(leg, body) => self.on_mover_acked(leg, body),
             Happened::FarAnswered(leg, body) => self.on_far_answered(leg, &body),
@@ -143,20 +145,32 @@ impl Engine {
         self.advance(key, Event::FarGone);
     }
 
-    /// The description of a new device that was offered one is here: what does joining it take?
-    pub(super) fn settle_new(&mut self, new: LegHandle, body: &Bytes) -> Event {
-        let Some(key) = self.move_of(new) else { return Event::NewUnusable };
-        let Some(moving) = self.moves.live.get(&key) else { return Event::NewUnusable };
+    /// The description of a new device that was offered one is here: what does joining it take? `None` while the device is
+    /// asked once more.
+    pub(super) fn settle_new(&mut self, new: LegHandle, body: &Bytes) -> Option<Event> {
+        let received = admit(body, &self.core.settings.media.screen)
+            .and_then(|description| self.core.receive_answer(new, description));
+        match received {
+            Ok(()) => self.judge_new(new),
+            Err(_) => Some(Event::NewUnusable),
+        }
+    }
+
+    /// The same, of what it has agreed.
+    fn judge_new(&mut self, new: LegHandle) -> Option<Event> {
+        let Some(key) = self.move_of(new) else { return Some(Event::NewUnusable) };
+        let Some(moving) = self.moves.live.get(&key) else { return Some(Event::NewUnusable) };
         let (far, way, from, to) = (moving.far, moving.machine.way(), moving.from.clone(), moving.to.clone());
-        let joined = admit(body, &self.core.settings.media.screen)
-            .and_then(|description| self.core.receive_answer(new, description))
-            .and_then(|()| self.plan_join(far, new));
-        let Ok((need, pairing)) = joined else { return Event::NewUnusable };
+        let Ok((need, pairing)) = self.plan_join(far, new) else { return Some(Event::NewUnusable) };
+        if self.narrow_new(key, far, new, &pairing) {
+            return None;
+        }
         if let Some(moving) = self.moves.live.get_mut(&key) {
             moving.pairing = pairing;
         }
         let event = if way == Way::Push { Event::NewAnswered(need) } else { Event::NewAcked(need) };
-        Move::if_registered(self.core.now.at, self.presence_of_old(key, &from), self.presence(&to), event)
+        let (now, old) = (self.core.now.at, self.presence_of_old(key, &from));
+        Some(Move::if_registered(now, old, self.presence(&to), event))
     }
 
     fn on_mover_acked(&mut self, new: LegHandle, body: Option<Bytes>) {
@@ -172,7 +186,10 @@ impl Engine {
         }
         let event = match (way, body) {
             (Way::Pickup, body) => self.settle_pickup(key, new, body),
-            (Way::PullOfferless, Some(body)) => self.settle_new(new, &body),
+            (Way::PullOfferless, Some(body)) => match self.settle_new(new, &body) {
+                Some(event) => event,
+                None => return,
+            },
             // RFC 3264 4: an offer in a 2xx is answered in the ACK.
             (Way::PullOfferless, None) => Event::NewUnusable,
             (Way::Pull(need), _) => {
@@ -206,29 +223,39 @@ impl Engine {
         }
         let event = match received.and_then(|()| self.repair_pairing(key)) {
             Ok(()) => Event::FarAnswered,
+            Err(_) if self.bridge_unused(key) => return,
             Err(_) => Event::FarUnusable,
         };
         self.advance(key, event);
     }
 
-    /// After the far side's new answer the two legs must still have audio in common.
+    /// After the far side's new answer the two legs must still have audio in common, or have it converted.
     fn repair_pairing(&self, key: MoveKey) -> Result<(), Refusal> {
         let moving = self.moves.live.get(&key).ok_or(Refusal::DialogUnknown)?;
         let (far, new) = (self.core.legs.get(moving.far), moving.new.and_then(|new| self.core.legs.get(new)));
-        let (Some(far), Some(_)) = (far, new) else { return Err(Refusal::DialogUnknown) };
-        match &far.media {
-            Some(media) if media.remote_media().is_empty() => {
-                Err(Refusal::OfferUnusable("the far side took no stream".into()))
-            }
-            _ => Ok(()),
+        let (Some(far), Some(new)) = (far, new) else { return Err(Refusal::DialogUnknown) };
+        let (Some(there), Some(here)) = (&far.media, &new.media) else { return Ok(()) };
+        if there.remote_media().is_empty() {
+            return Err(Refusal::OfferUnusable("the far side took no stream".into()));
         }
+        let may_convert = self.core.bridging(moving.call) == Bridging::Allowed && plan::bridges(there, here);
+        if plan::lacks_codec(there, here, &moving.pairing) && !may_convert {
+            return Err(Refusal::OfferUnusable("the far side took no codec of the new device".into()));
+        }
+        Ok(())
     }
 
     fn on_far_refused(&mut self, far: LegHandle, status: StatusCode) {
         let Some(key) = self.move_of(far) else { return };
         self.note_heard(far, status);
-        if self.moving(key).is_some_and(|moving| moving.new == Some(far)) {
-            return self.advance(key, Event::NewUnusable);
+        if let Some(moving) = self.moving(key).filter(|moving| moving.new == Some(far)) {
+            let is_gone = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::CALL_DOES_NOT_EXIST);
+            // RFC 3261 14.1: one that was only to be narrowed stands as it has answered before.
+            let event = match moving.is_narrowed && !is_gone {
+                true => self.judge_new(far),
+                false => Some(Event::NewUnusable),
+            };
+            return event.map_or((), |event| self.advance(key, event));
         }
         if let Some(moving) = self.moves.live.get_mut(&key)
             && moving.restore_due
@@ -240,6 +267,8 @@ impl Engine {
         }
         let event = match status {
             StatusCode::REQUEST_TIMEOUT => Event::FarSilent,
+            // It has no media since its first answer, and is to have it back.
+            _ if self.moving(key).is_some_and(|moving| moving.is_bridged) => Event::FarUnusable,
             _ if self.bridge(key, status) => Event::FarBridged,
             _ => Event::FarRefused,
         };

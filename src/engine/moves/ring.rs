@@ -138,12 +138,15 @@ impl Engine {
         }
     }
 
-    /// What the new device is offered: the far side's media.
+    /// What the new device is offered: the far side's media, and behind it what that can be converted to.
     pub(super) fn offer_new(&mut self, far: LegHandle, new: LegHandle) -> Result<bytes::Bytes, Refusal> {
         if let Some(service) = self.core.service_of(far) {
             return self.core.describe_service(new, service, false);
         }
-        self.core.offer_standing(far, new, self.settings.moving.hold)
+        let call = self.core.call_of(new).ok_or(Refusal::DialogUnknown)?;
+        // Nothing is offered that could not be converted.
+        let terms = (self.settings.moving.hold, self.core.bridging(call));
+        self.core.offer_standing(far, new, terms)
     }
 
     fn send_push_invite(

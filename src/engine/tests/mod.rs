@@ -34,6 +34,7 @@ mod phone;
 mod pickup;
 mod prompt;
 mod publish;
+mod push_converted;
 mod quality;
 mod quirks;
 mod races;
@@ -63,5 +64,5 @@ mod world;
 
 use scenes::{refer, refer_to, talking, three_phones};
 
-pub(super) use phone::{Answer, Early, Kind, Refers};
+pub(super) use phone::{Answer, Early, Kind, Refers, Unfit};
 pub(super) use world::World;

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 pub(crate) use demand::Demand;
-pub(crate) use kind::Kind;
+pub(crate) use kind::{Kind, Unfit};
 pub(crate) use reliable::{Early, Progress};
 
 use crate::base::{Now, Random, Timestamp};
@@ -151,6 +151,8 @@ pub(crate) struct Phone {
     pub(crate) codecs: &'static str,
     /// Refuses offers that have none of its codecs.
     pub(crate) is_picky: bool,
+    /// What it does with a re-INVITE that has none of its codecs, if it is picky.
+    pub(crate) unfit: Unfit,
     /// Kinds of media that it offers and takes.
     pub(crate) media: &'static [&'static str],
     /// How its media is protected.
@@ -244,6 +246,7 @@ impl Phone {
             referrals: Vec::new(),
             codecs: "0 8 101",
             is_picky: false,
+            unfit: Unfit::Refused,
             media: &["audio"],
             kind: Kind::Plain,
             refusal: 488,

@@ -13,7 +13,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const A_MINUTE: Duration = Duration::from_secs(70);
 
 /// Alice's desk, mobile and tablet, and Bob's desk, each with its codecs and no others; so many calls may be converted.
-fn house(seed: u64, most: usize, codecs: [&'static str; 4]) -> (World, [usize; 4]) {
+pub(super) fn house(seed: u64, most: usize, codecs: [&'static str; 4]) -> (World, [usize; 4]) {
     let mut settings = settings();
     settings.call.media.transcode = most;
     let mut world = World::with(seed, settings, accounts(&["alice", "bob"]), &Loaded::default());
@@ -31,11 +31,11 @@ fn sink_of<'a>(world: &'a World, device: &str) -> &'a Sink {
 }
 
 /// What the speech of a device becomes.
-fn becomes(world: &World, device: &str) -> Option<Speech> {
+pub(super) fn becomes(world: &World, device: &str) -> Option<Speech> {
     sink_of(world, device).conversion.as_ref().map(|conversion| conversion.to.1)
 }
 
-fn media_line(world: &World, phone: usize, line: usize) -> String {
+pub(super) fn media_line(world: &World, phone: usize, line: usize) -> String {
     let heard = world.phones[phone].lines[line].last_heard();
     heard.lines().find(|line| line.starts_with("m=audio")).unwrap_or_default().to_owned()
 }

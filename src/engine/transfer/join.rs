@@ -25,7 +25,7 @@ impl Engine {
         if !found.is_offered_other {
             return self.ask_who_stays(key);
         }
-        match self.core.offer_standing(found.stays, with, Hold::Lift) {
+        match self.core.offer_standing(found.stays, with, (Hold::Lift, plan::Bridging::Never)) {
             Ok(offer) => self.rejoin(key, with, offer),
             Err(refusal) => self.fail_transfer(key, refusal.status()),
         }

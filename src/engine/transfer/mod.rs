@@ -23,7 +23,7 @@ use crate::call::rules::CallerKind;
 use crate::call::transfer::{InTransfer, RungFor, TransferKey, TransferNews};
 use crate::call::undo::Before;
 use crate::call::{CallHandle, CallState, LegHandle, LegState, Party, Role};
-use crate::media::plan::{Hold, Pairing};
+use crate::media::plan::{Bridging, Hold, Pairing};
 use crate::moving::hold_off::Access;
 use crate::moving::replaces::Replaces;
 use crate::registrar::accounts::Account;
@@ -368,7 +368,7 @@ impl Engine {
         if self.core.service_of(with).is_some() {
             return Err(Refusal::NotAuthorised);
         }
-        let offer = self.core.offer_standing(stays, with, Hold::Lift)?;
+        let offer = self.core.offer_standing(stays, with, (Hold::Lift, Bridging::Never))?;
         self.put_transfer(key, wish, (call, stays, into));
         if let Some(found) = self.transfers.live.get_mut(&key) {
             (found.consulted, found.with) = (Some(other), Some(with));

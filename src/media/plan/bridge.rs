@@ -42,13 +42,37 @@ pub fn shares_codec(far: &LegMedia, new: &LegMedia) -> bool {
     new.formats_at_hand().iter().any(is_shared)
 }
 
+/// Whether the two are to talk, and have no codec in common.
+#[must_use]
+pub fn lacks_codec(far: &LegMedia, new: &LegMedia, pairing: &Pairing) -> bool {
+    let is_audio = |line: usize| far.agreed().is_ok_and(|there| there.kind(line) == Some(Kind::Audio));
+    pairing.pairs(far, new).any(|(line, _)| is_audio(line)) && !shares_codec(far, new)
+}
+
+/// Whether a leg has agreed on no codec, though it may have on telephone-event.
+#[must_use]
+pub fn is_mute(leg: &LegMedia) -> bool {
+    !leg.formats_at_hand().iter().any(|format| format.codec.is_primary())
+}
+
 fn is_known(format: &Format) -> bool {
     Speech::of(&format.codec).is_some()
 }
 
+/// Whether a leg speaks something that we can convert.
+#[must_use]
+pub fn is_convertible(leg: &LegMedia) -> bool {
+    can_convert(&leg.formats_at_hand())
+}
+
+/// Whether there is something in it that we can convert.
+pub(super) fn can_convert(formats: &[Format]) -> bool {
+    formats.iter().any(is_known)
+}
+
 /// What we speak and `formats` do not have, if we can convert what they do have. G.722 comes first: it costs least and is
 /// wide-band; Opus last, since it costs most.
-fn ours(kind: Kind, formats: &[Format]) -> Formats {
+pub(super) fn ours(kind: Kind, formats: &[Format]) -> Formats {
     const OWN: [(u8, &[u8]); 5] = [
         (9, b"G722/8000"),
         (0, b"PCMU/8000"),
@@ -69,10 +93,14 @@ fn ours(kind: Kind, formats: &[Format]) -> Formats {
     own.filter(|own| !is_there(own)).collect()
 }
 
-/// What line `line` of `to` speaks now, if it has nothing of `formats`: its call is one whose speech is converted.
+/// What line `line` of `to` speaks now, if it has nothing of `formats`: its call is one whose speech is converted. Where it
+/// has taken nothing of an offer, what we can convert `formats` to.
 pub(super) fn kept(to: &LegMedia, line: usize, kind: Kind, formats: &[Format]) -> Formats {
     let Ok(agreed) = to.agreed() else { return Formats::new() };
     let now = agreed.acceptable(line);
+    if !agreed.is_active(line) || !now.iter().any(|format| format.codec.is_primary()) {
+        return ours(kind, formats);
+    }
     let is_shared =
         |format: &Format| format.codec.is_primary() && formats.iter().any(|f| f.codec == format.codec);
     let is_ours = kind == Kind::Audio && formats.iter().any(is_known) && now.iter().any(is_known);

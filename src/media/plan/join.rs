@@ -106,6 +106,22 @@ pub fn join(far: &LegMedia, new: &LegMedia, sending: Option<u8>, hold: Hold) -> 
     })
 }
 
+/// Whether the new device, which was offered more than the far side has agreed, has put something of that first, though it
+/// has something that the far side has agreed, too. Most send what stands first in their own description, whatever they
+/// were offered first (RFC 3264 6.1 lets them), and a far side that never agreed to it cannot play it.
+#[must_use]
+pub fn prefers_another(far: &LegMedia, new: &LegMedia, pairing: &Pairing) -> bool {
+    let (Ok(there), Ok(here)) = (far.agreed(), new.agreed()) else { return false };
+    pairing.pairs(far, new).filter(|(line, _)| there.kind(*line) == Some(Kind::Audio)).any(
+        |(line, partner)| {
+            let is_agreed = |codec: &Codec| there.agreed_formats(line).any(|format| format.codec == *codec);
+            let mut spoken =
+                here.agreed_formats(partner).map(|format| format.codec).filter(Codec::is_primary);
+            spoken.next().is_some_and(|first| !is_agreed(&first)) && spoken.any(|codec| is_agreed(&codec))
+        },
+    )
+}
+
 /// Ladder: `segue ── re-INVITE, offer ──► far` with the media of the new device, after [`Join::Reoffer`] or always.
 /// m-lines keep count and order, payload numbers keep their codec, `o=` keeps its id. After the far side's answer:
 /// [`super::answer_across`] from far to new (pull); nothing (push, PIN prompt: only what the new device has agreed
@@ -154,7 +170,8 @@ pub fn reoffer(
 
 /// Ladder: push, `segue ── INVITE, offer ──► new`; pull by an INVITE without offer, `200, offer`; PIN prompt whose
 /// codec does not fit, `re-INVITE, offer`. The far side's codec in use comes first, then what else it knows, then PCMU
-/// and PCMA (which [`join`] turns into a re-INVITE of the far side if the new device takes them).
+/// and PCMA, and where speech may be converted whatever we can convert it to ([`join`] turns what the far side has not
+/// agreed into a re-INVITE of it if the new device takes nothing else).
 ///
 /// # Errors
 /// See [`Refusal`]; the legs are unchanged then.
@@ -162,7 +179,39 @@ pub fn offer_far(
     far: &LegMedia,
     new: &mut LegMedia,
     sending: Option<u8>,
+    (hold, bridging): (Hold, Bridging),
+    ports: impl FnMut(usize) -> Option<u16>,
+) -> Result<Bytes, Refusal> {
+    offer_agreed(
+        far,
+        new,
+        sending,
+        hold,
+        (|there, line| there.their_formats(line).to_vec(), |there, line| beside(there, line, bridging)),
+        ports,
+    )
+}
+
+/// Ladder: `segue ── re-INVITE, offer ──► new`, after its answer to [`offer_far`] has put first what the far side has not
+/// agreed ([`prefers_another`]): what the far side has agreed, and nothing else.
+///
+/// # Errors
+/// See [`Refusal`]; the legs are unchanged then.
+pub fn offer_narrowed(
+    far: &LegMedia,
+    new: &mut LegMedia,
     hold: Hold,
+    ports: impl FnMut(usize) -> Option<u16>,
+) -> Result<Bytes, Refusal> {
+    offer_agreed(far, new, None, hold, (Agreed::acceptable, |_, _| Formats::new()), ports)
+}
+
+fn offer_agreed(
+    far: &LegMedia,
+    new: &mut LegMedia,
+    sending: Option<u8>,
+    hold: Hold,
+    (own, extra): (impl Fn(&Agreed, usize) -> Formats, impl Fn(&Agreed, usize) -> Formats),
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
     new.expect_idle()?;
@@ -170,7 +219,7 @@ pub fn offer_far(
     let theirs = read(&there.theirs)?;
     let last = new.ours.last_sdp();
     let kind_at = |slot: usize| last.as_ref().and_then(|last| last.medium(slot)).map(|media| media.kind());
-    let extras: SmallVec<[Formats; 2]> = (0..there.len()).map(|line| own_codecs(there, line)).collect();
+    let extras: SmallVec<[Formats; 2]> = (0..there.len()).map(|line| extra(there, line)).collect();
     let mut slots = Slots::new();
     slots.resize_with(new.lines.len(), || None);
     for (line, extra) in extras.iter().enumerate().filter(|(line, _)| there.is_active(*line)) {
@@ -182,7 +231,10 @@ pub fn offer_far(
         if slot >= MAX_LINES {
             return Err(Refusal::TooManyLines);
         }
-        let mut formats = there.their_formats(line).to_vec();
+        let mut formats = own(there, line);
+        if formats.is_empty() && extra.is_empty() {
+            continue;
+        }
         if let Some(codec) = codec_in_use(there, line, sending)
             && let Some(first) = formats.iter().position(|format| format.codec == codec)
         {
@@ -300,6 +352,17 @@ fn offered_direction(there: &Agreed, line: usize, hold: Hold) -> Direction {
     match hold {
         Hold::Keep => now,
         Hold::Lift => now.or(told.or(forced).negated().mirrored()),
+    }
+}
+
+/// What a new device is offered beside what the far side's own description has.
+fn beside(there: &Agreed, line: usize, bridging: Bridging) -> Formats {
+    match (bridging, there.kind(line)) {
+        // Only what it has agreed on is what it sends, and can be converted.
+        (Bridging::Allowed, Some(kind)) if bridge::can_convert(&there.acceptable(line)) => {
+            bridge::ours(kind, there.their_formats(line))
+        }
+        _ => own_codecs(there, line),
     }
 }
 

@@ -19,10 +19,11 @@
 //! ```text
 //!  pull      new ── INVITE, offer ──► segue         new.receive_offer(..); join(&far, &new, sending, hold)?
 //!            Join::Unchanged{pairing}               answer_across(&far, &mut new, &pairing, ports_of_new)?   → 200
-//!            Join::Reoffer{pairing, ..}             reoffer(&new, &mut far, &pairing, hold, ports_of_far)? → re-INVITE
+//!            Join::Reoffer{pairing, ..}             reoffer(&new, &mut far, &pairing, terms, ports_of_far)? → re-INVITE
 //!                                                   far.receive_answer(..)?; answer_across(&far, &mut new, ..)? → 200
-//!  pull without offer, push                         offer_far(&far, &mut new, sending, hold, ports_of_new)? → 200 or INVITE
+//!  pull without offer, push                         offer_far(&far, &mut new, sending, terms, ports_of_new)? → 200 or INVITE
 //!                                                   new.receive_answer(..)?; join(&far, &new, sending, hold)?
+//!            prefers_another(&far, &new, &pairing)  offer_narrowed(&far, &mut new, ..)? → re-INVITE, once
 //!            Join::Unchanged                        ACK; nothing else is sent
 //!            Join::Reoffer                          reoffer(..) → re-INVITE far; far.receive_answer(..)?; ACK to new
 //!  rollback  far was re-INVITEd, new is gone        far.restore(&snapshot)? → re-INVITE;  far.receive_answer(..)?
@@ -57,9 +58,9 @@ mod web;
 
 pub use crate::media::codec::Format;
 pub use across::{answer_across, offer_across};
-pub use bridge::{bridges, offer_bridged, shares_codec};
+pub use bridge::{bridges, is_convertible, is_mute, lacks_codec, offer_bridged, shares_codec};
 pub use history::PayloadHistory;
-pub use join::{Hold, Join, Why, join, offer_far, reoffer};
+pub use join::{Hold, Join, Why, join, offer_far, offer_narrowed, prefers_another, reoffer};
 pub use leg::{Bridging, LegMedia, Offerer, Snapshot};
 pub use local::{Local, answer_local, offer_local};
 pub use meet::{answer_offer, meet};

@@ -41,6 +41,16 @@ impl Kind {
     }
 }
 
+/// What a picky phone does with a re-INVITE that has none of its codecs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    Refused,
+    /// It is answered without media.
+    LineDropped,
+    /// It is answered with what it has, which is telephone-event.
+    EventsAlone,
+}
+
 impl Phone {
     /// A description of this phone; its ports tell the line. It has the m-lines that the other side said last, of which
     /// the phone takes what is in [`Phone::media`]; before that those alone.
@@ -51,31 +61,34 @@ impl Phone {
             .filter_map(|line| {
                 let mut words = line.strip_prefix("m=")?.split(' ');
                 let (kind, port) = (words.next()?, words.next()?);
-                Some((kind, port != "0" && self.media.contains(&kind)))
+                let is_dropped = self.unfit == Unfit::LineDropped && !self.speaks(line.split_once(' ')?.1);
+                Some((kind, port != "0" && self.media.contains(&kind) && !is_dropped))
             })
             .collect();
         if lines.is_empty() {
             return self.offer(line, self.media, direction);
         }
-        self.describe(line, &lines, direction)
+        let audio = heard.lines().find_map(|line| line.strip_prefix("m=audio "));
+        let is_mute = self.unfit == Unfit::EventsAlone && audio.is_some_and(|audio| !self.speaks(audio));
+        self.describe(line, &lines, if is_mute { "101" } else { self.codecs }, direction)
     }
 
     /// A description with these m-lines.
     pub(crate) fn offer(&self, line: usize, kinds: &[&str], direction: &str) -> String {
         let lines: Vec<(&str, bool)> = kinds.iter().map(|kind| (*kind, true)).collect();
-        self.describe(line, &lines, direction)
+        self.describe(line, &lines, self.codecs, direction)
     }
 
-    fn describe(&self, line: usize, lines: &[(&str, bool)], direction: &str) -> String {
+    fn describe(&self, line: usize, lines: &[(&str, bool)], codecs: &str, direction: &str) -> String {
         let (ip, port) = (self.address.ip(), 4000 + 2 * line);
         let mut sdp = format!("v=0\r\no=- {port} 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n");
         for (kind, is_on) in lines {
             let (port, profile) = (if *is_on { port } else { 0 }, self.kind.profile());
             match (*kind, is_on) {
                 ("audio", true) => {
-                    sdp += &format!("m=audio {port} {profile} {}\r\n", self.codecs);
+                    sdp += &format!("m=audio {port} {profile} {codecs}\r\n");
                     sdp += &self.kind.lines(port);
-                    sdp += &self.codecs.split(' ').map(rtpmap).collect::<String>();
+                    sdp += &codecs.split(' ').map(rtpmap).collect::<String>();
                     sdp += &format!("a={direction}\r\n");
                 }
                 ("video", true) => {
@@ -97,6 +110,7 @@ fn rtpmap(number: &str) -> &'static str {
         "0" => "a=rtpmap:0 PCMU/8000\r\n",
         "8" => "a=rtpmap:8 PCMA/8000\r\n",
         "9" => "a=rtpmap:9 G722/8000\r\n",
+        "96" => "a=rtpmap:96 opus/48000/2\r\n",
         "101" => "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n",
         _ => "",
     }

@@ -1,6 +1,6 @@
 //! The session timer of a phone (RFC 4028), as far as tests need one.
 
-use super::Phone;
+use super::{Phone, Unfit};
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
 
@@ -12,12 +12,18 @@ impl Phone {
         let Some(offered) = offered.filter(|_| self.is_picky && *message.method() == Method::Invite) else {
             return false;
         };
-        let own = |number: &str| number != "101" && self.codecs.split(' ').any(|known| known == number);
-        let is_none = !offered.split(' ').skip(2).any(own);
-        if is_none {
+        let is_again = self.line_of(message).is_some();
+        let is_taken = self.speaks(offered) || is_again && self.unfit != Unfit::Refused;
+        if !is_taken {
             self.reply(tx, StatusCode::NOT_ACCEPTABLE_HERE, "m");
         }
-        is_none
+        !is_taken
+    }
+
+    /// Whether it has a codec of an offer: `4000 RTP/AVP 0 101`.
+    pub(super) fn speaks(&self, offered: &str) -> bool {
+        let own = |number: &str| number != "101" && self.codecs.split(' ').any(|known| known == number);
+        offered.split(' ').skip(2).any(own)
     }
 
     pub(super) fn note_session(&mut self, what: &str, message: &Message) {

@@ -120,7 +120,7 @@ fn after_a_push_all_directions_agree() {
         for hold in [Hold::Lift, Hold::Keep] {
             let case = format!("{offerer:?} offered, told {told:?}, said {said:?}, {hold:?}");
             let (mut far, mut new) = (call.b.clone(), leg(0xe, OUR_N));
-            let offer = offer_far(&far, &mut new, None, hold, ports(20300)).unwrap();
+            let offer = offer_far(&far, &mut new, None, (hold, Bridging::Never), ports(20300)).unwrap();
             let sdp = Sdp::parse(offer, &Limits::default()).unwrap();
             let offered = sdp.medium(0).unwrap().direction();
             new.receive_answer(description(30, &audio(offered.mirrored()))).unwrap();

@@ -111,7 +111,7 @@ fn a_pull_without_offer_and_a_push_offer_the_codec_in_use_first() {
         "m=audio 5000 RTP/AVP 96 0 101\na=rtpmap:96 opus/48000/2\na=rtpmap:101 telephone-event/8000",
     );
     let (far, mut new) = (call.b, leg(0xe, OUR_N));
-    let offer = offer_far(&far, &mut new, Some(0), Hold::Lift, ports(20300)).unwrap();
+    let offer = offer_far(&far, &mut new, Some(0), (Hold::Lift, Bridging::Never), ports(20300)).unwrap();
     assert_eq!(
         media_of(&offer),
         "m=audio 20300 RTP/AVP 0 96 101 8\na=rtpmap:96 opus/48000/2\na=rtpmap:101 telephone-event/8000\na=rtpmap:8 PCMA/8000"
@@ -144,7 +144,7 @@ fn a_phone_that_gave_its_pin_is_joined_as_it_stands_or_asked_again() {
 
     let wide = Call::up(DESK, "m=audio 5000 RTP/AVP 96\na=rtpmap:96 opus/48000/2");
     assert!(matches!(join(&wide.b, &new, None, Hold::Lift), Ok(Join::Reoffer { why: Why::Codec, .. })));
-    let offer = offer_far(&wide.b, &mut new, None, Hold::Lift, ports(20300)).unwrap();
+    let offer = offer_far(&wide.b, &mut new, None, (Hold::Lift, Bridging::Never), ports(20300)).unwrap();
     // opus is 101 in the phone's dialog, so DTMF, which is 96 there, stays that.
     assert_eq!(
         media_of(&offer),
@@ -217,7 +217,7 @@ fn either_party_may_be_the_one_that_moves() {
     let answer = answer_across(&call.a, &mut new, &pairing, ports(20300)).unwrap();
     assert_eq!(media_of(&answer), "m=audio 20300 RTP/AVP 0", "only what both ways are agreed on");
     let mut pushed = leg(0xf, OUR_N);
-    let offer = offer_far(&call.a, &mut pushed, None, Hold::Lift, ports(20300)).unwrap();
+    let offer = offer_far(&call.a, &mut pushed, None, (Hold::Lift, Bridging::Never), ports(20300)).unwrap();
     assert!(media_of(&offer).starts_with("m=audio 20300 RTP/AVP 0 96 8 101\n"), "{}", media_of(&offer));
 }
 

@@ -53,9 +53,16 @@ fn hostile_descriptions_break_nothing() {
             joined += 1;
             check_answer(&device, &answer);
             let _ = streams(&call.b, &new, &pairing);
-            let mut pushed = leg(0xf, OUR_N);
-            if let Ok(offer) = offer_far(&call.b, &mut pushed, None, Hold::Keep, ports(20400)) {
-                check_ours(&offer);
+            for bridging in [Bridging::Never, Bridging::Allowed] {
+                let mut pushed = leg(0xf, OUR_N);
+                let terms = (Hold::Keep, bridging);
+                if let Ok(offer) = offer_far(&call.b, &mut pushed, None, terms, ports(20400)) {
+                    check_ours(&offer);
+                }
+                let mut pushed = leg(0xf, OUR_N);
+                if let Ok(offer) = offer_narrowed(&call.b, &mut pushed, Hold::Keep, ports(20400)) {
+                    check_ours(&offer);
+                }
             }
         }
     }

@@ -321,7 +321,8 @@ fn a_move_leaves_the_far_side_its_keys_whatever_the_devices_have() {
 
         // Push: the same, with an offer of ours.
         let mut pushed = protected(0xf, OUR_N, Rule::Either, new_secure);
-        let offer = offer_far(&call.b, &mut pushed, None, Hold::Lift, ports(20400)).unwrap();
+        let offer =
+            offer_far(&call.b, &mut pushed, None, (Hold::Lift, Bridging::Never), ports(20400)).unwrap();
         assert_eq!(crypto_of(&offer).len(), if new_secure { 4 } else { 0 });
         let answer = if new_secure { answer_with(&offer, 1) } else { PLAIN.to_owned() };
         pushed.receive_answer(description(30, &answer)).unwrap();

@@ -198,7 +198,7 @@ fn what_is_not_whole_is_not_taken_and_without_browsers_nothing_is() {
 fn a_call_moves_from_a_desk_phone_to_a_browser_and_to_another_one() {
     let mut call = Call::up(DESK, DESK);
     let mut first = web_leg(0xc, OUR_N).offering_web();
-    offer_far(&call.a, &mut first, None, Hold::Lift, ports(20_200)).unwrap();
+    offer_far(&call.a, &mut first, None, (Hold::Lift, Bridging::Never), ports(20_200)).unwrap();
     let answer = audio("efGh", "active", THEIRS, "")
         .replace("111 0 8 110 126", "0 101")
         .replace("126 tele", "101 tele");
