@@ -371,25 +371,22 @@ fn codes(section: &mut Section<'_>, [echo, tone]: [Option<Box<str>>; 2]) -> Code
     let undo = section.read("undo_code", values::code).map(|taken| taken.value);
     let pickup = section.read_all("pickup_codes", values::code);
     let pickup = pickup.map(|all| all.into_iter().map(|taken| taken.value).collect());
-    let sign_in = section.read("sign_in_code", values::code).map(|taken| taken.value);
-    let sign_out = section.read("sign_out_code", values::code).map(|taken| taken.value);
+    let signs = ["sign_in_code", "sign_out_code"].map(|key| section.read(key, values::code_or_off));
     let mut codes = Codes {
         pull: pull.unwrap_or(default.pull),
         push: push.unwrap_or(default.push),
         undo: undo.unwrap_or(default.undo),
         pickup: pickup.unwrap_or(default.pickup),
-        sign_in,
-        sign_out,
+        sign_in: None,
+        sign_out: None,
         echo,
         tone,
     };
+    let [sign_in, sign_out] = signs.map(|taken| taken.map(|taken| taken.value));
     // They came with a later release, and take nothing from who had chosen those numbers for something else.
-    if codes.sign_in.is_none() {
-        codes.sign_in = default.sign_in.filter(|code| checks::is_free(&codes, code));
-    }
-    if codes.sign_out.is_none() {
-        codes.sign_out = default.sign_out.filter(|code| checks::is_free(&codes, code));
-    }
+    codes.sign_in = sign_in.unwrap_or_else(|| default.sign_in.filter(|code| checks::is_free(&codes, code)));
+    codes.sign_out =
+        sign_out.unwrap_or_else(|| default.sign_out.filter(|code| checks::is_free(&codes, code)));
     codes
 }
 

@@ -99,6 +99,11 @@ pub(super) fn code(text: &str) -> Result<Box<str>, &'static str> {
     Ok(text.into())
 }
 
+/// The same, or `off`.
+pub(super) fn code_or_off(text: &str) -> Result<Option<Box<str>>, &'static str> {
+    if text == "off" { Ok(None) } else { code(text).map(Some) }
+}
+
 /// An algorithm of digest.
 pub(super) fn algorithm(text: &str) -> Result<Algorithm, &'static str> {
     Algorithm::from_token(text.as_bytes()).ok_or("must be MD5, SHA-256 or SHA-512-256")

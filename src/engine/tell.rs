@@ -25,7 +25,7 @@ impl Moving {
             what,
             id: self.id.clone(),
             call: self.call_id.clone(),
-            user: self.from.user().into(),
+            user: self.owner.clone(),
             from_device: Some(self.from.device().into()),
             to_device: Some(self.to.device().into()),
             trigger: self.trigger,

@@ -4,7 +4,7 @@ use segue::shell::phone::{Answering, Dial, Replaces};
 use serde_json::json;
 
 use crate::house::{BOB_HZ, DESK_HZ, House, MOBILE_HZ, SOON, device, held_off, phone, refusal, seamless};
-use crate::node::{PIN, Settings};
+use crate::node::{Node, PIN, Settings};
 
 fn nothing() -> Replaces {
     Replaces { call_id: "no-such-call".into(), to_tag: "a".into(), from_tag: "b".into(), early_only: false }
@@ -257,6 +257,35 @@ async fn a_shared_handset_rings_with_the_call_of_who_signs_in_by_its_keys() {
         .any(|entry| matches!(entry.event, segue::shell::phone::Event::Digit(_)));
     assert!(!leaked, "digits never reach the far side");
     assert!(!house.node.log().contains(PIN), "nor a log");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signed_in_is_so_after_a_restart_and_is_signed_out_by_command() {
+    let mut node = Node::start(&Settings::default()).await;
+    let room = phone(device(&node, "lobby", "room", 800).answering(Answering::ByHand)).await;
+    let bob = phone(device(&node, "bob", "desk", BOB_HZ)).await;
+    let call = room.call("*14").await.expect("the prompt answers");
+    call.press(&format!("1001#{PIN}#")).unwrap();
+    call.ended(SOON).await.expect("and hangs up");
+    let shown = node.command(&["registrations", "--user", "lobby", "-o", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown[0]["signed_in"], "alice", "{shown}");
+    node.end();
+    node.restart(None).await;
+    // Alice has no phone of her own: she is to be reached at her hot desk, and bob sees that it is she who answers.
+    let room = phone(device(&node, "lobby", "room", 800).answering(Answering::ByHand)).await;
+    let bob_again = phone(device(&node, "bob", "desk", BOB_HZ)).await;
+    drop(bob);
+    let (call, ringing) = tokio::join!(bob_again.call("alice"), async {
+        room.ringing(SOON).await.expect("the hot desk rings").answer().await.unwrap()
+    });
+    let call = call.expect("answered");
+    call.hears(800, SOON).await.unwrap();
+    call.hang_up().await.unwrap();
+    ringing.ended(SOON).await.unwrap();
+    assert!(node.command(&["registrations", "sign-out", "alice"]).contains("Signed out"));
+    let refused = refusal(&bob_again, Dial::new("alice")).await;
+    assert_eq!(refused.status(), Some(480), "{}", refused.summary());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -136,3 +136,27 @@ fn no_code_stands_before_an_emergency_number() {
         assert!(found.iter().any(|fault| fault.starts_with(&expected)), "{found:?}");
     }
 }
+
+#[test]
+fn codes_that_came_later_take_no_number_from_who_had_chosen_it() {
+    let signs = |more: &str| {
+        let codes = resolve(&small(more)).moving.codes;
+        (codes.sign_in.unwrap_or_default().into_string(), codes.sign_out.unwrap_or_default().into_string())
+    };
+    let pair = |sign_in: &str, sign_out: &str| (sign_in.to_owned(), sign_out.to_owned());
+    assert_eq!(signs(""), pair("*14", "*15"));
+    let whole = resolve(WHOLE).moving;
+    assert_eq!(whole.codes.sign_in.zip(whole.codes.sign_out), Some(("*14".into(), "*15".into())));
+    assert_eq!(whole.hot_desk, Duration::from_secs(12 * 3600));
+    assert_eq!(signs("[move]\nsign_in_code = \"*77\"\nsign_out_code = \"off\"\n"), pair("*77", ""));
+    assert_eq!(signs("[move]\nundo_code = \"*14\"\n"), pair("", "*15"));
+    assert_eq!(signs("[test]\necho = \"*150\"\n"), pair("*14", ""));
+    assert_eq!(signs("[move]\nsign_in_code = \"*15\"\n"), pair("*15", ""));
+    for (line, expected) in [
+        ("sign_out_code = \"*11\"", ": move.sign_out_code: `*11` cannot be told from `*11` of move.code"),
+        ("hot_desk_h = 169", ":10: move.hot_desk_h: must be a whole number from 1 to 168"),
+    ] {
+        let found = faults(&small(&format!("[move]\n{line}\n")));
+        assert!(found[0].starts_with(&format!("segue.toml{expected}")), "{found:?}");
+    }
+}

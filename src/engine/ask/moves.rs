@@ -22,7 +22,9 @@ impl Engine {
         };
         check_length(user)?;
         let account = self.core.accounts.by_name(user).cloned().ok_or(CommandError::NotFound)?;
-        let to = start.to_device.as_deref().map(|name| own_device(&account, name)).transpose()?;
+        let device =
+            |name| own_device(&account, name).or_else(|none| self.desk_named(&account, name).ok_or(none));
+        let to = start.to_device.as_deref().map(device).transpose()?;
         let live = match start.call.as_deref() {
             Some(id) => self.leg_in_call(user, id, to.as_ref())?,
             None => self.leg_to_move(user, to.as_ref())?,
@@ -65,6 +67,12 @@ impl Engine {
         };
         let key = self.push_to_signed_in(mover_of(by), &live, &to, mode)?;
         self.move_view(key, call_of(live.call))
+    }
+
+    /// The shared device at which a user is signed in, by its whole address.
+    fn desk_named(&self, account: &Account, address: &str) -> Option<DeviceKey> {
+        let is_there = self.core.hot_desks.desk_of(&account.name) == Some(address);
+        self.shared_device(address).filter(|_| is_there)
     }
 
     /// A device that stands in a room, by its whole address.
@@ -157,7 +165,7 @@ impl Engine {
     pub(super) fn list_moves(&self, by: &Subject, user: Option<&str>, query: PageQuery) -> Asking {
         let scope = by.scope(user)?;
         scope.map_or(Ok(()), check_length)?;
-        let live = self.moves.live.values().filter(|moving| scope.is_none_or(|u| moving.from.user() == u));
+        let live = self.moves.live.values().filter(|moving| scope.is_none_or(|user| *moving.owner == *user));
         let live = live.map(|moving| moving.view(self.hold_off_end(&moving.id)));
         let recent = self.moves.recent.iter().filter(|view| scope.is_none_or(|user| view.user == user));
         let page = Page::cut(live.chain(recent.cloned()).map(without_timeline), &query);

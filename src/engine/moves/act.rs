@@ -120,7 +120,7 @@ impl Engine {
             move_id: moving.id.to_string(),
             call_id: moving.call_id.to_string(),
             taken: self.core.now.unix,
-            user: moving.from.user().into(),
+            user: (*moving.owner).into(),
             old_device: moving.from.to_string(),
             new_device: moving.to.to_string(),
             old: dialog_state(old),
@@ -252,7 +252,7 @@ impl Engine {
 
     fn hold_off_old(&mut self, key: MoveKey) {
         let Some(moving) = self.moves.live.get_mut(&key) else { return };
-        let own = self.core.accounts.by_name(moving.from.user()).and_then(|account| account.hold_off);
+        let own = self.core.accounts.by_name(&moving.owner).and_then(|account| account.hold_off);
         let length = own.unwrap_or(self.settings.moving.hold_off);
         // A device that died may do what it likes when it is up again, but for the call that was saved from it.
         let scope = match moving.machine.grant().is_rescue() {

@@ -333,7 +333,8 @@ impl Engine {
         mode: MoveMode,
         asked_by: AskedBy,
     ) -> Result<MoveKey, MoveRefusal> {
-        let grant = self.grant(mover, live, to, trigger)?;
+        let proof = self.standing_at(to, &live.owner);
+        let grant = self.grant_to(mover, live, to, trigger, proof.as_ref())?;
         let pairing = plan::Pairing::default();
         Ok(self.begin(Begin {
             grant,
@@ -426,6 +427,8 @@ impl Engine {
         let (call, old) = (call_of(grant.call()), leg_of(grant.old_leg()));
         let (from, to, trigger) = (grant.old_device().clone(), grant.new_device().clone(), grant.trigger());
         let generation = grant.generation();
+        let owner = self.core.legs.get(old).and_then(|leg| leg.user()).map(|account| account.name.clone());
+        let owner = owner.unwrap_or_else(|| from.user().into());
         let is_invited = new.is_some() && joins == Joins::ByInvite;
         let id = self.core.mint_ulid();
         let mut timeline = Timeline::new(now);
@@ -459,6 +462,7 @@ impl Engine {
             far,
             old,
             new,
+            owner,
             from,
             to,
             trigger,

@@ -23,7 +23,7 @@ impl Engine {
             |moving: &&Moving| !moving.machine.grant().is_repair() && moving.machine.way() != Way::Pickup;
         let Some(moving) = self.moving(key).filter(is_handed_on) else { return };
         let (old, from, to) = (moving.old, moving.from.clone(), moving.to.clone());
-        let (call, user, trigger) = (moving.call_id.clone(), moving.from.user().into(), moving.trigger);
+        let (call, user, trigger) = (moving.call_id.clone(), moving.owner.clone(), moving.trigger);
         let source = moving.new.and_then(|new| self.core.legs.get(new)).map(|leg| leg.dialog.flow.peer);
         tracing::info!(%call, id = %moving.id, trigger = trigger.as_str(), "a call is on another device");
         self.outputs.push(Output::Event(Event::Security {

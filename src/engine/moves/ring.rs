@@ -78,6 +78,14 @@ impl Engine {
         self.send_push_invite(new, &from, answers_itself, names.as_deref(), &offer)
     }
 
+    /// What a user who is signed in at a shared device has proved there, for a call that is sent to it: it rings, and
+    /// comes to nobody who asks for it from there.
+    pub(super) fn standing_at(&self, device: &DeviceKey, user: &str) -> Option<Unlocked> {
+        let is_there = self.core.hot_desks.user_at(device.user(), device.device()) == Some(user);
+        let until = self.core.now.at + SIGNED_IN;
+        is_there.then(|| Unlocked { device: device.clone(), user: user.into(), until })
+    }
+
     /// A push to a device at which the call's user has just signed in: that is what a shared one is unlocked by.
     pub(in crate::engine) fn push_to_signed_in(
         &mut self,

@@ -71,6 +71,8 @@ pub struct Moving {
     pub old: LegHandle,
     /// The leg of the device that gets it, as soon as there is one.
     pub new: Option<LegHandle>,
+    /// Whose call it is: the user who has the old device, or who is signed in there.
+    pub owner: Box<str>,
     /// Who had it.
     pub from: DeviceKey,
     /// Who gets it.
@@ -114,6 +116,11 @@ pub struct Moving {
 }
 
 impl Moving {
+    /// A device as its user calls it; one of another user, a shared one, with that user.
+    fn as_named(&self, device: &DeviceKey) -> String {
+        if *device.user() == *self.owner { device.device().to_owned() } else { device.to_string() }
+    }
+
     /// As operators see it.
     #[must_use]
     pub fn view(&self, hold_off_until: Option<Time>) -> MoveView {
@@ -125,14 +132,9 @@ impl Moving {
         MoveView {
             id: self.id.to_string(),
             call: self.call_id.to_string(),
-            user: self.from.user().to_owned(),
-            from_device: Some(self.from.device().to_owned()),
-            to_device: Some(self.to.to_string()).map(|to| {
-                to.strip_prefix(self.from.user())
-                    .and_then(|rest| rest.strip_prefix('*'))
-                    .unwrap_or(&to)
-                    .to_owned()
-            }),
+            user: self.owner.to_string(),
+            from_device: Some(self.as_named(&self.from)),
+            to_device: Some(self.as_named(&self.to)),
             trigger: self.trigger,
             state,
             reason: reason.map(str::to_owned),

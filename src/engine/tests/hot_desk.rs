@@ -7,12 +7,14 @@ use super::prompt::{PIN, Scene, people};
 use super::sign_in::following;
 use super::world::{accounts, leads, trunk_to};
 use super::{Answer, World};
-use crate::engine::command::{Command, Reply, Subject};
+use crate::call::rules::{Pattern, Rule};
+use crate::engine::command::{Command, CommandError, MoveMode, Reply, StartMove, Subject};
 use crate::engine::event::{CallEvent, Event};
 use crate::engine::store::Loaded;
 use crate::engine::view::PageQuery;
 use crate::media::relay::Prompt;
-use crate::moving::Follow;
+use crate::moving::{Follow, Trigger};
+use crate::registrar::accounts::Trust;
 use crate::wire::sip::Method;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -77,6 +79,10 @@ fn a_call_to_the_user_rings_there_too_and_is_the_users() {
     let record = &scene.world.records[0];
     let devices: Vec<_> = record.segments.iter().map(|segment| &*segment.device).collect();
     assert_eq!(devices, ["bob*desk", "rooms*desk", "alice*mobile"]);
+    let moves = Command::ListMoves { user: None, page: PageQuery::default() };
+    let Reply::Moves(seen) = scene.world.ask(Subject::User("alice".into()), moves) else { panic!() };
+    let shown = (seen.items[0].from_device.as_deref(), seen.items[0].to_device.as_deref());
+    assert_eq!(shown, (Some("rooms*desk"), Some("mobile")), "the move is hers, too");
     ends(scene);
 }
 
@@ -191,5 +197,92 @@ fn a_call_for_help_is_the_phone_s_own() {
         scene.world.phones[help].bye(line);
         scene.world.run(SECOND);
     }
+    ends(scene);
+}
+
+#[test]
+fn its_user_sends_a_call_to_it_and_nobody_else_does() {
+    let mut scene = signed_in(855);
+    scene.world.phones[scene.bob].dial("alice*desk");
+    scene.world.run(SECOND);
+    let desk = ringing(&scene.world, scene.desk).unwrap();
+    scene.world.phones[scene.desk].pick_up(desk);
+    scene.world.run(SECOND);
+    let send = |user: &str| {
+        let start = StartMove {
+            user: user.into(),
+            call: None,
+            to_device: Some("rooms*desk".into()),
+            mode: MoveMode::AutoAnswer,
+            trigger: Trigger::Http,
+        };
+        Command::StartMove(start)
+    };
+    let refused = scene.world.ask(Subject::User("bob".into()), send("bob"));
+    assert!(matches!(refused, Reply::Error(CommandError::Refused { .. })), "{refused:?}");
+    let sent = scene.world.ask(Subject::User("alice".into()), send("alice"));
+    assert!(matches!(sent, Reply::Move(_)), "{sent:?}");
+    scene.world.run(SECOND);
+    let lobby = ringing(&scene.world, scene.lobby).expect("it rings, and answers not by itself");
+    scene.world.phones[scene.lobby].pick_up(lobby);
+    scene.world.run(2 * SECOND);
+    scene.has_call("rooms*desk");
+    // Signed out, it is no phone of hers.
+    scene.world.phones[scene.lobby].dial("*15");
+    scene.world.run(2 * SECOND);
+    let gone = scene.world.ask(Subject::User("alice".into()), send("alice"));
+    assert!(matches!(gone, Reply::Error(CommandError::Refused { .. })), "{gone:?}");
+    scene.world.phones[scene.lobby].bye(lobby);
+    ends(scene);
+}
+
+#[test]
+fn rules_for_a_caller_are_those_of_who_is_signed_in() {
+    let mut settings = following(Follow::Off);
+    let rule =
+        Rule { from: Some(Pattern(regex::Regex::new("^alice$").unwrap())), ..leads("^77$", &["user:bob"]) };
+    settings.call.routes = vec![rule];
+    let mut scene = Scene::with(856, settings, &Loaded::default(), "0 8 101");
+    scene.world.phones[scene.bob].bye(0);
+    scene.world.run(SECOND);
+    let dials = |scene: &mut Scene| {
+        let line = scene.world.phones[scene.lobby].dial("77");
+        scene.world.run(SECOND);
+        let status = scene.world.phones[scene.lobby].lines[line].status;
+        if status == Some(200) {
+            scene.world.phones[scene.lobby].bye(line);
+            scene.world.run(SECOND);
+        }
+        status
+    };
+    assert_eq!(dials(&mut scene), Some(404));
+    scene.signs_in("1001", PIN);
+    assert_eq!(dials(&mut scene), Some(200));
+    scene.world.phones[scene.lobby].dial("*15");
+    scene.world.run(2 * SECOND);
+    assert_eq!(dials(&mut scene), Some(404));
+    ends(scene);
+}
+
+#[test]
+fn two_hot_desks_of_one_account_talk_and_the_record_has_both_to_the_end() {
+    let mut all = people();
+    let mut rooms = (**all.by_name("rooms").unwrap()).clone();
+    rooms.devices[1].trust = Trust::Shared;
+    all.put(rooms).unwrap();
+    let mut scene = signed_in(857);
+    scene.world.reconfigure(following(Follow::Off), &all);
+    let attic = scene.world.phone("rooms", "mobile");
+    scene.world.run(SECOND);
+    let call = scene.world.phones[scene.lobby].dial("rooms*mobile");
+    scene.world.run(2 * SECOND);
+    assert_eq!(scene.world.heard_by("rooms*mobile"), ["rooms*desk"], "{}", scene.world.tail());
+    scene.world.phones[scene.lobby].bye(call);
+    scene.world.run(SECOND);
+    let segments = &scene.world.records[0].segments;
+    let devices: Vec<_> = segments.iter().map(|segment| (&*segment.device, segment.end)).collect();
+    assert_eq!(devices.iter().map(|(device, _)| *device).collect::<Vec<_>>(), ["rooms*desk", "rooms*mobile"]);
+    assert_eq!(devices[0].1, devices[1].1, "neither ended before the other");
+    assert!(scene.world.phones[attic].lines[0].is_over);
     ends(scene);
 }

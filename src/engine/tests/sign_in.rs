@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::prompt::{PIN, Scene, people};
 use super::world::settings;
 use super::{Answer, World};
-use crate::engine::command::{Command, CommandError, Reply, Subject};
+use crate::engine::command::{AccountChange, Command, CommandError, Reply, Secret, Subject};
 use crate::engine::event::{Event, HotDeskEvent, MoveEvent};
 use crate::engine::store::{Loaded, StoreOp};
 use crate::engine::view::PageQuery;
@@ -14,7 +14,7 @@ use crate::engine::{Input, Settings};
 use crate::media::relay::{MediaEvent, Prompt};
 use crate::moving::Follow;
 use crate::moving::star_code::Codes;
-use crate::registrar::accounts::{PhcString, Trust};
+use crate::registrar::accounts::{Origin, PhcString, Trust};
 use crate::registrar::hot_desk::SavedDesk;
 use crate::wire::sip::Method;
 
@@ -449,4 +449,34 @@ fn who_is_signed_in_is_shown_and_may_be_signed_out_by_command() {
     assert_eq!(scene.user(), None);
     assert_eq!(scene.world.ask(Subject::Admin, out()), not_found);
     scene.end();
+}
+
+#[test]
+fn a_pin_or_a_user_that_a_command_changes_ends_the_sign_in() {
+    let hash = |pin: &str| format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ${}{pin}", "A".repeat(39));
+    let mut carol = (**super::world::accounts(&["x", "y", "z", "carol"]).by_name("carol").unwrap()).clone();
+    (carol.origin, carol.pin) = (Origin::Store, Some(PhcString::parse(&hash("7777")).unwrap()));
+    let mut all = people();
+    all.put(carol.clone()).unwrap();
+    let loaded = Loaded { accounts: vec![carol], ..Loaded::default() };
+    let mut world = World::with(829, following(Follow::Off), all, &loaded);
+    let (desk, lobby, bob) =
+        (world.phone("alice", "desk"), world.phone("rooms", "desk"), world.phone("bob", "desk"));
+    world.run(SECOND);
+    let mut scene = Scene { world, desk, lobby, bob };
+    scene.signs_in("1004", "7777");
+    assert_eq!(scene.user().as_deref(), Some("carol"));
+    let change = |scene: &mut Scene, change| {
+        let reply = scene.world.ask(Subject::Admin, Command::ChangeAccount(change));
+        assert_eq!(reply, Reply::Done);
+    };
+    let pin = |pin: &str| AccountChange::SetPin { user: "carol".into(), pin: Some(Secret::from(hash(pin))) };
+    change(&mut scene, pin("8888"));
+    assert_eq!(scene.user(), None);
+    scene.signs_in("1004", "8888");
+    assert_eq!(scene.user().as_deref(), Some("carol"));
+    change(&mut scene, AccountChange::Remove { user: "carol".into() });
+    assert_eq!(scene.user(), None);
+    let reasons: Vec<_> = scene.told().into_iter().filter_map(|(_, _, reason)| reason).collect();
+    assert_eq!(reasons, ["pin_changed", "user_removed"]);
 }
