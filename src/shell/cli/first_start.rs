@@ -31,7 +31,8 @@ const PHONE_PORTS: [u16; 3] = [5066, 5166, 5266];
 pub(super) fn make(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     let address = first_address();
     let addresses: Vec<IpAddr> = [IpAddr::from(Ipv4Addr::LOCALHOST)].into_iter().chain(address).collect();
-    let sample = Sample::new(&addresses, free_port(&addresses))?;
+    let ports = Ports::free(&addresses)?;
+    let sample = Sample::new(&addresses, ports)?;
     let beside = path.parent().unwrap_or(Path::new(""));
     let data_dir = beside.join(DATA_DIR);
     let cannot = |what: &Path, error: std::io::Error| {
@@ -61,11 +62,11 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(addresses: &[IpAddr], port: u16) -> Result<Self, Failure> {
-        let api_port = free_tcp_port(&API_PORTS);
+    fn new(addresses: &[IpAddr], ports: Ports) -> Result<Self, Failure> {
+        let Ports { sip: port, api: api_port, phones } = ports;
         let mut file = head(addresses, port, api_port);
         // Browsers on this machine become phones by it; for others the page needs a certificate.
-        let _ = write!(file, "\n[[listen]]\nuri = \"ws://127.0.0.1:{}\"\n", free_tcp_port(&PHONE_PORTS));
+        let _ = write!(file, "\n[[listen]]\nuri = \"ws://127.0.0.1:{phones}\"\n");
         let mut told = Zeroizing::new(String::from(
             "user   extension  device  username      password             (shown once)\n",
         ));
@@ -144,15 +145,48 @@ fn first_address() -> Option<IpAddr> {
     (!address.is_unspecified() && !address.is_loopback()).then_some(address)
 }
 
-fn free_port(addresses: &[IpAddr]) -> u16 {
-    let is_free = |port: &&u16| addresses.iter().all(|address| UdpSocket::bind((*address, **port)).is_ok());
-    PORTS.iter().find(is_free).copied().unwrap_or(PORTS[0])
+/// Where the node will listen.
+#[derive(Clone, Copy)]
+struct Ports {
+    /// UDP and TCP, on each address.
+    sip: u16,
+    /// The API, on loopback.
+    api: u16,
+    /// The WebSocket of browser phones, on loopback.
+    phones: u16,
 }
 
-/// The first of them that is free on loopback, else the first.
-fn free_tcp_port(ports: &[u16; 3]) -> u16 {
-    let is_free = |port: &&u16| TcpListener::bind((Ipv4Addr::LOCALHOST, **port)).is_ok();
-    ports.iter().find(is_free).copied().unwrap_or(ports[0])
+impl Ports {
+    /// Those that nobody has. Looked for before anything is written: the passwords are shown once, and a file whose
+    /// ports are taken starts no node.
+    fn free(addresses: &[IpAddr]) -> Result<Self, Failure> {
+        let loopback = [Ipv4Addr::LOCALHOST.into()];
+        Ok(Self {
+            sip: free_port(&PORTS, |port| has_udp(addresses, port) && has_tcp(addresses, port))?,
+            api: free_port(&API_PORTS, |port| has_tcp(&loopback, port))?,
+            phones: free_port(&PHONE_PORTS, |port| has_tcp(&loopback, port))?,
+        })
+    }
+}
+
+fn has_udp(addresses: &[IpAddr], port: u16) -> bool {
+    addresses.iter().all(|address| UdpSocket::bind((*address, port)).is_ok())
+}
+
+fn has_tcp(addresses: &[IpAddr], port: u16) -> bool {
+    addresses.iter().all(|address| TcpListener::bind((*address, port)).is_ok())
+}
+
+/// The first of them that is free.
+fn free_port(ports: &[u16], is_free: impl Fn(u16) -> bool) -> Result<u16, Failure> {
+    let none = || {
+        let tried: Vec<String> = ports.iter().map(u16::to_string).collect();
+        Failure::configuration(format!(
+            "other programs have each of the ports {}: nothing was made. End one of them, or write the file by hand",
+            tried.join(", ")
+        ))
+    };
+    ports.iter().copied().find(|port| is_free(*port)).ok_or_else(none)
 }
 
 #[cfg(test)]
@@ -177,7 +211,8 @@ mod tests {
     #[tokio::test]
     async fn the_file_is_one_that_serves_and_the_passwords_told_are_those_in_it() {
         let addresses = [IpAddr::from([127, 0, 0, 1]), IpAddr::from([192, 0, 2, 7])];
-        let sample = Sample::new(&addresses, 5060).unwrap();
+        let ports = Ports { sip: 5060, api: 8080, phones: 5066 };
+        let sample = Sample::new(&addresses, ports).unwrap();
         let resolved = resolve(&sample.file);
         assert_eq!(resolved.listens.len(), 5);
         assert_eq!(resolved.accounts.len(), 2);
@@ -202,9 +237,29 @@ mod tests {
 
     #[test]
     fn a_port_that_another_program_has_is_not_chosen() {
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST)];
+        // Ports of the system's choice, so that no other test has them.
+        let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = |address: std::io::Result<SocketAddr>| address.unwrap().port();
+        let (by_tcp, by_udp) = (port(tcp.local_addr()), port(udp.local_addr()));
+        assert!(has_udp(&loopback, by_tcp) || by_tcp == by_udp, "UDP alone does not tell");
+        assert!(!has_tcp(&loopback, by_tcp) && !has_udp(&loopback, by_udp));
+        let is_free = |port| has_udp(&loopback, port) && has_tcp(&loopback, port);
+        let error = free_port(&[by_tcp, by_udp], is_free).unwrap_err();
+        assert!(
+            error.to_string().contains(&format!("ports {by_tcp}, {by_udp}: nothing was made")),
+            "{error}"
+        );
+        assert_eq!(free_port(&[by_tcp, by_udp, 9], |port| port == 9).unwrap(), 9);
+    }
+
+    #[test]
+    fn the_port_of_sip_is_free_for_udp_and_tcp_on_each_address() {
+        let addresses = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from([127, 0, 0, 2])];
         // Whoever has the port, this test or another program: it is not free.
-        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, API_PORTS[0]));
-        assert_ne!(free_tcp_port(&API_PORTS), API_PORTS[0]);
+        let _taken = TcpListener::bind((addresses[1], PORTS[0]));
+        assert!(Ports::free(&addresses).is_ok_and(|ports| ports.sip != PORTS[0]));
     }
 
     #[test]
