@@ -281,12 +281,31 @@ fn threat_an_answer_turned_on_another_resource_or_method() {
     // The same URI in another spelling is the same (19.1.4); it is hashed as it stands.
     let spelled = request(&Method::Register, "sip:bob@BILOXI.com", &[&answer]);
     assert_eq!(scene.judge_at(at(101), &flow(), &spelled), accepted());
-    // SIPp names the server, whatever it asks of it.
+}
+
+#[test]
+fn threat_an_answer_for_the_server_is_none_for_a_number() {
+    let mut scene = Scene::new(Algorithm::Md5);
     let secret = Secret::Password("zanzibar");
-    let whole =
-        scene.challenge.answer("bob", secret, &Method::Register, "sip:192.0.2.4:5060", "c", 2).unwrap();
-    let by_sipp = request(&Method::Register, URI, &[&whole]);
-    assert_eq!(scene.judge_at(at(101), &flow(), &by_sipp), accepted());
+    let mut count = 0;
+    let mut judge = |method: &Method, uri: &str, request_uri: &str| {
+        count += 1;
+        let answer = scene.challenge.answer("bob", secret, method, uri, "c", count).unwrap();
+        scene.judge_at(at(101), &flow(), &request(method, request_uri, &[&answer]))
+    };
+    for method in [Method::Invite, Method::Message, Method::Subscribe] {
+        for uri in ["sip:biloxi.com", "sip:biloxi.com:5060", "sip:192.0.2.4", "sip:elsewhere.example"] {
+            assert_eq!(judge(&method, uri, "sip:*44@biloxi.com"), Verdict::Malformed, "{method:?} {uri}");
+        }
+        // SIPp names the socket that it sends to, whatever it asks for.
+        assert_eq!(judge(&method, "sip:192.0.2.4:5060", "sip:*44@biloxi.com"), accepted());
+        assert_eq!(judge(&method, "sip:alice@192.0.2.4:5060", "sip:*44@biloxi.com"), Verdict::Malformed);
+    }
+    // A REGISTER asks nothing but of the server, by whichever of its names.
+    for uri in ["sip:biloxi.com", "sip:192.0.2.4", "sip:192.0.2.4:5060"] {
+        assert_eq!(judge(&Method::Register, uri, "sip:edge.biloxi.com"), accepted(), "{uri}");
+    }
+    assert_eq!(judge(&Method::Register, "sip:bob@biloxi.com", "sip:biloxi.com"), Verdict::Malformed);
 }
 
 #[test]

@@ -147,7 +147,7 @@ impl Verifier {
             }
         }
         let Some(answer) = ours else { return Verdict::Missing };
-        if !same_resource(&answer.uri, request_uri) {
+        if !same_resource(&answer.uri, method, request_uri) {
             return Verdict::Malformed;
         }
         let ip = flow.peer.ip();
@@ -185,14 +185,18 @@ impl Verifier {
 }
 
 /// RFC 7616 3.4.6: `uri` must name what the Request-URI names, else a captured answer could be turned on
-/// something else. A URI without a user names the server as a whole: SIPp writes `sip:ADDRESS:PORT` whatever it
-/// asks for (RFC 3261 22.4 knows of clients whose two URIs differ), and no phone's answer for a number looks so.
-fn same_resource(uri: &[u8], request_uri: &str) -> bool {
+/// something else. Spelled otherwise is the same (RFC 3261 19.1.4). Two others are let pass, which no phone says of a
+/// number: REGISTER for the server by another of its names, which is all that a REGISTER can ask of; and the
+/// `sip:ADDRESS:PORT` by which SIPp names whom it sends to, whatever it asks for.
+fn same_resource(uri: &[u8], method: &Method, request_uri: &str) -> bool {
     if uri == request_uri.as_bytes() {
         return true;
     }
     let Ok(Ok(uri)) = std::str::from_utf8(uri).map(Uri::parse) else { return false };
-    uri.user().is_none() || Uri::parse(request_uri).is_ok_and(|requested| requested.equivalent(&uri))
+    let is_server = uri.user().is_none();
+    let is_socket = || uri.host().ip().is_some() && uri.port().is_some();
+    (is_server && (*method == Method::Register || is_socket()))
+        || Uri::parse(request_uri).is_ok_and(|requested| requested.equivalent(&uri))
 }
 
 /// A `quoted-string` (RFC 3261 25.1), without control characters.
