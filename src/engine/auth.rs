@@ -1,12 +1,15 @@
 //! Who sent a request: a device by digest, a trunk by address, or nobody yet.
 
+mod sources;
+
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
+use self::sources::Sources;
 use super::event::Event;
 use super::settings::Ban;
 use super::{Engine, Output};
@@ -18,67 +21,34 @@ use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode, Uri};
 
-/// Sources whose failures are remembered; the oldest give way.
-const MAX_SOURCES: usize = 16_384;
 /// Peers that have proved themselves and are remembered.
 const MAX_PROVED: usize = 131_072;
 /// How long a proof shields a peer from the ban of its network: the longest registration.
 const PROOF: Duration = Duration::from_secs(7200);
 
-#[derive(Clone, Copy)]
-struct Failures {
-    count: u32,
-    since: Timestamp,
-    banned_until: Timestamp,
-}
-
 /// Sources that failed to prove who they are, and how often.
 pub struct Bans {
-    settings: Ban,
-    sources: BTreeMap<IpAddr, Failures>,
+    sources: Sources,
     /// Phones behind the address of one with a wrong password are not shut out with it.
     proved: BTreeMap<SocketAddr, Timestamp>,
-}
-
-/// What is counted as one source: an IPv4 address, an IPv6 network of 64 bits, which one host has all to itself.
-fn source_of(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => IpAddr::V4(ip),
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !(u128::MAX >> 64))),
-    }
 }
 
 impl Bans {
     /// With nobody banned.
     #[must_use]
     pub fn new(settings: Ban) -> Self {
-        Self { settings, sources: BTreeMap::new(), proved: BTreeMap::new() }
+        Self { sources: Sources::new(settings), proved: BTreeMap::new() }
     }
 
     /// Counts by other bounds from now on. Who is banned stays so, unless it is never banned by now.
     pub(super) fn follow(&mut self, settings: Ban) {
-        self.settings = settings;
-        let allowed: Vec<IpAddr> = self.sources.keys().copied().filter(|ip| self.is_allowed(*ip)).collect();
-        for ip in allowed {
-            self.sources.remove(&ip);
-        }
-    }
-
-    fn is_allowed(&self, ip: IpAddr) -> bool {
-        let source = |(network, prefix): &(IpAddr, u8)| crate::call::settings::Source {
-            network: *network,
-            prefix: *prefix,
-            port: None,
-        };
-        self.settings.allow.iter().map(source).any(|source| source.contains(SocketAddr::new(ip, 0)))
+        self.sources.follow(settings);
     }
 
     /// Whether nothing of `peer` is listened to now.
     #[must_use]
     pub fn is_banned(&self, now: Timestamp, peer: SocketAddr) -> bool {
-        let is_shut =
-            || self.sources.get(&source_of(peer.ip())).is_some_and(|found| found.banned_until > now);
-        !self.sources.is_empty() && is_shut() && self.proved.get(&peer).is_none_or(|until| *until <= now)
+        self.sources.is_banned(now, peer.ip()) && self.proved.get(&peer).is_none_or(|until| *until <= now)
     }
 
     /// A peer has shown right credentials.
@@ -94,43 +64,17 @@ impl Bans {
 
     /// Counts a failure; true if it was the one that leads to a ban.
     pub fn fail(&mut self, now: Timestamp, ip: IpAddr) -> bool {
-        if self.is_allowed(ip) {
-            return false;
-        }
-        let ip = source_of(ip);
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&ip) {
-            let window = self.settings.window;
-            self.sources.retain(|_, found| found.banned_until > now || found.since + window > now);
-            if self.sources.len() >= MAX_SOURCES {
-                self.sources.pop_first();
-            }
-        }
-        let fresh = Failures { count: 0, since: now, banned_until: Timestamp::ZERO };
-        let found = self.sources.entry(ip).or_insert(fresh);
-        if found.since + self.settings.window <= now {
-            *found = fresh;
-        }
-        found.count += 1;
-        if found.count < self.settings.failures {
-            return false;
-        }
-        *found = Failures { count: 0, since: now, banned_until: now + self.settings.ban };
-        true
+        self.sources.fail(now, ip)
     }
 
     /// Sources that are banned now, with the time left.
     pub fn banned(&self, now: Timestamp) -> impl Iterator<Item = (IpAddr, Duration)> {
-        self.sources
-            .iter()
-            .filter(move |(_, found)| found.banned_until > now)
-            .map(move |(ip, found)| (*ip, found.banned_until.since(now)))
+        self.sources.banned(now)
     }
 
     /// Listens to a source again, and forgets its failures; false if it was not banned.
     pub fn lift(&mut self, now: Timestamp, ip: IpAddr) -> bool {
-        let source = source_of(ip);
-        let is_banned = self.sources.get(&source).is_some_and(|found| found.banned_until > now);
-        is_banned && self.sources.remove(&source).is_some()
+        self.sources.lift(now, ip)
     }
 }
 

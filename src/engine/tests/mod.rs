@@ -13,6 +13,7 @@ mod far_side;
 mod flows;
 mod follow;
 mod groups;
+mod guesses;
 mod held;
 mod history;
 mod hot_desk;
