@@ -158,6 +158,11 @@ const steps = {
     await page.getByText(text).first().waitFor();
     return {};
   },
+  /** Waits until a text stands nowhere any more. */
+  async gone({ text }) {
+    await page.getByText(text).first().waitFor({ state: "hidden" });
+    return {};
+  },
   async no_calls() {
     await page.getByText("No calls.").waitFor();
     return {};

@@ -8,10 +8,10 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use segue::moving::grant::MOVE_INTERVAL;
-use segue::shell::phone::Dial;
+use segue::shell::phone::{Answering, Dial};
 
 use crate::house::{self, BOB_HZ, DESK_HZ, House, MOBILE_HZ, SOON, Talk};
-use crate::node::{Node, PASSWORD, Settings, free_port, login_hash};
+use crate::node::{Node, PASSWORD, PIN, Settings, free_port, login_hash};
 
 /// A step that takes longer has hung; Chromium starts within it.
 const STEP: Duration = Duration::from_secs(40);
@@ -265,6 +265,35 @@ async fn where_browsers_can_have_no_calls_the_page_says_so_and_offers_none() {
     assert!(!buttons.contains("here") && !buttons.contains("ring"), "{buttons}");
     page.shot("no-browsers").await;
     house.untouched(&talk).await;
+    page.ends_clean().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signed_in_at_a_shared_phone_sees_that_and_its_calls_and_signs_out_there() {
+    let house = house().await;
+    let options = house::device(&house.node, "lobby", "room", 800);
+    let room = house::phone(options.answering(Answering::ByHand)).await;
+    let mut page = Page::open(&house.node).await;
+    page.sign_in("alice").await;
+    page.does("no_calls", json!({})).await;
+    let call = room.call("*14").await.expect("the prompt answers");
+    call.press(&format!("1001#{PIN}#")).unwrap();
+    call.ended(SOON).await.expect("and hangs up");
+    page.does("sees_text", json!({ "text": "lobby*room, signed in until" })).await;
+    // A call from there is hers, and goes to another phone of hers by the page.
+    let call = room.call("bob").await.expect("answered");
+    let card = page.does("sees", json!({ "who": "bob", "text": "on room" })).await["card"].clone();
+    assert!(card.as_str().unwrap().contains("Send to mobile"), "{card}");
+    page.shot("hot-desk").await;
+    page.does("press", json!({ "who": "bob", "name": "Send to mobile" })).await;
+    let mobile = house.mobile.ringing(SOON).await.expect("mobile rings").answer().await.unwrap();
+    call.ended(SOON).await.expect("the room has it no more");
+    page.does("sees", json!({ "who": "bob", "text": "Moved from room" })).await;
+    page.does("press", json!({ "name": "Sign out at lobby*room" })).await;
+    page.does("gone", json!({ "text": "lobby*room, signed in until" })).await;
+    assert!(!house.node.command(&["registrations", "-o", "json"]).contains("\"signed_in\": \"alice\""));
+    mobile.hang_up().await.unwrap();
+    page.does("no_calls", json!({})).await;
     page.ends_clean().await;
 }
 
