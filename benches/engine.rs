@@ -53,11 +53,6 @@ fn trunk(name: &str, peer: &str) -> Trunk {
         auth: None,
         register: false,
         ping: None,
-        max_calls: None,
-        max_cps: None,
-        may_refer: false,
-        may_notify: true,
-        re_invite_always: false,
         ..Trunk::default()
     }
 }

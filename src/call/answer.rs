@@ -72,8 +72,11 @@ impl Core {
         if let Some(key) = self.is_rung_in_transfer(call) {
             return self.tell_transfer(key, TransferNews::Progress(status));
         }
-        let mute =
-            self.legs.get(leg).and_then(|leg| self.trunk(&leg.party)).is_some_and(|of| of.is_mute_early);
+        let mute = self
+            .legs
+            .get(leg)
+            .and_then(|leg| self.trunk(&leg.party))
+            .is_some_and(|of| of.policy.is_mute_early);
         if mute {
             // What was answered reliably need not be said again in the 2xx (RFC 6337 2.1).
             if let Ok(Some(description)) = description_in(response, &self.settings.media.screen) {

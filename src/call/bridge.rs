@@ -47,9 +47,12 @@ impl Core {
         };
         let call = found.call;
         let caller = self.calls.get(call).map(|call| call.caller);
-        let theirs = caller.and_then(|caller| self.legs.get(caller)?.media.as_ref());
+        let theirs = caller.and_then(|caller| self.legs.get(caller)?.media.as_deref());
         let waits = theirs.is_some_and(|media| media.open() == Some(Offerer::Them));
-        if self.bridging(call) == Bridging::Never || !waits || found.media.is_none() {
+        // Where nothing was shared from the start, all that we can convert to has been offered already.
+        let has_more =
+            theirs.zip(found.media.as_deref()).is_some_and(|(theirs, media)| plan::has_more(theirs, media));
+        if self.bridging(call) == Bridging::Never || !waits || !has_more {
             return false;
         }
         let mut pairing = found.pairing.clone();

@@ -25,7 +25,7 @@ struct Load {
 
 impl Load {
     fn new(trunk: &Trunk) -> Self {
-        Self { calls: 0, most: trunk.max_calls, rate: trunk.max_cps.map(Bucket::new) }
+        Self { calls: 0, most: trunk.policy.max_calls, rate: trunk.policy.max_cps.map(Bucket::new) }
     }
 }
 
@@ -69,10 +69,11 @@ impl Capacity {
                 self.0.push(Load::new(trunk));
                 continue;
             };
-            load.most = trunk.max_calls;
-            let is_same = load.rate.as_ref().map(|bucket| bucket.per_second) == trunk.max_cps.map(u64::from);
+            load.most = trunk.policy.max_calls;
+            let is_same =
+                load.rate.as_ref().map(|bucket| bucket.per_second) == trunk.policy.max_cps.map(u64::from);
             if !is_same {
-                load.rate = trunk.max_cps.map(Bucket::new);
+                load.rate = trunk.policy.max_cps.map(Bucket::new);
             }
         }
     }

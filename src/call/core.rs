@@ -30,11 +30,17 @@ use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode};
 /// Methods that we serve (RFC 3261 20.5).
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, REFER, PUBLISH";
 
-/// Extensions that we support toward everyone (RFC 3261 20.37).
-pub const SUPPORTED: &str = "replaces, norefersub, path, timer";
-
-/// The same where reliable provisional responses may follow (RFC 3262 4).
-pub const SUPPORTED_IN_INVITE: &str = "replaces, norefersub, path, timer, 100rel";
+/// Extensions that we support (RFC 3261 20.37): session timers toward those who may hear of them, and reliable provisional
+/// responses where such may follow (RFC 3262 4).
+#[must_use]
+pub const fn supported(has_timer: bool, is_reliable: bool) -> &'static str {
+    match (has_timer, is_reliable) {
+        (true, true) => "replaces, norefersub, path, timer, 100rel",
+        (true, false) => "replaces, norefersub, path, timer",
+        (false, true) => "replaces, norefersub, path, 100rel",
+        (false, false) => "replaces, norefersub, path",
+    }
+}
 
 /// Whose a transaction is, and why it was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

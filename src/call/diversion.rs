@@ -313,8 +313,8 @@ impl Outgoing<'_> {
             return;
         }
         // RFC 3325 5: those who are trusted are told, and keep it to themselves.
-        let hides = trunk.is_none_or(|trunk| trunk.trust == Trust::Untrusted);
-        let Some(trunk) = trunk.filter(|trunk| trunk.tells != Tells::Keep) else {
+        let hides = trunk.is_none_or(|trunk| trunk.policy.trust == Trust::Untrusted);
+        let Some(trunk) = trunk.filter(|trunk| trunk.policy.tells != Tells::Keep) else {
             return message.into_iter().for_each(|message| tell_on(message, (domain, hides), onto));
         };
         let forwarded = || Entry { number: call.number.clone(), why: Why::Unconditional, is_private: false };
@@ -324,7 +324,8 @@ impl Outgoing<'_> {
             None => entry,
         });
         let target = number(NameAddr::parse(target.as_bytes()).ok());
-        History { message, ours: ours.as_ref(), target: &target, domain, hides }.write(trunk.tells, onto);
+        History { message, ours: ours.as_ref(), target: &target, domain, hides }
+            .write(trunk.policy.tells, onto);
     }
 }
 

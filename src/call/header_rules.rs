@@ -60,7 +60,7 @@ fn is_named(known: &str, name: &[u8]) -> bool {
 impl Trunk {
     /// The rules of what passes in a direction.
     fn header_rules(&self, direction: Toward) -> impl Iterator<Item = &HeaderRule> {
-        self.headers.iter().filter(move |rule| rule.direction == direction)
+        self.policy.headers.iter().filter(move |rule| rule.direction == direction)
     }
 
     /// Whether a header that would pass in a direction is left out, as another is to stand there or none.

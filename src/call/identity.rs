@@ -79,7 +79,8 @@ impl Privacy {
     #[must_use]
     pub fn wished(trunk: Option<&Trunk>, message: &Message) -> Self {
         let mut wished = Self::of(message);
-        let reads = |trunk: &Trunk| trunk.trust == Trust::Trusted && trunk.shows == Shows::RemoteParty;
+        let reads =
+            |trunk: &Trunk| trunk.policy.trust == Trust::Trusted && trunk.policy.shows == Shows::RemoteParty;
         if !trunk.is_some_and(reads) || message.has(HeaderName::PAssertedIdentity) {
             return wished;
         }
@@ -156,10 +157,10 @@ pub fn unavailable(message: &Message, is_anchored: bool) -> Option<String> {
 /// Remote-Party-ID where it is shown that, too; anybody else has From alone.
 #[must_use]
 pub fn caller<'m>(trunk: Option<&Trunk>, message: &'m Message) -> Option<NameAddr<'m>> {
-    let asserted = trunk.filter(|trunk| trunk.trust == Trust::Trusted).and_then(|trunk| {
+    let asserted = trunk.filter(|trunk| trunk.policy.trust == Trust::Trusted).and_then(|trunk| {
         let asserted = message.address(HeaderName::PAssertedIdentity).ok();
         let older = || message.address(HeaderName::RemotePartyId).ok();
-        asserted.or_else(|| if trunk.shows == Shows::RemoteParty { older() } else { None })
+        asserted.or_else(|| if trunk.policy.shows == Shows::RemoteParty { older() } else { None })
     });
     asserted.or_else(|| message.from().ok())
 }
@@ -196,7 +197,7 @@ impl Core {
     /// What a party is believed.
     #[must_use]
     pub fn trust_of(&self, party: &Party) -> Trust {
-        self.trunk(party).map_or(Trust::Untrusted, |trunk| trunk.trust)
+        self.trunk(party).map_or(Trust::Untrusted, |trunk| trunk.policy.trust)
     }
 
     /// The number of who calls as the party says it.
@@ -223,7 +224,7 @@ impl Core {
     pub fn vouches_for(&self, party: &Party, message: &Message) -> bool {
         match self.trunk(party) {
             Some(trunk) => {
-                trunk.trust == Trust::Trusted && caller(Some(trunk), message) != message.from().ok()
+                trunk.policy.trust == Trust::Trusted && caller(Some(trunk), message) != message.from().ok()
             }
             None => true,
         }
@@ -263,7 +264,7 @@ const NOBODY: &str = "anonymous";
 impl Trunk {
     /// Writes an identity as the trunk is shown it.
     fn write_identity(&self, identity: &str, shown: Shown, privacy: &str, writer: &mut MessageWriter<'_>) {
-        match self.shows {
+        match self.policy.shows {
             Shows::Asserted => {
                 writer.header(&HeaderName::PAssertedIdentity, identity);
             }
@@ -280,13 +281,13 @@ impl Trunk {
 impl Outgoing<'_> {
     /// Whether a target is not to learn who calls: it is a device, or a trunk that is not trusted (RFC 3325 5, 7).
     pub(super) fn is_hidden_from(&self, trunk: Option<&Trunk>) -> bool {
-        self.privacy.hides() && trunk.is_none_or(|trunk| trunk.trust == Trust::Untrusted)
+        self.privacy.hides() && trunk.is_none_or(|trunk| trunk.policy.trust == Trust::Untrusted)
     }
 
     /// What a target is to be kept from: a trunk that is trusted is told all, and what its caller wants.
     pub(super) fn privacy_from(&self, trunk: Option<&Trunk>) -> Privacy {
         match trunk {
-            Some(trunk) if trunk.trust == Trust::Trusted => Privacy::default(),
+            Some(trunk) if trunk.policy.trust == Trust::Trusted => Privacy::default(),
             _ => self.privacy,
         }
     }
@@ -311,7 +312,8 @@ impl Outgoing<'_> {
             }
             None => write_identity(writer, &self.identity, quirks, Shown::Calling),
         }
-        let says = trunk.is_none_or(|trunk| matches!(trunk.shows, Shows::Asserted | Shows::RemoteParty));
+        let says =
+            trunk.is_none_or(|trunk| matches!(trunk.policy.shows, Shows::Asserted | Shows::RemoteParty));
         if (hides && says) || self.privacy.has("none") {
             writer.header(&HeaderName::Privacy, &self.privacy.to_string());
         }
@@ -331,7 +333,7 @@ impl Outgoing<'_> {
         };
         let of = |address: &str| number(NameAddr::parse(address.as_bytes()).ok());
         let is_kept = of(&dialog.local) == **calling && of(&dialog.remote) == **called;
-        if trunk.is_some_and(|trunk| trunk.trust == Trust::Trusted) && is_kept {
+        if trunk.is_some_and(|trunk| trunk.policy.trust == Trust::Trusted) && is_kept {
             for header in message.all(HeaderName::Identity).take(MAX_SIGNATURES) {
                 writer.copy(&header);
             }
@@ -341,15 +343,15 @@ impl Outgoing<'_> {
     /// From and identity toward a trunk that is to be shown another caller; gives the number that it is shown, where that
     /// is another, and what they were before.
     pub(super) fn show_to(&mut self, core: &Core, trunk: &Trunk) -> (Option<Box<str>>, Option<Before>) {
-        let is_forwarded = self.source.is_some() && trunk.tells.of_ours();
+        let is_forwarded = self.source.is_some() && trunk.policy.tells.of_ours();
         let identity = core.as_shown_to(trunk, &self.identity, is_forwarded);
-        if identity.is_none() && trunk.shows != Shows::Nobody {
+        if identity.is_none() && trunk.policy.shows != Shows::Nobody {
             return (None, None);
         }
         let address = identity.as_deref().and_then(|address| NameAddr::parse(address.as_bytes()).ok());
         let shown = address.map(|address| number(Some(address)).into_boxed_str());
         let identity = identity.unwrap_or_else(|| self.identity.clone());
-        let is_nobody = self.privacy.hides() || trunk.shows == Shows::Nobody;
+        let is_nobody = self.privacy.hides() || trunk.policy.shows == Shows::Nobody;
         let from = if is_nobody { ANONYMOUS.into() } else { identity.clone() };
         let before = Before {
             from: std::mem::replace(&mut self.from, from),
@@ -376,6 +378,7 @@ pub(super) struct Before {
 mod tests {
     use bytes::Bytes;
 
+    use super::super::policy::Policy;
     use super::*;
     use crate::wire::sip::Limits;
 
@@ -436,7 +439,8 @@ mod tests {
             (Trust::Untrusted, Shows::Asserted, "100", "100"),
             (Trust::Untrusted, Shows::RemoteParty, "100", "100"),
         ] {
-            let trunk = Trunk { trust, shows, ..Trunk::default() };
+            let policy = Policy { trust, shows, ..Policy::default() };
+            let trunk = Trunk { policy, ..Trunk::default() };
             assert_eq!(number(caller(Some(&trunk), &message)), said);
             assert_eq!(number(caller(Some(&trunk), &older)), said_older);
         }

@@ -36,10 +36,28 @@ impl From<plan::Refusal> for Refusal {
             | plan::Refusal::Insecure
             | plan::Refusal::NoUsableMedia
             | plan::Refusal::NoCommonCodec
+            | plan::Refusal::NotPermitted
             | plan::Refusal::Address { .. }
             | plan::Refusal::TooManyLines => Self::OfferUnusable(refusal.to_string().into()),
         }
     }
+}
+
+/// Nothing that a peer offers is in its list. `named` is what it offers.
+fn not_permitted(media: &LegMedia, named: &[Codec]) -> Refusal {
+    let names: SmallVec<[&str; 8]> = named.iter().map(Codec::spelling).collect();
+    let list = media.permitted().map(ToString::to_string).unwrap_or_default();
+    Refusal::OfferUnusable(format!("none of {} is taken: {list} may be offered", names.join(", ")).into())
+}
+
+/// Who asks and who is asked have no codec in common; where one of them has a list, it is said.
+fn nothing_shared(here: &LegMedia, there: &LegMedia) -> Refusal {
+    if here.permitted().or(there.permitted()).is_none() {
+        return plan::Refusal::NoCommonCodec.into();
+    }
+    let [here, there] =
+        [here, there].map(|leg| leg.permitted().map_or_else(|| leg.audio_names(), ToString::to_string));
+    Refusal::OfferUnusable(format!("no common codec: {here} here, {there} there").into())
 }
 
 /// A message's session description, screened; `None` without a body.
@@ -155,6 +173,7 @@ impl Core {
         let offers_srtp = shown.unwrap_or(flow.transport.is_encrypted());
         let media = LegMedia::new(self.random.bits(), address);
         let media = media.protected(self.settings.media.srtp, offers_srtp, self.random.bytes());
+        let media = media.permitting(self.trunk(party).and_then(|trunk| trunk.policy.codecs.clone()));
         let web = self.settings.media.web.as_ref().and_then(|web| web.places.first());
         let Some(place) = web else { return Box::new(media) };
         let mut addresses = SmallVec::from_elem(address, 1);
@@ -183,7 +202,11 @@ impl Core {
             }
             let shown = (found.is_inbound && !media.is_agreed())
                 .then(|| (offer.audio_codecs(), offer.names_keys(), offer.is_of_browser()));
-            media.receive_offer(offer)?;
+            let named = media.permitted().map(|_| offer.audio_codecs());
+            media.receive_offer(offer).map_err(|refusal| match refusal {
+                plan::Refusal::NotPermitted => not_permitted(media, &named.unwrap_or_default()),
+                other => other.into(),
+            })?;
             if let (Some((codecs, _, is_of_browser)), Some((user, device))) = (&shown, found.party.device()) {
                 let user_agent = found.user_agent.as_deref().unwrap_or_default();
                 self.abilities.learn(user, device, user_agent, codecs);
@@ -246,10 +269,14 @@ impl Core {
         let result = self.with_media(to, |core, media, lender| {
             let other = core.legs.get(from).and_then(|leg| leg.media.as_deref()).ok_or(Refusal::Internal)?;
             let written = match step {
-                Step::Offer => plan::offer_across(other, media, &mut pairing, |line| lender.port(line))?,
-                Step::Answer => plan::answer_across(other, media, &pairing, |line| lender.port(line))?,
+                Step::Offer => plan::offer_across(other, media, &mut pairing, |line| lender.port(line)),
+                Step::Answer => plan::answer_across(other, media, &pairing, |line| lender.port(line)),
             };
-            Ok(written)
+            written.map_err(|refusal| match refusal {
+                plan::Refusal::NoCommonCodec if step == Step::Offer => nothing_shared(other, media),
+                plan::Refusal::NoCommonCodec => nothing_shared(media, other),
+                other => other.into(),
+            })
         });
         if result.is_ok() && step == Step::Offer {
             self.keep_pairing(call, from, to, pairing);

@@ -40,6 +40,9 @@ impl Core {
         }
         let offer = description_in(message, self.gate(leg))?;
         let purpose = Purpose::Relay { server: tx, from: leg, offered: offer.is_some() };
+        if self.is_left_alone(peer) {
+            return self.answer_for(peer, leg, tx, message, offer);
+        }
         if let Some(service) = self.service_of(peer) {
             let body = self.propose_to_service(leg, service, offer)?;
             if let Some(found) = self.legs.get_mut(leg) {
@@ -87,6 +90,9 @@ impl Core {
         found.session_refresh(message, &self.settings.quirks)?;
         if self.answer_repetition(leg, tx, message)? {
             return Ok(());
+        }
+        if self.is_left_alone(peer) {
+            return self.answer_for(peer, leg, tx, message, Some(offer));
         }
         if let Some(service) = self.service_of(peer) {
             let body = self.propose_to_service(leg, service, Some(offer))?;
@@ -178,9 +184,9 @@ impl Core {
     ) {
         let branch = self.mint_branch();
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let (flow, introduction) = (found.dialog.flow, found.introduction.clone());
+        let (flow, introduction, session) = (found.dialog.flow, found.introduction.clone(), found.session);
         let mut writer = found.dialog.request(&Method::Invite, &branch);
-        super::setup::write_capabilities(&mut writer, &self.settings.software);
+        super::setup::write_capabilities(&mut writer, &self.settings.software, &session);
         self.offer_session(leg, &mut writer);
         if let Some(identity) = introduction.filter(|_| purpose == Purpose::Transfer) {
             self.show_party(leg, &identity, &mut writer);
@@ -211,11 +217,11 @@ impl Core {
         let branch = self.mint_branch();
         let identity = if purpose == Purpose::Identity { self.peer_identity(leg) } else { None };
         let Some(found) = self.legs.get_mut(leg) else { return };
-        let flow = found.dialog.flow;
+        let (flow, session) = (found.dialog.flow, found.session);
         // RFC 3311 5.1: without an offer it stands in nobody's way.
         found.open_update |= offer.is_some();
         let mut writer = found.dialog.request(&Method::Update, &branch);
-        super::setup::write_capabilities(&mut writer, &self.settings.software);
+        super::setup::write_capabilities(&mut writer, &self.settings.software, &session);
         self.offer_session(leg, &mut writer);
         if let Some(identity) = &identity {
             self.show_party(leg, identity, &mut writer);
@@ -419,7 +425,7 @@ impl Core {
         }
     }
 
-    fn answer_reinvite(&mut self, leg: LegHandle, body: &Bytes) {
+    pub(super) fn answer_reinvite(&mut self, leg: LegHandle, body: &Bytes) {
         self.answer_inbound(leg, StatusCode::OK, Some(body), None);
     }
 

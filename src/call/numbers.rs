@@ -154,9 +154,9 @@ impl Trunk {
     #[must_use]
     pub fn rewritten(&self, whose: Whose, direction: Toward, number: &str) -> Option<Box<str>> {
         // Who calls for help gets through whatever a rule does, unless it says that it knows.
-        let is_urgent = !self.rewrites.is_empty() && whose == Whose::Called && is_emergency(number);
+        let is_urgent = !self.policy.rewrites.is_empty() && whose == Whose::Called && is_emergency(number);
         let mut rules =
-            self.rewrites.iter().filter(|rule| rule.number == whose && rule.direction == direction);
+            self.policy.rewrites.iter().filter(|rule| rule.number == whose && rule.direction == direction);
         let rule = rules.find(|rule| (rule.emergency || !is_urgent) && rule.pattern.0.is_match(number))?;
         let made = rule.apply(number);
         if made.is_none() && !rule.told.0.swap(true, Ordering::Relaxed) {
@@ -173,7 +173,7 @@ impl Trunk {
     #[must_use]
     pub fn shown_caller(&self, number: &str) -> Option<Box<str>> {
         let made = self.rewritten(Whose::Calling, Toward::Trunk, number);
-        let Some(caller_id) = &self.caller_id else { return made };
+        let Some(caller_id) = &self.policy.caller_id else { return made };
         let shown = made.as_deref().unwrap_or(number);
         if caller_id.own.iter().any(|own| own.0.is_match(shown)) {
             return made;
@@ -185,7 +185,7 @@ impl Trunk {
     #[must_use]
     pub fn changes_caller(&self) -> bool {
         let is_of_caller = |rule: &Rewrite| rule.number == Whose::Calling && rule.direction == Toward::Trunk;
-        self.caller_id.is_some() || self.rewrites.iter().any(is_of_caller)
+        self.policy.caller_id.is_some() || self.policy.rewrites.iter().any(is_of_caller)
     }
 }
 
@@ -193,7 +193,7 @@ impl Core {
     /// The number of who calls, as rules of its trunk make it; `None` where that is the one which it says.
     #[must_use]
     pub fn caller_here(&self, party: &Party, message: &Message) -> Option<Box<str>> {
-        let trunk = self.trunk(party).filter(|trunk| !trunk.rewrites.is_empty())?;
+        let trunk = self.trunk(party).filter(|trunk| !trunk.policy.rewrites.is_empty())?;
         trunk.rewritten(Whose::Calling, Toward::Us, &self.said_number(party, message))
     }
 
@@ -212,6 +212,7 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use super::super::policy::Policy;
     use super::*;
 
     fn rule(number: Whose, direction: Toward, pattern: &str, with: &str) -> Rewrite {
@@ -226,7 +227,8 @@ mod tests {
     }
 
     fn trunk(rewrites: Vec<Rewrite>) -> Trunk {
-        Trunk { name: "carrier".into(), rewrites, ..Trunk::default() }
+        let policy = Policy { rewrites, ..Policy::default() };
+        Trunk { name: "carrier".into(), policy, ..Trunk::default() }
     }
 
     #[test]
@@ -268,7 +270,7 @@ mod tests {
         ] {
             let carrier = trunk(vec![rule(Whose::Called, Toward::Trunk, pattern, with)]);
             assert_eq!(carrier.rewritten(Whose::Called, Toward::Trunk, number), None, "{number}");
-            assert!(carrier.rewrites[0].told.0.load(Ordering::Relaxed), "{number}");
+            assert!(carrier.policy.rewrites[0].told.0.load(Ordering::Relaxed), "{number}");
         }
         let carrier = trunk(vec![rule(Whose::Called, Toward::Trunk, "^9", "")]);
         assert_eq!(carrier.rewritten(Whose::Called, Toward::Trunk, "9112").as_deref(), Some("112"));
@@ -279,14 +281,14 @@ mod tests {
     fn emergency_numbers_stay_unless_a_rule_says_that_it_is_for_them() {
         for number in super::super::dial_plan::EMERGENCY {
             let mut carrier = trunk(vec![rule(Whose::Called, Toward::Trunk, "^", "+49")]);
-            carrier.rewrites.push(rule(Whose::Called, Toward::Us, "^", "9"));
+            carrier.policy.rewrites.push(rule(Whose::Called, Toward::Us, "^", "9"));
             assert_eq!(carrier.rewritten(Whose::Called, Toward::Trunk, number), None);
             assert_eq!(carrier.rewritten(Whose::Called, Toward::Us, number), None);
-            carrier.rewrites[0].emergency = true;
+            carrier.policy.rewrites[0].emergency = true;
             let made = carrier.rewritten(Whose::Called, Toward::Trunk, number).unwrap();
             assert_eq!(*made, *format!("+49{number}"));
             // A calling number that looks like one is not dialled by anybody.
-            carrier.rewrites.insert(0, rule(Whose::Calling, Toward::Trunk, "^", "+49"));
+            carrier.policy.rewrites.insert(0, rule(Whose::Calling, Toward::Trunk, "^", "+49"));
             assert!(carrier.rewritten(Whose::Calling, Toward::Trunk, number).is_some());
         }
     }
@@ -295,7 +297,7 @@ mod tests {
     fn a_fixed_number_stands_in_for_those_that_the_trunk_does_not_take() {
         let own = vec![Pattern(Regex::new(r"^\+4930123\d{1,4}$").unwrap())];
         let mut carrier = trunk(vec![rule(Whose::Calling, Toward::Trunk, r"^1(\d{3})$", "+49301231$1")]);
-        carrier.caller_id = Some(CallerId { number: "+49301230".into(), own });
+        carrier.policy.caller_id = Some(CallerId { number: "+49301230".into(), own });
         for (number, shown) in [
             ("1001", Some("+493012310".to_owned() + "01")),
             ("+4930123777", None),

@@ -414,9 +414,10 @@ impl Core {
         };
         let branch = self.mint_branch();
         let leg = self.legs.get_mut(handle).ok_or(Refusal::Internal)?;
+        let session = leg.session;
         let mut writer = leg.dialog.request_with_hops(&Method::Invite, &branch, outgoing.hops);
         let is_reliable = offer.is_some() && quirks.prack;
-        write_invite_capabilities(&mut writer, &self.settings.software, is_reliable);
+        write_invite_capabilities(&mut writer, &self.settings.software, is_reliable, &session);
         let call = self.calls.get(outgoing.call).ok_or(Refusal::Internal)?;
         outgoing.write_headers(trunk, (call, &settings), &leg.dialog, quirks, &mut writer);
         if let Some(referrer) = &outgoing.referred_by {
@@ -465,7 +466,7 @@ impl Outgoing<'_> {
         let message = self.message.filter(|_| is_believed);
         self.write_history(message, trunk, (call, &settings.domain), &dialog.remote, writer);
         let rules = [(source, Toward::Us), (trunk, Toward::Trunk)];
-        if rules.iter().all(|(trunk, _)| trunk.is_none_or(|trunk| trunk.headers.is_empty())) {
+        if rules.iter().all(|(trunk, _)| trunk.is_none_or(|trunk| trunk.policy.headers.is_empty())) {
             return;
         }
         let [caller, called] =
@@ -484,7 +485,9 @@ impl Core {
     /// Writes what the rules of its trunk add to an answer to a leg's INVITE.
     pub(super) fn write_headers(&self, leg: LegHandle, writer: &mut MessageWriter<'_>) {
         let Some(found) = self.legs.get(leg) else { return };
-        let Some(trunk) = self.trunk(&found.party).filter(|trunk| !trunk.headers.is_empty()) else { return };
+        let Some(trunk) = self.trunk(&found.party).filter(|trunk| !trunk.policy.headers.is_empty()) else {
+            return;
+        };
         let Some(call) = self.calls.get(found.call) else { return };
         let record = &call.record;
         // Who was called knows of the caller what our INVITE said, and no more in an answer to one of its own.

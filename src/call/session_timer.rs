@@ -14,18 +14,18 @@ use bytes::Bytes;
 
 use super::core::{Core, Owner};
 use super::media::description_in;
-use super::model::{Leg, LegHandle, LegState, Purpose, Role, timer};
+use super::model::{Leg, LegHandle, LegState, Party, Purpose, Role, timer};
 use super::rescue::Death;
 use crate::sip::Refusal;
 use crate::sip::transaction::{ClientTx, ServerTx};
 use crate::wire::sip::{HeaderName, Limits, Message, MessageWriter, Method, StatusCode};
 
-/// What we ask for, in seconds (RFC 4028 4 recommends 1800).
-const SESSION_EXPIRES: u32 = 1800;
+/// What we ask for unless a trunk is to be asked otherwise, in seconds (RFC 4028 4 recommends 1800).
+pub const SESSION_EXPIRES: u32 = 1800;
 /// The shortest interval that we let be imposed on us: the floor of RFC 4028 4.
-const MIN_SE: u32 = 90;
+pub const MIN_SE: u32 = 90;
 /// The longest interval that a peer's Min-SE can drive us to; more is no timer.
-const MAX_SE: u32 = 24 * 3600;
+pub const MAX_SE: u32 = 24 * 3600;
 /// Times that a 422 of one leg is followed.
 const MAX_RAISED: u8 = 4;
 /// A refresh that found the leg busy, or was refused for a reason that may pass, is tried again after this.
@@ -33,10 +33,90 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// For a refresh after a move in which the session would have expired: one transaction (RFC 3261 17.1.2.2, timer F).
 const GRACE: Duration = Duration::from_secs(32);
 
+/// Whether there are session timers with a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mode {
+    /// It is asked for one in every INVITE.
+    #[default]
+    Ask,
+    /// There is one where it asks.
+    Accept,
+    /// We do not know them (RFC 4028 4: who names `timer` nowhere is not asked).
+    Off,
+}
+
+/// How we refresh where it is for us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum By {
+    /// By UPDATE, where it is taken.
+    #[default]
+    Update,
+    /// By re-INVITE, whatever the peer says of UPDATE.
+    Reinvite,
+}
+
+/// What is settled with a peer about session timers. A dialog keeps what it began with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// Whether there are any.
+    pub mode: Mode,
+    /// What it is asked for, and the longest that is agreed, in seconds; not below `min`.
+    pub expires: u32,
+    /// Shorter ones are 422, in seconds; 90 at least.
+    pub min: u32,
+    /// Who refreshes where that is for us to say; `None`: whoever the peer says, else we do.
+    pub refresher: Option<Refresher>,
+    /// How we refresh.
+    pub by: By,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { mode: Mode::Ask, expires: SESSION_EXPIRES, min: MIN_SE, refresher: None, by: By::Update }
+    }
+}
+
+impl Mode {
+    /// As the configuration has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Accept => "accept",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl By {
+    /// As the configuration has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Update => "update",
+            Self::Reinvite => "re-invite",
+        }
+    }
+}
+
+impl Refresher {
+    /// As the configuration has it; `auto` where nothing is settled.
+    #[must_use]
+    pub const fn word(settled: Option<Self>) -> &'static str {
+        match settled {
+            None => "auto",
+            Some(Self::Us) => "us",
+            Some(Self::Them) => "them",
+        }
+    }
+}
+
 /// Who refreshes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Refresher {
+pub enum Refresher {
+    /// We do.
     Us,
+    /// The peer.
     Them,
 }
 
@@ -50,6 +130,8 @@ struct Session {
 /// The session timer of a leg.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SessionTimer {
+    /// What is settled with them.
+    terms: Terms,
     /// What runs.
     running: Option<Session>,
     /// What their open request asked for; it runs from our 2xx on.
@@ -69,15 +151,33 @@ impl SessionTimer {
         self.running.map(|session| session.seconds)
     }
 
+    /// One under these terms.
+    #[must_use]
+    pub fn under(terms: Terms) -> Self {
+        Self { terms, ..Self::default() }
+    }
+
+    /// Whether they hear that we know session timers.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        !matches!(self.terms.mode, Mode::Off)
+    }
+
     /// Takes in what their request asks (RFC 4028 9).
     fn read_request(&mut self, message: &Message) -> Result<(), Refusal> {
+        if !self.is_known() {
+            // RFC 3261 8.2.2.3: what is required and not known is refused by name; what is not required is not seen.
+            let is_required = message.has_token(HeaderName::Require, "timer");
+            return if is_required { Err(Refusal::ExtensionUnsupported("timer".into())) } else { Ok(()) };
+        }
         self.is_supported = message.has_token(HeaderName::Supported, "timer");
-        let floor = min_se_in(message).unwrap_or(0).max(self.floor).max(MIN_SE);
+        let Terms { mode, expires, min, refresher: wish, .. } = self.terms;
+        let floor = min_se_in(message).unwrap_or(0).max(self.floor).max(min);
         let asked = session_in(message);
         if let (Some((seconds, _)), true) = (asked, self.is_supported)
-            && seconds < MIN_SE
+            && seconds < min
         {
-            return Err(Refusal::SessionTooShort { min: MIN_SE });
+            return Err(Refusal::SessionTooShort { min });
         }
         self.asked = match asked {
             // Whoever does not know the timer cannot refresh, nor be told of it by 422: a proxy asked (table 2).
@@ -85,14 +185,18 @@ impl SessionTimer {
                 Some(Session { seconds: seconds.clamp(MIN_SE, MAX_SE), refresher: Refresher::Us })
             }
             _ if !self.is_supported => None,
+            None if mode == Mode::Accept => None,
             asked => {
-                let (seconds, refresher) = asked.unwrap_or((SESSION_EXPIRES, None));
-                let seconds = seconds.min(SESSION_EXPIRES).max(floor).min(MAX_SE);
+                let (seconds, refresher) = asked.unwrap_or((expires, None));
+                let seconds = seconds.min(expires).max(floor).min(MAX_SE);
                 // They are the client of this request. Who has no wish keeps the role.
                 let refresher = match refresher {
                     Some(Named::Uac) => Refresher::Them,
                     Some(Named::Uas) => Refresher::Us,
-                    None => self.running.map_or(Refresher::Us, |session| session.refresher),
+                    None => {
+                        let before = self.running.map(|session| session.refresher);
+                        before.or(wish).unwrap_or(Refresher::Us)
+                    }
                 };
                 Some(Session { seconds, refresher })
             }
@@ -102,27 +206,34 @@ impl SessionTimer {
 
     /// The headers of a request of ours (RFC 4028 7.1, 7.4).
     fn write_request(&self, writer: &mut MessageWriter<'_>) {
-        let role = match self.running.map(|session| session.refresher) {
+        if !self.is_known() || self.terms.mode == Mode::Accept && self.running.is_none() {
+            return;
+        }
+        let role = match self.running.map(|session| session.refresher).or(self.terms.refresher) {
             Some(Refresher::Us) => ";refresher=uac",
             Some(Refresher::Them) => ";refresher=uas",
             None => "",
         };
         writer.header(&HeaderName::SessionExpires, &format!("{}{role}", self.wanted()));
-        if self.floor > 0 {
-            // RFC 4028 7.3: after a 422 the Min-SE that it named goes along.
-            writer.header_number(&HeaderName::MinSe, self.floor.into());
+        // RFC 4028 7.1: what is above the floor of all is said, so that no proxy asks for less; 7.3: after a 422 the Min-SE
+        // that it named goes along.
+        let own = if self.terms.min > MIN_SE { self.terms.min } else { 0 };
+        let floor = self.floor.max(own);
+        if floor > 0 {
+            writer.header_number(&HeaderName::MinSe, floor.into());
         }
     }
 
     /// What we ask for.
     fn wanted(&self) -> u32 {
-        self.seconds().unwrap_or(SESSION_EXPIRES).max(self.floor)
+        self.seconds().unwrap_or(self.terms.expires).max(self.floor)
     }
 
     /// A 422 named a longer interval: whether it is worth another try.
     fn raise(&mut self, response: &Message) -> bool {
         // Each time it must be more than was asked for: one for who answers, and one for each proxy before it.
-        let is_of_use = |min: &u32| self.raised < MAX_RAISED && *min > self.wanted() && *min <= MAX_SE;
+        let is_of_use =
+            |min: &u32| self.is_known() && self.raised < MAX_RAISED && *min > self.wanted() && *min <= MAX_SE;
         let Some(min) = min_se_in(response).filter(is_of_use) else { return false };
         (self.floor, self.raised) = (min, self.raised + 1);
         true
@@ -185,6 +296,12 @@ impl Leg {
 }
 
 impl Core {
+    /// What is settled with a party about session timers.
+    #[must_use]
+    pub fn session_terms(&self, party: &Party) -> Terms {
+        self.trunk(party).map(|trunk| trunk.policy.session).unwrap_or_default()
+    }
+
     /// Reads the session timer of the INVITE of a leg's party; it runs from our 2xx on.
     ///
     /// # Errors
@@ -225,7 +342,7 @@ impl Core {
 
     /// The session timer in a 2xx to such a request (RFC 4028 7.2); without one no timer runs.
     pub(super) fn note_session(&mut self, leg: LegHandle, response: &Message) {
-        let Some(found) = self.legs.get_mut(leg) else { return };
+        let Some(found) = self.legs.get_mut(leg).filter(|leg| leg.session.is_known()) else { return };
         found.session.is_supported |= response.has_token(HeaderName::Supported, "timer");
         let session = session_in(response).map(|(seconds, refresher)| Session {
             seconds: seconds.clamp(MIN_SE, MAX_SE),
@@ -262,7 +379,7 @@ impl Core {
             return;
         }
         // Without an offer it is in no move's way (RFC 3311 5.1).
-        if found.allows_update {
+        if found.allows_update && found.session.terms.by == By::Update {
             self.send_update(leg, None, Purpose::Refresh, None);
             return;
         }

@@ -4,11 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::diversion::Tells;
-use super::header_rules::HeaderRule;
-use super::headers::Trust;
-use super::identity::Shows;
-use super::numbers::{CallerId, Rewrite};
+use super::policy::Policy;
 use super::quirks::QuirkTable;
 use super::rules::{Group, Rule};
 use super::run::Runs;
@@ -130,30 +126,8 @@ pub struct Trunk {
     pub register: bool,
     /// How often its targets are asked whether they are there; `None`: never.
     pub ping: Option<Duration>,
-    /// Most calls at once; `None` without limit.
-    pub max_calls: Option<u32>,
-    /// Most calls begun in a second; `None` without limit.
-    pub max_cps: Option<u32>,
-    /// Whether it may transfer our users' calls (RFC 3515).
-    pub may_refer: bool,
-    /// Whether it may tell users of waiting messages (RFC 3842).
-    pub may_notify: bool,
-    /// Whether each move is shown to it by a re-INVITE, wanted or not.
-    pub re_invite_always: bool,
-    /// Whether it is believed about identities, and learns those of callers who want privacy (RFC 3325 5).
-    pub trust: Trust,
-    /// How it is shown who calls.
-    pub shows: Shows,
-    /// Whether its callers hear nothing of it before it answers (RFC 3960): 183 is 180 to them, without a description.
-    pub is_mute_early: bool,
-    /// What it is told of calls that were diverted.
-    pub tells: Tells,
-    /// Headers that are written to it, or taken from what passes.
-    pub headers: Vec<HeaderRule>,
-    /// How numbers change on their way to it and from it; the first that fits is followed.
-    pub rewrites: Vec<Rewrite>,
-    /// The number that it is shown where the caller's own will not do.
-    pub caller_id: Option<CallerId>,
+    /// How its calls are treated.
+    pub policy: Policy,
     /// The configuration has it no more: it makes and takes no calls but those that are there.
     pub is_gone: bool,
 }

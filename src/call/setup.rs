@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
-use super::core::{ALLOW, Core, Happened, Owner, SUPPORTED, SUPPORTED_IN_INVITE, move_dialog};
+use super::core::{ALLOW, Core, Happened, Owner, move_dialog, supported};
 use super::dial_plan::{Plan, is_emergency};
 use super::identity::{self, Privacy};
 use super::media::{description_in, is_translated};
@@ -14,6 +14,7 @@ use super::model::{
 };
 use super::quirks::QuirkTable;
 use super::record::{CallRecord, Direction};
+use super::session_timer::SessionTimer;
 use super::settings::Anchor;
 use crate::media::plan::{Description, Pairing};
 use crate::registrar::MAX_USER_AGENT;
@@ -82,7 +83,7 @@ impl Leg {
             glares: 0,
             is_private: false,
             is_vouched: true,
-            session: super::session_timer::SessionTimer::default(),
+            session: SessionTimer::default(),
             sent_invite: None,
             is_bridged: false,
             timers: crate::base::Timers::default(),
@@ -140,6 +141,7 @@ impl Core {
         let (worker, settings) = (self.worker, self.settings.clone());
         let flow = leg.dialog.flow;
         self.capacity.enter(&leg.party);
+        leg.session = SessionTimer::under(self.session_terms(&leg.party));
         let handle = self.legs.insert_with(|handle| {
             let tag = super::core::format_tag(worker, handle, bits);
             leg.dialog.set_contact(super::core::contact_uri(&settings, &tag, &flow));
@@ -343,9 +345,10 @@ impl Core {
         }
         found.raw_before = None;
         let (tag, contact) = (found.dialog.local_tag.clone(), found.dialog.contact.clone());
+        let session = found.session;
         let Some(mut writer) = self.reply(tx, status, &tag) else { return };
         writer.header_parts(&HeaderName::Contact, &["<", &contact, ">"]);
-        write_capabilities(&mut writer, &self.settings.software);
+        write_capabilities(&mut writer, &self.settings.software, &session);
         self.answer_session(leg, &mut writer);
         if let Some(identity) = identity {
             self.show_party(leg, identity, &mut writer);
@@ -405,14 +408,19 @@ pub fn user_value(display: &str, number: &str, domain: &str) -> Box<str> {
 }
 
 /// What we can do, in every re-INVITE, UPDATE and 2xx.
-pub fn write_capabilities(writer: &mut MessageWriter<'_>, software: &str) {
-    write_abilities(writer, software, SUPPORTED);
+pub fn write_capabilities(writer: &mut MessageWriter<'_>, software: &str, session: &SessionTimer) {
+    write_abilities(writer, software, supported(session.is_known(), false));
 }
 
 /// The same in an INVITE, whose provisional responses may be reliable. Not in one without an offer: the first of them
 /// would carry one, whose answer only the caller has.
-pub fn write_invite_capabilities(writer: &mut MessageWriter<'_>, software: &str, is_reliable: bool) {
-    write_abilities(writer, software, if is_reliable { SUPPORTED_IN_INVITE } else { SUPPORTED });
+pub fn write_invite_capabilities(
+    writer: &mut MessageWriter<'_>,
+    software: &str,
+    is_reliable: bool,
+    session: &SessionTimer,
+) {
+    write_abilities(writer, software, supported(session.is_known(), is_reliable));
 }
 
 fn write_abilities(writer: &mut MessageWriter<'_>, software: &str, supported: &str) {

@@ -2,9 +2,10 @@
 
 use super::Source;
 use super::error::Place;
-use super::resolved::Resolved;
+use super::resolved::{Anchor, Resolved};
 use super::tree::Faults;
 use crate::call::dial_plan::EMERGENCY;
+use crate::call::policy::ReInvite;
 use crate::moving::star_code::Codes;
 use crate::sip::Transport;
 
@@ -13,6 +14,7 @@ pub(super) fn whole(resolved: &Resolved, source: &Source<'_>, faults: &mut Fault
     codes(resolved, &place, faults);
     ports(resolved, &place, faults);
     extensions(resolved, &place, faults);
+    anchored(resolved, &place, faults);
 }
 
 /// A dialled number must mean one thing: `*11` takes digits and `*` behind it, so nothing may begin with it.
@@ -56,6 +58,24 @@ fn ports(resolved: &Resolved, place: &Place, faults: &mut Faults) {
         }
         if listen.transport != Transport::Udp && listen.bind == resolved.http.bind {
             faults.add(place, "http.bind", format!("{} is taken by listen[{at}]", listen.bind));
+        }
+    }
+}
+
+/// What passes byte for byte is not edited.
+fn anchored(resolved: &Resolved, place: &Place, faults: &mut Faults) {
+    if resolved.media.anchor == Anchor::Always {
+        return;
+    }
+    for (at, trunk) in resolved.trunks.iter().enumerate() {
+        let why = "needs media.anchor = \"always\": what is said of media that does not run through us is not edited";
+        if trunk.policy.codecs.is_some() {
+            faults.add(place, format!("trunk[{at}].codecs"), why);
+        }
+        if trunk.policy.re_invite == Some(ReInvite::Never) {
+            let why =
+                "never needs media.anchor = \"always\": only media that runs through us can be changed here";
+            faults.add(place, format!("trunk[{at}].re_invite"), why);
         }
     }
 }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use super::resolved::{Auth, Ban, Http, Listen, Media, Node, Resolved, Trunk, TrunkAuth, Webhook};
 use crate::call::headers::Trust;
 use crate::call::numbers::CallerId;
+use crate::call::policy::{Policy, ReInvite};
 use crate::call::rules::Rule;
+use crate::call::session_timer::{Refresher, Terms};
 use crate::moving;
 use crate::registrar::accounts::{Account, Device};
 use crate::registrar::{self, Pbx};
@@ -310,8 +312,7 @@ fn trunks(lines: &mut Vec<String>, old: &Resolved, new: &Resolved) {
 fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     #[rustfmt::skip]
     let Trunk {
-        name, uri, host: _, transport: _, also, share, ca, from, auth, register, max_calls, max_cps, ping, re_invite,
-        may_refer, may_notify, trust, shows, is_mute_early, tells, headers, rewrites, caller_id,
+        name, uri, host: _, transport: _, also, share, ca, from, auth, register, ping, policy: before,
     } = old;
     let key = |field: &str| format!("trunk {name}: {field}");
     let places = |also: &Vec<super::Site>| also.iter().map(|site| &*site.uri).collect::<Vec<_>>().join(", ");
@@ -323,22 +324,30 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     let account = |auth: &Option<TrunkAuth>| {
         auth.as_ref().map(|TrunkAuth { user, password: _, realm }| (user.clone(), realm.clone()))
     };
-    let (before, after) = (account(auth), account(&new.auth));
+    let (own, other) = (account(auth), account(&new.auth));
     let shown = |account: &Option<(Box<str>, Option<Box<str>>)>| {
         or_none(account.as_ref().map(|(user, realm)| match realm {
             Some(realm) => format!("{user} in {realm}"),
             None => user.to_string(),
         }))
     };
-    say(lines, &key("auth"), &before, &after, shown);
-    hide(lines, &key("password"), before == after && *auth != new.auth);
+    say(lines, &key("auth"), &own, &other, shown);
+    hide(lines, &key("password"), own == other && *auth != new.auth);
     say(lines, &key("register"), register, &new.register, plain);
-    say(lines, &key("max_calls"), max_calls, &new.max_calls, option);
-    say(lines, &key("max_cps"), max_cps, &new.max_cps, option);
     let every = |ping: &Option<Duration>| ping.map_or_else(|| "0".to_owned(), |every| seconds(&every));
     say(lines, &key("ping_s"), ping, &new.ping, every);
-    let how = |how: &Option<moving::ReInvite>| how.as_ref().map_or_else(|| "that of move".to_owned(), word);
-    say(lines, &key("re_invite"), re_invite, &new.re_invite, how);
+    policy(lines, name, before, &new.policy);
+}
+
+fn policy(lines: &mut Vec<String>, name: &str, old: &Policy, new: &Policy) {
+    #[rustfmt::skip]
+    let Policy {
+        max_calls, max_cps, may_refer, may_notify, trust, shows, tells, is_mute_early, codecs, re_invite, session, headers, rewrites,
+        caller_id,
+    } = old;
+    let key = |field: &str| format!("trunk {name}: {field}");
+    say(lines, &key("max_calls"), max_calls, &new.max_calls, option);
+    say(lines, &key("max_cps"), max_cps, &new.max_cps, option);
     say(lines, &key("refer"), may_refer, &new.may_refer, plain);
     say(lines, &key("mwi"), may_notify, &new.may_notify, plain);
     let is_trusted = |trust: &Trust| (*trust == Trust::Trusted).to_string();
@@ -346,6 +355,13 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
     say(lines, &key("identity"), shows, &new.shows, |shows| shows.as_str().to_owned());
     let early = |is_mute: &bool| if *is_mute { "block" } else { "pass" }.to_owned();
     say(lines, &key("early_media"), is_mute_early, &new.is_mute_early, early);
+    let named = |codecs: &Option<std::sync::Arc<crate::media::permitted::Permitted>>| {
+        codecs.as_ref().map_or_else(|| "any".to_owned(), |codecs| codecs.to_string())
+    };
+    say(lines, &key("codecs"), codecs, &new.codecs, named);
+    let how = |how: &Option<ReInvite>| how.map_or("that of move", ReInvite::as_str).to_owned();
+    say(lines, &key("re_invite"), re_invite, &new.re_invite, how);
+    session_timer(lines, &key("session_timer"), session, &new.session);
     say(lines, &key("diversion"), tells, &new.tells, |tells| tells.as_str().to_owned());
     if *headers != new.headers {
         let place = headers.iter().zip(&new.headers).take_while(|(old, new)| old == new).count();
@@ -362,6 +378,16 @@ fn trunk(lines: &mut Vec<String>, old: &Trunk, new: &Trunk) {
         }))
     };
     say(lines, &key("caller_id"), caller_id, &new.caller_id, fixed);
+}
+
+fn session_timer(lines: &mut Vec<String>, key: &str, old: &Terms, new: &Terms) {
+    let Terms { mode, expires, min, refresher, by } = old;
+    let key = |field: &str| format!("{key}.{field}");
+    say(lines, &key("mode"), mode, &new.mode, |mode| mode.as_str().to_owned());
+    say(lines, &key("expires_s"), expires, &new.expires, plain);
+    say(lines, &key("min_s"), min, &new.min, plain);
+    say(lines, &key("refresher"), refresher, &new.refresher, |who| Refresher::word(*who).to_owned());
+    say(lines, &key("refresh"), by, &new.by, |by| by.as_str().to_owned());
 }
 
 fn routes(lines: &mut Vec<String>, old: &Resolved, new: &Resolved) {
@@ -550,6 +576,14 @@ to = ["user:alice"]
                 "= 100\n[[trunk.header]]\ndirection = \"in\"\nname = \"X-A\"\nremove = true",
                 "trunk carrier: header changed from the 1. on",
             ),
+            ("= 100", "= 100\ncodecs = [\"pcma\", \"G729\"]", "trunk carrier: codecs any -> PCMA, G729"),
+            (
+                "= 100",
+                "= 100\nsession_timer = { mode = \"off\", min_s = 2000 }",
+                "trunk carrier: session_timer.mode ask -> off|trunk carrier: session_timer.expires_s 1800 -> 2000|\
+                 trunk carrier: session_timer.min_s 90 -> 2000",
+            ),
+            ("= 100", "= 100\nre_invite = \"never\"", "trunk carrier: re_invite that of move -> never"),
             ("= 100", "= 100\nearly_media = \"block\"", "trunk carrier: early_media pass -> block"),
             ("= 100", "= 100\ntrusted = false", "trunk carrier: trusted true -> false"),
             ("= 100", "= 100\nidentity = \"rpid\"", "trunk carrier: identity pai -> rpid"),

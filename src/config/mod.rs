@@ -20,6 +20,7 @@ mod sections;
 mod tests;
 mod tree;
 mod trunk_headers;
+mod trunk_policy;
 mod trunks;
 mod users;
 mod values;

@@ -87,15 +87,16 @@ mod tests {
         let resolved = resolve(&text).unwrap();
         let trunk = &resolved.trunks[0];
         let shown: Vec<String> = trunk
+            .policy
             .rewrites
             .iter()
             .map(|r| format!("{} {} {} {}", r.number, r.direction, r.pattern, r.with))
             .collect();
         assert_eq!(shown, ["calling in ^\\+49 0", "called out ^(1)1(?<rest>[02])$ +49${1}1$rest"]);
-        assert!(trunk.rewrites[1].emergency && !trunk.rewrites[0].emergency);
-        let caller_id = trunk.caller_id.as_ref().unwrap();
+        assert!(trunk.policy.rewrites[1].emergency && !trunk.policy.rewrites[0].emergency);
+        let caller_id = trunk.policy.caller_id.as_ref().unwrap();
         assert_eq!((&*caller_id.number, caller_id.own.len()), ("+49301230", 1));
-        assert_eq!(resolve("").unwrap().trunks[0].caller_id, None);
+        assert_eq!(resolve("").unwrap().trunks[0].policy.caller_id, None);
     }
 
     #[test]

@@ -6,15 +6,11 @@ use std::time::Duration;
 
 use super::network::Network;
 pub use crate::base::Secret;
-use crate::call::diversion::Tells;
-use crate::call::header_rules::HeaderRule;
-use crate::call::headers::Trust;
-use crate::call::identity::Shows;
-use crate::call::numbers::{CallerId, Rewrite};
+use crate::call::policy::Policy;
 use crate::call::rules::{Group, Rule};
 use crate::call::run::Runs;
 use crate::media::relay::Learning;
-use crate::moving::{self, ReInvite};
+use crate::moving;
 use crate::registrar;
 use crate::registrar::accounts::Account;
 use crate::sip::Transport;
@@ -263,32 +259,10 @@ pub struct Trunk {
     pub auth: Option<TrunkAuth>,
     /// Whether we register there.
     pub register: bool,
-    /// Calls at once.
-    pub max_calls: Option<u32>,
-    /// New calls in a second.
-    pub max_cps: Option<u32>,
     /// OPTIONS this often; none: never.
     pub ping: Option<Duration>,
-    /// When its leg is re-INVITEd at a move; none: as `[move]` says.
-    pub re_invite: Option<ReInvite>,
-    /// Whether it may transfer our users' calls.
-    pub may_refer: bool,
-    /// Whether it may tell users of waiting messages.
-    pub may_notify: bool,
-    /// `trusted`: whether it is believed about identities, and learns those of callers who want privacy.
-    pub trust: Trust,
-    /// `identity`: how it is shown who calls.
-    pub shows: Shows,
-    /// `early_media`: whether callers hear nothing of it before it answers.
-    pub is_mute_early: bool,
-    /// `diversion`: what it is told of calls that were diverted.
-    pub tells: Tells,
-    /// `[[trunk.header]]`, in the order of the file.
-    pub headers: Vec<HeaderRule>,
-    /// `[[trunk.rewrite]]`, in the order of the file.
-    pub rewrites: Vec<Rewrite>,
-    /// `caller_id` and `caller_ids`.
-    pub caller_id: Option<CallerId>,
+    /// How its calls are treated.
+    pub policy: Policy,
 }
 
 /// A place where a trunk is.

@@ -406,8 +406,8 @@ fn test(mut section: Section<'_>) -> ([Option<Box<str>>; 2], Option<Runs>) {
     (numbers, is_on.then(|| Runs { prefix: prefix.map(|taken| taken.value) }))
 }
 
-/// The words of `re_invite`, of the node and of a trunk.
-pub(super) const RE_INVITE: [(&str, ReInvite); 2] =
+/// The words of `re_invite`.
+const RE_INVITE: [(&str, ReInvite); 2] =
     [("when-needed", ReInvite::WhenNeeded), ("always", ReInvite::Always)];
 
 fn own(resolved: &Resolved) -> registrar::Own {

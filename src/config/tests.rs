@@ -523,7 +523,7 @@ fn a_quirk_is_for_the_user_agents_that_it_names() {
     assert_eq!(resolved.quirks.of("Acme/3"), Quirks::default());
     let offered = [Algorithm::Sha256, Algorithm::Md5];
     assert_eq!(resolved.quirks.algorithms("Acme/2", &offered)[..], [Algorithm::Md5]);
-    assert!(resolved.trunks[0].may_refer && !resolved.trunks[0].may_notify);
+    assert!(resolved.trunks[0].policy.may_refer && !resolved.trunks[0].policy.may_notify);
 }
 
 #[test]

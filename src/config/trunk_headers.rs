@@ -57,6 +57,7 @@ mod tests {
             + &rule("out", "Subject", "add = \"hello\"");
         let resolved = resolve(&text).unwrap();
         let shown: Vec<String> = resolved.trunks[0]
+            .policy
             .headers
             .iter()
             .map(|rule| format!("{} {} {}", rule.direction, rule.name, rule.deed))

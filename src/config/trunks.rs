@@ -3,26 +3,12 @@
 use std::time::Duration;
 
 use super::resolved::{HostPort, Site, Trunk, TrunkAuth};
-use super::sections::{RE_INVITE, name};
+use super::sections::name;
 use super::tree::{Section, Taken};
-use super::{Network, Secret, Source, listen_tls, numbers, trunk_headers, users, values};
-use crate::call::diversion::Tells;
-use crate::call::headers::Trust;
-use crate::call::identity::Shows;
+use super::{Network, Secret, Source, listen_tls, trunk_policy, users, values};
 use crate::sip::Transport;
 use crate::wire::sip::{Scheme, Uri};
 
-/// Words of `identity`.
-const SHOWS: [(&str, Shows); 4] =
-    [("pai", Shows::Asserted), ("rpid", Shows::RemoteParty), ("from", Shows::From), ("none", Shows::Nobody)];
-/// Words of `diversion`.
-const TELLS: [(&str, Tells); 5] = [
-    ("keep", Tells::Keep),
-    ("diversion", Tells::Diversion),
-    ("history-info", Tells::HistoryInfo),
-    ("both", Tells::Both),
-    ("none", Tells::Nothing),
-];
 /// Places of a trunk beside its first.
 const MAX_ALSO: usize = 15;
 
@@ -62,19 +48,8 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
     if register && auth.is_none() {
         section.fault("register", "needs auth: a registration without credentials is of no use");
     }
-    let max_calls = section.number("max_calls", 0..=1_000_000).map(|taken| taken.value);
-    let max_cps = section.number("max_cps", 1..=100_000).map(|taken| taken.value);
     let ping = section.number("ping_s", 0..=86_400).map_or(0, |taken| taken.value);
-    let re_invite = section.choice("re_invite", &RE_INVITE);
-    let may_refer = section.flag("refer").unwrap_or(false);
-    let may_notify = section.flag("mwi").unwrap_or(true);
-    let trust = section.flag("trusted").map_or(Trust::Trusted, trust_if);
-    let shows = section.choice("identity", &SHOWS).unwrap_or_default();
-    let is_mute_early = section.choice("early_media", &[("pass", false), ("block", true)]).unwrap_or(false);
-    let tells = section.choice("diversion", &TELLS).unwrap_or_default();
-    let headers = trunk_headers::read(&mut section);
-    let rewrites = numbers::rewrites(&mut section);
-    let caller_id = numbers::caller_id(&mut section);
+    let policy = trunk_policy::read(&mut section);
     section.finish();
     let Site { uri, host, transport } = uri?;
     Some(Trunk {
@@ -88,24 +63,9 @@ fn trunk(mut section: Section<'_>, source: &Source<'_>, before: &[Taken<Trunk>])
         from: from.into_iter().map(|taken| taken.value).collect(),
         auth: auth.flatten(),
         register,
-        max_calls,
-        max_cps,
         ping: (ping > 0).then(|| Duration::from_secs(ping.into())),
-        re_invite,
-        may_refer,
-        may_notify,
-        trust,
-        shows,
-        is_mute_early,
-        tells,
-        headers,
-        rewrites,
-        caller_id,
+        policy,
     })
-}
-
-const fn trust_if(is_trusted: bool) -> Trust {
-    if is_trusted { Trust::Trusted } else { Trust::Untrusted }
 }
 
 /// Whether neither the URI nor DNS (RFC 3263 4.1) can choose TLS.

@@ -378,9 +378,9 @@ impl Engine {
         let called = called.or_else(|| trunk.rewritten(Whose::Called, Toward::Trunk, call.number));
         let calling = match pbx {
             Some(pbx) => Some(pbx.user.clone()),
-            None if trunk.shows == Shows::Nobody => Some("anonymous".into()),
+            None if trunk.policy.shows == Shows::Nobody => Some("anonymous".into()),
             // As in a call: who is forwarded with its history stays who it is.
-            None if call.by.account().is_none() && trunk.tells.of_ours() => {
+            None if call.by.account().is_none() && trunk.policy.tells.of_ours() => {
                 trunk.rewritten(Whose::Calling, Toward::Trunk, caller)
             }
             None => trunk.shown_caller(caller),
@@ -390,8 +390,8 @@ impl Engine {
             reached: is_resolved && has_line && health != Health::Down,
             state: state.to_owned(),
             calls: self.core.capacity.calls().nth(index),
-            max_calls: trunk.max_calls,
-            max_cps: trunk.max_cps,
+            max_calls: trunk.policy.max_calls,
+            max_cps: trunk.policy.max_cps,
             called: Some(called.map_or_else(|| call.number.to_owned(), String::from)),
             calling: Some(calling.map_or_else(|| caller.to_owned(), String::from)),
             ..RouteTargetView::default()

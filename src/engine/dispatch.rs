@@ -5,11 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Engine, Output};
-use crate::call::core::{ALLOW, Owner, SUPPORTED_IN_INVITE, write_refusal};
+use crate::call::core::{ALLOW, Owner, supported, write_refusal};
 use crate::call::dial_plan::{Destination, Member, Plan, dialled};
 use crate::call::places::{Across, plain_reason};
 use crate::call::ring::MAX_GROUP_FORKS;
 use crate::call::rules::{Asks, Caller, CallerKind, Dialling};
+use crate::call::session_timer::Mode;
 use crate::call::{LegHandle, Party};
 use crate::moving::hold_off::Access;
 use crate::registrar::Binding;
@@ -205,7 +206,7 @@ impl Engine {
         match message.method() {
             Method::Register => self.on_register(tx, flow, message),
             Method::Invite => self.on_invite(tx, flow, message),
-            Method::Options => self.on_options(tx),
+            Method::Options => self.on_options(tx, self.may_hear_of_timers(&flow)),
             Method::Subscribe => self.on_subscribe(tx, flow, message),
             Method::Message => self.on_message(tx, flow, message),
             Method::Publish => self.on_publish(tx, flow, message),
@@ -261,8 +262,15 @@ impl Engine {
         if missing.is_empty() { Ok(()) } else { Err(Refusal::ExtensionUnsupported(missing.into_boxed_str())) }
     }
 
+    /// Whether who is at the other end of `flow` is told that we know session timers.
+    fn may_hear_of_timers(&self, flow: &Flow) -> bool {
+        let settings = &self.core.settings;
+        let trunk = settings.trunk_of(flow).and_then(|index| settings.trunks.get(index));
+        trunk.is_none_or(|trunk| trunk.policy.session.mode != Mode::Off)
+    }
+
     /// RFC 3261 11.2: what we can do; also what a peer's keep-alive is answered with.
-    fn on_options(&mut self, tx: ServerTx) {
+    fn on_options(&mut self, tx: ServerTx, has_timer: bool) {
         let tag = self.core.random.tag();
         let status = if self.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         let Some(mut writer) = self.core.reply(tx, status, &tag) else { return };
@@ -270,7 +278,7 @@ impl Engine {
             write_refusal(&mut writer, &Refusal::Draining, &self.core.settings);
         }
         writer.header(&HeaderName::Allow, ALLOW);
-        writer.header(&HeaderName::Supported, SUPPORTED_IN_INVITE);
+        writer.header(&HeaderName::Supported, supported(has_timer, true));
         writer.header(&HeaderName::Accept, "application/sdp");
         writer.header(&HeaderName::AcceptEncoding, "identity");
         writer.header(&HeaderName::AllowEvents, Event::ALLOWED);
@@ -356,7 +364,8 @@ impl Engine {
             Method::Refer => self.on_refer(leg, tx, message),
             Method::Info => self.on_info(leg, tx, message),
             Method::Options => {
-                self.on_options(tx);
+                let has_timer = self.core.legs.get(leg).is_none_or(|leg| leg.session.is_known());
+                self.on_options(tx, has_timer);
                 Ok(())
             }
             Method::Message | Method::Other(_) => self.core.on_pass(leg, tx, message),
@@ -393,7 +402,8 @@ impl Engine {
         let trunk = trunk.and_then(|(index, _)| self.core.settings.trunks.get(index));
         let event = message.header(HeaderName::Event).and_then(|header| header.value_str().ok());
         let package = event.as_deref().and_then(|event| event.split(';').next()).unwrap_or_default();
-        trunk.is_some_and(|trunk| trunk.may_notify) && package.trim().eq_ignore_ascii_case("message-summary")
+        trunk.is_some_and(|trunk| trunk.policy.may_notify)
+            && package.trim().eq_ignore_ascii_case("message-summary")
     }
 
     fn on_waiting(&mut self, tx: ServerTx, flow: Flow, message: &Message) {

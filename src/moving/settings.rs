@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::hold_off::Scope;
 use super::star_code::Codes;
+use crate::call::policy;
 use crate::media::plan::Hold;
 
 /// What a node does about moves. Per-user values, where they exist, override the lengths given here.
@@ -69,6 +70,17 @@ pub enum ReInvite {
     WhenNeeded,
     /// At every move.
     Always,
+}
+
+impl ReInvite {
+    /// The same for trunks of which nothing else is said.
+    #[must_use]
+    pub const fn of_trunks(self) -> policy::ReInvite {
+        match self {
+            Self::WhenNeeded => policy::ReInvite::WhenNeeded,
+            Self::Always => policy::ReInvite::Always,
+        }
+    }
 }
 
 /// `follow = "off" | "offer" | "move"`: the live call of a user who signs in at a device and asks for it.

@@ -54,7 +54,7 @@ macro_rules! cases {
     };
 }
 
-cases! { trunk_register trunk_call trunk_in trunk_failover trunk_also trunk_full trunk_rate trunk_numbers }
+cases! { trunk_register trunk_call trunk_in trunk_failover trunk_also trunk_full trunk_rate trunk_numbers trunk_policy }
 
 /// SIPp as the carrier, until it is dropped.
 fn carrier(at: SocketAddr, transport: &str) -> Child {

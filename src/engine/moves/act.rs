@@ -202,6 +202,11 @@ impl Engine {
         let is_converted = is_bridged || self.core.calls.get(call).is_some_and(|call| call.is_transcoded);
         let bridging = if is_converted { Bridging::Allowed } else { Bridging::Never };
         let (pairing, hold) = (moving.pairing.clone(), self.settings.moving.hold);
+        if self.core.is_left_alone(far) {
+            let is_bridged = self.bridge(key, StatusCode::NOT_ACCEPTABLE_HERE);
+            return self.advance(key, if is_bridged { Event::FarBridged } else { Event::FarRefused });
+        }
+        let Some(moving) = self.moves.live.get_mut(&key) else { return };
         if !is_bridged {
             moving.far_before = self.core.before(far, moving.old);
         }
@@ -225,6 +230,10 @@ impl Engine {
             }
             // What it was asked before has changed it.
             Err(_) if is_bridged => self.advance(key, Event::FarUnusable),
+            // It may have nothing that the new device speaks, and is not asked.
+            Err(_) if self.bridge(key, StatusCode::NOT_ACCEPTABLE_HERE) => {
+                self.advance(key, Event::FarBridged)
+            }
             Err(_) => self.advance(key, Event::FarRefused),
         }
     }

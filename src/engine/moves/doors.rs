@@ -7,11 +7,12 @@ use super::prompt::Wants;
 use super::{AskedBy, Joins, MoveKey, Moving, call_key, call_of, device_of, leg_key, leg_of};
 use crate::call::core::Owner;
 use crate::call::media::description_in;
+use crate::call::policy::ReInvite;
 use crate::call::setup::Incoming;
 use crate::call::{CallHandle, Leg, LegHandle, LegState, Party, Role};
 use crate::engine::Engine;
 use crate::engine::command::MoveMode;
-use crate::media::plan::{self, Join};
+use crate::media::plan::{self, Join, Why};
 use crate::moving::directory::{Ask, LiveLeg, Lock};
 use crate::moving::grant::{self, Facts, MoveGrant, Mover, Presence, Target, Unlocked};
 use crate::moving::hold_off::Access;
@@ -20,7 +21,7 @@ use crate::moving::machine::{Actions, Limits, Move, Need, Way};
 use crate::moving::replaces::{Candidate, Found, Phase, Replaces, find};
 use crate::moving::star_code::Select;
 use crate::moving::timeline::{Heading, Side, Timeline, What, When};
-use crate::moving::{DeviceKey, ReInvite, Refusal as MoveRefusal, ReplacesMode, Trigger};
+use crate::moving::{DeviceKey, Refusal as MoveRefusal, ReplacesMode, Trigger};
 use crate::registrar::accounts::{Account, Trust};
 use crate::sip::dialog::Dialog;
 use crate::sip::{Flow, Refusal};
@@ -307,18 +308,14 @@ impl Engine {
             return Ok((Need::Reoffer, plan::Pairing::default()));
         };
         let join = plan::join(far_media, new_media, None, self.settings.moving.hold)?;
-        let by_trunk = match &far_leg.party {
-            Party::Trunk { index, .. } => {
-                self.core.settings.trunks.get(*index).is_some_and(|trunk| trunk.re_invite_always)
-            }
-            Party::User { .. } | Party::Service(_) => false,
-        };
-        // Who repairs its own leg changes nothing that the far side must be shown.
-        let always =
-            (by_trunk || self.settings.moving.re_invite == ReInvite::Always) && !self.is_own_leg(far, new);
-        let need = match &join {
-            Join::Unchanged { .. } if !always => Need::Keep,
-            Join::Unchanged { .. } | Join::Reoffer { .. } => Need::Reoffer,
+        let of_trunk = self.core.trunk(&far_leg.party).and_then(|trunk| trunk.policy.re_invite);
+        let need = match (&join, of_trunk.unwrap_or(self.settings.moving.re_invite.of_trunks())) {
+            // Who repairs its own leg changes nothing that the far side must be shown.
+            (Join::Unchanged { .. }, ReInvite::Always) if !self.is_own_leg(far, new) => Need::Reoffer,
+            (Join::Unchanged { .. }, _) => Need::Keep,
+            // It was never told of a hold, and a stream that ends here is silent there.
+            (Join::Reoffer { why: Why::Direction | Why::Stream, .. }, ReInvite::Never) => Need::Keep,
+            (Join::Reoffer { .. }, _) => Need::Reoffer,
         };
         Ok((need, join.into_pairing()))
     }

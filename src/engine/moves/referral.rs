@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use super::{MoveKey, call_key, call_of, device_of, leg_key, leg_of};
 use crate::base::Timestamp;
 use crate::call::core::contact_uri;
+use crate::call::session_timer::SessionTimer;
 use crate::call::setup::{Incoming, user_value, write_capabilities};
 use crate::call::{CallHandle, Owner};
 use crate::engine::Engine;
@@ -57,7 +58,7 @@ impl Engine {
         let mut writer = dialog.request(&Method::Refer, &branch);
         writer.header(&HeaderName::ReferTo, &refer_to(&minted, &domain));
         writer.header(&HeaderName::ReferredBy, &own);
-        write_capabilities(&mut writer, &self.core.settings.software);
+        write_capabilities(&mut writer, &self.core.settings.software, &SessionTimer::default());
         let bytes = writer.finish();
         let flow = dialog.flow;
         if let Some(moving) = self.moves.live.get(&key) {

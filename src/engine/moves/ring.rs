@@ -168,9 +168,9 @@ impl Engine {
         let branch = self.core.mint_branch();
         let (software, domain) = (self.core.settings.software.clone(), self.core.settings.domain.clone());
         let leg = self.core.legs.get_mut(new).ok_or(Refusal::Internal)?;
-        let (flow, quirks) = (leg.dialog.flow, leg.quirks);
+        let (flow, quirks, session) = (leg.dialog.flow, leg.quirks, leg.session);
         let mut writer = leg.dialog.request(&Method::Invite, &branch);
-        crate::call::setup::write_invite_capabilities(&mut writer, &software, quirks.prack);
+        crate::call::setup::write_invite_capabilities(&mut writer, &software, quirks.prack, &session);
         write_identity(&mut writer, identity, quirks, Shown::Calling);
         if answers_itself {
             quirks.auto_answer.write(&mut writer, &domain);

@@ -344,7 +344,7 @@ fn a_message_that_a_rule_refuses_is_refused_as_a_call_is() {
 fn a_call_of_which_nobody_is_rung_has_its_record() {
     use crate::call::record::Disposition::{Failed, NoAnswer};
     let mut settings = settings();
-    trunk_to(&mut settings, PEER.parse().unwrap()).max_calls = Some(0);
+    trunk_to(&mut settings, PEER.parse().unwrap()).policy.max_calls = Some(0);
     settings.call.routes =
         vec![leads("^61$", &["reject:403 Barred"]), leads("^0", &["trunk:outside", "user:bob"])];
     let mut world = World::with(2123, settings, accounts(&["alice", "bob"]), &Loaded::default());

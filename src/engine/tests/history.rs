@@ -30,8 +30,8 @@ fn house(seed: u64, tells: Tells, change: impl FnOnce(&mut [Trunk])) -> House {
             Rule { overrides: true, ..leads("^1001$", &["user:alice", "trunk:other"]) },
             leads("^00", &["trunk:outside"]),
         ];
-        settings.call.trunks[1].tells = tells;
-        settings.call.trunks[1].rewrites = vec![outside_number()];
+        settings.call.trunks[1].policy.tells = tells;
+        settings.call.trunks[1].policy.rewrites = vec![outside_number()];
         change(&mut settings.call.trunks);
     })
 }
@@ -107,7 +107,7 @@ fn a_forwarded_call_shows_who_really_calls_and_by_whose_number_it_came() {
         ),
         (Tells::Keep, "+49301230", vec![]),
     ] {
-        let mut house = house(1503, tells, |trunks| trunks[1].caller_id = Some(fixed.clone()));
+        let mut house = house(1503, tells, |trunks| trunks[1].policy.caller_id = Some(fixed.clone()));
         let (carrier, other) = (house.carrier, house.other);
         let invite = house.invite(carrier, "7", &[], other);
         assert!(values(&invite, "From")[0].contains(&format!("<sip:{caller}@")), "{invite}");
@@ -117,7 +117,7 @@ fn a_forwarded_call_shows_who_really_calls_and_by_whose_number_it_came() {
     for (trust, count) in
         [(crate::call::headers::Trust::Trusted, 2), (crate::call::headers::Trust::Untrusted, 0)]
     {
-        let mut house = house(1504, Tells::Both, |trunks| trunks[1].trust = trust);
+        let mut house = house(1504, Tells::Both, |trunks| trunks[1].policy.trust = trust);
         let (carrier, other) = (house.carrier, house.other);
         let invite = house.invite(carrier, "7", &private, other);
         assert_eq!(values(&invite, "Diversion").len(), count, "{invite}");
@@ -133,13 +133,13 @@ fn rule(direction: Toward, name: &str, deed: Deed) -> HeaderRule {
 fn headers_are_written_to_a_trunk_and_taken_from_what_passes() {
     let set = |value: &str| Deed::Set(value.into());
     let mut house = house(1505, Tells::Keep, |trunks| {
-        trunks[0].headers = vec![
+        trunks[0].policy.headers = vec![
             rule(Toward::Us, "X-Score", Deed::Remove),
             rule(Toward::Us, "Subject", set("from outside")),
             rule(Toward::Us, "X-Both", set("in")),
             rule(Toward::Trunk, "X-Answer", set("${call}")),
         ];
-        trunks[1].headers = vec![
+        trunks[1].policy.headers = vec![
             rule(Toward::Trunk, "X-Account", set("acct=${caller};to=${called}")),
             rule(Toward::Trunk, "X-Secret", Deed::Remove),
             rule(Toward::Trunk, "X-Both", set("out")),
@@ -183,7 +183,7 @@ fn routed(house: &House) -> usize {
 fn what_a_trunk_plays_before_it_answers_may_be_kept_from_callers() {
     for early in [Early::Unreliable, Early::Reliable, Early::Settled] {
         for (is_mute, heard) in [(false, 183), (true, 180)] {
-            let mut house = house(1506, Tells::Keep, |trunks| trunks[0].is_mute_early = is_mute);
+            let mut house = house(1506, Tells::Keep, |trunks| trunks[0].policy.is_mute_early = is_mute);
             let (alice, carrier) = (house.alice, house.carrier);
             let phone = &mut house.world.phones[carrier];
             (phone.early, phone.answer) = (early, super::Answer::Ring);

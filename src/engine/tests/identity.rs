@@ -128,7 +128,8 @@ fn a_trunk_is_shown_the_caller_as_it_is_configured() {
         (Shows::From, Trust::Trusted, "id", ANONYMOUS, None, None, None),
         (Shows::Nobody, Trust::Trusted, "", ANONYMOUS, None, None, None),
     ] {
-        let mut house = house(1401, |trunks| (trunks[0].shows, trunks[0].trust) = (shows, trust));
+        let mut house =
+            house(1401, |trunks| (trunks[0].policy.shows, trunks[0].policy.trust) = (shows, trust));
         let headers: Vec<(&str, &str)> =
             [("Privacy", privacy)].into_iter().filter(|(_, value)| !value.is_empty()).collect();
         let (alice, carrier) = (house.alice, house.carrier);
@@ -157,7 +158,7 @@ fn a_trunk_is_believed_what_it_asserts_only_where_it_is_trusted() {
         ),
         (Trust::Untrusted, "+4989777", vec![], vec![]),
     ] {
-        let mut house = house(1402, |trunks| trunks[0].trust = trust);
+        let mut house = house(1402, |trunks| trunks[0].policy.trust = trust);
         let (alice, carrier) = (house.alice, house.carrier);
         let invite = house.invite(carrier, "alice", &claims, alice);
         assert!(
@@ -187,7 +188,7 @@ fn a_call_from_trunk_to_trunk_carries_what_both_are_trusted_with() {
         ("Identity", "eyJhbGci.eyJhdHQ.sig;info=<https://cert.example/a.pem>;alg=ES256"),
     ];
     for (trust, asserted, diversions) in [(Trust::Trusted, 1, 1), (Trust::Untrusted, 0, 0)] {
-        let mut house = house(1403, |trunks| trunks[1].trust = trust);
+        let mut house = house(1403, |trunks| trunks[1].policy.trust = trust);
         let (carrier, other) = (house.carrier, house.other);
         let invite = house.invite(carrier, "7", &claims, other);
         assert_eq!(values(&invite, "P-Asserted-Identity").len(), asserted, "{invite}");
@@ -208,7 +209,7 @@ fn a_call_from_trunk_to_trunk_carries_what_both_are_trusted_with() {
             let number = Whose::Called;
             let (direction, with) = (Toward::Trunk, "+".into());
             let pattern = pattern.clone();
-            trunks[1].rewrites =
+            trunks[1].policy.rewrites =
                 vec![Rewrite { number, direction, pattern, with, emergency: false, told: Told::default() }];
         });
         let (alice, carrier, other) = (house.alice, house.carrier, house.other);
@@ -280,7 +281,7 @@ fn talks(house: &mut House, by: usize, line: usize, headers: &[(&str, &str)]) {
 #[test]
 fn neither_side_of_a_trunk_learns_where_the_other_one_is() {
     for (from_alice, is_late) in [(true, false), (false, true)] {
-        let mut house = house(1406, |trunks| trunks[0].may_refer = true);
+        let mut house = house(1406, |trunks| trunks[0].policy.may_refer = true);
         let (alice, carrier) = (house.alice, house.carrier);
         let (caller, callee, number) =
             if from_alice { (alice, carrier, "0049") } else { (carrier, alice, "alice") };
@@ -314,7 +315,7 @@ fn neither_side_of_a_trunk_learns_where_the_other_one_is() {
 #[test]
 fn who_is_transferred_or_rung_early_learns_no_more_of_the_other_side() {
     for (by_carrier, seed) in [(true, 1409), (false, 1410)] {
-        let mut house = house(seed, |trunks| trunks[0].may_refer = true);
+        let mut house = house(seed, |trunks| trunks[0].policy.may_refer = true);
         let (alice, carrier) = (house.alice, house.carrier);
         let bob = house.world.phone("bob", "desk");
         let (caller, callee, number) =
@@ -393,8 +394,8 @@ fn a_text_of_a_trunk_says_nothing_of_where_it_is() {
 fn who_calls_anonymously_by_remote_party_id_alone_is_anonymous() {
     let said = [("Remote-Party-ID", "\"X\" <sip:+4930555@203.0.113.7>;party=calling;privacy=full")];
     let mut house = house(1411, |trunks| {
-        trunks[0].shows = Shows::RemoteParty;
-        trunks[1].trust = Trust::Untrusted;
+        trunks[0].policy.shows = Shows::RemoteParty;
+        trunks[1].policy.trust = Trust::Untrusted;
     });
     let (alice, carrier, other) = (house.alice, house.carrier, house.other);
     for (number, to) in [("7", other), ("alice", alice)] {
@@ -411,7 +412,7 @@ fn a_transfer_vouches_for_nobody_whom_the_call_itself_did_not_vouch_for() {
         [(Trust::Trusted, &claim[..], 1), (Trust::Trusted, &[], 0), (Trust::Untrusted, &claim[..], 0)]
     {
         let mut house = house_with(1412, |settings| {
-            settings.call.trunks[0].trust = trust;
+            settings.call.trunks[0].policy.trust = trust;
             settings.call.routes.push(leads("^8", &["trunk:other"]));
         });
         let (alice, carrier, other) = (house.alice, house.carrier, house.other);
@@ -431,8 +432,8 @@ fn a_rule_that_names_the_caller_names_nobody_who_wants_to_be_nobody() {
     let deed = Deed::Set("${caller}".into());
     let named = HeaderRule { direction: Toward::Trunk, name: "X-Caller".into(), deed };
     let mut house = house(1413, |trunks| {
-        trunks[0].trust = Trust::Untrusted;
-        trunks[0].headers = vec![named.clone()];
+        trunks[0].policy.trust = Trust::Untrusted;
+        trunks[0].policy.headers = vec![named.clone()];
     });
     let (alice, carrier) = (house.alice, house.carrier);
     house.world.phones[alice].dial_with("0049", &[("Privacy", "id")], true);
@@ -456,8 +457,8 @@ fn a_trunk_that_transfers_says_numbers_as_it_does_when_it_calls() {
         told: Told::default(),
     };
     let mut house = house(1414, |trunks| {
-        trunks[0].may_refer = true;
-        trunks[0].rewrites = vec![rule.clone()];
+        trunks[0].policy.may_refer = true;
+        trunks[0].policy.rewrites = vec![rule.clone()];
     });
     let carrier = house.carrier;
     let bob = house.world.phone("bob", "desk");

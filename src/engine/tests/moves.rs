@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Answer, World, talking, three_phones};
+use crate::call::policy::ReInvite;
 use crate::engine::event::{Event, MoveEvent};
 use crate::moving::timeline::{What, When};
 use crate::wire::sip::Method;
@@ -473,7 +474,7 @@ fn a_trunk_that_demands_it_is_asked_at_every_move() {
     for demands in [true, false] {
         let mut settings = settings();
         let peer: std::net::SocketAddr = "198.51.100.12:5060".parse().unwrap();
-        trunk_to(&mut settings, peer).re_invite_always = demands;
+        trunk_to(&mut settings, peer).policy.re_invite = demands.then_some(ReInvite::Always);
         let people = accounts(&["alice", "bob"]);
         let mut world = World::with(46, settings, people, &crate::engine::store::Loaded::default());
         let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));

@@ -84,7 +84,7 @@ fn house(random: &mut Random, seed: u64) -> World {
     settings.call.limits.calls = MOST_CALLS;
     settings.call.media.anchor = if random.below(4) == 0 { Anchor::Never } else { Anchor::Always };
     settings.ban.allow = vec![("0.0.0.0".parse().unwrap(), 0)];
-    trunk_to(&mut settings, TRUNK.parse().unwrap()).max_calls = Some(5);
+    trunk_to(&mut settings, TRUNK.parse().unwrap()).policy.max_calls = Some(5);
     let mut world = World::with(seed, settings, accounts(&["alice", "bob", "carol"]), &Loaded::default());
     for device in ["desk", "mobile", "tablet"] {
         world.phone("alice", device);

@@ -82,7 +82,7 @@ fn header<'t>(text: &'t str, name: &str) -> &'t str {
 
 #[test]
 fn a_call_out_has_the_numbers_that_the_trunk_wants_and_the_caller_sees_its_own() {
-    let mut house = house(1301, |trunk| trunk.rewrites = e164());
+    let mut house = house(1301, |trunk| trunk.policy.rewrites = e164());
     let alice = house.alice;
     let line = house.world.phones[alice].dial("030555");
     house.world.run(SECOND);
@@ -103,7 +103,7 @@ fn a_call_out_has_the_numbers_that_the_trunk_wants_and_the_caller_sees_its_own()
 
 #[test]
 fn a_call_in_is_known_by_the_numbers_of_this_house() {
-    let mut house = house(1302, |trunk| trunk.rewrites = e164());
+    let mut house = house(1302, |trunk| trunk.policy.rewrites = e164());
     let outside = house.outside;
     house.world.phones[outside].name = "+4989777".into();
     let line = house.world.phones[outside].dial("+4930123001");
@@ -120,7 +120,7 @@ fn a_call_in_is_known_by_the_numbers_of_this_house() {
 
 #[test]
 fn without_a_rule_that_fits_nothing_changes_and_records_say_nothing_of_it() {
-    let mut house = house(1303, |trunk| trunk.rewrites = e164()[4..].to_vec());
+    let mut house = house(1303, |trunk| trunk.policy.rewrites = e164()[4..].to_vec());
     let alice = house.alice;
     let line = house.world.phones[alice].dial("030555");
     house.world.run(SECOND);
@@ -134,8 +134,8 @@ fn without_a_rule_that_fits_nothing_changes_and_records_say_nothing_of_it() {
 fn an_emergency_number_is_dialled_as_it_is_unless_the_rule_knows_it() {
     for (knows, sent) in [(false, "112"), (true, "+49112")] {
         let mut house = house(1304, |trunk| {
-            trunk.rewrites = vec![rule(Whose::Called, Toward::Trunk, "^", "+49")];
-            trunk.rewrites[0].emergency = knows;
+            trunk.policy.rewrites = vec![rule(Whose::Called, Toward::Trunk, "^", "+49")];
+            trunk.policy.rewrites[0].emergency = knows;
         });
         let alice = house.alice;
         let line = house.world.phones[alice].dial("112");
@@ -154,7 +154,7 @@ fn each_trunk_has_its_own_numbers_when_a_call_goes_on_to_the_next() {
         (other.name, other.host) = ("other".into(), "other.example".into());
         other.targets[0].peer = OTHER.parse().unwrap();
         other.from[0].network = other.targets[0].peer.ip();
-        settings.call.trunks[0].rewrites = e164();
+        settings.call.trunks[0].policy.rewrites = e164();
         settings.call.trunks.push(other);
         settings.call.routes = vec![leads("^0", &["trunk:outside", "trunk:other"])];
     });
@@ -178,7 +178,7 @@ fn a_number_of_the_subscriber_stands_in_for_one_that_the_trunk_does_not_take() {
     for (own, shown) in [("^1001$", "1001"), ("^9", "+49301230")] {
         let mut house = house(1306, |trunk| {
             let own = vec![Pattern(regex::Regex::new(own).unwrap())];
-            trunk.caller_id = Some(CallerId { number: "+49301230".into(), own });
+            trunk.policy.caller_id = Some(CallerId { number: "+49301230".into(), own });
         });
         let alice = house.alice;
         let line = house.world.phones[alice].dial("030555");
@@ -191,7 +191,7 @@ fn a_number_of_the_subscriber_stands_in_for_one_that_the_trunk_does_not_take() {
 
 #[test]
 fn who_wants_to_be_nobody_is_nobody_with_rules_too() {
-    let mut house = house(1307, |trunk| trunk.rewrites = e164());
+    let mut house = house(1307, |trunk| trunk.policy.rewrites = e164());
     let alice = house.alice;
     let line = house.world.phones[alice].dial_with("030555", &[("Privacy", "id")], true);
     house.world.run(SECOND);
@@ -217,7 +217,7 @@ fn what_is_dialled_cannot_leave_the_user_part_of_a_uri() {
 
 #[test]
 fn a_route_that_is_tested_says_what_the_trunk_is_sent_and_what_it_is_known_by_here() {
-    let mut house = house(1309, |trunk| trunk.rewrites = e164());
+    let mut house = house(1309, |trunk| trunk.policy.rewrites = e164());
     let mut test = |from: &str, to: &str, source: Option<&str>| {
         let (from, to) = (from.into(), to.into());
         let question = RouteQuestion { from, to, source: source.map(Into::into), at: None };

@@ -9,6 +9,7 @@ use super::phone::Demand;
 use super::world::leads;
 use super::{Answer, World};
 use crate::call::headers::Trust;
+use crate::call::policy::ReInvite;
 use crate::engine::Settings;
 use crate::engine::command::{Command, Reply, Subject};
 use crate::engine::store::Loaded;
@@ -297,7 +298,7 @@ fn a_call_moves_between_the_handsets_and_the_pbx_keeps_its_dialog() {
         [(1405, true, false), (1406, false, false), (1407, true, true), (1408, false, true)]
     {
         let mut settings = config();
-        settings.call.trunks[0].re_invite_always = always;
+        settings.call.trunks[0].policy.re_invite = always.then_some(ReInvite::Always);
         let mut house = house(seed, settings);
         let (desk, mobile, pbx) = (house.desk, house.mobile, house.pbx);
         let line = if is_out {
@@ -347,7 +348,7 @@ fn a_call_moves_between_the_handsets_and_the_pbx_keeps_its_dialog() {
 fn hold_goes_through_with_the_users_credentials_and_the_pbx_refers_only_where_it_may() {
     for (seed, may_refer) in [(1413, false), (1414, true)] {
         let mut settings = config();
-        settings.call.trunks[0].may_refer = may_refer;
+        settings.call.trunks[0].policy.may_refer = may_refer;
         let mut house = house(seed, settings);
         let (desk, bob, pbx) = (house.desk, house.bob, house.pbx);
         let (line, _) = house.dial(desk, "030123");
@@ -453,7 +454,7 @@ fn a_text_between_users_stays_here_and_a_pbx_that_is_down_is_503_or_the_next_tar
 #[test]
 fn a_pbx_that_is_not_trusted_is_told_all_the_same_whom_it_is_not_to_name() {
     let mut settings = config();
-    settings.call.trunks[0].trust = Trust::Untrusted;
+    settings.call.trunks[0].policy.trust = Trust::Untrusted;
     let mut house = house(1699, settings);
     let desk = house.desk;
     house.world.phones[desk].dial_with("0049", &[("Privacy", "id")], true);

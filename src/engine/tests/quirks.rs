@@ -141,7 +141,7 @@ fn a_trunk_tells_of_waiting_messages_and_nobody_else_does() {
         (true, "203.0.113.66:5060", false),
     ] {
         let mut settings = settings();
-        trunk_to(&mut settings, "203.0.113.9:5060".parse().unwrap()).may_notify = may_notify;
+        trunk_to(&mut settings, "203.0.113.9:5060".parse().unwrap()).policy.may_notify = may_notify;
         let mut world = World::with(1201, settings, accounts(&["alice", "bob"]), &Loaded::default());
         let phones = [phone(&mut world, "alice", "desk", ""), phone(&mut world, "alice", "mobile", "")];
         phone(&mut world, "bob", "desk", "");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::world::{Network, accounts, settings, trunk_to};
 use super::{Answer, World};
 use crate::base::{Random, UnixMillis};
+use crate::call::policy;
 use crate::call::settings::Anchor;
 use crate::call::{CallState, LegHandle, LegState, Party, Role};
 use crate::engine::Input;
@@ -124,7 +125,9 @@ fn house(seed: u64, random: &mut Random) -> (World, People) {
     settings.call.media.anchor = if random.below(4) == 0 { Anchor::Never } else { Anchor::Always };
     let peer: SocketAddr = OUTSIDE.parse().unwrap();
     let trunk = trunk_to(&mut settings, peer);
-    (trunk.max_calls, trunk.re_invite_always) = (Some(2), random.below(2) == 0);
+    let re_invites = [None, Some(policy::ReInvite::Always), Some(policy::ReInvite::Never)];
+    trunk.policy.max_calls = Some(2);
+    trunk.policy.re_invite = re_invites[random.below(3) as usize];
     let mut loaded = Loaded::default();
     if random.below(4) == 0 {
         // From before a restart.

@@ -278,12 +278,12 @@ fn a_trunk_that_goes_keeps_its_calls_and_a_new_one_takes_the_next() {
 fn bounds_of_a_trunk_change_under_its_calls() {
     let (mut world, alice, _, mut settings) = with_trunk(3008);
     assert_eq!(dial(&mut world, alice, "001").1, Some(200));
-    settings.call.trunks[0].max_calls = Some(1);
+    settings.call.trunks[0].policy.max_calls = Some(1);
     world.reconfigure(settings.clone(), &accounts(&["alice", "bob"]));
     assert_eq!(dial(&mut world, alice, "002").1, Some(503), "the call that was there counts");
     assert!(world.phones[alice].lines[0].is_up);
-    settings.call.trunks[0].max_calls = Some(2);
-    settings.call.trunks[0].max_cps = Some(1);
+    settings.call.trunks[0].policy.max_calls = Some(2);
+    settings.call.trunks[0].policy.max_cps = Some(1);
     world.reconfigure(settings, &accounts(&["alice", "bob"]));
     assert_eq!(dial(&mut world, alice, "003").1, Some(200));
     world.phones[alice].bye(0);
@@ -309,7 +309,7 @@ fn registrations_and_pings_follow_the_configuration() {
     run(&mut world, &mut [&mut carrier], 2 * SECOND);
     assert_eq!((carrier.count(&Method::Register), carrier.count(&Method::Options)), (2, 1));
     // What is not changed is neither asked nor registered anew.
-    settings.call.trunks[0].max_calls = Some(3);
+    settings.call.trunks[0].policy.max_calls = Some(3);
     world.reconfigure(settings.clone(), &accounts(&["alice"]));
     run(&mut world, &mut [&mut carrier], 2 * SECOND);
     assert_eq!((carrier.count(&Method::Register), carrier.count(&Method::Options)), (2, 1));

@@ -286,7 +286,7 @@ fn an_emergency_call_waits_for_its_own_device_alone() {
     let mut settings = settings();
     let peer = "203.0.113.7:5060".parse().unwrap();
     let trunk = trunk_to(&mut settings, peer);
-    trunk.max_calls = Some(1);
+    trunk.policy.max_calls = Some(1);
     settings.call.routes = vec![leads("^112$", &["trunk:outside"])];
     let mut world = World::with(416, settings, accounts(&["alice", "carol"]), &Loaded::default());
     let (desk, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));

@@ -17,7 +17,7 @@ const PEER: &str = "203.0.113.1:5060";
 /// Alice, Bob and Carol; premium numbers are barred, 0 leads out to one line, 60 is a group in turn, and 112 goes out.
 fn house() -> World {
     let mut settings = settings();
-    trunk_to(&mut settings, PEER.parse().unwrap()).max_calls = Some(1);
+    trunk_to(&mut settings, PEER.parse().unwrap()).policy.max_calls = Some(1);
     let members = ["user:alice", "user:bob", "user:carol"].map(goal).to_vec();
     settings.call.groups =
         vec![Group { name: "sales".into(), members, ring: Ring::InTurn, timeout: 15 * SECOND }];

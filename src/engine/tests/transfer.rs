@@ -288,7 +288,7 @@ fn a_trunk_may_transfer_only_where_that_is_configured() {
     for may_refer in [false, true] {
         let mut settings = settings();
         let peer = "203.0.113.9:5060".parse().unwrap();
-        trunk_to(&mut settings, peer).may_refer = may_refer;
+        trunk_to(&mut settings, peer).policy.may_refer = may_refer;
         let accounts = accounts(&["alice", "bob", "carol"]);
         let mut world = World::with(1012, settings, accounts, &Loaded::default());
         let (alice, carol) = (world.phone("alice", "desk"), world.phone("carol", "desk"));

@@ -257,7 +257,7 @@ fn who_is_no_more_hands_on_nothing() {
 fn a_trunk_that_is_no_more_hands_on_nothing() {
     for is_gone in [false, true] {
         let mut settings = settings();
-        trunk_to(&mut settings, "203.0.113.1:5060".parse().unwrap()).may_refer = true;
+        trunk_to(&mut settings, "203.0.113.1:5060".parse().unwrap()).policy.may_refer = true;
         settings.call.routes = vec![leads("^0", &["trunk:outside"])];
         let names = ["alice", "bob"];
         let mut world = World::with(1451, settings.clone(), accounts(&names), &Loaded::default());

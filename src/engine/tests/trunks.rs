@@ -73,7 +73,7 @@ impl House {
 #[test]
 fn calls_over_the_rate_of_a_trunk_go_to_the_next_and_are_503_where_none_is_left() {
     let mut house = house(901, |trunks, _| {
-        (trunks[0].max_cps, trunks[1].max_cps) = (Some(2), Some(1));
+        (trunks[0].policy.max_cps, trunks[1].policy.max_cps) = (Some(2), Some(1));
     });
     let alice = house.alice;
     let mut lines = Vec::new();
@@ -99,7 +99,7 @@ fn calls_over_the_rate_of_a_trunk_go_to_the_next_and_are_503_where_none_is_left(
 
 #[test]
 fn calls_from_a_trunk_over_its_rate_are_503_and_it_may_call_again_in_a_second() {
-    let mut house = house(902, |trunks, _| trunks[0].max_cps = Some(1));
+    let mut house = house(902, |trunks, _| trunks[0].policy.max_cps = Some(1));
     let (first, second) = (house.first, house.second);
     let (line, status, _) = house.dial(first, "alice");
     assert_eq!(status, Some(200), "{}", house.world.tail());
@@ -119,7 +119,7 @@ fn calls_from_a_trunk_over_its_rate_are_503_and_it_may_call_again_in_a_second() 
 #[test]
 fn calls_in_both_directions_take_the_lines_of_a_trunk() {
     let mut house = house(903, |trunks, routes| {
-        trunks[0].max_calls = Some(2);
+        trunks[0].policy.max_calls = Some(2);
         *routes = vec![leads("^00", &["trunk:outside"])];
     });
     let (alice, first) = (house.alice, house.first);
@@ -145,7 +145,7 @@ fn a_call_that_goes_on_to_the_next_target_of_its_trunk_is_no_further_call() {
     let mut house = house(904, |trunks, routes| {
         let targets = trunks[1].targets.clone();
         trunks[0].targets.extend(targets);
-        (trunks[0].max_cps, trunks[0].max_calls) = (Some(1), Some(1));
+        (trunks[0].policy.max_cps, trunks[0].policy.max_calls) = (Some(1), Some(1));
         *routes = vec![leads("^00", &["trunk:outside"])];
     });
     let (alice, first) = (house.alice, house.first);
@@ -163,7 +163,7 @@ fn a_call_that_goes_on_to_the_next_target_of_its_trunk_is_no_further_call() {
 #[test]
 fn an_emergency_call_finds_a_line_where_none_is_free() {
     let mut house = house(905, |trunks, routes| {
-        (trunks[0].max_calls, trunks[0].max_cps) = (Some(1), Some(1));
+        (trunks[0].policy.max_calls, trunks[0].policy.max_cps) = (Some(1), Some(1));
         *routes = vec![leads("^(00|112$)", &["trunk:outside"])];
     });
     let alice = house.alice;
@@ -299,7 +299,7 @@ fn a_target_without_any_response_is_given_up_within_two_seconds_and_hung_up_if_i
         let mut house = house(921, |trunks, routes| {
             let targets = trunks[1].targets.clone();
             trunks[0].targets.extend(targets);
-            trunks[0].max_calls = Some(1);
+            trunks[0].policy.max_calls = Some(1);
             *routes = vec![leads("^00", &["trunk:outside"])];
         });
         let (alice, first) = (house.alice, house.first);

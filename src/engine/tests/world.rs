@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::phone::Phone;
 use crate::base::{Now, Random, Timestamp, UnixMillis};
+use crate::call::policy::Policy;
 use crate::call::record::CallRecord;
 use crate::call::rules::{Goal, LastWord, Pattern, Rule};
 use crate::call::settings;
@@ -178,11 +179,7 @@ pub(crate) fn trunk_to(settings: &mut Settings, peer: SocketAddr) -> &mut settin
         auth: None,
         register: false,
         ping: None,
-        max_calls: None,
-        max_cps: None,
-        may_refer: false,
-        may_notify: true,
-        re_invite_always: false,
+        policy: Policy { may_notify: true, ..Policy::default() },
         ..settings::Trunk::default()
     }];
     &mut settings.call.trunks[0]

@@ -186,7 +186,7 @@ impl Engine {
             // Whoever is behind a trunk is a stranger: it would call at our cost.
             Party::Trunk { index, .. } => {
                 let trunk = self.core.settings.trunks.get(*index);
-                trunk.is_some_and(|trunk| trunk.may_refer && !trunk.is_gone)
+                trunk.is_some_and(|trunk| trunk.policy.may_refer && !trunk.is_gone)
             }
             Party::Service(_) => false,
         };

@@ -16,7 +16,10 @@ use std::time::Duration;
 
 pub use probe::{Health, Trouble};
 pub use registration::State as RegistrationState;
-pub use view::{PbxView, TargetView, TrunkHeaderView, TrunkRegistrationView, TrunkRewriteView, TrunkView};
+pub use view::{
+    PbxView, TargetView, TrunkHeaderView, TrunkRegistrationView, TrunkRewriteView, TrunkSessionTimerView,
+    TrunkView,
+};
 
 use lines::Lines;
 use probe::{Asked, Probe};

@@ -9,6 +9,7 @@ use crate::base::Timestamp;
 use crate::call::header_rules::{Deed, HeaderRule};
 use crate::call::headers::Trust;
 use crate::call::numbers::Rewrite;
+use crate::call::session_timer::{Refresher, Terms};
 use crate::engine::Engine;
 use crate::engine::command::Reply;
 use crate::engine::view::{Listed, Order, Page, PageQuery, Time};
@@ -49,6 +50,18 @@ pub struct TrunkView {
     pub trusted: bool,
     /// How it is shown who calls: `pai`, `rpid`, `from` or `none`.
     pub identity: String,
+    /// Whether it hears by re-INVITE of what its media does not need: `when-needed`, `always` or `never`.
+    pub re_invite: String,
+    /// Whether it may transfer calls.
+    pub refer: bool,
+    /// Whether it may tell users of waiting messages.
+    pub mwi: bool,
+    /// Whether callers hear it before it answers: `pass` or `block`.
+    pub early_media: String,
+    /// The codecs that it may be offered and may offer, best first; empty: any.
+    pub codecs: Vec<String>,
+    /// Session timers with it.
+    pub session_timer: TrunkSessionTimerView,
     /// What it is told of calls that were diverted: `keep`, `diversion`, `history-info`, `both` or `none`.
     pub diversion: String,
     /// Headers that are written to it, or taken from what passes.
@@ -59,6 +72,33 @@ pub struct TrunkView {
     pub caller_id: Option<String>,
     /// Patterns of those that will do.
     pub caller_ids: Vec<String>,
+}
+
+/// What is settled with a trunk about session timers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TrunkSessionTimerView {
+    /// `ask`, `accept` or `off`.
+    pub mode: String,
+    /// What it is asked for, and the longest that is agreed, seconds.
+    pub expires_s: u32,
+    /// Shorter ones are refused, seconds.
+    pub min_s: u32,
+    /// Who refreshes where that is for us to say: `auto`, `us` or `them`.
+    pub refresher: String,
+    /// How we refresh: `update` or `re-invite`.
+    pub refresh: String,
+}
+
+impl TrunkSessionTimerView {
+    fn of(terms: &Terms) -> Self {
+        Self {
+            mode: terms.mode.as_str().to_owned(),
+            expires_s: terms.expires,
+            min_s: terms.min,
+            refresher: Refresher::word(terms.refresher).to_owned(),
+            refresh: terms.by.as_str().to_owned(),
+        }
+    }
 }
 
 /// A rule for headers. One of the last three says what becomes of the header.
@@ -171,26 +211,45 @@ impl Engine {
         let known = known.filter(|(_, ((_, trunk), _))| !trunk.is_gone);
         let users = self.trunks.lines.counts();
         let users = |index| users.get(&index).copied().unwrap_or_default();
+        let of_moves = self.settings.moving.re_invite.of_trunks();
         let views = known.map(|(index, ((settings, trunk), calls))| TrunkView {
             name: settings.name.to_string(),
             state: trunk.health().as_str().to_owned(),
             targets: trunk.probes.iter().map(target_view).collect(),
             registration: trunk.registration.as_ref().map(|known| registration_view(known, now)),
             calls,
-            max_calls: settings.max_calls,
-            max_cps: settings.max_cps,
+            max_calls: settings.policy.max_calls,
+            max_cps: settings.policy.max_cps,
             ping_s: settings.ping.map(|every| every.as_secs()),
             pings_answered: trunk.counts.pings_answered,
             pings_failed: trunk.counts.pings_failed,
             registers_granted: trunk.counts.registered,
             registers_failed: trunk.counts.register_failed,
-            trusted: settings.trust == Trust::Trusted,
-            identity: settings.shows.as_str().to_owned(),
-            diversion: settings.tells.as_str().to_owned(),
-            headers: settings.headers.iter().map(header_view).collect(),
-            rewrites: settings.rewrites.iter().map(rewrite_view).collect(),
-            caller_id: settings.caller_id.as_ref().map(|id| id.number.to_string()),
-            caller_ids: settings.caller_id.iter().flat_map(|id| &id.own).map(ToString::to_string).collect(),
+            trusted: settings.policy.trust == Trust::Trusted,
+            identity: settings.policy.shows.as_str().to_owned(),
+            re_invite: settings.policy.re_invite.unwrap_or(of_moves).as_str().to_owned(),
+            refer: settings.policy.may_refer,
+            mwi: settings.policy.may_notify,
+            early_media: if settings.policy.is_mute_early { "block" } else { "pass" }.to_owned(),
+            codecs: settings
+                .policy
+                .codecs
+                .iter()
+                .flat_map(|list| list.named())
+                .map(ToString::to_string)
+                .collect(),
+            session_timer: TrunkSessionTimerView::of(&settings.policy.session),
+            diversion: settings.policy.tells.as_str().to_owned(),
+            headers: settings.policy.headers.iter().map(header_view).collect(),
+            rewrites: settings.policy.rewrites.iter().map(rewrite_view).collect(),
+            caller_id: settings.policy.caller_id.as_ref().map(|id| id.number.to_string()),
+            caller_ids: settings
+                .policy
+                .caller_id
+                .iter()
+                .flat_map(|id| &id.own)
+                .map(ToString::to_string)
+                .collect(),
             users: users(index).0,
             users_registered: users(index).1,
         });

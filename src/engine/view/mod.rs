@@ -20,5 +20,6 @@ pub use user::{DeviceView, HotDeskView, RegistrationView, UserView};
 
 pub use super::dial_plan::{RouteQuestion, RouteTargetView, RouteTestView, RouteView, RuleVerdictView};
 pub use super::trunks::{
-    PbxView, TargetView, TrunkHeaderView, TrunkRegistrationView, TrunkRewriteView, TrunkView,
+    PbxView, TargetView, TrunkHeaderView, TrunkRegistrationView, TrunkRewriteView, TrunkSessionTimerView,
+    TrunkView,
 };

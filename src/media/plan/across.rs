@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::agreed::{Side, is_carried, read};
 use super::compose::{self, Section};
-use super::formats::{Formats, counterpart, formats};
+use super::formats::{Formats, counterpart};
 use super::leg::Bridging;
 use super::leg::{MAX_LINES, Offer, Open};
 use super::protect::{Keying, profile};
@@ -33,44 +33,33 @@ pub fn offer_across(
     // A call whose speech is converted is changed without losing what the other side speaks. (Of one that is not, what a
     // side has is what the other one is offered.)
     let is_converted = super::streams(from, to, pairing).iter().any(|stream| stream.is_converted);
-    let extras = |to: &LegMedia, line: usize, kind: Kind, formats: &[Format]| match is_converted {
-        true => bridge::kept(to, line, kind, formats),
-        false => Formats::new(),
+    let extras = |to: &LegMedia, line: Option<usize>, kind: Kind, formats: &[Format]| match line {
+        Some(line) if is_converted => bridge::kept(to, line, kind, formats),
+        _ => Formats::new(),
     };
     offer_with(from, to, pairing, extras, ports)
 }
 
-/// The same with formats of our own: what `extras` gives for a line of `to`, beside the formats that are there.
+/// The same with formats of our own: what `extras` gives for a line of `to` (none for one that is new), beside the formats
+/// that are there.
 pub(super) fn offer_with(
     from: &LegMedia,
     to: &mut LegMedia,
     pairing: &mut Pairing,
-    extras: impl Fn(&LegMedia, usize, Kind, &[Format]) -> Formats,
+    extras: impl Fn(&LegMedia, Option<usize>, Kind, &[Format]) -> Formats,
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
     let Some(Open::Received(offer)) = &from.open else { return Err(Refusal::OutOfTurn) };
     to.expect_idle()?;
     pairing.check(from, to)?;
     let source = offer.sdp();
-    let next = pair_new_lines(source, from, to, pairing)?;
-    let lines: SmallVec<[(usize, usize, Formats, Formats); 2]> = next
-        .pairs(from, to)
-        .filter_map(|(line, slot)| {
-            let media = source.medium(line).filter(|media| from.admits(media))?;
-            let formats = formats(&media, from.lines.get(line).map_or(&[], PayloadHistory::used));
-            let mut extra = extras(to, slot, media.kind(), &formats);
-            if lacks_keys(from, &media, &formats) && !extra.iter().any(|own| own.codec.is_telephone_event()) {
-                extra.extend(KEYS);
-            }
-            Some((line, slot, formats, extra))
-        })
-        .collect();
+    let crossing = crossing(source, from, to, pairing, extras)?;
+    let next = pair_new_lines(source, &crossing, (from, to), pairing)?;
     let mut slots: Slots<'_> = SmallVec::new();
     slots.resize_with(to.lines.len(), || None);
-    for (line, slot, formats, extra) in &lines {
-        let Some(media) = source.medium(*line) else { continue };
-        let (formats, direction) = (formats.clone(), media.direction());
-        set(&mut slots, *slot, Slot { source: media, formats, extra, direction });
+    for Crossing { line, formats, extra } in crossing {
+        let (Some(media), Some(slot)) = (source.medium(line), next.partner(from, line, to)) else { continue };
+        set(&mut slots, slot, Slot { source: media, formats, extra, direction: media.direction() });
     }
     if slots.is_empty() {
         return Err(Refusal::NoUsableMedia);
@@ -78,6 +67,44 @@ pub(super) fn offer_with(
     let text = write_offer(to, source, &slots, ports)?;
     *pairing = next;
     Ok(text)
+}
+
+/// A line that goes across: its formats, and ours beside them.
+struct Crossing {
+    line: usize,
+    formats: Formats,
+    extra: Formats,
+}
+
+/// What of an offer of `from` goes across to `to`.
+fn crossing(
+    source: &Sdp,
+    from: &LegMedia,
+    to: &LegMedia,
+    pairing: &Pairing,
+    extras: impl Fn(&LegMedia, Option<usize>, Kind, &[Format]) -> Formats,
+) -> Result<SmallVec<[Crossing; 2]>, Refusal> {
+    let mut all: SmallVec<[Crossing; 2]> = SmallVec::new();
+    // Audio, and anything at all: whether it was offered, and whether it goes across.
+    let (mut offered, mut left) = ([false; 2], [false; 2]);
+    for (line, media) in source.media().enumerate().filter(|(line, media)| from.takes(*line, media)) {
+        let kinds = [media.kind() == Kind::Audio, true];
+        let mark = |seen: &mut [bool; 2]| seen.iter_mut().zip(kinds).for_each(|(seen, is)| *seen |= is);
+        mark(&mut offered);
+        let formats = from.formats_of(line, &media);
+        let mut extra = extras(to, pairing.partner(from, line, to), media.kind(), &formats);
+        if lacks_keys(from, &media, &formats) && !extra.iter().any(|own| own.codec.is_telephone_event()) {
+            extra.extend(KEYS);
+        }
+        if let Some((formats, extra)) = to.fit_or_convert(media.kind(), &formats, &extra) {
+            mark(&mut left);
+            all.push(Crossing { line, formats, extra });
+        }
+    }
+    match (offered, left) {
+        ([true, _], [false, _]) | ([_, true], [_, false]) => Err(Refusal::NoCommonCodec),
+        _ => Ok(all),
+    }
 }
 
 /// Telephone-event, where we understand it for somebody who does not.
@@ -114,7 +141,7 @@ pub fn answer_across(
     let pick = |line: usize| {
         let line = pairing.partner(to, line, from).filter(|line| agreed.is_active(*line))?;
         let (formats, direction) = (agreed.acceptable(line), agreed.direction(line));
-        Some(Slot { source: source.medium(line)?, formats, extra: &[], direction })
+        Some(Slot { source: source.medium(line)?, formats, extra: Formats::new(), direction })
     };
     let (content, lines) = answer_content(to, &offer, &source, pick, ports)?;
     Ok(to.answer(&content, lines, offer))
@@ -127,7 +154,7 @@ pub(super) fn answer_again(leg: &mut LegMedia) -> Result<Bytes, Refusal> {
     let offer = leg.offer_to_answer()?;
     let pick = |line: usize| {
         let (formats, direction) = (agreed.our_formats(line).to_vec(), agreed.our_direction(line));
-        Some(Slot { source: source.medium(line)?, formats, extra: &[], direction })
+        Some(Slot { source: source.medium(line)?, formats, extra: Formats::new(), direction })
     };
     let port = |line: usize| source.medium(line).map(|media| media.port());
     let (content, lines) = answer_content(leg, &offer, &source, pick, port)?;
@@ -138,7 +165,7 @@ pub(super) fn answer_again(leg: &mut LegMedia) -> Result<Bytes, Refusal> {
 pub(super) struct Slot<'a> {
     pub(super) source: Media<'a>,
     pub(super) formats: Formats,
-    pub(super) extra: &'a [Format],
+    pub(super) extra: Formats,
     pub(super) direction: Direction,
 }
 
@@ -163,7 +190,7 @@ pub(super) fn write_offer(
     mut ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
     let last = to.ours.last_sdp();
-    let before = to.lines.len();
+    let (before, permitted) = (to.lines.len(), to.permitted.clone());
     let keys: SmallVec<[Keying; 2]> = (0..slots.len()).map(|line| to.offered_keys(line)).collect();
     to.lines.reserve_exact(slots.len().saturating_sub(before));
     to.lines.resize_with(slots.len().max(before), PayloadHistory::default);
@@ -194,6 +221,8 @@ pub(super) fn write_offer(
         };
         granted += 1;
         let (pairs, extra) = renumbered(history, slot);
+        let mut formats: Formats = pairs.iter().map(|(_, here)| *here).chain(extra.iter().copied()).collect();
+        LegMedia::in_order(permitted.as_deref(), &mut formats);
         // A line of a dialog keeps its profile.
         let agreed = like.filter(|_| to.agreed.as_ref().is_some_and(|agreed| agreed.is_active(index)));
         let protocol = profile(agreed, &slot.source, keying);
@@ -208,11 +237,11 @@ pub(super) fn write_offer(
                 formats: &pairs,
                 codecs: &slot.formats,
                 extra: &extra,
+                order: &formats,
                 direction: slot.direction,
                 keying,
             },
         );
-        let formats = pairs.iter().map(|(_, here)| *here).chain(extra).collect();
         let (is_secure, is_web) = (keying.is_secure(), keying.is_web());
         lines.push(Side { carries: true, is_secure, is_web, formats, direction: slot.direction });
     }
@@ -225,7 +254,7 @@ pub(super) fn write_offer(
 
 /// The formats of a slot under the numbers of a dialog: those of its source with their numbers there, and our own.
 fn renumbered(history: &mut PayloadHistory, slot: &Slot<'_>) -> (Pairs, Formats) {
-    let both: Formats = slot.formats.iter().chain(slot.extra).copied().collect();
+    let both: Formats = slot.formats.iter().chain(&slot.extra).copied().collect();
     let (mut pairs, mut extra) = (Pairs::new(), Formats::new());
     for (index, (format, number)) in both.iter().zip(history.assign(&both)).enumerate() {
         let Some(number) = number else { continue };
@@ -276,6 +305,8 @@ pub(super) fn answer_content<'a>(
             continue;
         };
         granted = true;
+        let mut formats: Formats = pairs.iter().map(|(_, here)| *here).chain(own.iter().copied()).collect();
+        LegMedia::in_order(to.permitted(), &mut formats);
         let keying = to.answered_keys(index, theirs, &offered);
         let direction = slot.direction.and(theirs.side.direction.mirrored());
         compose::section(
@@ -289,11 +320,11 @@ pub(super) fn answer_content<'a>(
                 formats: &pairs,
                 codecs: &slot.formats,
                 extra: &own,
+                order: &formats,
                 direction,
                 keying: &keying,
             },
         );
-        let formats = pairs.iter().map(|(_, here)| *here).chain(own).collect();
         let (is_secure, is_web) = (keying.is_secure(), keying.is_web());
         lines.push(Side { carries: true, is_secure, is_web, formats, direction });
     }
@@ -330,19 +361,20 @@ fn shared(source: &[Format], offered: &[Format], kind: Kind) -> Pairs {
     pairs
 }
 
-/// The pairing with the lines of `source` that no line of `to` carries yet: each takes a line that ended (RFC 3264 8.1),
-/// or a new one.
+/// The pairing with the lines of `source` that go across and that no line of `to` carries yet: each takes a line that
+/// ended (RFC 3264 8.1), or a new one.
 fn pair_new_lines(
     source: &Sdp,
-    from: &LegMedia,
-    to: &LegMedia,
+    crossing: &[Crossing],
+    (from, to): (&LegMedia, &LegMedia),
     pairing: &Pairing,
 ) -> Result<Pairing, Refusal> {
     let mut next = pairing.clone();
     let mut lines = to.lines.len();
     let mut last = None;
     for (line, media) in source.media().enumerate() {
-        if next.partner(from, line, to).is_some() || !from.admits(&media) {
+        let crosses = crossing.iter().any(|crossing| crossing.line == line);
+        if next.partner(from, line, to).is_some() || !crosses {
             continue;
         }
         let ended = |slot: &usize| {

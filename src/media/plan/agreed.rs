@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use super::formats::{Formats, answered_formats, codec_of, formats};
+use super::formats::{Formats, answered_formats, codec_of};
 use super::protect::{only_secured, taken_by_answer};
 use super::sdes::Crypto;
 use super::web::{self, Remote, Start};
-use super::{LegMedia, Offerer, PayloadHistory, Refusal};
+use super::{LegMedia, Offerer, Refusal};
 use crate::media::codec::Format;
+use crate::media::permitted::Permitted;
 use crate::media::srtp::Security;
 use crate::wire::sdp::{Direction, Kind, Limits, Media, Protocol, Sdp};
 
@@ -86,10 +87,9 @@ impl Side {
 impl Theirs {
     /// The lines of an offer; numbers that it does not explain mean what they meant before.
     pub(super) fn of_offer(offer: &Sdp, leg: &LegMedia) -> Vec<Self> {
-        let known = |line: usize| leg.lines.get(line).map_or(&[][..], PayloadHistory::used);
         let read = |(line, media): (usize, Media<'_>)| {
-            let carries = leg.admits(&media);
-            Self::read(&media, carries, leg.rule().taken(&media), |media| formats(media, known(line)))
+            let carries = leg.takes(line, &media);
+            Self::read(&media, carries, leg.rule().taken(&media), |media| leg.formats_of(line, media))
         };
         let mut lines = Vec::with_capacity(offer.media().len());
         lines.extend(offer.media().enumerate().map(read));
@@ -109,7 +109,11 @@ impl Theirs {
     ///
     /// # Errors
     /// [`Refusal::Insecure`] for an answer without keys to a line that was offered with them.
-    pub(super) fn of_answer(answer: &Sdp, offer: &[Side]) -> Result<Vec<Self>, Refusal> {
+    pub(super) fn of_answer(
+        answer: &Sdp,
+        offer: &[Side],
+        permitted: Option<&Permitted>,
+    ) -> Result<Vec<Self>, Refusal> {
         let read = |(line, media): (usize, Media<'_>)| -> Result<Self, Refusal> {
             let disabled = Side::DISABLED;
             let ours = offer.get(line).unwrap_or(&disabled);
@@ -120,7 +124,11 @@ impl Theirs {
                 false => protocol.is_plain_rtp() || ours.is_secure && !protocol.is_dtls(),
             };
             let carries = is_carried(&media) && fits;
-            Ok(Self::read(&media, carries, crypto, |media| answered_formats(media, &ours.formats)))
+            let formats = |media: &Media<'_>| {
+                let named = answered_formats(media, &ours.formats);
+                if let Some(list) = permitted { list.sift(&named) } else { named }
+            };
+            Ok(Self::read(&media, carries, crypto, formats))
         };
         let mut lines = Vec::with_capacity(answer.media().len());
         for line in answer.media().enumerate().map(read) {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::across::offer_with;
 use super::formats::Formats;
+use super::leg::Open;
 use super::{LegMedia, Pairing, Refusal};
 use crate::media::codec::{Codec, Format};
 use crate::media::transcode::Speech;
@@ -24,6 +25,15 @@ pub fn offer_bridged(
     ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
     offer_with(from, to, pairing, |_, _, kind, formats| ours(kind, formats), ports)
+}
+
+/// Whether that would be another offer than the one that `to` has, and is still to answer.
+#[must_use]
+pub fn has_more(from: &LegMedia, to: &LegMedia) -> bool {
+    let Some(Open::Sent { lines, .. }) = &to.open else { return false };
+    let is_told = |own: &Format| lines.iter().flat_map(|line| &line.formats).any(|f| f.codec == own.codec);
+    let own = ours(Kind::Audio, &from.formats_at_hand());
+    own.iter().any(|own| own.codec.is_primary() && to.permits(&own.codec) && !is_told(own))
 }
 
 /// Whether speech of each side must be made into speech of the other, and can be.

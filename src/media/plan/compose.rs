@@ -24,6 +24,8 @@ pub(super) struct Section<'a> {
     pub(super) codecs: &'a [Format],
     /// Codecs of our own after those of the source: number in our text.
     pub(super) extra: &'a [Format],
+    /// All of these, best first.
+    pub(super) order: &'a [Format],
     pub(super) direction: Direction,
     pub(super) keying: &'a Keying,
 }
@@ -72,7 +74,7 @@ fn passes(line: &Line) -> bool {
 /// An m-line with its section.
 pub(super) fn section(writer: &mut SdpWriter, section: &Section<'_>) {
     writer.media(section.kind, section.port, section.protocol);
-    for format in section.formats.iter().map(|(_, here)| here).chain(section.extra) {
+    for format in section.order {
         writer.number_word(format.number);
     }
     writer.end_line();

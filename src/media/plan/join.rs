@@ -155,11 +155,17 @@ pub fn reoffer(
         .collect();
     let mut slots = Slots::new();
     slots.resize_with(far.lines.len(), || None);
-    for (partner, line, extra) in &kept {
-        let (partner, line) = (*partner, *line);
+    let mut is_barred = false;
+    for (partner, line, extra) in kept {
         let Some(source) = offer.medium(partner).filter(|media| new.admits(media)) else { continue };
         let direction = wanted(there, line, device.wish(partner), hold);
-        set(&mut slots, line, Slot { source, formats: device.formats(partner).to_vec(), extra, direction });
+        match far.fit(device.formats(partner), &extra) {
+            Some((formats, extra)) => set(&mut slots, line, Slot { source, formats, extra, direction }),
+            None => is_barred |= source.kind() == Kind::Audio,
+        }
+    }
+    if is_barred {
+        return Err(Refusal::NoCommonCodec);
     }
     if slots.iter().all(Option::is_none) {
         return Err(Refusal::NoUsableMedia);
@@ -187,7 +193,7 @@ pub fn offer_far(
         new,
         sending,
         hold,
-        (|there, line| there.their_formats(line).to_vec(), |there, line| beside(there, line, bridging)),
+        (|there, line| there.their_formats(line).to_vec(), |there, line| beside(far, there, line, bridging)),
         ports,
     )
 }
@@ -219,10 +225,10 @@ fn offer_agreed(
     let theirs = read(&there.theirs)?;
     let last = new.ours.last_sdp();
     let kind_at = |slot: usize| last.as_ref().and_then(|last| last.medium(slot)).map(|media| media.kind());
-    let extras: SmallVec<[Formats; 2]> = (0..there.len()).map(|line| extra(there, line)).collect();
+    let mut is_barred = false;
     let mut slots = Slots::new();
     slots.resize_with(new.lines.len(), || None);
-    for (line, extra) in extras.iter().enumerate().filter(|(line, _)| there.is_active(*line)) {
+    for line in (0..there.len()).filter(|line| there.is_active(*line)) {
         let Some(source) = theirs.medium(line) else { continue };
         let is_free = |slot: &usize| {
             slots.get(*slot).is_some_and(Option::is_none) && kind_at(*slot) == Some(source.kind())
@@ -231,7 +237,7 @@ fn offer_agreed(
         if slot >= MAX_LINES {
             return Err(Refusal::TooManyLines);
         }
-        let mut formats = own(there, line);
+        let (mut formats, extra) = (own(there, line), extra(there, line));
         if formats.is_empty() && extra.is_empty() {
             continue;
         }
@@ -241,7 +247,13 @@ fn offer_agreed(
             formats.get_mut(..=first).unwrap_or_default().rotate_right(1);
         }
         let direction = offered_direction(there, line, hold);
-        set(&mut slots, slot, Slot { source, formats, extra, direction });
+        match new.fit(&formats, &extra) {
+            Some((formats, extra)) => set(&mut slots, slot, Slot { source, formats, extra, direction }),
+            None => is_barred |= source.kind() == Kind::Audio,
+        }
+    }
+    if is_barred {
+        return Err(Refusal::NoCommonCodec);
     }
     if slots.iter().all(Option::is_none) {
         return Err(Refusal::NoUsableMedia);
@@ -356,13 +368,18 @@ fn offered_direction(there: &Agreed, line: usize, hold: Hold) -> Direction {
 }
 
 /// What a new device is offered beside what the far side's own description has.
-fn beside(there: &Agreed, line: usize, bridging: Bridging) -> Formats {
+fn beside(far: &LegMedia, there: &Agreed, line: usize, bridging: Bridging) -> Formats {
     match (bridging, there.kind(line)) {
         // Only what it has agreed on is what it sends, and can be converted.
         (Bridging::Allowed, Some(kind)) if bridge::can_convert(&there.acceptable(line)) => {
             bridge::ours(kind, there.their_formats(line))
         }
-        _ => own_codecs(there, line),
+        // The far side would be asked for these.
+        _ => {
+            let mut own = own_codecs(there, line);
+            own.retain(|own| far.permits(&own.codec));
+            own
+        }
     }
 }
 

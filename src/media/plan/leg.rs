@@ -1,6 +1,7 @@
 //! What one dialog has said about media: the open exchange, what is agreed, and the numbers that were used.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -12,6 +13,7 @@ use super::protect::Protection;
 use super::web::{Start, WebLeg};
 use super::{Description, OurDescription, PayloadHistory, Refusal, RemoteMedia};
 use crate::media::codec::Format;
+use crate::media::permitted::Permitted;
 use crate::wire::sdp::{Kind, Sdp, SdpWriter};
 
 /// m-lines that one dialog may gather over its life.
@@ -48,6 +50,8 @@ pub struct LegMedia {
     pub(super) hears_keys: bool,
     /// Whether speech may be converted for it.
     pub(super) bridging: Bridging,
+    /// What it may be offered and may offer; `None`: anything.
+    pub(super) permitted: Option<Arc<Permitted>>,
 }
 
 /// Whether two legs without a common codec may be joined all the same, by converting speech.
@@ -86,6 +90,7 @@ impl LegMedia {
             open: None,
             hears_keys: false,
             bridging: Bridging::Never,
+            permitted: None,
         }
     }
 
@@ -146,7 +151,8 @@ impl LegMedia {
     ///
     /// # Errors
     /// [`Refusal::OutOfTurn`] while another offer is open (491), [`Refusal::SecureMedia`], [`Refusal::Insecure`] or
-    /// [`Refusal::NoUsableMedia`] if there is nothing in it that we carry or may carry (488). The leg is unchanged then.
+    /// [`Refusal::NoUsableMedia`] if there is nothing in it that we carry or may carry, [`Refusal::NotPermitted`] if it has no
+    /// codec of the leg's list (488). The leg is unchanged then.
     pub fn receive_offer(&mut self, offer: Description) -> Result<(), Refusal> {
         if self.open.is_some() {
             return Err(Refusal::OutOfTurn);
@@ -160,6 +166,9 @@ impl LegMedia {
             self.agreed.is_some() && sdp.media().len() > 0 && sdp.media().all(|media| media.port() == 0);
         if !ends_all {
             self.screen_offer(&offer)?;
+            if self.forbids(sdp) {
+                return Err(Refusal::NotPermitted);
+            }
         }
         self.open = Some(Open::Received(offer));
         Ok(())
@@ -179,7 +188,7 @@ impl LegMedia {
             }
             _ => return Err(Refusal::OutOfTurn),
         };
-        let their_lines = Theirs::of_answer(answer.sdp(), &lines)?;
+        let their_lines = Theirs::of_answer(answer.sdp(), &lines, self.permitted())?;
         self.open = None;
         let theirs = answer.sdp().bytes().clone();
         self.agree(Agreed {

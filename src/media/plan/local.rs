@@ -67,21 +67,25 @@ pub fn answer_local(
 /// Ladder: `200, offer` to such a call whose INVITE had none: PCMU, PCMA, telephone-event on the first line.
 ///
 /// # Errors
-/// [`Refusal::OutOfPorts`], [`Refusal::OutOfTurn`]. The leg is unchanged then.
+/// [`Refusal::OutOfPorts`], [`Refusal::OutOfTurn`], [`Refusal::NoCommonCodec`] if G.711 is not for this peer. The leg is
+/// unchanged then.
 pub fn offer_local(
     leg: &mut LegMedia,
     mut ports: impl FnMut(usize) -> Option<u16>,
 ) -> Result<Bytes, Refusal> {
     leg.expect_idle()?;
+    let own = leg.sift(vec![
+        Format { number: 0, codec: Codec::PCMU },
+        Format { number: 8, codec: Codec::PCMA },
+        Format { number: 101, codec: Codec::TELEPHONE_EVENT },
+    ]);
+    if own.is_empty() {
+        return Err(Refusal::NoCommonCodec);
+    }
     let port = ports(0).ok_or(Refusal::OutOfPorts)?;
     if leg.lines.is_empty() {
         leg.lines.push(PayloadHistory::default());
     }
-    let own = [
-        Format { number: 0, codec: Codec::PCMU },
-        Format { number: 8, codec: Codec::PCMA },
-        Format { number: 101, codec: Codec::TELEPHONE_EVENT },
-    ];
     let numbers = leg.lines.first_mut().map(|history| history.assign(&own)).unwrap_or_default();
     let chosen: Formats = own
         .iter()

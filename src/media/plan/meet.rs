@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::across::{Slot, answer_content};
+use super::formats::Formats;
 use super::leg::Offer;
 use super::{LegMedia, Pairing, Refusal};
 use crate::wire::sdp::Kind;
@@ -64,7 +65,7 @@ pub fn answer_offer(
         let line = pairing.partner(to, line, from)?;
         let side = &source.lines.get(line)?.side;
         let (formats, direction) = (side.formats.clone(), side.direction);
-        Some(Slot { source: source.sdp.medium(line)?, formats, extra: &[], direction })
+        Some(Slot { source: source.sdp.medium(line)?, formats, extra: Formats::new(), direction })
     };
     let (content, lines) = answer_content(to, &offer, &source.sdp, pick, ports)?;
     Ok(to.answer(&content, lines, offer))

@@ -30,6 +30,8 @@
 //! ```
 //! A call that still rings and is answered by a device that comes with an offer of its own: [`meet`].
 //!
+//! A leg may have a list of codecs ([`LegMedia::permitting`]): what is not in it is neither said to it nor heard of it.
+//!
 //! All texts toward one leg carry one `o=` whose version rises by one exactly when the text changes (RFC 3264 8).
 //!
 //! `anchor = never` uses none of this: bodies pass byte for byte.
@@ -47,6 +49,7 @@ mod meet;
 mod ours;
 mod pairing;
 mod payload;
+mod permit;
 mod protect;
 mod refusal;
 mod screen;
@@ -58,7 +61,7 @@ mod web;
 
 pub use crate::media::codec::Format;
 pub use across::{answer_across, offer_across};
-pub use bridge::{bridges, is_convertible, is_mute, lacks_codec, offer_bridged, shares_codec};
+pub use bridge::{bridges, has_more, is_convertible, is_mute, lacks_codec, offer_bridged, shares_codec};
 pub use history::PayloadHistory;
 pub use join::{Hold, Join, Why, join, offer_far, offer_narrowed, prefers_another, reoffer};
 pub use leg::{Bridging, LegMedia, Offerer, Snapshot};

@@ -20,6 +20,9 @@ pub enum Refusal {
     /// Nothing that both sides can hear (488).
     #[error("no common codec")]
     NoCommonCodec,
+    /// None of the codecs that are offered is one that this peer may have (488).
+    #[error("no codec that may be used here")]
+    NotPermitted,
     /// Media to a multicast, broadcast or reserved address, to one of our own ports, or to a domain name (488).
     #[error("address of media line {media} is not acceptable")]
     Address {

@@ -245,6 +245,17 @@ pub(crate) fn trunk(name: &str) -> TrunkView {
         trusted: true,
         identity: "pai".into(),
         diversion: "keep".into(),
+        re_invite: "when-needed".into(),
+        mwi: true,
+        early_media: "pass".into(),
+        codecs: vec!["PCMA".into(), "G722/8000".into()],
+        session_timer: TrunkSessionTimerView {
+            mode: "ask".into(),
+            expires_s: 1800,
+            min_s: 90,
+            refresher: "auto".into(),
+            refresh: "update".into(),
+        },
         ..TrunkView::default()
     }
 }

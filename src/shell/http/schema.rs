@@ -1,6 +1,7 @@
 //! JSON schemas of what goes over HTTP, as OpenAPI 3.1 has them. Tests hold real answers against them.
 
 mod dial_plan;
+mod trunks;
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +14,7 @@ pub(super) fn schemas() -> Map<String, Value> {
         .chain(calls())
         .chain(quality())
         .chain(accounts())
-        .chain(trunks())
+        .chain(trunks::trunks())
         .chain(dial_plan::dial_plan())
         .chain(operation())
     {
@@ -340,80 +341,6 @@ const REGISTRATION: [&str; 5] = ["registering", "registered", "refused", "unreac
 fn pbx_state() -> Value {
     let words: Vec<Value> = REGISTRATION.into_iter().map(Value::from).chain([Value::Null]).collect();
     json!({ "type": ["string", "null"], "enum": words })
-}
-
-/// A trunk and its parts.
-fn trunks() -> [(&'static str, Value); 5] {
-    let told = ["keep", "diversion", "history-info", "both", "none"];
-    let health = || json!({ "type": "string", "enum": ["up", "down", "unknown"] });
-    let registration = json!({ "oneOf": [reference("TrunkRegistration"), { "type": "null" }] });
-    [
-        (
-            "Trunk",
-            object(&[
-                ("name", string()),
-                ("state", health()),
-                ("targets", list(reference("TrunkTarget"))),
-                ("registration", registration),
-                ("calls", integer()),
-                ("max_calls", optional("integer")),
-                ("max_cps", optional("integer")),
-                ("ping_s", optional("integer")),
-                ("pings_answered", integer()),
-                ("pings_failed", integer()),
-                ("registers_granted", integer()),
-                ("registers_failed", integer()),
-                ("trusted", boolean()),
-                ("identity", json!({ "type": "string", "enum": ["pai", "rpid", "from", "none"] })),
-                ("diversion", json!({ "type": "string", "enum": told })),
-                ("headers", list(reference("TrunkHeader"))),
-                ("rewrites", list(reference("TrunkRewrite"))),
-                ("caller_id", optional("string")),
-                ("caller_ids", list(string())),
-                ("users", integer()),
-                ("users_registered", integer()),
-            ]),
-        ),
-        (
-            "TrunkTarget",
-            object(&[
-                ("address", string()),
-                ("state", health()),
-                ("since", optional_time()),
-                ("rtt_ms", optional("number")),
-                ("reason", optional("string")),
-            ]),
-        ),
-        (
-            "TrunkHeader",
-            object(&[
-                ("direction", json!({ "type": "string", "enum": ["out", "in"] })),
-                ("name", string()),
-                ("set", optional("string")),
-                ("add", optional("string")),
-                ("remove", boolean()),
-            ]),
-        ),
-        (
-            "TrunkRewrite",
-            object(&[
-                ("number", json!({ "type": "string", "enum": ["called", "calling"] })),
-                ("direction", json!({ "type": "string", "enum": ["out", "in"] })),
-                ("match", string()),
-                ("with", string()),
-                ("emergency", boolean()),
-            ]),
-        ),
-        (
-            "TrunkRegistration",
-            object(&[
-                ("state", json!({ "type": "string", "enum": REGISTRATION })),
-                ("reason", optional("string")),
-                ("target", optional("string")),
-                ("expires_s", optional("integer")),
-            ]),
-        ),
-    ]
 }
 
 fn report() -> Value {

@@ -8,7 +8,6 @@ use crate::call::settings as call;
 use crate::config::{self, HostPort, Listen, Resolved};
 use crate::engine;
 use crate::media::plan::{Rule, Screen};
-use crate::moving::ReInvite;
 use crate::sip::Transport;
 
 /// The engine's settings for listeners that are bound to `bound`, in the order of the configuration.
@@ -27,7 +26,7 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
         listeners,
         media,
         algorithms: resolved.auth.algorithms.clone(),
-        trunks: resolved.trunks.iter().map(|one| trunk(one, resolved)).collect(),
+        trunks: resolved.trunks.iter().map(trunk).collect(),
         routes: resolved.routes.clone(),
         groups: resolved.groups.clone(),
         zone: super::zone::local(),
@@ -144,8 +143,7 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
     }
 }
 
-fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
-    let re_invite = trunk.re_invite.unwrap_or(resolved.moving.re_invite);
+fn trunk(trunk: &config::Trunk) -> call::Trunk {
     let transport = if trunk.transport == Transport::Udp { "" } else { trunk.transport.uri_token() };
     let mut host = match trunk.host.host.parse::<Ipv6Addr>() {
         Ok(ip) => format!("[{ip}]"),
@@ -177,18 +175,7 @@ fn trunk(trunk: &config::Trunk, resolved: &Resolved) -> call::Trunk {
         }),
         register: trunk.register,
         ping: trunk.ping,
-        max_calls: trunk.max_calls,
-        max_cps: trunk.max_cps,
-        may_refer: trunk.may_refer,
-        may_notify: trunk.may_notify,
-        re_invite_always: re_invite == ReInvite::Always,
-        trust: trunk.trust,
-        shows: trunk.shows,
-        is_mute_early: trunk.is_mute_early,
-        tells: trunk.tells,
-        headers: trunk.headers.clone(),
-        rewrites: trunk.rewrites.clone(),
-        caller_id: trunk.caller_id.clone(),
+        policy: trunk.policy.clone(),
         is_gone: false,
     }
 }
@@ -199,6 +186,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::call::policy::ReInvite;
     use crate::call::targets::Target;
     use crate::config::Source;
     use crate::media::relay::Learning;
@@ -337,10 +325,10 @@ tone = "*44"
             carrier.targets,
             [Target { transport: Transport::Tcp, peer: "127.0.0.1:5080".parse().unwrap() }]
         );
-        assert_eq!((carrier.max_calls, carrier.re_invite_always), (Some(100), true));
+        assert_eq!((carrier.policy.max_calls, carrier.policy.re_invite), (Some(100), Some(ReInvite::Always)));
         assert_eq!(
-            (backup.targets[0].peer.to_string(), backup.re_invite_always),
-            ("127.0.0.2:5060".into(), false)
+            (backup.targets[0].peer.to_string(), backup.policy.re_invite),
+            ("127.0.0.2:5060".into(), None)
         );
         let trunk_of = |transport, peer: &str| {
             let peer = peer.parse().unwrap();
