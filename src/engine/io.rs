@@ -8,7 +8,7 @@ use super::capture::Capture;
 use super::command::{Asked, Reply, Secret};
 use super::event::Event;
 use super::reconfigure::{NewConfiguration, Reconfigured};
-use super::store::{FailureCounter, StoreOp, StoreReply, StoreTicket};
+use super::store::{FailureCounter, StoreOp, StoreReply, StoreTicket, Unavailable};
 use crate::call::record::CallRecord;
 use crate::call::targets::Ranked;
 use crate::media::relay::{MediaCommand, MediaEvent};
@@ -40,6 +40,9 @@ pub enum Input {
         /// The answer.
         reply: StoreReply,
     },
+    /// Whether the store fails from now on, and why. What it is asked alone does not tell: what is written behind gets
+    /// no answer.
+    StoreState(Option<Unavailable>),
     /// The media threads tell something.
     Media(MediaEvent),
     /// A secret was checked.

@@ -210,6 +210,7 @@ impl Engine {
             Input::Received { flow, bytes } => self.on_received(flow, bytes),
             Input::FlowClosed(flow) => self.on_flow_closed(flow),
             Input::Stored { ticket, reply } => self.on_stored(ticket, reply),
+            Input::StoreState(failing) => self.asks.store_failing = failing,
             Input::Media(event) => self.on_media(event),
             Input::Verified { ticket, right } => self.on_verified(ticket, right),
             Input::Remember(failures) => {

@@ -116,17 +116,10 @@ impl Engine {
 
     pub(super) fn on_stored(&mut self, ticket: StoreTicket, reply: StoreReply) {
         if self.on_move_stored(ticket, &reply) {
-            self.asks.note_store(self.core.now.at, &reply);
             return;
         }
         // A late reply to what has been given up finds nothing parked, and that is fine.
-        let Some(parked) = self.asks.take(ticket) else {
-            if let StoreReply::Unavailable(_) = reply {
-                self.asks.note_store(self.core.now.at, &reply);
-            }
-            return;
-        };
-        self.asks.note_store(self.core.now.at, &reply);
+        let Some(parked) = self.asks.take(ticket) else { return };
         let answer = match (parked.waiting, reply) {
             (waiting, StoreReply::Unavailable(why)) => Self::without_store(Some(waiting), &why.to_string()),
             (Waiting::Show, StoreReply::Move(found)) => Self::stored_move(&parked.by, found),

@@ -8,7 +8,7 @@ use super::quality::Inquiries;
 use crate::base::Timestamp;
 use crate::engine::CommandId;
 use crate::engine::command::Subject;
-use crate::engine::store::{StoreReply, StoreTicket, Unavailable};
+use crate::engine::store::{StoreTicket, Unavailable};
 use crate::engine::view::{MoveView, Page, PageQuery};
 
 /// How long a command waits for the store.
@@ -17,8 +17,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LATE: Duration = Duration::from_secs(60);
 /// Commands that may wait at once. An operator asks a few a second.
 const MAX_PARKED: usize = 256;
-/// A failure of the store is shown as long as nothing was asked of it with success, but no longer than this.
-const TROUBLE: Duration = Duration::from_secs(60);
 
 /// What is done with the store's answer.
 pub(super) enum Waiting {
@@ -56,7 +54,8 @@ pub(super) struct Entry {
 #[derive(Default)]
 pub struct Parked {
     entries: BTreeMap<StoreTicket, Entry>,
-    trouble: Option<(Unavailable, Timestamp)>,
+    /// Why the store fails, as it says itself.
+    pub(in crate::engine) store_failing: Option<Unavailable>,
     /// Those that wait for the media threads.
     pub(super) inquiries: Inquiries,
 }
@@ -111,18 +110,5 @@ impl Parked {
     /// Whether a change of an account is under way.
     pub(super) fn is_changing(&self) -> bool {
         self.entries.values().any(|entry| entry.id.is_some() && matches!(entry.waiting, Waiting::Account(_)))
-    }
-
-    /// The store has answered something that it could have refused.
-    pub(super) fn note_store(&mut self, now: Timestamp, reply: &StoreReply) {
-        self.trouble = match reply {
-            StoreReply::Unavailable(why) => Some((*why, now)),
-            _ => None,
-        };
-    }
-
-    /// What is wrong with the store, as far as it is known.
-    pub(super) fn trouble(&self, now: Timestamp) -> Option<Unavailable> {
-        self.trouble.filter(|(_, since)| now < *since + TROUBLE).map(|(why, _)| why)
     }
 }

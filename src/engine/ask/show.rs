@@ -27,7 +27,7 @@ impl Engine {
         let (core, now) = (&self.core, self.core.now);
         let in_state = |state| core.calls.iter().filter(|(_, call)| call.state == state).count() as u64;
         let (free, used, resting) = core.ports.counts();
-        let store = self.asks.trouble(now.at).map_or_else(|| "ok".to_owned(), |why| why.to_string());
+        let store = self.asks.store_failing.map_or_else(|| "ok".to_owned(), |why| why.to_string());
         StatusView {
             node: core.settings.node.to_string(),
             domain: core.settings.domain.to_string(),

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use super::world::{accounts, settings};
 use super::{Answer, World, talking, three_phones};
+use crate::engine::Input;
 use crate::engine::command::{
     AccountChange, Command, CommandError, Ha1Text, MoveMode, NewDevice, NewUser, Reply, Secret, StartMove,
     Subject, TrustName,
 };
-use crate::engine::store::{Loaded, StoreOp};
+use crate::engine::store::{Loaded, StoreOp, Unavailable};
 use crate::engine::view::{CallPhase, CallView, MoveState, MoveView, Page, PageQuery, RecordQuery};
 use crate::moving::Trigger;
 use crate::registrar::accounts::Trust;
@@ -335,12 +336,29 @@ fn a_move_that_memory_has_forgotten_is_in_the_store() {
     assert!(matches!(nothing, Reply::Error(CommandError::Unavailable { .. })), "{nothing:?}");
     let unavailable = world.ask(Subject::Admin, show.clone());
     assert!(matches!(unavailable, Reply::Error(CommandError::Unavailable { .. })), "{unavailable:?}");
-    let Reply::Status(status) = world.ask(Subject::Admin, Command::Status) else { panic!() };
-    assert_eq!(status.store, "the store failed");
+}
+
+#[test]
+fn the_state_of_the_store_is_what_it_says_itself() {
+    let (mut world, ..) = talking(311);
+    let store = |world: &mut World| {
+        let Reply::Status(status) = world.ask(Subject::Admin, Command::Status) else { panic!() };
+        status.store
+    };
+    // What is written behind is never answered, and fails for as long as it does.
+    world.input(Input::StoreState(Some(Unavailable::DiskFull)));
+    let show = Command::ShowMove { id: "01J".into() };
+    world.ask(Subject::Admin, show.clone());
+    world.run(180 * SECOND);
+    assert_eq!(store(&mut world), "no space left for the store");
+    // A no that came before the store was well does not outlive it.
+    world.store_works = false;
+    let unavailable =
+        world.ask(Subject::Admin, Command::ListMoves { user: None, page: PageQuery::default() });
+    assert!(matches!(unavailable, Reply::Error(CommandError::Unavailable { .. })), "{unavailable:?}");
     world.store_works = true;
-    world.ask(Subject::Admin, show);
-    let Reply::Status(status) = world.ask(Subject::Admin, Command::Status) else { panic!() };
-    assert_eq!(status.store, "ok");
+    world.input(Input::StoreState(None));
+    assert_eq!(store(&mut world), "ok");
 }
 
 #[test]

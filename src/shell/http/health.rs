@@ -71,13 +71,13 @@ pub(super) async fn healthz() -> Json<Value> {
 
 /// `GET /readyz`: it takes calls.
 pub(super) async fn readyz(State(api): State<Api>) -> (StatusCode, Json<Value>) {
-    let status = match api.health.status(&api).await {
-        None => "silent",
-        Some(status) if status.draining => "draining",
-        Some(status) if status.store != "ok" => "store",
+    let not_ready = match api.health.status(&api).await {
+        None => json!({ "status": "silent" }),
+        Some(status) if status.draining => json!({ "status": "draining" }),
+        Some(status) if status.store != "ok" => json!({ "status": "store", "reason": status.store }),
         Some(_) => return (StatusCode::OK, Json(json!({ "status": "ready" }))),
     };
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": status })))
+    (StatusCode::SERVICE_UNAVAILABLE, Json(not_ready))
 }
 
 /// `GET /metrics`

@@ -586,6 +586,7 @@ async fn readiness_is_what_the_node_says() {
         let world = World::with_node(draining(is_draining, store)).await;
         let answer = world.get("/readyz", None).await;
         assert_eq!((answer.status, answer.json()["status"].as_str().unwrap()), expected);
+        assert_eq!(answer.json()["reason"].as_str(), (expected.1 == "store").then_some("disk full"));
         assert_eq!(world.get("/healthz", None).await.status, 200);
         assert_eq!(world.node.asked.lock().unwrap().len(), 1, "asked once, however often strangers ask");
     }

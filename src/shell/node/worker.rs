@@ -23,6 +23,7 @@ use super::outward::Outward;
 use super::stream::{Happened, Streams};
 use super::sys::{self, BATCH, Batch, Interest, Poll, Ready, Waker};
 use crate::base::{Now, Timestamp, UnixMillis};
+use crate::engine::command::Command;
 use crate::engine::{CommandId, Counters, Engine, Input, NewConfiguration, Output, Reconfigured};
 use crate::shell::control::{Answer, Request};
 use crate::shell::pace::{Collect, Pace};
@@ -411,6 +412,10 @@ impl Worker {
             let id = CommandId(turn.commands);
             turn.answers.insert(id, answer);
             let now = self.clock.now();
+            if matches!(asked.command, Command::Status) {
+                let state = Input::StoreState(self.outward.store.failing());
+                feed(&mut self.engine, now, state, &mut turn.faults);
+            }
             feed(&mut self.engine, now, Input::Command { id, asked }, &mut turn.faults);
         }
     }

@@ -127,7 +127,8 @@ impl Store {
         Pulse::new(Arc::clone(&self.queue))
     }
 
-    /// Why the last transaction failed; `None` while all is well.
+    /// Why the last transaction failed, or nothing more is taken; `None` while all is well. After a failure it is tried
+    /// again every [`Settings::retry_most`], though nothing waits to be written.
     #[must_use]
     pub fn failing(&self) -> Option<Unavailable> {
         self.queue.failing()

@@ -31,6 +31,8 @@ pub(super) struct Batch {
     pub saves: Vec<Placed>,
     /// To be answered, in order.
     pub asks: Vec<Ask>,
+    /// Nothing waits, and the last transaction failed: see whether one would do now.
+    pub is_trial: bool,
 }
 
 impl Batch {
@@ -90,6 +92,8 @@ struct State {
     /// The backlog failed the last time and waits for `due`; the pause that was taken.
     pause: Option<Duration>,
     failing: Option<Unavailable>,
+    /// When to see whether it still does, where nothing waits that would show.
+    trial: Option<Instant>,
     closing: bool,
     /// Somebody wants to see the thread turn, and how often it did.
     is_asked_to_turn: bool,
@@ -146,7 +150,12 @@ impl Queue {
             if state.closing {
                 return None;
             }
-            state = match state.due {
+            let trial = state.trial.filter(|_| state.backlog.is_empty());
+            if trial.is_some_and(|trial| trial <= now) {
+                state.trial = None;
+                return Some(Batch { is_trial: true, ..Batch::default() });
+            }
+            state = match state.due.or(trial) {
                 Some(due) => {
                     let wait = due.saturating_duration_since(now);
                     self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0
@@ -185,12 +194,16 @@ impl Queue {
         let before = state.failing;
         if why.is_some() || state.pause.is_none() {
             state.failing = why;
+            // What is damaged in one table is so whatever another one takes.
+            let may_heal = why.is_some_and(|why| why != Unavailable::Corrupt);
+            state.trial = may_heal.then(|| Instant::now() + self.retry_most);
         }
         (before, state.failing)
     }
 
     pub(super) fn failing(&self) -> Option<Unavailable> {
-        self.lock().failing
+        let state = self.lock();
+        state.failing.or_else(|| (state.asks.len() >= self.capacity).then_some(Unavailable::QueueFull))
     }
 
     pub(super) fn waiting(&self) -> usize {
@@ -228,7 +241,8 @@ impl Queue {
     pub(super) fn abandon(&self) -> Batch {
         let mut state = self.lock();
         state.closing = true;
-        Batch { saves: state.backlog.take(usize::MAX), asks: std::mem::take(&mut state.asks).into() }
+        let (saves, asks) = (state.backlog.take(usize::MAX), std::mem::take(&mut state.asks).into());
+        Batch { saves, asks, is_trial: false }
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -252,6 +266,6 @@ impl State {
         if self.backlog.is_empty() && self.pause.is_none() {
             self.due = None;
         }
-        Batch { saves, asks }
+        Batch { saves, asks, is_trial: false }
     }
 }

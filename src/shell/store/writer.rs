@@ -53,6 +53,12 @@ impl Writer {
 
     /// Carries a batch out. Gives the number of values that could not be written and have no later chance.
     fn carry_out(&self, batch: Batch) -> usize {
+        if batch.is_trial {
+            self.checkpoints.written();
+            let room = || rows::try_room(self.database.connection());
+            self.went(self.database.transaction(Outlives::Process, room).err());
+            return 0;
+        }
         let replies = match self.together(&batch) {
             Ok(replies) => replies,
             Err(fault) => return self.apart(batch, fault),

@@ -114,6 +114,42 @@ fn the_api_answers_and_counts() {
     }
 }
 
+#[test]
+fn readiness_follows_the_store_though_nobody_asks_it_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = start(dir.path(), "");
+    let server = address(&node, Transport::Udp);
+    let readiness = || {
+        let mut stream = TcpStream::connect(node.http()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        write!(stream, "GET /readyz HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let becomes = |status: &str, reason: &str| {
+        let end = Instant::now() + SOON;
+        loop {
+            let answer = readiness();
+            if answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(reason) {
+                return;
+            }
+            assert!(Instant::now() < end, "{answer}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    becomes("200", "ready");
+    let operator = rusqlite::Connection::open(dir.path().join("data").join("segue.db")).unwrap();
+    operator.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // A registration is written behind: it gets its 200, and nobody gets an answer from the store.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let alice = runtime.block_on(phone(server, "alice"));
+    becomes("503", "\"reason\":\"the store is locked by another process\"");
+    operator.execute_batch("ROLLBACK").unwrap();
+    becomes("200", "ready");
+    drop((alice, runtime));
+}
+
 async fn phone(server: SocketAddr, user: &str) -> Phone {
     let options = Options::new(user, "pbx.test", server).login(&format!("{user}-desk"), PASSWORD);
     let phone = Phone::start(options).await.unwrap();

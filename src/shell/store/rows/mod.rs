@@ -17,6 +17,7 @@ use super::fault::Fault;
 use crate::base::UnixMillis;
 use crate::engine::store::{Loaded, StoreOp, StoreReply};
 
+pub(super) use self::failures::try_room;
 pub(super) use self::records::after as records_after;
 pub(super) use self::runs::report;
 

@@ -86,6 +86,21 @@ fn what_could_not_be_written_is_tried_again_without_being_asked() {
 }
 
 #[test]
+fn a_store_that_is_well_again_knows_it_without_being_asked() {
+    let soon = Duration::from_millis(1);
+    let settings = Settings { busy: soon, retry: soon, retry_most: soon, ..Settings::default() };
+    let backend = Sqlite::with(settings);
+    let mut desk = Desk::open(&backend, NOW);
+    let operator = backend.operator();
+    operator.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(desk.ask(put_hold_off("m1")), StoreReply::Unavailable(Unavailable::Locked));
+    assert_eq!((desk.store.waiting(), desk.store.failing()), (0, Some(Unavailable::Locked)));
+    operator.execute_batch("ROLLBACK").unwrap();
+    wait_until("nobody tried", || desk.store.failing().is_none());
+    assert_eq!(backend.count("SELECT count(*) FROM failures"), 0, "a trial leaves nothing");
+}
+
+#[test]
 fn closing_says_what_is_lost() {
     let settings = Settings { busy: Duration::from_millis(1), retry: HOUR, ..Settings::default() };
     let backend = Sqlite::with(settings);
