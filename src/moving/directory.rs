@@ -31,6 +31,8 @@ pub struct LiveLeg {
     pub bar: Option<Bar>,
     /// Whether the handset died, and the far side is kept for whoever takes the call up.
     pub lost: bool,
+    /// The device at the far end, where that is one of ours.
+    pub far_device: Option<DeviceKey>,
 }
 
 /// The far side, as shown to the user.
@@ -252,6 +254,10 @@ impl Directory {
             // A handset that starts anew may take up what it had when it died.
             return if leg.lost && leg.bar != Some(Bar::Busy) { Movable::Yes } else { Movable::Own };
         }
+        // Nobody talks with itself, which is what would come of it.
+        if leg.far_device.as_ref() == Some(watcher) {
+            return Movable::Own;
+        }
         if lock == Lock::Locked {
             return Movable::Locked;
         }
@@ -274,7 +280,8 @@ impl Directory {
     /// [`Refusal::NoCall`], or why the one that is meant cannot be moved.
     pub fn select(&self, by: &DeviceKey, select: &Select, ask: &Ask<'_>) -> Result<&LiveLeg, Refusal> {
         let mut legs = self.of_user(by.user());
-        let is_elsewhere = |leg: &LiveLeg| leg.device != *by || leg.lost;
+        let is_elsewhere =
+            |leg: &LiveLeg| (leg.device != *by || leg.lost) && leg.far_device.as_ref() != Some(by);
         legs.retain(|leg| is_elsewhere(leg) && !matches!(leg.progress, Progress::Calling { .. }));
         let state = |leg: &LiveLeg| Self::movable(leg, by, ask.lock, ask.hold_offs, ask.now);
         let is_answered = |leg: &&LiveLeg| matches!(leg.progress, Progress::Answered { .. });
@@ -366,6 +373,7 @@ mod tests {
             progress,
             bar: None,
             lost: false,
+            far_device: None,
         }
     }
 
@@ -441,6 +449,19 @@ mod tests {
         assert_eq!(pull(&calls, "bob*mobile", Select::Newest), Ok(2));
         let calling = directory([leg(3, "alice*desk", Progress::Calling { since: at(1) })]);
         assert_eq!(pull(&calling, "alice*mobile", Select::Newest), Err(Refusal::NoCall));
+    }
+
+    #[test]
+    fn a_device_does_not_get_both_ends_of_a_call() {
+        let called = LiveLeg { far_device: Some(device("alice*desk")), ..answered(1, "alice*mobile", 10) };
+        let mut calls = directory([called.clone()]);
+        assert_eq!(pull(&calls, "alice*desk", Select::Newest), Err(Refusal::NoCall));
+        assert_eq!(pull(&calls, "alice*tablet", Select::Newest), Ok(1));
+        let table = HoldOffs::default();
+        let movable = |by| Directory::movable(&called, &device(by), Lock::Open, &table, at(100));
+        assert_eq!((movable("alice*desk"), movable("alice*tablet")), (Movable::Own, Movable::Yes));
+        calls.set(answered(2, "alice*tablet", 5));
+        assert_eq!(pull(&calls, "alice*desk", Select::Newest), Ok(2));
     }
 
     #[test]

@@ -319,6 +319,7 @@ mod tests {
                 progress: Progress::Answered { at: at(0) },
                 bar: None,
                 lost: false,
+                far_device: None,
             };
             Self {
                 now: at(10_000),
@@ -456,6 +457,9 @@ mod tests {
         let mut same = Scene::new();
         same.new_device = same.leg.device.clone();
         assert_eq!(same.refused(), Refusal::AlreadyThere);
+        let mut with_itself = Scene::new();
+        with_itself.leg.far_device = Some(with_itself.new_device.clone());
+        assert_eq!(with_itself.refused(), Refusal::AlreadyThere);
 
         for (bar, refusal) in [
             (Bar::Emergency, Refusal::Emergency),

@@ -1,6 +1,6 @@
 //! Carries out what a move's machine asks for, in order.
 
-use super::{Joins, MoveKey, Moving, call_key};
+use super::{Joins, MoveKey, Moving, call_key, device_of};
 use crate::call::record::HangupBy;
 use crate::call::{LegHandle, LegState, Purpose};
 use crate::engine::event::{HoldOffEvent, MoveEvent};
@@ -261,6 +261,11 @@ impl Engine {
 
     fn hold_off_old(&mut self, key: MoveKey) {
         let Some(moving) = self.moves.live.get_mut(&key) else { return };
+        let far = self.core.legs.get(moving.far).and_then(|leg| device_of(&leg.party));
+        if far.as_ref() == Some(&moving.from) {
+            // It had both ends, as a transfer may leave it, and keeps the other one.
+            return;
+        }
         let own = self.core.accounts.by_name(&moving.owner).and_then(|account| account.hold_off);
         let length = own.unwrap_or(self.settings.moving.hold_off);
         // A device that died may do what it likes when it is up again, but for the call that was saved from it.

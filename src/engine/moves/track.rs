@@ -97,6 +97,8 @@ impl Engine {
         let owner = found.acts_for.as_ref().map_or(device.shared_user(), |user| Arc::from(&*user.name));
         let extension = found.user().and_then(|account| account.extension.as_deref()).map(Arc::from);
         let far = self.far_party(call, side.unwrap_or(Side::Callee));
+        let other = call.leg(side.unwrap_or(Side::Callee).other());
+        let far_device = other.and_then(|other| device_of(&self.core.legs.get(other)?.party));
         Some(LiveLeg {
             leg: leg_key(leg),
             call: call_key(handle),
@@ -108,6 +110,7 @@ impl Engine {
             progress,
             bar,
             lost: call.has_lost(leg),
+            far_device,
         })
     }
 

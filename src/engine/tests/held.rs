@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::phone::Early;
 use super::watch::{no, only, subscribe};
 use super::world::{accounts, leads, settings, trunk_to};
-use super::{Answer, World, talking};
+use super::{Answer, World, talking, three_phones};
 use crate::engine::command::{Command, CommandError, MoveMode, Reply, StartMove, Subject};
 use crate::engine::store::Loaded;
 use crate::moving::Trigger;
@@ -225,6 +225,59 @@ fn a_call_that_was_moved_and_transferred_keeps_its_record() {
     assert!(first.segments.iter().all(|segment| segment.end.is_some()));
     let second = world.records.iter().find(|record| record.to == "bob*tablet").unwrap();
     assert_eq!((&*second.from, second.transferred_by.as_deref()), ("bob", Some("alice")), "{second:?}");
+    world.run(TWO_MINUTES);
+    world.check_idle();
+}
+
+#[test]
+fn a_device_that_calls_another_of_its_user_does_not_get_both_ends() {
+    let (mut world, desk, mobile, _) = three_phones(1720);
+    let tablet = world.phone("alice", "tablet");
+    world.phones[desk].dial("alice*mobile");
+    world.run(2 * SECOND);
+    assert_eq!(world.heard_by("alice*mobile"), ["alice*desk"], "{}", world.tail());
+    for (caller, called) in [(desk, "*11*mobile"), (mobile, "*11*desk"), (desk, "*11"), (mobile, "*11")] {
+        let line = world.phones[caller].dial(called);
+        world.run(SECOND);
+        assert_eq!(world.phones[caller].lines[line].status, Some(404), "{called}\n{}", world.tail());
+    }
+    let refer_to = [("Refer-To", "<sip:alice*desk@example.org>")];
+    world.phones[mobile].request(0, &Method::Refer, &refer_to, b"");
+    world.run(SECOND);
+    assert_eq!(world.phones[mobile].finals.last().map(|found| found.1), Some(482), "{}", world.tail());
+    assert_eq!(world.heard_by("alice*mobile"), ["alice*desk"]);
+    world.phones[tablet].dial("*11*mobile");
+    world.run(2 * SECOND);
+    assert_eq!(world.heard_by("alice*tablet"), ["alice*desk"], "{}", world.tail());
+    world.phones[desk].bye(0);
+    world.run(TWO_MINUTES);
+    world.check_idle();
+}
+
+/// A transfer can leave a phone with both ends of a call, on two of its lines. What it sends away is one of them.
+#[test]
+fn a_device_that_keeps_the_other_end_is_not_held_off() {
+    let (mut world, desk, mobile, bob) = talking(1721);
+    let line = world.phones[bob].dial("alice*desk");
+    world.run(2 * SECOND);
+    let dialog = &world.phones[bob].lines[line].dialog;
+    let (id, ours, theirs) = (&dialog.call_id, &dialog.local_tag, &dialog.remote_tag);
+    let to = format!("<sip:alice@example.org?Replaces={id}%3Bto-tag%3D{theirs}%3Bfrom-tag%3D{ours}>");
+    world.phones[bob].request(0, &Method::Refer, &[("Refer-To", &to)], b"");
+    world.run(2 * SECOND);
+    assert_eq!(world.heard_by("alice*desk"), ["alice*desk"], "{}", world.tail());
+    assert!(world.phones[bob].lines.iter().all(|line| line.is_over), "{}", world.tail());
+    world.phones[mobile].dial("*11");
+    world.run(2 * SECOND);
+    assert_eq!(world.heard_by("alice*mobile"), ["alice*desk"], "{}", world.tail());
+    assert!(world.engine.moves.hold_offs.is_empty());
+    let line = world.phones[desk].lines.iter().position(|line| line.is_up && !line.is_over).unwrap();
+    for direction in ["sendonly", "sendrecv"] {
+        world.phones[desk].reinvite(line, direction);
+        world.run(SECOND);
+        assert_eq!(world.phones[desk].lines[line].status, Some(200), "{}", world.tail());
+    }
+    world.phones[desk].bye(line);
     world.run(TWO_MINUTES);
     world.check_idle();
 }

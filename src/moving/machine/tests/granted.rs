@@ -29,6 +29,7 @@ pub(super) fn grant(granted: Granted) -> MoveGrant {
         progress: Progress::Answered { at: Timestamp::ZERO },
         bar: None,
         lost: granted == Granted::Rescue,
+        far_device: None,
     };
     let (mobile, here) = (DeviceKey::new("alice", "mobile"), Presence::until(Some(Timestamp::NEVER)));
     let (mover, new_device) = match granted {
