@@ -141,9 +141,32 @@ impl Core {
             // A 2xx that crossed our CANCEL (RFC 3261 15: it is acknowledged, then released).
             self.acknowledge(leg, tx, cseq, None);
             self.release_leg(leg, ANSWERED_ELSEWHERE);
+            self.leave_forks(call, leg);
             return;
         }
         self.on_winner(call, leg, tx, cseq, response);
+    }
+
+    /// A target that hung up before its 2xx was here, which makes it one that was given up and yet still rings: it is out, as
+    /// if it had refused.
+    fn leave_forks(&mut self, call: CallHandle, leg: LegHandle) {
+        let is_left = |call: &&mut Call| call.is_open() && call.forks.contains(&leg);
+        let Some(found) = self.calls.get_mut(call).filter(is_left) else { return };
+        found.forks.retain(|fork| *fork != leg);
+        let status = StatusCode::REQUEST_TERMINATED;
+        found.note_refusal(status, status.reason(), None);
+        self.leave_fork_ports(call, leg);
+        self.settle_unless_picked_up(call, leg, status);
+    }
+
+    /// Nobody may be left who rings; but whether the call is over is for a pickup to decide, where one is under way.
+    fn settle_unless_picked_up(&mut self, call: CallHandle, leg: LegHandle, status: StatusCode) {
+        if self.calls.get(call).is_some_and(|call| call.moving) {
+            // Whether that succeeds decides what the caller hears.
+            self.happened.push_back(Happened::LegGone { call, leg, why: Gone::Refused(status) });
+            return;
+        }
+        self.settle_forks(call);
     }
 
     /// A further 2xx, of another phone behind the same target: a dialog of its own beside that of the leg, which
@@ -336,12 +359,7 @@ impl Core {
         if status.as_u16() >= 600 {
             self.refuse_for_all(call, user.as_deref(), status);
         }
-        if self.calls.get(call).is_some_and(|call| call.moving) {
-            // It is being picked up: whether that succeeds decides what the caller hears.
-            self.happened.push_back(Happened::LegGone { call, leg, why: Gone::Refused(status) });
-            return;
-        }
-        self.settle_forks(call);
+        self.settle_unless_picked_up(call, leg, status);
     }
 
     /// RFC 3263 4.3: silence, a broken connection and 503 are of the target, and the next one of its trunk is tried.

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::core::{Core, Gone, Happened, Owner};
 use super::model::{CallHandle, CallState, LegHandle, LegState, Party, Role, timer};
 use super::record::{Disposition, HangupBy};
+use super::rescue::Death;
 use crate::sip::Refusal;
 use crate::sip::transaction::ServerTx;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
@@ -181,7 +182,7 @@ impl Core {
                 .legs
                 .get(lost.leg)
                 .is_some_and(|leg| leg.state == LegState::Ended && leg.client_invite.is_none())
-            && lost.death == super::rescue::Death::Forgotten
+            && lost.death == Death::Forgotten
         {
             // There is no dialog in which anything more could be said.
             self.remove_leg(lost.leg);
@@ -234,8 +235,12 @@ impl Core {
     /// leg, unless the hold-off keeps it.
     pub fn on_bye_done(&mut self, leg: LegHandle) {
         let Some(found) = self.legs.get(leg) else { return };
-        let is_kept =
-            self.calls.get(found.call).is_some_and(|call| call.released.contains(&leg) || call.has_lost(leg));
+        let call = self.calls.get_mut(found.call);
+        let is_kept = call.as_ref().is_some_and(|call| call.released.contains(&leg) || call.has_lost(leg));
+        if let Some(lost) = call.and_then(|call| call.lost.as_mut()).filter(|lost| lost.leg == leg) {
+            // It was said in its dialog what was still to be said.
+            lost.death = Death::Forgotten;
+        }
         if is_kept {
             // A device that was moved away from: its dialog is remembered while the call lives, so that what it
             // still sends can be refused as what it is. Or one that died, whose place in the call is kept.

@@ -313,3 +313,33 @@ fn a_refusal_says_why_and_a_refusal_for_all_is_no_answer_elsewhere() {
     world.run(A_MINUTE);
     world.check_idle();
 }
+
+/// A BYE before the answer is against RFC 3261 15, and a 2xx that follows it is one of nobody who is there.
+#[test]
+fn a_target_that_hangs_up_and_answers_all_the_same_is_out_and_the_others_ring_on() {
+    for is_alone in [false, true] {
+        let mut world = World::new(1730);
+        let bob = world.phone("bob", "desk");
+        let desk = world.phone("alice", "desk");
+        let mobile = (!is_alone).then(|| world.phone("alice", "mobile"));
+        for phone in [Some(desk), mobile].into_iter().flatten() {
+            world.phones[phone].answer = Answer::Ring;
+        }
+        let line = world.phones[bob].dial("alice");
+        world.run(SECOND);
+        world.phones[desk].bye(0);
+        world.phones[desk].pick_up(0);
+        world.run(SECOND);
+        world.check();
+        if let Some(mobile) = mobile {
+            world.phones[mobile].pick_up(0);
+            world.run(SECOND);
+            assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"], "{}", world.tail());
+            world.phones[bob].bye(line);
+        } else {
+            assert_eq!(world.phones[bob].lines[line].status, Some(487), "{}", world.tail());
+        }
+        world.run(A_MINUTE);
+        world.check_idle();
+    }
+}

@@ -24,8 +24,10 @@ use crate::wire::sip::Method;
 ///
 /// 33, 84: a re-INVITE was refused because of what the other side had answered, which then thought that it stood.
 /// 366: a device that was hung up before its move was decided still heard the far side.
+/// 6022: a device that was lost while its call was being sent elsewhere, and then hung up, was never forgotten.
+/// 7298: a target that hung up before its 2xx was here stayed among those that ring.
 /// 8236: a device that had lost a call and hung up by itself was never forgotten.
-const KEPT: [u64; 4] = [33, 84, 366, 8236];
+const KEPT: [u64; 6] = [33, 84, 366, 6022, 7298, 8236];
 
 /// The same, of those with transfers.
 ///
