@@ -48,6 +48,7 @@ impl Engine {
         self.core.hot_desks.put(now, &address, sign_in.clone());
         self.save_desk(&address, Some(sign_in));
         self.tell_hot_desk(HotDeskEvent::SignedIn, &account.name, &address, None);
+        self.follow_line(&account.name);
     }
 
     /// Whoever is signed in at a device is so no longer; false where nobody was. Calls that live go on.
@@ -55,6 +56,7 @@ impl Engine {
         let Some(gone) = self.core.hot_desks.remove(device) else { return false };
         self.save_desk(device, None);
         self.tell_hot_desk(HotDeskEvent::SignedOut, &gone.user, device, Some(why));
+        self.follow_line(&gone.user);
         true
     }
 

@@ -130,6 +130,10 @@ impl Engine {
             };
             self.on_binding_changed(&news.user, &binding.device, what);
             self.follow_line(&news.user);
+            if let Some(user) = self.core.hot_desks.user_at(&news.user, &binding.device).map(Box::<str>::from)
+            {
+                self.follow_line(&user);
+            }
             self.outputs.push(Output::Event(Event::Registration {
                 what,
                 user: (*news.user).into(),

@@ -13,7 +13,8 @@ use crate::engine::command::{Command, Reply, Subject};
 use crate::engine::event::Event;
 use crate::engine::store::{Loaded, StoreOp};
 use crate::engine::view::{PageQuery, PbxView, TrunkView};
-use crate::registrar::accounts::Accounts;
+use crate::registrar::accounts::{Accounts, PhcString, Trust};
+use crate::registrar::hot_desk::{SavedDesk, SignIn, proof_of};
 use crate::registrar::{Pbx, SavedAor, SavedBinding};
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
 
@@ -393,4 +394,38 @@ fn a_call_goes_by_the_route_that_the_registrar_names_while_it_names_one() {
     pbx.headers = vec![("Service-Route", vec!["<sip:edge.outside.example;lr>"; 17].join(", "))];
     run(&mut world, &mut [&mut pbx], 85 * SECOND);
     assert_eq!(routes(&mut world, &mut pbx), [""; 0]);
+}
+
+#[test]
+fn who_is_signed_in_at_a_shared_device_alone_is_registered_there_while_that_is_here() {
+    let hash = format!("$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHQ${}4714", "A".repeat(39));
+    let pin = PhcString::parse(&hash).unwrap();
+    let mut all = behind(&["alice", "bob", "rooms"], "open sesame");
+    let mut alice = (**all.by_name("alice").unwrap()).clone();
+    alice.pin = Some(pin.clone());
+    all.put(alice).unwrap();
+    let mut rooms = (**all.by_name("rooms").unwrap()).clone();
+    rooms.devices[0].trust = Trust::Shared;
+    all.put(rooms).unwrap();
+    let since = UnixMillis(1_800_000_000_000);
+    let sign_in = SignIn { user: "alice".into(), proof: proof_of(&pin), since, length_ms: 3_600_000 };
+    let desk = SavedDesk { device: "rooms*desk".into(), sign_in: Some(sign_in) };
+    let loaded = Loaded { hot_desks: vec![desk], ..Loaded::default() };
+    let mut world = World::with(1320, config(), all, &loaded);
+    let mut pbx = pbx();
+    run(&mut world, &mut [&mut pbx], SECOND);
+    assert_eq!(standing(&mut world, "alice").state, "unregistered", "the phone is not here");
+    let lobby = world.phone("rooms", "desk");
+    run(&mut world, &mut [&mut pbx], SECOND);
+    assert_eq!(standing(&mut world, "alice").state, "registered", "{}", world.tail());
+    world.phones[lobby].register(0);
+    run(&mut world, &mut [&mut pbx], SECOND);
+    assert_eq!(standing(&mut world, "alice").state, "unregistered");
+    world.phones[lobby].register(3600);
+    run(&mut world, &mut [&mut pbx], 2 * SECOND);
+    assert_eq!(standing(&mut world, "alice").state, "registered");
+    let out = Command::SignOut { user: "alice".into() };
+    assert_eq!(world.ask(Subject::Admin, out), Reply::Done);
+    run(&mut world, &mut [&mut pbx], SECOND);
+    assert_eq!(standing(&mut world, "alice").state, "unregistered", "{}", world.tail());
 }

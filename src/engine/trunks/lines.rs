@@ -19,6 +19,7 @@ use crate::base::{Handle, Random, Slab, TimerHeap, Timestamp};
 use crate::call::rules::place_of;
 use crate::engine::Engine;
 use crate::registrar::Pbx;
+use crate::registrar::accounts::DEVICE_SEPARATOR;
 
 /// Between two REGISTERs for users: at most 100 a second, so 10,000 users are back in less than two minutes. A PBX answers
 /// each twice, for the challenge.
@@ -239,7 +240,7 @@ impl Engine {
         let account = self.core.accounts.by_name(user).filter(|_| !self.is_draining);
         let wanted = account
             .and_then(|account| account.pbx.as_ref())
-            .filter(|_| !self.core.registrar.lookup(user, now).is_empty())
+            .filter(|_| self.has_device(user))
             .and_then(|pbx| Some((pbx.clone(), place_of(&self.core.settings.trunks, &pbx.trunk)?)));
         let lines = &mut self.trunks.lines;
         let known = lines.by_user.get(user).copied();
@@ -281,6 +282,14 @@ impl Engine {
         for user in users {
             self.follow_line(&user);
         }
+    }
+
+    /// Whether a user is to be reached here: at an own device, or at the shared one at which the user is signed in.
+    fn has_device(&self, user: &str) -> bool {
+        let (registrar, now) = (&self.core.registrar, self.core.now.at);
+        let desk = self.core.hot_desks.desk_of(user).and_then(|desk| desk.split_once(DEVICE_SEPARATOR));
+        !registrar.lookup(user, now).is_empty()
+            || desk.is_some_and(|(owner, device)| registrar.is_registered(owner, device, now))
     }
 
     /// Registers whose turn it is.
