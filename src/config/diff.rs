@@ -6,7 +6,7 @@
 use std::fmt::{Debug, Display};
 use std::time::Duration;
 
-use super::resolved::{Auth, Ban, Http, Listen, Media, Node, Resolved, Trunk, TrunkAuth, Webhook};
+use super::resolved::{Anchor, Auth, Ban, Http, Listen, Media, Node, Resolved, Trunk, TrunkAuth, Webhook};
 use crate::call::headers::Trust;
 use crate::call::numbers::CallerId;
 use crate::call::policy::{Policy, ReInvite};
@@ -148,6 +148,12 @@ fn bound(lines: &mut Vec<String>, old: &Resolved, new: &Resolved) {
         if let Some(place) = trunk.places().find(|place| waits(place.transport)) {
             let transport = place.transport.uri_token();
             lines.push(format!("trunk {}: waits for the {transport} listener", trunk.name));
+        }
+        // What passes byte for byte until then is not edited.
+        let Policy { codecs, re_invite, .. } = &trunk.policy;
+        let waits = [("codecs", codecs.is_some()), ("re_invite", *re_invite == Some(ReInvite::Never))];
+        for (key, _) in waits.iter().filter(|(_, edits)| *edits && old.media.anchor != Anchor::Always) {
+            lines.push(format!("trunk {}: {key} waits for media.anchor", trunk.name));
         }
     }
 }
@@ -636,6 +642,26 @@ to = ["user:alice"]
         assert_eq!(next.media.timeout, Some(Duration::from_secs(30)));
         let again = Diff::between(&next, &new);
         assert!(again.changes.is_empty() && again.restart.len() == 7, "it is told until the restart");
+    }
+
+    #[test]
+    fn what_only_media_through_here_can_do_waits_for_that() {
+        let with = |media: &str, trunk: &str| {
+            resolve(
+                &TEXT
+                    .replace("[media]", &format!("[media]\n{media}"))
+                    .replace("= 100", &format!("= 100\n{trunk}")),
+            )
+        };
+        let never = with("anchor = \"never\"", "");
+        let listed = with("", "codecs = [\"PCMA\"]\nre_invite = \"never\"");
+        let told = [
+            "media.anchor never -> always",
+            "trunk carrier: codecs waits for media.anchor",
+            "trunk carrier: re_invite waits for media.anchor",
+        ];
+        assert_eq!(Diff::between(&never, &listed).restart, told);
+        assert_eq!(Diff::between(&with("", ""), &listed).restart, [] as [&str; 0]);
     }
 
     #[test]

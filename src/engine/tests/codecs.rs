@@ -329,3 +329,58 @@ fn a_call_keeps_the_list_that_it_began_with() {
     assert_eq!(house.told(carrier), ["0", "101"]);
     house.end(desk);
 }
+
+#[test]
+fn who_is_transferred_to_a_trunk_brings_none_that_it_may_not_have() {
+    for (codecs, told) in [("0 8 9 101", &["8 101"][..]), ("9 101", &["8 101"]), ("0 101", &["8 101"])] {
+        let mut house = house(2014, 1, &["PCMA"]);
+        let (desk, carrier) = (house.desk, house.carrier);
+        let bob = house.world.phone("bob", "desk");
+        house.world.phones[bob].codecs = codecs;
+        house.world.phones[desk].codecs = codecs;
+        house.world.phones[desk].dial("bob");
+        house.world.run(SECOND);
+        house.world.phones[desk].request(0, &Method::Refer, &[("Refer-To", "<sip:0049@example.org>")], b"");
+        house.world.run(2 * SECOND);
+        let offers = &house.world.phones[carrier].lines[0].heard;
+        let offered: Vec<String> =
+            offers.iter().map(|text| numbers(&String::from_utf8_lossy(text)).join(" ")).collect();
+        assert!(offered.iter().all(|offer| told.contains(&&**offer)), "{codecs}: {offered:?}");
+        house.world.hang_up_all();
+        house.world.run(A_MINUTE);
+        house.world.check_idle();
+    }
+}
+
+#[test]
+fn a_re_invite_of_a_trunk_without_an_offer_brings_its_codecs_alone() {
+    let mut house = house(2015, 0, &["PCMA"]);
+    let (desk, carrier) = (house.desk, house.carrier);
+    house.world.phones[desk].codecs = "0 9 8 101";
+    house.world.phones[desk].dial("0049");
+    house.world.run(SECOND);
+    house.world.phones[carrier].reinvite_with(0, String::new());
+    house.world.run(SECOND);
+    assert_eq!(house.told(carrier), ["8", "101"], "{}", house.world.tail());
+    house.end(desk);
+}
+
+#[test]
+fn an_offer_before_the_answer_is_held_to_the_list() {
+    let mut house = house(2016, 0, &["PCMA"]);
+    let (desk, carrier) = (house.desk, house.carrier);
+    house.world.phones[carrier].early = Early::Reliable;
+    house.world.phones[carrier].answer = Answer::Ring;
+    house.world.phones[desk].codecs = "0 9 8 101";
+    house.world.phones[desk].dial_with("0049", &[("Supported", "100rel"), ("Require", "100rel")], true);
+    house.world.run(SECOND);
+    let offer = house.world.phones[desk].offer(0, &["audio"], "sendrecv").replace(" 1 IN", " 2 IN");
+    let typed = [("Content-Type", "application/sdp")];
+    house.world.phones[desk].request(0, &Method::Update, &typed, offer.as_bytes());
+    house.world.run(SECOND);
+    assert_eq!(house.world.phones[carrier].requests.last().map(String::as_str), Some("UPDATE"));
+    assert_eq!(house.told(carrier), ["8", "101"], "{}", house.world.tail());
+    house.world.phones[desk].cancel(0);
+    house.world.run(A_MINUTE);
+    house.world.check_idle();
+}
