@@ -1,82 +1,26 @@
 //! Who sent a request: a device by digest, a trunk by address, or nobody yet.
 
+mod bans;
+mod budget;
 mod sources;
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use self::sources::Sources;
+pub use self::bans::Bans;
+use self::bans::Failed;
 use super::event::Event;
-use super::settings::Ban;
 use super::{Engine, Output};
-use crate::base::Timestamp;
 use crate::call::Party;
+use crate::call::core::write_refusal;
 use crate::registrar::accounts::{Account, Tenure};
 use crate::sip::digest::{Algorithm, Credentials, Stale, Verdict};
 use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode, Uri};
-
-/// Peers that have proved themselves and are remembered.
-const MAX_PROVED: usize = 131_072;
-/// How long a proof shields a peer from the ban of its network: the longest registration.
-const PROOF: Duration = Duration::from_secs(7200);
-
-/// Sources that failed to prove who they are, and how often.
-pub struct Bans {
-    sources: Sources,
-    /// Phones behind the address of one with a wrong password are not shut out with it.
-    proved: BTreeMap<SocketAddr, Timestamp>,
-}
-
-impl Bans {
-    /// With nobody banned.
-    #[must_use]
-    pub fn new(settings: Ban) -> Self {
-        Self { sources: Sources::new(settings), proved: BTreeMap::new() }
-    }
-
-    /// Counts by other bounds from now on. Who is banned stays so, unless it is never banned by now.
-    pub(super) fn follow(&mut self, settings: Ban) {
-        self.sources.follow(settings);
-    }
-
-    /// Whether nothing of `peer` is listened to now.
-    #[must_use]
-    pub fn is_banned(&self, now: Timestamp, peer: SocketAddr) -> bool {
-        self.sources.is_banned(now, peer.ip()) && self.proved.get(&peer).is_none_or(|until| *until <= now)
-    }
-
-    /// A peer has shown right credentials.
-    pub fn prove(&mut self, now: Timestamp, peer: SocketAddr) {
-        if self.proved.len() >= MAX_PROVED && !self.proved.contains_key(&peer) {
-            self.proved.retain(|_, until| *until > now);
-            if self.proved.len() >= MAX_PROVED {
-                return;
-            }
-        }
-        self.proved.insert(peer, now + PROOF);
-    }
-
-    /// Counts a failure; true if it was the one that leads to a ban.
-    pub fn fail(&mut self, now: Timestamp, ip: IpAddr) -> bool {
-        self.sources.fail(now, ip)
-    }
-
-    /// Sources that are banned now, with the time left.
-    pub fn banned(&self, now: Timestamp) -> impl Iterator<Item = (IpAddr, Duration)> {
-        self.sources.banned(now)
-    }
-
-    /// Listens to a source again, and forgets its failures; false if it was not banned.
-    pub fn lift(&mut self, now: Timestamp, ip: IpAddr) -> bool {
-        self.sources.lift(now, ip)
-    }
-}
 
 /// Logs a ban: one frozen line, which fixtures/operations/fail2ban reads. Do not reword it, nor add a field.
 pub(crate) fn tell_ban(source: IpAddr) {
@@ -108,6 +52,10 @@ impl Engine {
         message: &Message,
     ) -> Option<(Arc<Account>, usize)> {
         let now = self.core.now.at;
+        if let Some(wait) = self.guessing_wait(flow, message) {
+            self.ask_to_wait(tx, wait);
+            return None;
+        }
         let accounts = &self.core.accounts;
         let mut found = None;
         let verdict = self.verifier.verify(now, &flow, message, Credentials::Www, |username| {
@@ -116,8 +64,9 @@ impl Engine {
         });
         match verdict {
             Verdict::Accepted => {
-                self.bans.prove(now, flow.peer);
-                found
+                let (account, device) = found?;
+                self.bans.prove(now, flow.peer, &account.devices.get(device)?.auth_user);
+                Some((account, device))
             }
             Verdict::Missing => {
                 self.challenge(tx, flow, message, Stale::No);
@@ -137,6 +86,37 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// Whether a banned source is listened to this once: a message of a peer that has proved to be whom it claims to be.
+    /// What has no credentials guesses at nothing; a response is to something that we have sent.
+    pub(super) fn is_shielded(&self, flow: Flow, message: &Message) -> bool {
+        let claimed = message.is_request().then(|| self.verifier.claimed(message, Credentials::Www));
+        let claimed = claimed.flatten();
+        claimed.is_none_or(|claimed| self.bans.has_proved(self.core.now.at, flow.peer, &claimed))
+    }
+
+    /// How long nobody looks at the credentials of a request, because too many wrong ones came for that identity.
+    fn guessing_wait(&self, flow: Flow, message: &Message) -> Option<Duration> {
+        let now = self.core.now.at;
+        if self.bans.is_quiet(now) {
+            return None;
+        }
+        let claimed = self.verifier.claimed(message, Credentials::Www)?;
+        self.bans.wait(now, flow.peer, &claimed)
+    }
+
+    /// RFC 3261 21.5.4: the same to whoever it is, whether there is such an identity, and whether the password is right,
+    /// which nobody has looked at. Not a challenge, after which a phone whose password is right takes it for wrong.
+    fn ask_to_wait(&mut self, tx: ServerTx, wait: Duration) {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let refusal = Refusal::Overloaded { what: "guesses", retry_after: seconds.max(1) };
+        let tag = self.core.random.tag();
+        let Some(mut writer) = self.core.reply(tx, refusal.status(), &tag) else { return };
+        write_refusal(&mut writer, &refusal, &self.core.settings);
+        let bytes = writer.finish();
+        let core = &mut self.core;
+        core.transactions.respond_statelessly(tx, bytes, &mut core.effects);
     }
 
     /// The trunk that sends a request: by the Contact that we registered there and a target's address, or by where it
@@ -240,18 +220,57 @@ impl Engine {
 
     fn on_auth_failed(&mut self, flow: Flow, username: &str) {
         self.counters.auth_failures += 1;
-        let now = self.core.now.at;
-        let banned = self.bans.fail(now, flow.peer.ip());
+        let now = self.core.now;
+        let Failed { is_banned, is_last, is_brake } = self.bans.fail(now.at, flow.peer, username);
+        self.save_bans();
         let known = self.core.accounts.by_auth_user(username).map(|(account, _)| account.name.clone());
-        if banned {
+        if is_banned {
             tell_ban(flow.peer.ip());
         }
-        self.outputs.push(Output::Event(Event::Security {
-            what: if banned { "banned" } else { "auth_failed" },
-            call: None,
-            user: known,
-            source: Some(flow.peer),
-            detail: "digest credentials are wrong",
-        }));
+        if is_brake {
+            tracing::warn!(
+                target: "segue::security",
+                "wrong passwords from everywhere: whoever has not proved an account before is slowed down"
+            );
+        }
+        let mut tell = |what, detail| {
+            self.outputs.push(Output::Event(Event::Security {
+                what,
+                call: None,
+                user: known.clone(),
+                source: Some(flow.peer),
+                detail,
+            }));
+        };
+        tell(if is_banned { "banned" } else { "auth_failed" }, "digest credentials are wrong");
+        if is_last {
+            tell(
+                "auth_slowed",
+                "too many wrong passwords for one account: more are not looked at for a while",
+            );
+            let user = known.as_deref().unwrap_or("unknown");
+            tracing::warn!(target: "segue::security", user, "too many wrong passwords for one account");
+        }
+    }
+
+    /// Hands what has changed of failures and bans to the store; write-behind, so nobody waits for it.
+    pub(super) fn save_bans(&mut self) {
+        let rows = self.bans.take_rows(self.core.now);
+        if !rows.is_empty() {
+            self.save_failures(rows);
+        }
+    }
+
+    /// What is registered is proved: a restart shuts nobody out for what a neighbour has done.
+    pub(super) fn prove_registered(&mut self) {
+        let Self { core, bans, .. } = self;
+        for (user, bindings) in core.registrar.iter() {
+            let Some(account) = core.accounts.by_name(user) else { continue };
+            for binding in bindings {
+                if let Some(device) = account.device(&binding.device) {
+                    bans.prove(core.now.at, binding.flow.peer, &device.auth_user);
+                }
+            }
+        }
     }
 }

@@ -38,7 +38,9 @@ struct Recipients {
 impl Engine {
     /// One message from the network.
     pub(super) fn on_received(&mut self, flow: Flow, bytes: Bytes) {
-        if self.bans.is_banned(self.core.now.at, flow.peer) {
+        let (now, is_source_banned) =
+            (self.core.now.at, self.bans.is_source_banned(self.core.now.at, flow.peer));
+        if is_source_banned && self.bans.is_banned(now, flow.peer) {
             return;
         }
         let message = match Message::parse(bytes, &self.settings.limits) {
@@ -50,6 +52,9 @@ impl Engine {
             if message.can_be_answered() {
                 self.answer_stateless(flow, &message, violation.status);
             }
+            return;
+        }
+        if is_source_banned && !self.is_shielded(flow, &message) {
             return;
         }
         if self.is_to_be_challenged(flow, &message) {

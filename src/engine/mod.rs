@@ -153,7 +153,7 @@ impl Engine {
             hot_desks: crate::registrar::hot_desk::HotDesks::default(),
             worker,
         };
-        let bans = auth::Bans::new(settings.ban.clone());
+        let bans = auth::Bans::new(settings.ban.clone(), &loaded.failures, now, lookalike);
         let aside = reconfigure::aside(&loaded.accounts, &core.accounts);
         let mut engine = Self {
             core,
@@ -185,6 +185,8 @@ impl Engine {
 
     /// Goes on with what the store had.
     fn take_up(&mut self, loaded: &store::Loaded) {
+        self.prove_registered();
+        self.save_bans();
         self.forget_snapshots(loaded);
         self.restore_hot_desks(loaded);
         self.follow_lines();

@@ -51,6 +51,7 @@ impl Engine {
         let mut settings = keep_bound(&self.core.settings, &self.settings, settings);
         let places = self.exchange_trunks(&mut settings.call);
         self.bans.follow(settings.ban.clone());
+        self.save_bans();
         self.trace.resize(settings.trace, &mut self.core.random);
         self.core.settings = Arc::new(settings.call.clone());
         self.settings = Arc::new(settings);

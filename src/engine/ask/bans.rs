@@ -23,6 +23,7 @@ impl Engine {
         if !self.bans.lift(self.core.now.at, address) {
             return Err(CommandError::NotFound);
         }
+        self.save_bans();
         tracing::info!(source = %address, "a ban was lifted");
         Ok(Reply::Done)
     }

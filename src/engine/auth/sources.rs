@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::base::Timestamp;
+use super::budget::KIND;
+use crate::base::{Now, Timestamp, UnixMillis};
 use crate::engine::settings::Ban;
+use crate::engine::store::FailureCounter;
 
 /// Sources that are remembered. Of mere counters the oldest gives way; a ban only where there is nothing else.
 const MAX_SOURCES: usize = 16_384;
@@ -37,12 +39,14 @@ pub(super) struct Sources {
     counted: BTreeSet<(Timestamp, IpAddr)>,
     /// Sources that were banned, by when that ends.
     banned: BTreeSet<(Timestamp, IpAddr)>,
+    /// Sources whose row in the store is not what is known here.
+    changed: Vec<IpAddr>,
 }
 
 impl Sources {
     pub(super) fn new(settings: Ban) -> Self {
-        let (known, counted, banned) = Default::default();
-        Self { settings, most: MAX_SOURCES, known, counted, banned }
+        let (known, counted, banned, changed) = Default::default();
+        Self { settings, most: MAX_SOURCES, known, counted, banned, changed }
     }
 
     /// Counts by other bounds from now on. Who is banned stays so, unless it is never banned by now.
@@ -50,7 +54,7 @@ impl Sources {
         self.settings = settings;
         let allowed: Vec<IpAddr> = self.known.keys().copied().filter(|ip| self.is_allowed(*ip)).collect();
         for ip in allowed {
-            self.forget(ip);
+            self.take_out(ip);
         }
     }
 
@@ -87,7 +91,40 @@ impl Sources {
         }
         self.make_room(now);
         self.remember(now, ip, found);
+        self.changed.push(ip);
         is_ban
+    }
+
+    /// Takes up what the store had.
+    pub(super) fn restore(&mut self, now: Now, ip: IpAddr, row: &FailureCounter) {
+        // A clock that went back makes no window and no ban longer than it is.
+        let gone = Duration::from_millis(now.unix.0.saturating_sub(row.window.0));
+        let left = row.banned_until.map_or(0, |until| until.0.saturating_sub(now.unix.0));
+        let left = Duration::from_millis(left).min(self.settings.ban);
+        let is_counted = gone < self.settings.window && row.count > 0;
+        if (left.is_zero() && !is_counted) || self.is_allowed(ip) || self.known.len() >= self.most {
+            self.changed.push(ip);
+            return;
+        }
+        let count = if is_counted { row.count } else { 0 };
+        self.remember(now.at, ip, Failures { count, since: now.at - gone, banned_until: now.at + left });
+    }
+
+    /// Rows for the store of what has changed since last asked.
+    pub(super) fn take_rows(&mut self, now: Now, into: &mut Vec<FailureCounter>) {
+        for ip in std::mem::take(&mut self.changed) {
+            let found = self.known.get(&ip);
+            let began = found.map_or(now.at, |found| found.since);
+            let left = found.map_or(Duration::ZERO, |found| found.banned_until.since(now.at));
+            let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            into.push(FailureCounter {
+                kind: KIND.into(),
+                key: format!("source {ip}").into(),
+                count: found.map_or(0, |found| found.count),
+                window: UnixMillis(now.unix.0.saturating_sub(millis(now.at.since(began)))),
+                banned_until: (!left.is_zero()).then(|| UnixMillis(now.unix.0.saturating_add(millis(left)))),
+            });
+        }
     }
 
     fn remember(&mut self, now: Timestamp, ip: IpAddr, found: Failures) {
@@ -109,17 +146,22 @@ impl Sources {
         Some(found)
     }
 
+    fn take_out(&mut self, ip: IpAddr) -> bool {
+        self.changed.push(ip);
+        self.forget(ip).is_some()
+    }
+
     /// Whoever's time is over goes; where that is not enough, the oldest counter; where there is none, the ban that
     /// would end first.
     fn make_room(&mut self, now: Timestamp) {
         let is_over = |first: Option<&(Timestamp, IpAddr)>| first.copied().filter(|(until, _)| *until <= now);
         while let Some((_, ip)) = is_over(self.counted.first()).or_else(|| is_over(self.banned.first())) {
-            self.forget(ip);
+            self.take_out(ip);
         }
         while self.known.len() >= self.most
             && let Some((_, ip)) = self.counted.first().or_else(|| self.banned.first()).copied()
         {
-            self.forget(ip);
+            self.take_out(ip);
         }
     }
 
@@ -133,7 +175,7 @@ impl Sources {
 
     /// Listens to a source again, and forgets its failures; false if it was not banned.
     pub(super) fn lift(&mut self, now: Timestamp, ip: IpAddr) -> bool {
-        self.is_banned(now, ip) && self.forget(source_of(ip)).is_some()
+        self.is_banned(now, ip) && self.take_out(source_of(ip))
     }
 }
 

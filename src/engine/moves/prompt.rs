@@ -282,7 +282,7 @@ impl Engine {
         self.outputs.push(Output::Verify { ticket, hash, secret: Secret(pin.0.into_boxed_str()) });
     }
 
-    fn save_failures(&mut self, rows: Vec<crate::engine::store::FailureCounter>) {
+    pub(in crate::engine) fn save_failures(&mut self, rows: Vec<crate::engine::store::FailureCounter>) {
         let ticket = StoreTicket(self.ticket());
         self.outputs.push(Output::Store { ticket, op: StoreOp::SaveFailures(rows) });
     }

@@ -203,7 +203,7 @@ pub(crate) struct Phone {
     effects: Vec<Effect<Want>>,
     random: Random,
     pub(crate) challenge: Option<Challenge>,
-    tries: u32,
+    pub(crate) tries: u32,
     count: u32,
     pub(crate) now: Now,
     registration: (String, u32),

@@ -1,10 +1,11 @@
 //! The server's side: asks with [`Verifier::challenge`], judges with [`Verifier::verify`].
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::credentials::{Answer, Credentials};
+use super::credentials::{Answer, BadAnswer, Credentials};
 use super::hash::{Algorithm, Ha1s, Hash, response};
 use super::nonce::{NonceCounts, Nonces};
 use crate::base::{Random, Timestamp};
@@ -126,6 +127,24 @@ impl Verifier {
         self.judge(now, flow, message.method(), message.uri(), values, lookup)
     }
 
+    /// Whom the credentials that [`Verifier::verify`] would judge are said to be of; `None` where there are none that
+    /// can be read. Not to be believed.
+    #[must_use]
+    pub fn claimed<'a>(&self, message: &'a Message, credentials: Credentials) -> Option<Cow<'a, str>> {
+        let values = message.all(credentials.answer_header()).map(|header| header.value);
+        self.ours(values).ok().flatten().map(|answer| answer.username)
+    }
+
+    /// The first answer for our realm.
+    fn ours<'a>(&self, values: impl Iterator<Item = &'a [u8]>) -> Result<Option<Answer<'a>>, BadAnswer> {
+        for value in values.take(MAX_ANSWERS) {
+            if let Some(answer) = Answer::read(value, &self.realm)? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
     fn judge<'a>(
         &mut self,
         now: Timestamp,
@@ -135,18 +154,11 @@ impl Verifier {
         values: impl Iterator<Item = &'a [u8]>,
         lookup: impl FnOnce(&str) -> Option<Ha1s>,
     ) -> Verdict {
-        let mut ours = None;
-        for value in values.take(MAX_ANSWERS) {
-            match Answer::read(value, &self.realm) {
-                Ok(Some(answer)) => {
-                    ours = Some(answer);
-                    break;
-                }
-                Ok(None) => {}
-                Err(_) => return Verdict::Malformed,
-            }
-        }
-        let Some(answer) = ours else { return Verdict::Missing };
+        let answer = match self.ours(values) {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Verdict::Missing,
+            Err(_) => return Verdict::Malformed,
+        };
         if !same_resource(&answer.uri, method, request_uri) {
             return Verdict::Malformed;
         }
