@@ -197,9 +197,9 @@ impl Engine {
 
     pub(super) fn reoffer_far(&mut self, key: MoveKey) {
         let Some(moving) = self.moves.live.get_mut(&key) else { return };
-        let (call, far, Some(new)) = (moving.call, moving.far, moving.new) else { return };
+        let (far, Some(new)) = (moving.far, moving.new) else { return };
         let is_bridged = moving.is_bridged;
-        let is_converted = is_bridged || self.core.calls.get(call).is_some_and(|call| call.is_transcoded);
+        let is_converted = is_bridged || moving.was_converted;
         let bridging = if is_converted { Bridging::Allowed } else { Bridging::Never };
         let (pairing, hold) = (moving.pairing.clone(), self.settings.moving.hold);
         if self.core.is_left_alone(far) {

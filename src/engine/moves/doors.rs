@@ -475,6 +475,7 @@ impl Engine {
             heard: false,
             watch: None,
             restore_due: false,
+            was_converted: self.core.calls.get(call).is_some_and(|call| call.is_transcoded),
             is_narrowed: false,
             is_bridged: false,
             old_sent: None,

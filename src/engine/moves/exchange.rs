@@ -34,8 +34,9 @@ impl Engine {
         }
         let mut commands: SmallVec<[MediaCommand; 4]> = SmallVec::new();
         let to_old = plan::streams(far_media, old_media, &old_pairing);
-        let may_convert = self.core.bridging(moving.call) == Bridging::Allowed;
-        let streams = plan::streams(far_media, new_media, &pairing);
+        let (call, streams) = (moving.call, plan::streams(far_media, new_media, &pairing));
+        let is_converted = streams.iter().any(|stream| stream.is_converted);
+        let may_convert = self.core.bridging(call) == Bridging::Allowed;
         for stream in streams.into_iter().filter(|stream| may_convert || !stream.is_converted) {
             let (Some(far_port), Some(new_port)) =
                 (port_at(&far_leg.ports, stream.a.line), port_at(&new_leg.ports, stream.b.line))
@@ -54,6 +55,10 @@ impl Engine {
             commands.push(MediaCommand::SetSinks { port: far_port, sinks });
         }
         self.core.media.extend(commands);
+        if is_converted && may_convert {
+            // It takes its place from here on; whatever comes of the move, the routes that follow say whether it keeps it.
+            self.core.note_transcoding(call, true);
+        }
     }
 
     pub(super) fn swap(&mut self, key: MoveKey) {

@@ -107,6 +107,8 @@ pub struct Moving {
     pub old_sent: Option<u64>,
     /// The far side must be restored when its open re-INVITE ends.
     pub restore_due: bool,
+    /// Whether the far side's speech was converted before the move.
+    pub was_converted: bool,
     /// The new device was asked a second time, to speak what the far side does.
     pub is_narrowed: bool,
     /// The far side was asked a second time, with what we can convert.

@@ -207,6 +207,34 @@ fn a_place_that_is_gone_when_the_device_answers_leaves_the_call_where_it_is() {
     end(world, bob);
 }
 
+/// While the far side is asked both hear already, which is a conversion like any other.
+#[test]
+fn a_device_that_waits_for_the_far_side_has_its_place_already() {
+    let (mut world, [desk, mobile, tablet, bob]) = talking(1712, 1, G722_MOBILE);
+    world.phones[tablet].dial("bob");
+    world.run(2 * SECOND);
+    (world.phones[bob].is_picky, world.phones[bob].holds_reinvites, world.phones[bob].reinvite) =
+        (false, true, 488);
+    refer(&mut world, desk, "mobile");
+    assert_eq!((invites(&world, bob), world.engine.core().transcoded), (3, 1), "{}", world.tail());
+    let asked = invites(&world, mobile);
+    refer(&mut world, tablet, "mobile");
+    assert_eq!(invites(&world, mobile), asked + 1);
+    let view = last_move(&world);
+    assert_eq!((view.state, view.reason.as_deref()), (State::Refused, Some("target_refused")));
+    world.phones[bob].holds_reinvites = false;
+    world.phones[bob].release_reinvites();
+    world.run(2 * SECOND);
+    assert_eq!(world.engine.core().transcoded, 1, "{}", world.tail());
+    assert!(world.saved_moves().any(|view| view.state == State::Done), "{}", world.tail());
+    assert!(world.phones[desk].lines[0].is_over, "{}", world.tail());
+    for phone in [mobile, tablet] {
+        assert!(world.phones[phone].lines.iter().any(|line| line.is_up && !line.is_over), "{}", world.tail());
+    }
+    world.phones[tablet].bye(0);
+    end(world, bob);
+}
+
 /// Some answer an offer without their codecs not by a refusal but by a line without media (RFC 3264 6), or one of
 /// telephone-event alone.
 #[test]
