@@ -1,4 +1,5 @@
-//! What fixtures/operations has for those who run a node: it names metrics that there are, and files that are there.
+//! What fixtures has for those who run a node, or try one: it names metrics and files that are there, and its SIPp scenarios
+//! acknowledge what they were refused.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -86,4 +87,54 @@ fn the_package_has_files_that_are_there() {
         .filter(|source| !Path::new(env!("CARGO_MANIFEST_DIR")).join(source).is_file())
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The messages of a SIPp scenario as SIPp counts them, sent or awaited, pauses among them, with their lines.
+fn messages(scenario: &str) -> Vec<Vec<&str>> {
+    let mut messages: Vec<Vec<&str>> = Vec::new();
+    for line in scenario.lines().map(str::trim) {
+        if ["<send", "<recv", "<nop", "<pause"].iter().any(|element| line.starts_with(element)) {
+            messages.push(Vec::new());
+        }
+        if let Some(message) = messages.last_mut() {
+            message.push(line);
+        }
+    }
+    messages
+}
+
+/// The value of a header of a message of a scenario.
+fn header<'a>(message: &[&'a str], name: &str) -> &'a str {
+    message.iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_default()
+}
+
+#[test]
+fn an_ack_to_a_refusal_has_the_branch_of_its_invite() {
+    let (mut seen, mut faults) = (0, Vec::new());
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/sipp")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "xml") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let messages = messages(&text);
+        for (at, ack) in messages.iter().enumerate() {
+            // One to a 2xx is sent to the Contact, and is a transaction of its own (RFC 3261 13.2.2.4).
+            if !ack.iter().any(|line| line.starts_with("ACK sip:")) {
+                continue;
+            }
+            seen += 1;
+            let number = header(ack, "CSeq").trim_end_matches("ACK");
+            let invite = messages.iter().position(|message| {
+                header(message, "CSeq").strip_suffix("INVITE") == Some(number)
+                    && header(message, "Call-ID") == header(ack, "Call-ID")
+            });
+            let branch = format!(";branch=[branch-{}];", at - invite.unwrap());
+            if !header(ack, "Via").contains(&branch) {
+                faults.push(format!("{}: the ACK {number} wants {branch}", path.display()));
+            }
+        }
+    }
+    assert!(seen >= 20, "{seen} only");
+    assert!(faults.is_empty(), "{faults:#?}");
 }
