@@ -259,6 +259,22 @@ fn a_push_offers_what_can_be_converted_and_never_asks_the_trunk_for_it() {
     house.end(mobile);
 }
 
+/// Neither what the trunk names beside its list nor G.711 of ours.
+#[test]
+fn a_push_that_could_not_be_converted_offers_the_list_alone() {
+    let mut house = house(2017, 0, &["PCMA"]);
+    let (desk, mobile, carrier) = (house.desk, house.mobile, house.carrier);
+    house.world.phones[carrier].codecs = "8 0 101";
+    house.world.phones[mobile].answer = Answer::Now;
+    house.world.phones[desk].dial("0049");
+    house.world.run(SECOND);
+    house.world.phones[desk].dial("*12*mobile");
+    house.world.run(2 * SECOND);
+    let offered = numbers(&String::from_utf8_lossy(&house.world.phones[mobile].lines[0].heard[0]));
+    assert_eq!(offered, ["8", "101"], "{}", house.world.tail());
+    house.end(mobile);
+}
+
 #[test]
 fn early_media_and_offers_that_come_late_are_held_to_the_list() {
     // 183 with a description.
