@@ -50,19 +50,31 @@ macro_rules! cases {
     };
 }
 
-cases! { register register_refused call audio hold reliable refused cancel fork star_pull replaces push hold_off race }
-cases! { blf timer_own invite_storm register_storm audio_checked ban }
+cases! { register register_refused call audio hold reliable refused cancel fork replaces push hold_off race }
+cases! { blf timer_own invite_storm register_storm audio_checked pcap ban }
+
+/// A row of the joined table: what segue says, and what SIPp does.
+fn row(text: &str, name: &str) -> Vec<String> {
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
+    line.split_whitespace().rev().take(2).map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn star_pull() {
+    let text = play("star_pull", "u1").await;
+    let measured = |name| row(&text, name).first().and_then(|value| value.parse::<f64>().ok());
+    assert!(measured("worst score, p5").is_some_and(|score| score > 3.0), "{text}");
+    assert!(measured("gap of moves, p50 ms").is_some(), "{text}");
+}
 
 #[tokio::test]
 async fn the_runner_and_the_report_count_the_same_calls() {
     let text = play("load", "u1").await;
-    let row = |name: &str| {
-        let line =
-            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("{name}: {text}"));
-        line.split_whitespace().rev().take(2).map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!((row("calls placed"), row("answered")), (vec!["40".into(); 2], vec!["40".into(); 2]));
-    assert_eq!(row("answer, n"), ["40", "40"]);
+    assert_eq!(
+        (row(&text, "calls placed"), row(&text, "answered")),
+        (vec!["40".into(); 2], vec!["40".into(); 2])
+    );
+    assert_eq!(row(&text, "answer, n"), ["40", "40"]);
 }
 
 #[tokio::test]
