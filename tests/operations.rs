@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use segue::engine::view::{StatusView, TrunkView};
 use segue::shell::telemetry::Metrics;
@@ -80,13 +81,54 @@ fn the_dashboard_shows_every_metric_of_a_node() {
 #[test]
 fn the_package_has_files_that_are_there() {
     let manifest: toml::Table = toml::from_str(&file("Cargo.toml")).unwrap();
-    let assets = manifest["package"]["metadata"]["deb"]["assets"].as_array().unwrap();
-    let sources = assets.iter().map(|asset| asset[0].as_str().unwrap());
+    let package = &manifest["package"]["metadata"]["deb"];
+    assert!(package["maintainer"].is_str(), "nothing is packed without");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = package["assets"].as_array().unwrap().iter().map(|asset| asset[0].as_str().unwrap());
+    let unit = package["systemd-units"]["unit-scripts"].as_str().unwrap().to_owned() + "/segue.service";
     let missing: Vec<_> = sources
+        .chain([&*unit])
         .filter(|source| !source.starts_with("target/"))
-        .filter(|source| !Path::new(env!("CARGO_MANIFEST_DIR")).join(source).is_file())
+        .filter(|source| !root.join(source).is_file())
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+    // Debian 12 has systemd 252, which takes no type that it does not know for one.
+    let unit = file(&unit);
+    let types: Vec<_> = unit.lines().filter(|line| line.starts_with("Type=")).collect();
+    assert_eq!(types, ["Type=notify"]);
+    assert!(unit.contains("\nExecReload=/usr/bin/segue reload "), "SIGHUP comes of nothing else");
+}
+
+#[test]
+fn the_scripts_of_the_package_are_shell_that_makes_the_user_before_the_unit_starts() {
+    let manifest: toml::Table = toml::from_str(&file("Cargo.toml")).unwrap();
+    let folder = manifest["package"]["metadata"]["deb"]["maintainer-scripts"].as_str().unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let status = Command::new("sh").arg("-n").arg(&path).status().unwrap();
+        assert!(status.success(), "{}", path.display());
+        // cargo-deb puts what enables, starts and stops the unit there.
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.lines().any(|line| line == "#DEBHELPER#"), "{}", path.display());
+    }
+    let text = fs::read_to_string(folder.join("postinst")).unwrap();
+    let (before, _) = text.split_once("#DEBHELPER#").unwrap();
+    assert!(before.contains("systemd-sysusers segue.conf"), "{before}");
+}
+
+#[test]
+fn an_alert_points_to_headings_that_are_there() {
+    let mut seen = 0;
+    for line in file("fixtures/operations/alerts.yml").lines() {
+        let Some((_, place)) = line.split_once("docs/") else { continue };
+        let (document, heading) = place.trim_end_matches('"').split_once(", ").unwrap();
+        let text = file(&format!("docs/{document}"));
+        let is_it = |line: &str| line.starts_with('#') && line.trim_start_matches('#').trim() == heading;
+        assert!(text.lines().any(is_it), "{document} has no heading {heading}");
+        seen += 1;
+    }
+    assert!(seen > 0);
 }
 
 /// The messages of a SIPp scenario as SIPp counts them, sent or awaited, pauses among them, with their lines.
