@@ -69,6 +69,7 @@ fn configured(anchor: Anchor, trace: Trace) -> Settings {
         learning: Learning::Guarded,
         srtp: segue::media::plan::Rule::PlainOnly,
         threads: 1,
+        pairs: usize::MAX,
         transcode: 0,
         web: None,
         screen: Screen {

@@ -78,6 +78,8 @@ pub struct MediaSettings {
     pub srtp: crate::media::plan::Rule,
     /// Number of media threads.
     pub threads: usize,
+    /// Pairs of ports that may be open, of all threads together.
+    pub pairs: usize,
     /// Calls whose speech may be converted at once.
     pub transcode: usize,
     /// Which descriptions are let in.

@@ -11,8 +11,9 @@ impl Engine {
         match event {
             MediaEvent::PortsOpened { thread, pairs } => self.core.ports.opened(thread, pairs),
             MediaEvent::PortsFailed { thread, error } => {
-                tracing::warn!(thread, error, "media ports could not be opened");
-                self.core.ports.failed(thread, &error);
+                if self.core.ports.failed(self.core.now.at, thread, &error) {
+                    tracing::warn!(thread, error, "media ports could not be opened");
+                }
             }
             MediaEvent::Heard { port } => {
                 if let Some(leg) = self.core.port_legs.get(&port).copied() {

@@ -118,8 +118,8 @@ impl Engine {
         let mut registrar = Registrar::default();
         registrar.restore(&loaded.bindings, &listeners, now);
         let moves = moves::Moves::new(loaded, worker, now);
-        let ports =
-            Ports::new(settings.call.media.threads, Arc::clone(&settings.call.media.screen.own_ports));
+        let media = &settings.call.media;
+        let ports = Ports::new(media.threads, media.pairs, Arc::clone(&media.screen.own_ports));
         let targets = Targets::new(settings.call.trunks.iter().map(|trunk| &trunk.targets[..]));
         let trunks =
             trunks::Trunks::new(&settings.call.trunks, &targets, settings.contact_key, now, &mut random);
@@ -308,6 +308,9 @@ impl Engine {
         if settings.media.anchor != crate::call::settings::Anchor::Never || settings.echo.is_some() {
             let address = settings.media.bind;
             ports.replenish(now.at, address, |command| media.push(command));
+            if let Some(why) = ports.shortage(now.at) {
+                tracing::warn!("calls are refused for want of media ports: {why}");
+            }
         }
         self.outputs.extend(media.drain(..).map(Output::Media));
     }

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod control;
 pub mod demo;
 pub mod doctor;
+pub mod files;
 pub mod http;
 pub mod media;
 pub mod node;

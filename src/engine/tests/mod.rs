@@ -35,6 +35,7 @@ mod pbx_calls;
 mod phone;
 mod pickup;
 mod policies;
+mod ports;
 mod prompt;
 mod publish;
 mod push_converted;

@@ -63,6 +63,8 @@ pub(crate) struct World {
     pub(crate) store_answers: bool,
     /// Names of devices whose media never comes, as `user*device`.
     pub(crate) silent: Vec<String>,
+    /// Pairs of ports that may still be opened.
+    pub(crate) openable: u16,
     /// Packets that each port will have expected.
     pub(crate) expected: u64,
     /// How many of them it will have lost, where that is not 6.
@@ -202,6 +204,7 @@ impl World {
             store_works: true,
             store_answers: true,
             silent: Vec::new(),
+            openable: u16::MAX,
             expected: 300,
             lost: BTreeMap::new(),
             events: Vec::new(),
@@ -555,15 +558,26 @@ impl World {
         let soon = Duration::from_micros(100);
         match &command {
             MediaCommand::OpenPorts { thread, address, count } => {
-                let pairs = (0..*count)
+                let opened = self.openable.min(*count);
+                self.openable -= opened;
+                let pairs: Vec<_> = (0..opened)
                     .map(|_| {
                         self.ports += 1;
                         let id = PortId { thread: *thread, slot: self.ports };
                         PortPair { id, address: *address, rtp: 20_000 + 2 * self.ports as u16 }
                     })
                     .collect();
-                let event = MediaEvent::PortsOpened { thread: *thread, pairs };
-                self.post(soon, Going::Input(Box::new(Input::Media(event))));
+                let mut events = Vec::new();
+                if !pairs.is_empty() {
+                    events.push(MediaEvent::PortsOpened { thread: *thread, pairs });
+                }
+                if opened < *count {
+                    let error = "too many open files for this process".into();
+                    events.push(MediaEvent::PortsFailed { thread: *thread, error });
+                }
+                for event in events {
+                    self.post(soon, Going::Input(Box::new(Input::Media(event))));
+                }
             }
             MediaCommand::SetSinks { port, sinks } => {
                 self.routes.insert(*port, sinks.to_vec());

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::NodeHandle;
 use crate::engine::command::{Command, CommandError, Reply, Subject};
+use crate::shell::files::Seldom;
 
 /// Name of the socket in the data directory.
 pub const SOCKET_NAME: &str = "control.sock";
@@ -108,6 +109,7 @@ impl ControlSocket {
     /// Serves clients until the future is dropped.
     pub async fn serve(self, node: NodeHandle) {
         let places = Arc::new(Semaphore::new(MAX_CLIENTS));
+        let mut seldom = Seldom::default();
         loop {
             let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             match self.listener.accept().await {
@@ -125,7 +127,9 @@ impl ControlSocket {
                 }
                 Err(error) => {
                     // Out of descriptors, most likely: let others close theirs.
-                    tracing::warn!(%error, "control socket");
+                    if seldom.is_due() {
+                        tracing::warn!(%error, "control socket");
+                    }
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
             }

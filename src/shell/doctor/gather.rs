@@ -17,6 +17,7 @@ use super::system;
 use crate::config::{MediaIo, Resolved};
 use crate::engine::command::{Command, Reply};
 use crate::shell::control::{Client, SOCKET_NAME};
+use crate::shell::files::Needs;
 use crate::shell::{media, node};
 use crate::sip::Transport;
 
@@ -52,6 +53,7 @@ pub(super) fn facts(file: Option<&Path>, resolved: &Resolved) -> Facts {
         is_synchronised: system::is_synchronised(),
         certificates: node::inspect::certificates(resolved),
         files: own.or_else(|| media::raise_file_limit().ok()),
+        parts: Needs::of(resolved).parts,
         media: resolved.media.ports,
         media_taken: if ours.is_some() { Vec::new() } else { taken(resolved) },
         buffers: system::setting("net/core/rmem_max").zip(system::setting("net/core/wmem_max")),

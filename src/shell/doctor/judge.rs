@@ -4,11 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::{Finding, State};
+use crate::shell::files::Needs;
 
-/// Open files beside those of media: connections, the store, the API.
-const OTHER_FILES: u64 = 1024;
-/// Connections that a node takes at once.
-const CONNECTIONS: u64 = 16_384;
 /// What a node asks of the system for each datagram socket, bytes.
 const SOCKET_BUFFER: u64 = 4 << 20;
 /// Certificates with less left are about to lapse: renewal is usually 30 days ahead.
@@ -39,6 +36,8 @@ pub struct Facts {
     pub certificates: Vec<Certificate>,
     /// The limit of open files: of the running node, else of this shell as far as it can be raised.
     pub files: Option<u64>,
+    /// Files of listeners, media threads and webhooks.
+    pub parts: u64,
     /// `media.ports`.
     pub media: (u16, u16),
     /// Whether `media.ports` has a port that somebody else holds.
@@ -270,21 +269,25 @@ fn media_ports(all: &mut Vec<Finding>, facts: &Facts) {
 
 fn files(all: &mut Vec<Finding>, facts: &Facts) {
     let Some(limit) = facts.files else { return };
-    let ports = u64::from(facts.media.1.saturating_sub(facts.media.0)) + 1;
-    let (needed, whole) = (ports + OTHER_FILES, ports + OTHER_FILES + CONNECTIONS);
+    let needs = Needs { ports: facts.media, parts: facts.parts };
+    let (whole, what) = (needs.whole(), "open files");
     let mend = format!("LimitNOFILE={whole} in the unit, or ulimit -n {whole}");
-    all.push(if limit < needed {
-        let calls = limit.saturating_sub(OTHER_FILES) / 4;
-        let told = format!(
-            "{limit}: enough for {calls} calls at once, where media.ports are enough for {}",
-            ports / 4
-        );
-        warning("open files", told, mend)
-    } else if limit < whole {
-        let told = format!("{limit}: enough for all calls, and for {} connections", limit - ports);
-        ok("open files", told)
-    } else {
-        ok("open files", format!("{limit}: enough for all calls and connections"))
+    all.push(match needs.share(limit) {
+        None => fault(what, format!("{limit}: too few for a node, which needs {} at least", needs.least()), mend),
+        Some(shares) if (shares.calls() as u64) < needs.calls() => {
+            let told = format!(
+                "{limit}: enough for {} calls at once, where media.ports are enough for {}; for {} SIP connections and {} of HTTP",
+                shares.calls(),
+                needs.calls(),
+                shares.connections,
+                shares.pages,
+            );
+            warning(what, told, mend)
+        }
+        Some(shares) if limit < whole => {
+            ok(what, format!("{limit}: enough for all calls, and for {} SIP connections", shares.connections))
+        }
+        Some(_) => ok(what, format!("{limit}: enough for all calls and connections")),
     });
 }
 

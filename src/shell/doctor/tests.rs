@@ -22,6 +22,7 @@ fn sound() -> Facts {
         is_synchronised: Some(true),
         certificates: vec![certificate(|_| {})],
         files: Some(65_536),
+        parts: 6,
         media: (20_000, 29_999),
         media_taken: Vec::new(),
         buffers: Some((8 << 20, 8 << 20)),
@@ -142,7 +143,8 @@ fn each_trouble_is_one_finding_with_what_to_do() {
                 facts.ephemeral = Some(((32_768, 60_999), vec![(33_000, 33_000), (35_000, 35_999)]));
             }),
         ),
-        ("open files", Warning, "LimitNOFILE=27408", Box::new(|facts| facts.files = Some(1024))),
+        ("open files", Warning, "LimitNOFILE=28514", Box::new(|facts| facts.files = Some(1024))),
+        ("open files", Fault, "LimitNOFILE=28514", Box::new(|facts| facts.files = Some(57))),
         (
             "net.core.rmem_max",
             Warning,

@@ -51,6 +51,8 @@ pub use serve::{HttpError, HttpServer};
 pub struct Settings {
     /// The address to bind.
     pub bind: SocketAddr,
+    /// Connections at once, at most.
+    pub connections: usize,
     /// Gives what takes the next connection under TLS; without it connections are plain.
     pub tls: Option<Acceptors>,
     /// How browsers reach the page, where it is not as they ask for it: `https://pbx.example.com`.

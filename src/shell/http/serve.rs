@@ -26,11 +26,10 @@ use super::session::{ADMIN_FILE, Sessions};
 use super::throttle::Throttle;
 use super::{Acceptors, Api, Settings, Shared, browser, events, now, openapi, page, phone, routes, unix_now};
 use crate::engine::store::FailureCounter;
+use crate::shell::files::Seldom;
 
-/// Connections at once: some hundred pages, each with its stream and up to five more while it reads its lists.
-const CONNECTIONS: usize = 1024;
-/// Of them those of one address: an office of thirty pages behind one NAT, most of which have nothing but their stream
-/// at any moment. A proxy on this machine stands for many.
+/// Of all connections those of one address: an office of thirty pages behind one NAT, most of which have nothing but
+/// their stream at any moment. A proxy on this machine stands for many.
 const CONNECTIONS_EACH: usize = 128;
 /// Time for the head of a request, and for the pause before the next on the same connection.
 const HEAD: Duration = Duration::from_secs(10);
@@ -76,6 +75,7 @@ pub struct HttpServer {
     address: SocketAddr,
     api: Api,
     head: Duration,
+    connections: usize,
     tls: Option<Arc<Acceptors>>,
     remember: Box<dyn Fn(Vec<FailureCounter>) + Send + Sync>,
 }
@@ -108,7 +108,8 @@ impl HttpServer {
             openapi: openapi::encode(env!("CARGO_PKG_VERSION")),
         }));
         let tls = settings.tls.map(Arc::new);
-        Ok(Self { listener, address, api, head: HEAD, tls, remember: settings.remember })
+        let connections = settings.connections;
+        Ok(Self { listener, address, api, head: HEAD, connections, tls, remember: settings.remember })
     }
 
     /// Where it listens, with the port that the system chose for port 0.
@@ -126,11 +127,11 @@ impl HttpServer {
 
     /// Serves until `shutdown` is there, then lets open requests end for a few seconds.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
-        let Self { listener, api, head, tls, remember, .. } = self;
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let Self { listener, api, head, connections, tls, remember, .. } = self;
+        let places = Arc::new(Semaphore::new(connections));
         let closing = watch::Sender::new(false);
-        let front =
-            Front { app: app(api.clone()), head, tls, each: Each::default(), closing: closing.subscribe() };
+        let each = Each::of(connections);
+        let front = Front { app: app(api.clone()), head, tls, each, closing: closing.subscribe() };
         tokio::select! {
             () = shutdown => {}
             () = accept(&listener, &front, &places) => {}
@@ -142,7 +143,7 @@ impl HttpServer {
         closing.send_replace(true);
         api.streams.close();
         remember(api.throttle.counters(now(), unix_now()));
-        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+        let all = u32::try_from(connections).unwrap_or(u32::MAX);
         let _ = tokio::time::timeout(GRACE, places.acquire_many(all)).await;
     }
 }
@@ -197,6 +198,7 @@ struct Front {
 }
 
 async fn accept(listener: &TcpListener, front: &Front, places: &Arc<Semaphore>) {
+    let mut seldom = Seldom::default();
     loop {
         let Ok(place) = Arc::clone(places).acquire_owned().await else { return };
         match listener.accept().await {
@@ -207,7 +209,9 @@ async fn accept(listener: &TcpListener, front: &Front, places: &Arc<Semaphore>) 
             }
             Err(error) => {
                 // Out of descriptors, most likely: let others close theirs.
-                tracing::warn!(%error, "http accept");
+                if seldom.is_due() {
+                    tracing::warn!(%error, "http accept");
+                }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
         }
@@ -279,13 +283,23 @@ async fn remember_failures(api: &Api, remember: &(dyn Fn(Vec<FailureCounter>) + 
 }
 
 /// Connections by address.
-#[derive(Clone, Default)]
-struct Each(Arc<Mutex<BTreeMap<IpAddr, usize>>>);
+#[derive(Clone)]
+struct Each {
+    open: Arc<Mutex<BTreeMap<IpAddr, usize>>>,
+    connections: usize,
+}
 
 impl Each {
+    /// Of so many connections of all addresses; none but a proxy here has more than half.
+    fn of(connections: usize) -> Self {
+        Self { open: Arc::default(), connections }
+    }
+
     fn enter(&self, address: IpAddr) -> Option<Share> {
-        let limit = if address.to_canonical().is_loopback() { CONNECTIONS } else { CONNECTIONS_EACH };
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_here = address.to_canonical().is_loopback();
+        let limit =
+            if is_here { self.connections } else { CONNECTIONS_EACH.min(self.connections.div_ceil(2)) };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(address).or_default();
         if *count >= limit {
             return None;
@@ -303,7 +317,7 @@ struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut open = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.of.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = open.get_mut(&self.address) {
             *count -= 1;
             if *count == 0 {
@@ -319,7 +333,7 @@ mod tests {
 
     #[test]
     fn an_address_has_its_share_and_no_more() {
-        let each = Each::default();
+        let each = Each::of(1024);
         let (stranger, proxy) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([127, 0, 0, 1]));
         let mut shares: Vec<_> = (0..CONNECTIONS_EACH).map(|_| each.enter(stranger).unwrap()).collect();
         assert!(each.enter(stranger).is_none());
@@ -327,6 +341,6 @@ mod tests {
         shares.pop();
         assert!(each.enter(stranger).is_some());
         drop(shares);
-        assert!(!each.0.lock().unwrap().contains_key(&stranger));
+        assert!(!each.open.lock().unwrap().contains_key(&stranger));
     }
 }

@@ -62,6 +62,7 @@ impl World {
         let remembered: Arc<std::sync::Mutex<Vec<FailureCounter>>> = Arc::default();
         let server = HttpServer::bind(Settings {
             bind: "127.0.0.1:0".parse().unwrap(),
+            connections: 1024,
             tls,
             origin,
             names: vec!["pbx.test".into()],
@@ -607,6 +608,7 @@ async fn an_address_in_use_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let error = HttpServer::bind(Settings {
         bind: world.address,
+        connections: 1024,
         tls: None,
         origin: None,
         names: Vec::new(),

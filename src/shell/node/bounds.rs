@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::shell::files::{self, Shares};
+
 /// Who may hold how many connections for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
@@ -51,11 +53,11 @@ pub(super) struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            most: 16_384,
+            most: usize::try_from(files::CONNECTIONS).unwrap_or(usize::MAX),
             // A proxy, or an office behind one address.
             most_each: 256,
             most_wide: 4_096,
-            reserve: 1_024,
+            reserve: usize::try_from(files::OUTGOING).unwrap_or(usize::MAX),
             // A handshake costs half a millisecond of a processor: what waits here is a second or two of work.
             handshakes: 1_024,
             handshakes_each: 64,
@@ -80,5 +82,36 @@ impl Default for Bounds {
             parting: Duration::from_secs(1),
             pause: Duration::from_secs(1),
         }
+    }
+}
+
+impl Bounds {
+    /// As far as there are files for it. What one address may have stays below the half of all, so that a low limit is
+    /// not a way to shut others out.
+    pub(super) fn within(self, files: &Shares) -> Self {
+        let most = self.most.min(files.connections);
+        Self {
+            most,
+            most_each: self.most_each.min(most.div_ceil(2)),
+            reserve: self.reserve.min(files.outgoing),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_as_many_as_there_are_files_for() {
+        let all = Shares { pairs: 0, connections: 16_384, outgoing: 1024, pages: 0 };
+        let of = |files: &Shares| {
+            let bounds = Bounds::default().within(files);
+            (bounds.most, bounds.most_each, bounds.reserve)
+        };
+        assert_eq!(of(&all), (16_384, 256, 1024));
+        assert_eq!(of(&Shares { connections: 49, outgoing: 4, ..all }), (49, 25, 4));
+        assert_eq!(of(&Shares { connections: 3, outgoing: 1, ..all }), (3, 2, 1));
     }
 }

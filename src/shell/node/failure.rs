@@ -103,6 +103,14 @@ pub enum StartError {
         /// Why not.
         why: String,
     },
+    /// Too few open files to do anything with.
+    #[error("{limit} open files are allowed, and a node needs at least {least} (ulimit -n, LimitNOFILE=)")]
+    Files {
+        /// How many may be.
+        limit: u64,
+        /// How many must.
+        least: u64,
+    },
     /// Threads, entropy, descriptors.
     #[error("the system refuses {what}: {source}")]
     System {

@@ -11,7 +11,8 @@ use super::conduit::{Door, Listening, Pages, Speech};
 use super::failure::{StartError, system};
 use super::tls::ServerTls;
 use super::worker::Listener;
-use crate::config::{Listen, Media, Resolved};
+use crate::config::{Listen, Resolved};
+use crate::shell::files::{Needs, Shares};
 use crate::shell::media;
 use crate::sip::Transport;
 
@@ -19,10 +20,6 @@ use crate::sip::Transport;
 const SOCKET_BUFFER: usize = 4 << 20;
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
-/// Open files beside those of media: connections, the store, the API.
-const OTHER_FILES: u64 = 1024;
-/// Open files of a call: RTP and RTCP toward two sides.
-const FILES_PER_CALL: u64 = 4;
 
 /// Binds every listener, in the order of the configuration.
 pub(super) fn bind_all(listens: &[Listen]) -> Result<Vec<Listener>, StartError> {
@@ -91,30 +88,45 @@ pub(super) fn make_data_dir(path: &Path) -> Result<(), StartError> {
     let failed = |source| StartError::DataDir { path: path.to_owned(), source };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
     let probe = path.join(".writable");
-    std::fs::write(&probe, b"").and_then(|()| std::fs::remove_file(&probe)).map_err(failed)
+    // A file with nothing in it finds room on a full disk.
+    std::fs::write(&probe, [0; 4096]).and_then(|()| std::fs::remove_file(&probe)).map_err(failed)
 }
 
-/// Raises the limit of open files as far as it may be, and warns where it is too low for the media ports.
-pub(super) fn provide_files(media: &Media) {
-    match media::raise_file_limit() {
-        Ok(limit) => {
-            if let Some(warning) = too_few_files(limit, media.ports) {
-                tracing::warn!("{warning}");
-            }
+/// Raises the limit of open files as far as it may be, shares it out, and tells where it cuts something short.
+///
+/// # Errors
+/// A node could do nothing with so few.
+pub(super) fn provide_files(needs: Needs) -> Result<Shares, StartError> {
+    let limit = match media::raise_file_limit() {
+        Ok(limit) => limit,
+        Err(error) => {
+            tracing::warn!("the limit of open files is unknown: {error}");
+            u64::MAX
         }
-        Err(error) => tracing::warn!("the limit of open files is unknown: {error}"),
+    };
+    let shares = needs.share(limit).ok_or(StartError::Files { limit, least: needs.least() })?;
+    if let Some(told) = too_few_files(limit, needs, shares) {
+        if (shares.calls() as u64) < needs.calls() {
+            tracing::warn!("{told}");
+        } else {
+            tracing::info!("{told}");
+        }
     }
+    Ok(shares)
 }
 
-fn too_few_files(limit: u64, (first, last): (u16, u16)) -> Option<String> {
-    let ports = u64::from(last.saturating_sub(first)) + 1;
-    let wanted = ports + OTHER_FILES;
-    (limit < wanted).then(|| {
-        let calls = limit.saturating_sub(OTHER_FILES) / FILES_PER_CALL;
+/// What a limit is enough for, where that is not all that the configuration has room for.
+fn too_few_files(limit: u64, needs: Needs, shares: Shares) -> Option<String> {
+    let whole = needs.whole();
+    (limit < whole).then(|| {
+        let (first, last) = needs.ports;
         format!(
-            "{limit} open files are allowed, enough for {calls} calls at once; media.ports {first}-{last} are \
-             enough for {}: allow {wanted} (ulimit -n, LimitNOFILE=)",
-            ports / FILES_PER_CALL
+            "{limit} open files are allowed, enough for {} calls at once, {} SIP connections and {} of HTTP; \
+             media.ports {first}-{last} are enough for {} calls: allow {whole} for all (ulimit -n, LimitNOFILE=)",
+            shares.calls(),
+            shares.connections,
+            shares.pages,
+            needs.calls(),
         )
     })
 }
@@ -125,11 +137,15 @@ mod tests {
 
     #[test]
     fn a_low_limit_is_told_with_its_numbers() {
-        assert_eq!(too_few_files(1_048_576, (30_000, 39_999)), None);
-        assert_eq!(too_few_files(11_024, (30_000, 39_999)), None);
-        let told = too_few_files(4096, (30_000, 39_999)).unwrap();
-        assert!(told.contains("4096 open files") && told.contains("768 calls"), "{told}");
-        assert!(told.contains("for 2500") && told.contains("allow 11024"), "{told}");
-        assert!(too_few_files(100, (30_000, 39_999)).unwrap().contains("for 0 calls"));
+        let needs = Needs { ports: (30_000, 39_999), parts: 6 };
+        let told = |limit| too_few_files(limit, needs, needs.share(limit).unwrap());
+        assert_eq!((told(1_048_576), told(28_514)), (None, None));
+        let low = told(1024).unwrap();
+        assert!(low.contains("1024 open files") && low.contains("147 calls"), "{low}");
+        assert!(low.contains("221 SIP connections and 117 of HTTP"), "{low}");
+        assert!(low.contains("for 2500 calls: allow 28514"), "{low}");
+        assert!(told(20_000).unwrap().contains("2500 calls at once, 8370 SIP"));
+        let refused = StartError::Files { limit: 50, least: needs.least() }.to_string();
+        assert!(refused.contains("50 open files") && refused.contains("least 58"), "{refused}");
     }
 }

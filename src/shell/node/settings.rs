@@ -134,6 +134,7 @@ fn media(media: &config::Media, listeners: &[call::Listener], threads: usize) ->
             config::Srtp::Require => Rule::SecureOnly,
         },
         threads,
+        pairs: usize::from(media.ports.1.saturating_sub(media.ports.0)).div_ceil(2),
         screen: Screen {
             own_addresses,
             own_ports: Arc::default(),

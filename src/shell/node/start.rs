@@ -34,6 +34,7 @@ use crate::engine::{Engine, Input};
 use crate::media::relay::PortStats;
 use crate::registrar::accounts::{Account, Accounts};
 use crate::shell::control::{ControlSocket, EventHub, NodeHandle, OfShell, Request, WorkerLink, link};
+use crate::shell::files::{self, Needs};
 use crate::shell::http::{Acceptors, HttpServer, Settings as HttpSettings};
 use crate::shell::media::{Driver, MediaSettings, MediaThreads, MediaTotals, WebListen};
 use crate::shell::password::{self, Passwords};
@@ -69,6 +70,8 @@ impl Node {
 
     fn start_so(resolved: Resolved, bounds: Bounds, reread: Reread) -> Result<Self, StartError> {
         supported(&resolved)?;
+        let files = listen::provide_files(Needs::of(&resolved))?;
+        let bounds = bounds.within(&files);
         let data_dir = resolved.node.data_dir.clone();
         listen::make_data_dir(&data_dir)?;
         let services = services()?;
@@ -77,7 +80,6 @@ impl Node {
         let mut listeners = listen::bind_all(&resolved.listens)?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.transport, l.address)).collect();
         let bound: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
-        listen::provide_files(&resolved.media);
 
         let clock = Clock { origin: Instant::now() };
         let (post, inbox, waker) = mailbox()?;
@@ -88,7 +90,7 @@ impl Node {
         let (media, web) = start_media(&resolved, clock, &mut random, &post)?;
         let lookups = locate(&resolved, &services, &post, &mut random)?;
         let media_threads = usize::from(media.threads());
-        let settings = of_engine(&resolved, &bound, media_threads, web)?;
+        let settings = of_engine(&resolved, &bound, (media_threads, files.pairs), web)?;
         let own = Random::from_seed(random.bytes());
         let engine = Engine::new(settings, accounts, &loaded, 0, own, clock.now());
         let (door, census) = open_door(bounds, &post);
@@ -142,7 +144,14 @@ impl Node {
             handle: handle.clone(),
             store: pulse,
         };
-        node.serve_api(&resolved, control, handle, (passwords, metrics), loaded.failures, served)?;
+        node.serve_api(
+            &resolved,
+            (control, files.pages),
+            handle,
+            (passwords, metrics),
+            loaded.failures,
+            served,
+        )?;
         node.announce();
         Ok(node)
     }
@@ -150,7 +159,7 @@ impl Node {
     fn serve_api(
         &mut self,
         resolved: &Resolved,
-        control: ControlSocket,
+        (control, connections): (ControlSocket, usize),
         handle: NodeHandle,
         (passwords, metrics): (Passwords, Metrics),
         failures: Vec<FailureCounter>,
@@ -160,6 +169,7 @@ impl Node {
         let post = self.post.clone();
         let settings = HttpSettings {
             bind: resolved.http.bind,
+            connections,
             tls: self.page_tls(resolved)?,
             origin: resolved.http.origin.clone(),
             names: [&resolved.node.domain].into_iter().chain(&resolved.node.aliases).cloned().collect(),
@@ -335,11 +345,12 @@ fn seed() -> Result<[u8; 32], StartError> {
 fn of_engine(
     resolved: &Resolved,
     bound: &[SocketAddr],
-    media_threads: usize,
+    (media_threads, pairs): (usize, usize),
     web: Option<WebMedia>,
 ) -> Result<crate::engine::Settings, StartError> {
     let mut settings = settings::engine(resolved, bound, media_threads);
     settings.call.media.meet_browsers(web);
+    settings.call.media.pairs = pairs;
     let path = &resolved.node.data_dir;
     settings.contact_key =
         contact_key(path).map_err(|source| StartError::DataDir { path: path.clone(), source })?;
@@ -356,14 +367,12 @@ fn start_media(
     let (first, last) = resolved.media.ports;
     let mut settings = MediaSettings::new(first..=last, clock.origin, random.bytes());
     settings.tells_rtcp = resolved.hep.as_ref().is_some_and(|hep| hep.rtcp);
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     settings.driver = match resolved.media.io {
         MediaIo::Auto => Driver::Auto,
         MediaIo::Epoll => Driver::Epoll,
         MediaIo::IoUring => Driver::IoUring,
     };
-    let half = u8::try_from((cores / 2).clamp(1, 16)).unwrap_or(1);
-    settings.threads = resolved.media.threads.unwrap_or(half);
+    settings.threads = files::media_threads(resolved);
     let (port, is_given) = match resolved.media.web_port {
         WebPort::Given(port) => (Some(port), true),
         WebPort::Beside(port) => (Some(port), false),

@@ -19,6 +19,7 @@ use super::backlog::{Backlog, Full};
 use super::bounds::Bounds;
 use super::census::{Arrival, Census, Seat};
 use super::sys::{Interest, Poll};
+use crate::shell::files::Seldom;
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::{Frame, FrameError, Limits, MessageWriter, StreamFramer};
 
@@ -90,6 +91,7 @@ pub(super) struct Streams {
     swept: Instant,
     /// Listeners that are left alone, and until when.
     paused: Vec<(u16, Instant)>,
+    seldom: Seldom,
 }
 
 impl Streams {
@@ -103,6 +105,7 @@ impl Streams {
             bounds,
             swept: Instant::now(),
             paused: Vec::new(),
+            seldom: Seldom::default(),
         }
     }
 
@@ -119,7 +122,9 @@ impl Streams {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if is_out_of_resources(&error) => {
                     // The peer stays in the backlog and the listener readable: asking on would be all we do.
-                    tracing::warn!(%error, "no room for one more connection (ulimit -n, LimitNOFILE=)");
+                    if self.seldom.is_due() {
+                        tracing::warn!(%error, "no room for one more connection (ulimit -n, LimitNOFILE=)");
+                    }
                     self.paused.push((listener, Instant::now() + self.bounds.pause));
                     return false;
                 }
@@ -436,6 +441,7 @@ mod tests {
 
     use super::super::sys::Ready;
     use super::*;
+    use crate::shell::files::drained;
 
     const BASE: u64 = 1000;
     const SOON: Duration = Duration::from_secs(10);
@@ -643,5 +649,36 @@ mod tests {
         told.extend(ours.happened.iter().map(flow_of));
         assert!(told.contains(&to(peer)), "{told:?}");
         assert!(ours.streams.is_empty());
+    }
+
+    #[test]
+    fn without_a_file_for_one_more_the_others_wait_and_are_served_later() {
+        if !drained::is_here(
+            "shell::node::stream::tests::without_a_file_for_one_more_the_others_wait_and_are_served_later",
+        ) {
+            return;
+        }
+        let mut ours = Driven::new(Bounds { pause: Duration::from_millis(50), ..Bounds::default() });
+        let mut peer = TcpStream::connect(ours.address()).unwrap();
+        peer.write_all(message("a").as_bytes()).unwrap();
+        let all = drained::take_all();
+        assert!(!ours.streams.accept(&ours.listener, 3, &ours.poll, BASE), "it is to be left alone");
+        assert!(!ours.streams.is_empty() && ours.streams.rested().is_empty(), "for a while");
+        // One of our own making is not to be had either, and that is told.
+        ours.send(to(ours.address()), message("b"));
+        assert_eq!(ours.happened, [Happened::Closed(to(ours.address()))]);
+        ours.happened.clear();
+        let begun = Instant::now();
+        let rested = loop {
+            let rested = ours.streams.rested();
+            if !rested.is_empty() {
+                break rested;
+            }
+            assert!(begun.elapsed() < SOON, "it is left alone for ever");
+        };
+        assert_eq!((&rested[..], ours.streams.is_empty()), (&[3_u16][..], true));
+        assert!(!ours.streams.accept(&ours.listener, 3, &ours.poll, BASE), "there is still none");
+        drop(all);
+        assert!(matches!(ours.next(), Happened::Received { bytes, .. } if bytes == message("a")));
     }
 }

@@ -32,6 +32,7 @@ pub(crate) fn settings() -> Settings {
         learning: crate::media::relay::Learning::Guarded,
         srtp: crate::media::plan::Rule::Either,
         threads: 1,
+        pairs: usize::MAX,
         web: Some(settings::WebMedia { places: vec![web_place(0), web_place(1)] }),
         transcode: 0,
         screen: Screen {

@@ -17,6 +17,7 @@ use super::outbox::Outbox;
 use super::upgrade::upgrade;
 use super::wire::{SocketWire, StreamWire, Wire};
 use super::{Door, News};
+use crate::shell::files::Seldom;
 use crate::sip::{Flow, Transport};
 
 /// What is spoken at a listener.
@@ -42,11 +43,14 @@ impl Listening {
     /// Lets in whoever comes, for ever.
     pub(in crate::shell::node) async fn serve(self, listener: TcpListener, door: Arc<Door>) {
         let speech = Arc::new(self.speech.clone());
+        let mut seldom = Seldom::default();
         loop {
             let (socket, peer) = match listener.accept().await {
                 Ok(accepted) => accepted,
                 Err(error) if is_out_of_resources(&error) => {
-                    tracing::warn!(%error, "no room for one more connection (ulimit -n, LimitNOFILE=)");
+                    if seldom.is_due() {
+                        tracing::warn!(%error, "no room for one more connection (ulimit -n, LimitNOFILE=)");
+                    }
                     tokio::time::sleep(door.bounds.pause).await;
                     continue;
                 }
@@ -151,9 +155,12 @@ impl Drop for Presence<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::super::bounds::Bounds;
     use super::super::super::census::Census;
     use super::*;
+    use crate::shell::files::drained;
     use crate::wire::sip::Limits;
 
     #[tokio::test(start_paused = true)]
@@ -174,5 +181,32 @@ mod tests {
         let short = lasts().await;
         assert!(short >= bounds.hurry && short < 2 * bounds.hurry, "{short:?}");
         assert_eq!(in_time(&door, async { 7 }).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn without_a_file_for_one_more_the_others_wait_and_are_served_later() {
+        let path = "shell::node::conduit::listener::tests::without_a_file_for_one_more_the_others_wait_and_are_served_later";
+        if !drained::is_here(path) {
+            return;
+        }
+        let pause = Duration::from_millis(20);
+        let bounds = Bounds { pause, ..Bounds::default() };
+        let (told, mut news) = tokio::sync::mpsc::unbounded_channel();
+        let tell = move |news| {
+            let _ = told.send(matches!(news, News::Opened { .. }));
+        };
+        let door = Door::new(bounds, Limits::default(), Census::new(bounds), tell);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let all = drained::take_all();
+        let speech = Speech { tls: None, pages: None };
+        let listening = Listening { number: 0, transport: Transport::Ws, speech };
+        let serving = tokio::spawn(listening.serve(listener, door));
+        assert!(timeout(pause * 4, news.recv()).await.is_err(), "nobody is let in");
+        drop(all);
+        let opened = timeout(Duration::from_secs(10), news.recv()).await;
+        assert_eq!(opened.unwrap(), Some(true), "who waited is let in later");
+        serving.abort();
+        drop(peer);
     }
 }
