@@ -91,7 +91,14 @@ async fn timer_theirs() {
     play("timer_theirs", "u1").await;
 }
 
-#[tokio::test]
-async fn register_over_tcp() {
-    play("register", "t1").await;
+macro_rules! cases_over_tcp {
+    ($($name:ident: $case:literal)*) => {
+        $(#[tokio::test]
+        async fn $name() {
+            play($case, "t1").await;
+        })*
+    };
 }
+
+cases_over_tcp! { register_over_tcp: "register" call_over_tcp: "call" star_pull_over_tcp: "star_pull" }
+cases_over_tcp! { replaces_over_tcp: "replaces" push_over_tcp: "push" hold_off_over_tcp: "hold_off" }
