@@ -20,6 +20,7 @@ mod doors;
 mod hold_off;
 mod house;
 mod lamps;
+mod limits;
 mod media;
 mod moves;
 mod node;

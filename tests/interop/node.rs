@@ -21,6 +21,8 @@ pub(crate) const PASSWORD: &str = "9041-blue-lamp";
 pub(crate) const PIN: &str = "480911";
 /// A start that takes longer is a failure.
 const START: Duration = Duration::from_secs(20);
+/// In the environment of a node: how many files it may have open.
+pub(crate) const FILES: &str = "OPEN_FILES";
 /// An end that takes longer is one: calls have 30 s, the last BYE and the API two more each.
 const END: Duration = Duration::from_secs(45);
 /// Media ports of one node.
@@ -202,6 +204,11 @@ impl Node {
         format!("{} --config {}", env!("CARGO_BIN_EXE_segue"), self.dir.path().join("segue.toml").display())
     }
 
+    /// How many files it has open.
+    pub(crate) fn files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("a running process").count()
+    }
+
     /// What it wrote so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
@@ -279,7 +286,15 @@ impl Drop for Node {
 
 fn spawn(dir: &Path, variables: &[(String, String)]) -> Child {
     let log = File::options().create(true).append(true).open(dir.join("log")).expect("a log file");
-    Command::new(env!("CARGO_BIN_EXE_segue"))
+    let program = env!("CARGO_BIN_EXE_segue");
+    let mut command = if variables.iter().any(|(name, _)| name == FILES) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n \"${FILES}\" && exec \"$0\" \"$@\""), program]);
+        shell
+    } else {
+        Command::new(program)
+    };
+    command
         .args(["serve", "--config", "segue.toml"])
         .current_dir(dir)
         .env("SEGUE_LOG", std::env::var("SEGUE_TEST_LOG").unwrap_or_else(|_| "info,segue=debug".to_owned()))
