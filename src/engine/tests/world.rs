@@ -1,6 +1,7 @@
 //! The world around one engine: a clock, a network, a store, media threads, phones.
 
 mod configured;
+mod ports;
 
 pub(crate) use configured::settings;
 
@@ -24,7 +25,7 @@ use crate::engine::event::Event;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
 use crate::engine::view::{MoveView, Page};
 use crate::engine::{CommandId, Engine, Input, Output, Reconfigured, Settings};
-use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortPair, PortStats, Sink, Sound};
+use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortStats, Sink, Sound};
 use crate::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Tenure, Trust};
 use crate::sip::digest::Ha1s;
 use crate::sip::{Flow, Transport};
@@ -558,24 +559,7 @@ impl World {
         let soon = Duration::from_micros(100);
         match &command {
             MediaCommand::OpenPorts { thread, address, count } => {
-                let opened = self.openable.min(*count);
-                self.openable -= opened;
-                let pairs: Vec<_> = (0..opened)
-                    .map(|_| {
-                        self.ports += 1;
-                        let id = PortId { thread: *thread, slot: self.ports };
-                        PortPair { id, address: *address, rtp: 20_000 + 2 * self.ports as u16 }
-                    })
-                    .collect();
-                let mut events = Vec::new();
-                if !pairs.is_empty() {
-                    events.push(MediaEvent::PortsOpened { thread: *thread, pairs });
-                }
-                if opened < *count {
-                    let error = "too many open files for this process".into();
-                    events.push(MediaEvent::PortsFailed { thread: *thread, error });
-                }
-                for event in events {
+                for event in self.open_ports(*thread, *address, *count) {
                     self.post(soon, Going::Input(Box::new(Input::Media(event))));
                 }
             }

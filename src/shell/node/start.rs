@@ -76,7 +76,7 @@ impl Node {
         listen::make_data_dir(&data_dir)?;
         let services = services()?;
         // The control socket comes first: it tells whether another node already has this directory.
-        let control = services.block_on(ControlSocket::open(&data_dir))?;
+        let control = (services.block_on(ControlSocket::open(&data_dir))?, files.pages);
         let mut listeners = listen::bind_all(&resolved.listens)?;
         let addresses: Vec<_> = listeners.iter().map(|l| (l.transport, l.address)).collect();
         let bound: Vec<_> = listeners.iter().map(|listener| listener.address).collect();
@@ -144,14 +144,7 @@ impl Node {
             handle: handle.clone(),
             store: pulse,
         };
-        node.serve_api(
-            &resolved,
-            (control, files.pages),
-            handle,
-            (passwords, metrics),
-            loaded.failures,
-            served,
-        )?;
+        node.serve_api(&resolved, control, handle, (passwords, metrics), loaded.failures, served)?;
         node.announce();
         Ok(node)
     }
