@@ -28,12 +28,10 @@ async fn node(transport: &str) -> (Node, SocketAddr) {
     (Node::start(&Settings { more, ..Settings::default() }).await, carrier)
 }
 
-/// One carrier plays on through the list; what SIPp and the report of the run count must be the same.
-#[tokio::test]
-async fn the_list_is_played_against_one_node() {
-    let (node, carrier) = node("udp").await;
+/// What SIPp and the report of the run count must be the same.
+async fn play(node: &Node, carrier: SocketAddr, cases: &str) {
     let output = Command::new(sipp().join("run"))
-        .arg("trunks")
+        .arg(cases)
         .env("SERVER", node.sip.to_string())
         .env("CARRIER", carrier.to_string())
         .env("DOMAIN", DOMAIN)
@@ -45,7 +43,15 @@ async fn the_list_is_played_against_one_node() {
         .expect("the runner runs");
     let text =
         [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    assert!(output.status.success(), "{text}");
+    assert!(output.status.success(), "{cases}: {text}");
+}
+
+/// Afterwards another carrier is there, at which the node, which has seen nobody go, has yet to register.
+#[tokio::test]
+async fn the_list_is_played_against_one_node() {
+    let (node, carrier) = node("udp").await;
+    play(&node, carrier, "trunks").await;
+    play(&node, carrier, "trunk_in").await;
 }
 
 /// SIPp as the carrier, until it is dropped.
