@@ -37,7 +37,7 @@ async function open() {
     const path = request.url().slice(new URL(base).origin.length);
     if (path.startsWith("/v1/")) asked.push(`${request.method()} ${path}`);
   });
-  await page.addInitScript(() => {
+  await page.addInitScript((hz) => {
     // What the page's calls are made of, to be looked at.
     globalThis.connections = [];
     globalThis.RTCPeerConnection = class extends RTCPeerConnection {
@@ -46,8 +46,21 @@ async function open() {
         globalThis.connections.push(this);
       }
     };
+    // Somebody whistles into the microphone: a tone is known again at the other side.
+    const microphone = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+      const silent = await microphone(wanted);
+      silent.getTracks().forEach((track) => track.stop());
+      const audio = new AudioContext();
+      const [whistle, gain, out] = [audio.createOscillator(), audio.createGain(), audio.createMediaStreamDestination()];
+      whistle.frequency.value = hz;
+      gain.gain.value = 0.3;
+      whistle.connect(gain).connect(out);
+      whistle.start();
+      return out.stream;
+    };
     addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
-  });
+  }, Number(process.env.SEGUE_HZ));
   await page.goto(base);
 }
 
@@ -169,6 +182,12 @@ const steps = {
   },
   async press({ name, who }) {
     await (who ? card(who) : page).getByRole("button", { name, exact: true }).first().click();
+    return {};
+  },
+  /** Waits until a button is no longer held off, and presses it. */
+  async send_to({ name, who }) {
+    const button = card(who).getByRole("button", { name });
+    await button.and(page.locator(':not([aria-disabled="true"])')).first().click();
     return {};
   },
   /** The whole of it, as somebody who never touches a mouse. */

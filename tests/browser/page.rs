@@ -8,13 +8,18 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use segue::moving::grant::MOVE_INTERVAL;
-use segue::shell::phone::{Answering, Dial};
+use segue::shell::phone::{Answering, Dial, Entry, Event};
 
 use crate::house::{self, BOB_HZ, DESK_HZ, House, MOBILE_HZ, SOON, Talk};
 use crate::node::{Node, PASSWORD, PIN, Settings, free_port, login_hash};
 
 /// A step that takes longer has hung; Chromium starts within it.
 const STEP: Duration = Duration::from_secs(40);
+
+/// What the browser says.
+const BROWSER_HZ: u32 = 1400;
+/// Of two packet times, and what a machine that builds and tests at the same time may add.
+const MOST_GAP_MS: f64 = 60.0;
 
 /// The tone that says that the line stands.
 const WAITING_HZ: u32 = 450;
@@ -43,6 +48,7 @@ impl Page {
             .arg("page.mjs")
             .current_dir(dir)
             .env("SEGUE_URL", format!("http://{}/", node.http))
+            .env("SEGUE_HZ", BROWSER_HZ.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -335,14 +341,19 @@ async fn a_call_comes_into_the_browser_at_a_click_and_goes_back_at_another() {
     assert!(took < 4000, "{took} ms");
     talk.desk.ended(SOON).await.expect("the desk is released");
     page.hears_bob().await;
+    talk.bob.hears(BROWSER_HZ, SOON).await.expect("bob hears the browser");
     page.shot("in-call").await;
 
-    // Muted and held as on any phone; digits are sent.
+    // Muted and held as on any phone; digits arrive.
+    let mark = house.bob.log().mark();
     for name in ["Mute", "Unmute", "Keypad", "5", "Hold", "Resume"] {
         page.does("in_bar", json!({ "name": name })).await;
         page.does("in_bar", json!({ "name": after(name), "wait": true })).await;
     }
     page.shot("keypad").await;
+    let digit = |entry: &Entry| matches!(entry.event, Event::Digit('5')).then_some(());
+    house.bob.log().wait(mark, "the digit that was pressed in the browser", SOON, digit).await.unwrap();
+    talk.bob.hears(BROWSER_HZ, SOON).await.expect("bob hears the browser after the hold");
 
     page.does("press", json!({ "who": "bob", "name": "Undo" })).await;
     let desk = house.desk.ringing(SOON).await.expect("desk rings").answer().await.expect("answered");
@@ -386,6 +397,43 @@ async fn a_call_is_in_the_browser_within_a_second_of_the_click() {
     eprintln!("taken into the browser {took:?} ms after the click");
     assert!(took.iter().any(|took| *took < 1000), "{took:?} ms");
     page.hears_bob().await;
+    page.ends_clean().await;
+}
+
+/// The old device is heard until the browser has found its way and agreed on keys, so nothing of that is a gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn bob_hears_one_stream_while_the_call_comes_into_the_browser_and_is_sent_to_the_desk() {
+    let house = house_that("hold_off_s = 2\n", THREADS).await;
+    let talk = house.talk().await;
+    let api = house.node.api().login("alice").await;
+    let mut page = Page::open(&house.node).await;
+    page.sign_in("alice").await;
+    let mark = talk.bob.media().mark();
+    page.does("take_here", json!({ "who": "bob" })).await;
+    talk.desk.ended(SOON).await.expect("the desk is released");
+    talk.bob.hears(BROWSER_HZ, SOON).await.expect("bob hears the browser");
+    page.hears_bob().await;
+    let is_done = |list: &Value| {
+        let done = list["items"].as_array()?.first().filter(|one| one["state"] == "done")?;
+        done["gap_ms"].is_number().then(|| done.clone())
+    };
+    let done = api.until("/v1/moves", SOON, is_done).await;
+    let report = talk.bob.media().report(mark);
+    eprintln!("into the browser: gap {} ms, {} lost; at bob {report}", done["gap_ms"], done["lost"]);
+    assert!(done["gap_ms"].as_f64().unwrap() <= MOST_GAP_MS, "{done:#}");
+    let steps = (report.lost, report.sequence_breaks, report.ssrc_changes, report.source_changes);
+    assert_eq!(steps, (0, 0, 0, 0), "one stream: {report}");
+    let tones = report.tones();
+    let of = |hz| tones.iter().filter(|tone| **tone == hz).count();
+    assert_eq!((of(DESK_HZ), of(BROWSER_HZ)), (1, 1), "each once, one after the other: {tones:?}");
+
+    // When the desk may have it again it is offered, and takes it.
+    page.does("send_to", json!({ "who": "bob", "name": "Send to desk" })).await;
+    let desk = house.desk.ringing(SOON).await.expect("desk rings").answer().await.expect("answered");
+    talk.bob.hears(DESK_HZ, SOON).await.expect("bob hears the desk again");
+    desk.hears(BOB_HZ, SOON).await.expect("and the desk bob");
+    page.does("bar_gone", json!({})).await;
+    page.does("sees", json!({ "who": "bob", "text": "on desk" })).await;
     page.ends_clean().await;
 }
 

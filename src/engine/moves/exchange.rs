@@ -232,7 +232,8 @@ impl Engine {
         (!plan::shares_codec(there, here)).then(|| Refusal::OfferUnusable(names().into()))
     }
 
-    /// One exchange on the media thread for each stream: `from` is silenced, `onto` talks with `far`.
+    /// One exchange on the media thread for each stream: `onto` talks with `far`, and `from`, which goes on being heard until
+    /// `onto` is, no more.
     fn exchange(&mut self, far: LegHandle, from: LegHandle, onto: LegHandle, pairing: &plan::Pairing) {
         if let Some(service) = self.core.service_of(far) {
             let silenced: SmallVec<[_; 2]> = self
@@ -258,7 +259,7 @@ impl Engine {
         // What the old device had beside the audio, and the new one has not, ends as well, both ways.
         let is_live = |line: usize| streams.iter().any(|stream| stream.a.line == line);
         let far_ports = far_leg.ports.iter().enumerate().filter(|(line, _)| !is_live(*line));
-        let silenced: SmallVec<[_; 4]> =
+        let mut silenced: SmallVec<[_; 4]> =
             old_ports.iter().chain(far_ports.map(|(_, port)| port)).flatten().map(|pair| pair.id).collect();
         for stream in streams {
             let (Some(far_port), Some(onto_port)) =
@@ -279,6 +280,7 @@ impl Engine {
             match (old_port, to_far, to_new) {
                 // A far side that only listens hears the new device all the same.
                 (Some(old), Some(to_far), to_new) => {
+                    silenced.retain(|port| *port != old);
                     commands.push(MediaCommand::Swap { far: far_port, old, new: onto_port, to_far, to_new });
                 }
                 (old, to_far, to_new) => {

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use super::moves::other_codec;
 use super::world::{accounts, settings};
-use super::{Answer, World, talking, three_phones};
+use super::{Answer, Kind, World, talking, three_phones};
+use crate::engine::Input;
 use crate::engine::event::Event;
 use crate::engine::store::Loaded;
+use crate::media::relay::MediaEvent;
 use crate::moving::machine::State;
 use crate::moving::timeline::{Heading, Side, What, When};
 use crate::wire::sip::Method;
@@ -152,6 +154,36 @@ fn until_the_ack_both_devices_hear_the_far_side_and_the_old_one_alone_is_heard()
     assert_eq!(world.heard_by("bob*desk"), ["alice*desk", "alice*mobile"], "{}", world.tail());
     assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
     assert_eq!(world.heard_by("alice*mobile"), [""; 0]);
+}
+
+/// Contract 19, 29 and 34: its media is agreed, and nothing of it is here yet (a browser looks for its way and agrees on keys).
+#[test]
+fn until_the_new_device_is_there_the_old_one_is_heard_and_both_hear() {
+    for comes in [true, false] {
+        let (mut world, _, mobile, _) = talking(58);
+        world.silent.push("alice*mobile".into());
+        world.phones[mobile].kind = Kind::Web;
+        world.phones[mobile].dial("*11");
+        world.run(SECOND);
+        let state = |world: &World| world.engine.moves.live.values().next().map(|m| m.machine.state());
+        assert_eq!(state(&world), Some(State::Switching), "{}", world.tail());
+        assert_eq!(world.heard_by("alice*desk"), ["bob*desk"], "{}", world.tail());
+        assert_eq!(world.heard_by("alice*mobile"), ["bob*desk"]);
+        assert_eq!(world.heard_by("bob*desk"), ["alice*desk", "alice*mobile"]);
+        if comes {
+            let far = world.port_of("bob*desk").unwrap();
+            world.input(Input::Media(MediaEvent::Swapped { far, gap_us: 20_000, lost: 0 }));
+        }
+        world.run(5 * SECOND);
+        let (stays, goes) =
+            if comes { ("alice*mobile", "alice*desk") } else { ("alice*desk", "alice*mobile") };
+        assert_eq!(world.heard_by("bob*desk"), [stays], "{}", world.tail());
+        assert_eq!(world.heard_by(stays), ["bob*desk"]);
+        assert_eq!(world.heard_by(goes), [""; 0]);
+        world.hang_up_all();
+        world.run(A_MINUTE);
+        world.check_idle();
+    }
 }
 
 /// Contract 38: it has gone to another network.

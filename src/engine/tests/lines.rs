@@ -85,10 +85,14 @@ fn a_call_loses_its_video_at_a_phone_without_and_has_it_again_at_one_with() {
     world.run(2 * SECOND);
     assert_eq!(streams(&world), 4, "{}", world.tail());
     world.phones[mobile].dial("*11");
-    // From the exchange on, long before its BYE, the old device is neither seen nor shown anything.
+    // From the exchange on, long before its BYE, the old device is neither seen nor shown anything; it is heard, and hears,
+    // until the new one is there.
     world.run_until(SECOND, |world| world.heard_by("alice*mobile") == ["bob*desk"]);
-    assert_eq!(world.heard_by("bob*desk"), ["alice*mobile"], "{}", world.tail());
-    assert!(world.port_of("alice*desk").is_some() && world.heard_by("alice*desk").is_empty());
+    assert_eq!(world.heard_by("bob*desk"), ["alice*desk", "alice*mobile"], "{}", world.tail());
+    assert_eq!(world.heard_by("alice*desk"), ["bob*desk"]);
+    assert_eq!(streams(&world), 3, "audio of both\n{}", world.tail());
+    world.run_until(SECOND, |world| world.heard_by("bob*desk") == ["alice*mobile"]);
+    assert!(world.heard_by("alice*desk").is_empty());
     assert_eq!(streams(&world), 2, "{}", world.tail());
     world.run(2 * SECOND);
     assert_eq!(told(&world, bob, 0), on(&[("audio", true), ("video", false)]), "{}", world.tail());

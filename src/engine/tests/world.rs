@@ -1,6 +1,7 @@
 //! The world around one engine: a clock, a network, a store, media threads, phones.
 
 mod configured;
+mod media;
 mod ports;
 
 pub(crate) use configured::settings;
@@ -25,7 +26,7 @@ use crate::engine::event::Event;
 use crate::engine::store::{Loaded, StoreOp, StoreReply, StoreTicket, Unavailable};
 use crate::engine::view::{MoveView, Page};
 use crate::engine::{CommandId, Engine, Input, Output, Reconfigured, Settings};
-use crate::media::relay::{DropReason, MediaCommand, MediaEvent, PortId, PortStats, Sink, Sound};
+use crate::media::relay::{MediaCommand, MediaEvent, PortId, Sink};
 use crate::registrar::accounts::{Account, Accounts, Device, Origin, Pull, Tenure, Trust};
 use crate::sip::digest::Ha1s;
 use crate::sip::{Flow, Transport};
@@ -91,6 +92,8 @@ pub(crate) struct World {
     /// What was sent to where no phone is.
     pub(crate) outside: Vec<(SocketAddr, Bytes)>,
     unanswered: Vec<(StoreTicket, StoreReply)>,
+    /// Far legs that still hear an old device, and where that is.
+    handed: BTreeMap<PortId, PortId>,
     released: Vec<PortId>,
     going: BinaryHeap<Reverse<(Timestamp, u64)>>,
     parcels: BTreeMap<u64, Going>,
@@ -223,6 +226,7 @@ impl World {
             addressed: Vec::new(),
             outside: Vec::new(),
             unanswered: Vec::new(),
+            handed: BTreeMap::new(),
             released: Vec::new(),
             going: BinaryHeap::new(),
             parcels: BTreeMap::new(),
@@ -351,6 +355,9 @@ impl World {
     }
 
     pub(crate) fn input(&mut self, input: Input) {
+        if let Input::Media(MediaEvent::Swapped { far, .. }) = &input {
+            self.part(*far);
+        }
         self.engine.handle_input(self.now, input);
         self.collect();
     }
@@ -437,8 +444,7 @@ impl World {
                     }
                 }
                 Some(Going::Input(input)) => {
-                    self.engine.handle_input(self.now, *input);
-                    self.collect();
+                    self.input(*input);
                 }
                 None => {}
             }
@@ -541,89 +547,6 @@ impl World {
                 Output::Record(record) => self.records.push((*record).clone()),
             }
         }
-    }
-
-    /// The device that a port serves.
-    pub(crate) fn device_at(&self, port: PortId) -> Option<String> {
-        let leg = self.engine.core().port_legs.get(&port)?;
-        let party = &self.engine.core().legs.get(*leg)?.party;
-        party.device().map(|(user, device)| format!("{user}*{device}"))
-    }
-
-    /// A port of a device.
-    pub(crate) fn port_of(&self, device: &str) -> Option<PortId> {
-        self.routes.keys().copied().find(|port| self.device_at(*port).as_deref() == Some(device))
-    }
-
-    fn on_media(&mut self, command: MediaCommand) {
-        let soon = Duration::from_micros(100);
-        match &command {
-            MediaCommand::OpenPorts { thread, address, count } => {
-                for event in self.open_ports(*thread, *address, *count) {
-                    self.post(soon, Going::Input(Box::new(Input::Media(event))));
-                }
-            }
-            MediaCommand::SetSinks { port, sinks } => {
-                self.routes.insert(*port, sinks.to_vec());
-            }
-            MediaCommand::Swap { far, old, new, to_far, to_new } => {
-                self.routes.insert(*old, Vec::new());
-                self.routes.insert(*new, vec![to_far.clone()]);
-                self.routes.insert(*far, to_new.iter().cloned().collect());
-                let device = self.device_at(*new).unwrap_or_default();
-                if !self.silent.contains(&device) {
-                    let event = MediaEvent::Swapped { far: *far, gap_us: 20_000, lost: 0 };
-                    self.post(Duration::from_millis(20), Going::Input(Box::new(Input::Media(event))));
-                }
-            }
-            MediaCommand::Report { port } => {
-                let is_silent = self.device_at(*port).is_some_and(|device| self.silent.contains(&device));
-                let packets = if is_silent { 0 } else { self.now.at.as_micros() / 20_000 };
-                let lost = self.lost.get(port).copied().unwrap_or(6);
-                let (expected, lost) = if is_silent { (0, 0) } else { (self.expected, lost) };
-                let jitter_us = 1500;
-                let mut stats =
-                    PortStats { received: packets, expected, lost, jitter_us, ..PortStats::default() };
-                stats.dropped[DropReason::Moved as usize] = packets;
-                let event = MediaEvent::Stats { port: *port, stats: Box::new(stats) };
-                self.post(soon, Going::Input(Box::new(Input::Media(event))));
-            }
-            MediaCommand::Release { port } => {
-                self.routes.remove(port);
-                self.released.push(*port);
-                let lost = self.lost.remove(port).unwrap_or(6);
-                let stats =
-                    PortStats { expected: self.expected, lost, jitter_us: 1500, ..PortStats::default() };
-                let event = MediaEvent::Stats { port: *port, stats: Box::new(stats) };
-                self.post(soon, Going::Input(Box::new(Input::Media(event))));
-            }
-            MediaCommand::Echo { port } => {
-                self.routes.insert(*port, vec![Sink::plain(*port)]);
-            }
-            MediaCommand::Play { port, sound: Sound::Prompt(_), .. } => {
-                let event = MediaEvent::Played { port: *port };
-                self.post(Duration::from_millis(400), Going::Input(Box::new(Input::Media(event))));
-            }
-            MediaCommand::Configure { .. }
-            | MediaCommand::Play { .. }
-            | MediaCommand::Press { .. }
-            | MediaCommand::Stop { .. } => {}
-        }
-        self.media.push(command);
-    }
-
-    /// The devices to which what a device says goes.
-    pub(crate) fn heard_by(&self, device: &str) -> Vec<String> {
-        let of_device = |port: &PortId| self.device_at(*port).as_deref() == Some(device);
-        let mut found: Vec<String> = self
-            .routes
-            .iter()
-            .filter(|(port, _)| of_device(port))
-            .flat_map(|(_, sinks)| sinks.iter().filter_map(|sink| self.device_at(sink.to)))
-            .collect();
-        found.sort();
-        found.dedup();
-        found
     }
 
     /// What must hold at any moment.

@@ -33,11 +33,11 @@ impl Relay {
                 }
                 self.configure_web(now, port.slot, &ingress.security, out);
             }
-            MediaCommand::SetSinks { port, sinks } => self.set_sinks(port, sinks),
+            MediaCommand::SetSinks { port, sinks } => self.redirect(port, sinks),
             MediaCommand::Swap { far, old, new, to_far, to_new } => {
                 self.swap([far, old, new], to_far, to_new, out);
             }
-            MediaCommand::Echo { port } => self.set_sinks(port, SmallVec::from_elem(Sink::plain(port), 1)),
+            MediaCommand::Echo { port } => self.redirect(port, SmallVec::from_elem(Sink::plain(port), 1)),
             MediaCommand::Play { port, sound, voice } => {
                 let Some(route) = self.open(port) else { return };
                 let generation = route.play(Player::new(now, sound, voice));
@@ -66,6 +66,19 @@ impl Relay {
         }
     }
 
+    /// Other sinks than those of a swap: an old device that is still heard by this port is its party again, if it is among
+    /// them, and is cut if not.
+    fn redirect(&mut self, port: PortId, sinks: SmallVec<[Sink; 2]>) {
+        let before = self.open(port).and_then(|route| route.awaited.as_mut()?.before.take());
+        self.set_sinks(port, sinks);
+        let is_sink = |sink: &Outgoing| before == Some((sink.to, sink.life));
+        if let Some(before) = before
+            && !self.open(port).is_some_and(|route| route.sinks.iter().any(is_sink))
+        {
+            self.cut(port.slot, before);
+        }
+    }
+
     /// Who becomes a sink anew joins the stream anew: what it did not get before was not lost on the way. So does what
     /// was converted, and is no more or in another way.
     fn set_sinks(&mut self, port: PortId, sinks: SmallVec<[Sink; 2]>) {
@@ -87,11 +100,14 @@ impl Relay {
             if !before.iter().any(goes_on)
                 && let Some(route) = self.routes.get_mut(slot as usize)
             {
-                route.egress.part();
+                route.egress.part_from(port.slot);
             }
         }
     }
 
+    /// The far leg goes on hearing the old device, and is heard there, until the first packet of the new one leaves for it:
+    /// a browser has to find its way and agree on keys first, and a phone may be slow. Who is not heard by the far leg (a
+    /// device that was to get the call, and from which it is taken back) has nothing to end.
     fn swap(
         &mut self,
         [far, old, new]: [PortId; 3],
@@ -103,19 +119,52 @@ impl Relay {
             out.event(MediaEvent::Failed { port });
             return;
         }
-        if let Some(route) = self.open(old) {
-            route.sinks.clear();
+        let is_fed = self.open(far).is_some_and(|route| route.egress.is_fed_from(old.slot));
+        let before = self.open(old).and_then(|route| {
             route.player = None;
-            route.moved = true;
-        }
+            let goes_on = is_fed && route.sinks.iter().any(|sink| sink.to == far.slot);
+            goes_on.then_some((old.slot, route.life))
+        });
+        let to_old = self.open(far).and_then(|route| {
+            let at = route.sinks.iter().position(|sink| before == Some((sink.to, sink.life)))?;
+            Some(route.sinks.remove(at))
+        });
         self.set_sinks(new, SmallVec::from_elem(to_far, 1));
         self.set_sinks(far, to_new.into_iter().collect());
         if let Some(route) = self.open(far) {
-            route.awaited = Some(Awaited { slot: new.slot });
+            route.sinks.extend(to_old);
+            route.awaited = Some(Awaited { slot: new.slot, before });
+        }
+        if before.is_none()
+            && let Some(life) = self.open(old).map(|route| route.life)
+        {
+            self.cut(far.slot, (old.slot, life));
+        }
+    }
+
+    /// A device is neither heard by the far leg any more nor hears it.
+    pub(super) fn cut(&mut self, far: u32, (slot, life): (u32, u32)) {
+        if let Some(route) = self.routes.get_mut(far as usize) {
+            route.sinks.retain(|sink| (sink.to, sink.life) != (slot, life));
+        }
+        if let Some(route) = self.routes.get_mut(slot as usize).filter(|route| route.life == life) {
+            route.sinks.retain(|sink| sink.to != far);
+            route.moved |= route.sinks.is_empty();
         }
     }
 
     fn release(&mut self, now: Timestamp, port: PortId, out: &mut impl Outlet) {
+        let Some(route) = self.routes.get(port.slot as usize) else { return };
+        let here = (port.slot, route.life);
+        let heard: SmallVec<[u32; MAX_SINKS]> = route.sinks.iter().map(|sink| sink.to).collect();
+        for far in heard {
+            let Some(awaited) = self.routes.get_mut(far as usize).and_then(|far| far.awaited.as_mut()) else {
+                continue;
+            };
+            if awaited.before.take_if(|before| *before == here).is_some() {
+                self.cut(far, here);
+            }
+        }
         let Some(route) = self.routes.get_mut(port.slot as usize) else { return };
         let stats = route.release();
         self.release_web(now, port.slot, out);

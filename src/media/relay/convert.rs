@@ -23,7 +23,7 @@ impl Relay {
         let known = route.sinks.iter_mut().find(|known| (known.to, known.life) == (sink.to.slot, life));
         let known = known.and_then(|known| known.transcoder.take_if(|transcoder| is_same(transcoder)));
         known.or_else(|| {
-            self.routes.get_mut(sink.to.slot as usize)?.egress.part();
+            self.routes.get_mut(sink.to.slot as usize)?.egress.part_from(port.slot);
             Transcoder::new(conversion.clone()).map(Box::new)
         })
     }

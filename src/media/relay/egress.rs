@@ -189,6 +189,19 @@ impl Egress {
     pub(super) fn part(&mut self) {
         self.feed = None;
     }
+
+    /// The same, if the feed comes from this port. One from another is joined anew by that alone, and who feeds the
+    /// stream until then goes on without a joint.
+    pub(super) fn part_from(&mut self, slot: u32) {
+        if self.is_fed_from(slot) {
+            self.part();
+        }
+    }
+
+    /// Whether what was sent last came from this port.
+    pub(super) fn is_fed_from(&self, slot: u32) -> bool {
+        self.feed.is_some_and(|feed| feed.slot == slot)
+    }
 }
 
 fn micros(now: Timestamp, earlier: Timestamp) -> u64 {

@@ -283,8 +283,8 @@ impl Relay {
         }
         let before = route.egress.last_at();
         let place = route.egress.place(now, arrival).ok_or(DropReason::Late)?;
-        if place.joined && route.awaited.is_some_and(|awaited| awaited.slot == slot) {
-            route.awaited = None;
+        let came = route.awaited.take_if(|awaited| awaited.slot == slot);
+        if came.is_some() {
             let gap_us = before.map_or(0, |at| now.since(at).as_micros() as u64);
             let lost = route.egress.packets_in(gap_us);
             out.event(MediaEvent::Swapped { far: PortId { thread: self.thread, slot: to }, gap_us, lost });
@@ -296,6 +296,9 @@ impl Relay {
         header.ssrc = route.egress.ssrc();
         header.write(packet);
         let octets = usize::from(header.payload_end - header.payload_at);
+        if let Some(before) = came.and_then(|awaited| awaited.before) {
+            self.cut(to, before);
+        }
         self.emit(to, target, Leaving { packet, extended: place.extended, octets }, out)
     }
 

@@ -36,6 +36,8 @@ const RTCP_TOLD: Duration = Duration::from_millis(900);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Awaited {
     pub slot: u32,
+    /// Who is heard until then, and hears: slot and life.
+    pub before: Option<(u32, u32)>,
 }
 
 /// A sink as the path needs it.

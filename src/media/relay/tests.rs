@@ -2,6 +2,7 @@
 
 mod convert;
 mod hostile;
+mod matrix;
 mod moves;
 mod quality;
 mod reporter;

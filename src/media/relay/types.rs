@@ -201,9 +201,11 @@ pub enum MediaCommand {
     /// Sets where packets that arrive on `port` go (at most two sinks; further ones are ignored). Empty: dropped,
     /// counted as `no-sink`.
     SetSinks { port: PortId, sinks: SmallVec<[Sink; 2]> },
-    /// Hands the far leg from one device to another, as one exchange between two packets: `old` reaches nobody any
-    /// more (its packets are counted as `moved`), `new` goes to `to_far`, `far` goes to `to_new` alone, or to nobody. The
-    /// stream that `far` receives goes on; the first packet of `new` is told by `Swapped`.
+    /// Hands the far leg from one device to another: `new` goes to `to_far`, `far` goes to `to_new`, or to nobody. If `old`
+    /// is the one that `far` hears, the two go on hearing each other until the first packet of `new` leaves for `far`, or
+    /// `old` is released, and are parted as one exchange between two packets; if not, at once. Then `old` reaches nobody any
+    /// more (its packets are counted as `moved`). The stream that `far` receives goes on; that first packet is told by
+    /// `Swapped`.
     Swap { far: PortId, old: PortId, new: PortId, to_far: Sink, to_new: Option<Sink> },
     /// Plays toward the other end of `port`, in place of what its sources send, until `Stop`.
     Play { port: PortId, sound: Sound, voice: Voice },

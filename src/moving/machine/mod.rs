@@ -255,7 +255,7 @@ impl Move {
             (Stage::Answering, NewAcked(_)) => self.switch(out),
             (Stage::Answering, NewUnacked | Late) => self.fail(Refusal::NeverAcked, out),
 
-            // Swapped. The old leg is silenced but stands until the new device is heard.
+            // Swapped. The old leg stands, and is heard, until the new device is.
             (Stage::Switching { .. }, NewHeard | BothSilent) => self.finish(out),
             (Stage::Switching { .. }, NewSilent) => self.go_back(Rollback::NewSilent, out),
             (Stage::Switching { .. }, Undo) => self.go_back(Rollback::Undo, out),

@@ -114,7 +114,7 @@ pub enum Action {
     AnswerFar,
     /// Let the new device hear the far side too.
     HearBoth,
-    /// One exchange on the media thread: far and new; the old device is neither heard nor fed.
+    /// One exchange on the media thread: far and new; with its first packet the old device is neither heard nor fed.
     SwapRoute,
     /// The reverse: far and old as before.
     SwapBack,

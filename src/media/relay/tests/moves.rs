@@ -101,6 +101,7 @@ fn while_pending_both_hear_the_far_side_and_only_the_old_one_is_heard() {
 fn after_the_swap_the_old_device_is_neither_heard_nor_sent_to() {
     let (mut world, mut far, mut desk, mut mobile) = moving();
     world.swap(&far, &desk, &mobile);
+    world.send(&mut mobile);
     world.log.sent.clear();
     for _ in 0..5 {
         world.pass(ms(20));
@@ -113,11 +114,98 @@ fn after_the_swap_the_old_device_is_neither_heard_nor_sent_to() {
     assert_eq!(world.heard_by(&far).len(), 5);
 }
 
+/// Contract 19, 29 and 30, whatever keeps the new one.
 #[test]
-fn a_swap_that_is_taken_back_before_the_new_device_spoke_is_no_gap_in_the_sequence() {
-    let (mut world, far, mut desk, mobile) = moving();
+fn until_the_first_packet_of_the_new_device_the_old_one_is_heard_and_both_hear() {
+    let (mut world, mut far, mut desk, mut mobile) = moving();
+    world.heard_by(&far);
+    world.swap(&far, &desk, &mobile);
+    world.log.sent.clear();
+    for _ in 0..10 {
+        world.pass(ms(20));
+        assert_eq!(world.send(&mut desk), Verdict::Forwarded(1));
+        assert_eq!(world.send(&mut far), Verdict::Forwarded(2));
+    }
+    world.events();
+    world.pass(ms(13));
+    assert_eq!(world.send(&mut mobile), Verdict::Forwarded(1));
+    let swapped = MediaEvent::Swapped { far: far.port, gap_us: 13_000, lost: 0 };
+    assert_eq!(world.events(), [MediaEvent::Heard { port: mobile.port }, swapped]);
+    world.pass(ms(7));
+    assert_eq!(world.send(&mut desk), Verdict::Dropped(DropReason::Moved));
+    assert_eq!(world.send(&mut far), Verdict::Forwarded(1));
+    let heard = world.heard_by(&far);
+    assert_eq!(heard.len(), 11);
+    assert_continuous(&heard);
+    let marked: Vec<bool> = heard.iter().map(|sent| sent.header().marker).collect();
+    assert_eq!(marked.iter().position(|marked| *marked), Some(10), "one joint, where the new one begins");
+    assert_eq!((world.heard_by(&desk).len(), world.heard_by(&mobile).len()), (10, 11));
+}
+
+#[test]
+fn an_old_device_that_is_released_before_the_new_one_speaks_leaves_nothing_behind() {
+    let (mut world, mut far, desk, mut mobile) = moving();
+    world.swap(&far, &desk, &mobile);
+    world.command(MediaCommand::Release { port: desk.port });
+    let before = world.relay.totals().clone();
+    assert_eq!(world.send(&mut far), Verdict::Forwarded(1));
+    assert_eq!(world.relay.totals().dropped, before.dropped);
+    world.events();
+    world.pass(ms(30));
+    world.send(&mut mobile);
+    let swapped = MediaEvent::Swapped { far: far.port, gap_us: 50_000, lost: 1 };
+    assert_eq!(world.events(), [MediaEvent::Heard { port: mobile.port }, swapped]);
+}
+
+/// A hold, or an end, comes in between.
+#[test]
+fn whoever_is_set_to_hear_another_meanwhile_is_not_heard_by_two() {
+    for goes_back in [false, true] {
+        let (mut world, mut far, mut desk, mut mobile) = moving();
+        world.swap(&far, &desk, &mobile);
+        let party = if goes_back { &desk } else { &mobile };
+        world.call(&far, party);
+        if goes_back {
+            world.sinks(&mobile, &[]);
+        }
+        let verdicts = [world.send(&mut desk), world.send(&mut mobile)];
+        let (heard, not) = (Verdict::Forwarded(1), Verdict::Dropped(DropReason::NoSink));
+        let moved = Verdict::Dropped(DropReason::Moved);
+        assert_eq!(verdicts, if goes_back { [heard, not] } else { [moved, heard] });
+        world.pass(ms(20));
+        assert_eq!(world.send(&mut far), Verdict::Forwarded(1));
+        assert_eq!(world.send(if goes_back { &mut desk } else { &mut mobile }), Verdict::Forwarded(1));
+    }
+}
+
+/// Contract 34.
+#[test]
+fn a_swap_that_is_taken_back_before_the_new_device_spoke_is_not_heard() {
+    let (mut world, mut far, mut desk, mut mobile) = moving();
     world.swap(&far, &desk, &mobile);
     for _ in 0..100 {
+        world.pass(ms(20));
+        world.send(&mut desk);
+    }
+    world.swap(&far, &mobile, &desk);
+    assert_eq!(world.send(&mut mobile), Verdict::Dropped(DropReason::Moved), "at once");
+    assert_eq!(world.send(&mut far), Verdict::Forwarded(1));
+    world.events();
+    world.pass(ms(20));
+    world.send(&mut desk);
+    assert_eq!(world.events(), [MediaEvent::Swapped { far: far.port, gap_us: 20_000, lost: 0 }]);
+    let heard = world.heard_by(&far);
+    assert_continuous(&heard);
+    assert_eq!(heard.iter().filter(|sent| sent.header().marker).count(), 1, "the first of the call");
+}
+
+/// The same of one that had begun to speak.
+#[test]
+fn a_swap_that_is_taken_back_is_heard_as_any() {
+    let (mut world, far, mut desk, mut mobile) = moving();
+    world.swap(&far, &desk, &mobile);
+    world.send(&mut mobile);
+    for _ in 0..20 {
         world.pass(ms(20));
         world.send(&mut desk);
     }
@@ -127,9 +215,7 @@ fn a_swap_that_is_taken_back_before_the_new_device_spoke_is_no_gap_in_the_sequen
     world.pass(ms(20));
     world.send(&mut desk);
     assert_continuous(&world.heard_by(&far));
-    // The last before was sent 20 ms before the swap at 200 ms; then nothing for 2000 ms.
-    let gap_us = 2_020_000;
-    assert_eq!(world.events(), [MediaEvent::Swapped { far: far.port, gap_us, lost: 100 }]);
+    assert_eq!(world.events(), [MediaEvent::Swapped { far: far.port, gap_us: 400_000, lost: 19 }]);
 }
 
 #[test]
@@ -138,6 +224,7 @@ fn a_new_device_that_starts_late_is_told_with_its_gap() {
     world.send(&mut desk);
     world.swap(&far, &desk, &mobile);
     world.events();
+    // Nor does the old one speak any more.
     world.pass(ms(110));
     world.send(&mut mobile);
     world.pass(ms(20));

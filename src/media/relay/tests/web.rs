@@ -11,29 +11,35 @@ use crate::media::web::tests::browser::{Browser, Pick};
 use crate::media::web::{Credentials, Identity, Role, Web, WebEnd};
 
 /// A browser at the other end of a port.
-struct Caller {
-    phone: Phone,
+pub(super) struct Caller {
+    pub(super) phone: Phone,
     browser: Browser,
     end: WebEnd,
     srtp: Option<(Sealer, Opener)>,
     extended: u32,
 }
 
-struct Houses {
-    world: World,
+impl Caller {
+    pub(super) fn has_keys(&self) -> bool {
+        self.srtp.is_some()
+    }
+}
+
+pub(super) struct Houses {
+    pub(super) world: World,
     identity: Arc<Identity>,
     origin: Instant,
 }
 
 impl Houses {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (identity, origin) = (Arc::new(Identity::generate().unwrap()), Instant::now());
         let mut world = World::new();
         world.relay = Relay::new(0, Random::from_number(1)).with_web(Web::new(Arc::clone(&identity), origin));
         Self { world, identity, origin }
     }
 
-    fn browser(&mut self, address: &str) -> Caller {
+    pub(super) fn browser(&mut self, address: &str) -> Caller {
         let seed = self.world.relay.routes.len() as u8 + 1;
         let local = Credentials::from_bytes(&[seed; 32]);
         let fingerprint = self.identity.fingerprint().clone();
@@ -55,7 +61,7 @@ impl Houses {
     }
 
     /// Lets a browser and the relay talk until neither has anything to say; gives the sealed packets that went to it.
-    fn settle(&mut self, caller: &mut Caller) -> Vec<Vec<u8>> {
+    pub(super) fn settle(&mut self, caller: &mut Caller) -> Vec<Vec<u8>> {
         let mut media = Vec::new();
         loop {
             while let Some(mut datagram) = caller.browser.outgoing.pop_front() {
@@ -87,7 +93,7 @@ impl Houses {
         }
     }
 
-    fn connect(&mut self, caller: &mut Caller) {
+    pub(super) fn connect(&mut self, caller: &mut Caller) {
         caller.browser.check(Pick::Yes);
         self.settle(caller);
         caller.browser.start(self.world.log.now);
@@ -96,7 +102,7 @@ impl Houses {
         caller.srtp = Some((Sealer::new(&keys.ours), Opener::new(&keys.theirs)));
     }
 
-    fn send(&mut self, from: &mut Caller, payload: &[u8]) -> Verdict {
+    pub(super) fn send(&mut self, from: &mut Caller, payload: &[u8]) -> Verdict {
         let plain = from.phone.packet(0, from.phone.timestamp, payload);
         from.phone.timestamp = from.phone.timestamp.wrapping_add(160);
         let mut sealed = vec![0; plain.len() + 20];
@@ -109,7 +115,7 @@ impl Houses {
     }
 
     /// What a browser could open of what was sent to it.
-    fn opened_by(&mut self, to: &mut Caller) -> Vec<Vec<u8>> {
+    pub(super) fn opened_by(&mut self, to: &mut Caller) -> Vec<Vec<u8>> {
         let sealed = self.settle(to);
         let (_, opener) = to.srtp.as_mut().expect("keys");
         let open = |mut bytes: Vec<u8>| {
