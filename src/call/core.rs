@@ -343,6 +343,22 @@ impl Core {
         }
     }
 
+    /// Answers a request and keeps nothing of it: what is a function of the request is found anew when it comes again
+    /// (RFC 3261 8.2.7), and whoever has proved nothing costs the answer alone.
+    pub fn respond_at_once(&mut self, tx: ServerTx, bytes: Bytes) {
+        self.transactions.respond_statelessly(tx, bytes, &mut self.effects);
+    }
+
+    /// Turns a request down that is turned down again whenever it comes; see [`Core::respond_at_once`].
+    pub fn refuse_at_once(&mut self, tx: ServerTx, refusal: &Refusal) {
+        let tag = self.transactions.stateless_tag(tx);
+        let reply = self.transactions.reply(tx, refusal.status(), refusal.phrase(), Some(&tag));
+        let Some(mut writer) = reply else { return };
+        write_refusal(&mut writer, refusal, &self.settings);
+        let bytes = writer.finish();
+        self.respond_at_once(tx, bytes);
+    }
+
     /// Turns a request down. `tag` is our tag of the dialog, if there is one; otherwise one is minted.
     pub fn refuse(&mut self, tx: ServerTx, refusal: &Refusal, tag: Option<&str>) {
         let minted;

@@ -198,11 +198,12 @@ fn auth(lines: &mut Vec<String>, old: &Auth, new: &Auth) {
         all.iter().map(|algorithm| algorithm.as_str()).collect::<Vec<_>>().join(", ")
     };
     say(lines, "auth.algorithms", algorithms, &new.algorithms, names);
-    let Ban { failures, window, length, allow } = ban;
+    let Ban { failures, window, length, allow, strangers } = ban;
     say(lines, "auth.ban.failures", failures, &new.ban.failures, plain);
     say(lines, "auth.ban.window_s", window, &new.ban.window, seconds);
     say(lines, "auth.ban.ban_s", length, &new.ban.length, seconds);
     say(lines, "auth.ban.allow", allow, &new.ban.allow, networks);
+    say(lines, "auth.ban.strangers_per_s", strangers, &new.ban.strangers, plain);
 }
 
 fn moves(lines: &mut Vec<String>, old: &moving::Settings, new: &moving::Settings) {

@@ -234,6 +234,8 @@ pub struct Ban {
     pub length: Duration,
     /// Never refused.
     pub allow: Vec<Network>,
+    /// Messages a second of a source that has not shown who it is; 0: no bound.
+    pub strangers: u32,
 }
 
 /// `[[trunk]]`

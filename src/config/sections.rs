@@ -321,12 +321,13 @@ fn ban(mut section: Section<'_>) -> Ban {
     let window = section.number("window_s", 1..=DAY).map_or(60, |taken| taken.value);
     let length = section.number("ban_s", 0..=30 * DAY).map_or(600, |taken| taken.value);
     let allow = section.read_all("allow", Network::parse);
+    let strangers = section.number("strangers_per_s", 0..=1_000_000).map_or(100, |taken| taken.value);
     section.finish();
     let allow = match allow {
         Some(all) => all.into_iter().map(|taken| taken.value).collect(),
         None => Network::parse("127.0.0.0/8").into_iter().collect(),
     };
-    Ban { failures, window: seconds(window), length: seconds(length), allow }
+    Ban { failures, window: seconds(window), length: seconds(length), allow, strangers }
 }
 
 fn moving(mut section: Section<'_>, tests: [Option<Box<str>>; 2]) -> (moving::Settings, Duration) {

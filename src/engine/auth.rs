@@ -3,6 +3,7 @@
 mod bans;
 mod budget;
 mod sources;
+mod strangers;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::call::core::write_refusal;
 use crate::registrar::accounts::{Account, Tenure};
 use crate::sip::digest::{Algorithm, Credentials, Stale, Verdict};
 use crate::sip::transaction::ServerTx;
-use crate::sip::{Flow, Refusal};
+use crate::sip::{Flow, Refusal, Transport};
 use crate::wire::sip::{HeaderName, Message, MessageWriter, StatusCode, Uri};
 
 /// Logs a ban: one frozen line, which fixtures/operations/fail2ban reads. Do not reword it, nor add a field.
@@ -28,6 +29,26 @@ pub(crate) fn tell_ban(source: IpAddr) {
 }
 
 impl Engine {
+    /// Whether a message is one too many of a source that has not shown who it is. Streams that are secured or of the
+    /// web are counted where they are read; here it is before the message is looked at.
+    pub(super) fn is_too_much(&mut self, flow: &Flow) -> bool {
+        let now = self.core.now.at;
+        if !matches!(flow.transport, Transport::Udp | Transport::Tcp) || self.bans.has_rate(now, flow.peer) {
+            return false;
+        }
+        let (core, ip) = (&self.core, flow.peer.ip());
+        let is_trunk = core.settings.trunk_of(flow).is_some()
+            || (0..core.settings.trunks.len()).any(|trunk| core.targets.has(trunk, ip));
+        if is_trunk || self.bans.is_known(now, flow.peer) {
+            return false;
+        }
+        self.counters.strangers_dropped += 1;
+        if self.bans.is_news(now) {
+            tracing::warn!(source = %ip, "messages are dropped: too many of a source that has not shown who it is");
+        }
+        true
+    }
+
     /// Finds out who sent a request outside dialogs. `None`: it was challenged or refused, and is done with.
     ///
     /// Deny by default: who is neither a device with right credentials nor a trunk by its address is nobody, and
@@ -153,7 +174,7 @@ impl Engine {
     }
 
     fn challenge(&mut self, tx: ServerTx, flow: Flow, message: &Message, stale: Stale) {
-        let tag = self.core.random.tag();
+        let tag = self.core.transactions.stateless_tag(tx);
         let Some(mut writer) = self.core.reply(tx, StatusCode::UNAUTHORIZED, &tag) else { return };
         self.write_challenge(&mut writer, flow, message, stale);
         let bytes = writer.finish();

@@ -40,7 +40,7 @@ impl Engine {
     pub(super) fn on_received(&mut self, flow: Flow, bytes: Bytes) {
         let (now, is_source_banned) =
             (self.core.now.at, self.bans.is_source_banned(self.core.now.at, flow.peer));
-        if is_source_banned && self.bans.is_banned(now, flow.peer) {
+        if is_source_banned && self.bans.is_banned(now, flow.peer) || self.is_too_much(&flow) {
             return;
         }
         let message = match Message::parse(bytes, &self.settings.limits) {
@@ -136,7 +136,7 @@ impl Engine {
                 }
             }
             Effect::Overloaded { flow, message } => {
-                self.answer_stateless(flow, &message, StatusCode::SERVICE_UNAVAILABLE);
+                self.on_no_room(flow, &message);
             }
         }
     }
@@ -192,7 +192,7 @@ impl Engine {
     /// A new request, neither ACK nor CANCEL.
     fn on_request(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
         if let Err(refusal) = self.admit(flow, message) {
-            self.core.refuse(tx, &refusal, None);
+            self.core.refuse_at_once(tx, &refusal);
             return;
         }
         if message.to_tag().is_some() {
@@ -205,7 +205,7 @@ impl Engine {
             && !renews()
             && let Err(refusal) = self.spare(message.method())
         {
-            self.core.refuse(tx, &refusal, None);
+            self.core.refuse_at_once(tx, &refusal);
             return;
         }
         match message.method() {
@@ -218,10 +218,10 @@ impl Engine {
             Method::Notify if self.tells_of_messages(flow, message) => self.on_waiting(tx, flow, message),
             // RFC 3261 12.2.2: these live in dialogs only.
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
-                self.core.refuse(tx, &Refusal::DialogUnknown, None);
+                self.core.refuse_at_once(tx, &Refusal::DialogUnknown);
             }
             Method::Refer | Method::Ack | Method::Cancel | Method::Other(_) => {
-                self.core.refuse(tx, &Refusal::MethodNotAllowed, None);
+                self.core.refuse_at_once(tx, &Refusal::MethodNotAllowed);
             }
         }
     }
@@ -276,7 +276,7 @@ impl Engine {
 
     /// RFC 3261 11.2: what we can do; also what a peer's keep-alive is answered with.
     fn on_options(&mut self, tx: ServerTx, has_timer: bool) {
-        let tag = self.core.random.tag();
+        let tag = self.core.transactions.stateless_tag(tx);
         let status = if self.is_draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         let Some(mut writer) = self.core.reply(tx, status, &tag) else { return };
         if self.is_draining {
@@ -288,7 +288,7 @@ impl Engine {
         writer.header(&HeaderName::AcceptEncoding, "identity");
         writer.header(&HeaderName::AllowEvents, Event::ALLOWED);
         let bytes = writer.finish();
-        self.core.respond(tx, status, bytes);
+        self.core.respond_at_once(tx, bytes);
     }
 
     /// A request in a dialog: of a leg, of a subscription, or of nothing.
@@ -302,7 +302,7 @@ impl Engine {
             if is_served {
                 return;
             }
-            self.core.refuse(tx, &Refusal::DialogUnknown, message.to_tag());
+            self.core.refuse_at_once(tx, &Refusal::DialogUnknown);
             return;
         };
         let is_elsewhere = !self.is_of_leg(leg, flow, message);

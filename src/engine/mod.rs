@@ -68,6 +68,8 @@ pub struct Counters {
     pub new_work: u64,
     /// New requests refused because the node could not keep up.
     pub overload_refusals: u64,
+    /// Messages dropped of sources that sent too many and had not shown who they are.
+    pub strangers_dropped: u64,
     /// Faults of our own that ended one call.
     pub bugs: u64,
 }

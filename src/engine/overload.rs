@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::Engine;
 use crate::base::Timestamp;
-use crate::sip::Refusal;
-use crate::wire::sip::Method;
+use crate::call::core::write_refusal;
+use crate::sip::{Flow, Refusal};
+use crate::wire::sip::{Message, Method};
 
 /// Seconds after which who was refused may come again, and how far that is spread so that all do not come at once.
 const RETRY: (u32, u64) = (2, 6);
@@ -29,6 +30,8 @@ pub(super) struct Overload {
     /// Since it was told that it began.
     refused: u64,
     told: Option<Timestamp>,
+    /// When it was last told that there is no room for transactions.
+    full: Option<Timestamp>,
 }
 
 impl Engine {
@@ -53,6 +56,27 @@ impl Engine {
         self.overload.share
     }
 
+    /// There is no room for another transaction: whoever asks may come again.
+    pub(super) fn on_no_room(&mut self, flow: Flow, message: &Message) {
+        let now = self.core.now.at;
+        self.counters.overload_refusals += 1;
+        if self.overload.full.is_none_or(|told| now.since(told) >= SAME) {
+            self.overload.full = Some(now);
+            tracing::warn!("no room for more transactions: new requests are refused");
+        }
+        let refusal = self.too_much();
+        let status = refusal.status();
+        let mut writer = self.core.transactions.stateless_reply(&flow, message, status);
+        write_refusal(&mut writer, &refusal, &self.core.settings);
+        let bytes = writer.finish();
+        self.send_stateless(flow, message, bytes);
+    }
+
+    fn too_much(&mut self) -> Refusal {
+        let spread = u32::try_from(self.core.random.below(RETRY.1)).unwrap_or(0);
+        Refusal::Overloaded { what: "the node", retry_after: RETRY.0 + spread }
+    }
+
     /// Whether a request outside dialogs is one too many. Of an INVITE that is asked when it is known to be a new call.
     ///
     /// # Errors
@@ -70,7 +94,6 @@ impl Engine {
         }
         self.overload.refused += 1;
         self.counters.overload_refusals += 1;
-        let spread = u32::try_from(random.below(RETRY.1)).unwrap_or(0);
-        Err(Refusal::Overloaded { what: "the node", retry_after: RETRY.0 + spread })
+        Err(self.too_much())
     }
 }

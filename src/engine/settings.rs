@@ -17,12 +17,15 @@ pub struct Ban {
     pub ban: Duration,
     /// Networks that are never banned (address, prefix length).
     pub allow: Vec<(IpAddr, u8)>,
+    /// Messages a second of a source over UDP and TCP that has not shown who it is; 0: no bound.
+    pub strangers: u32,
 }
 
 impl Default for Ban {
     fn default() -> Self {
         let allow = vec![(IpAddr::from([127, 0, 0, 0]), 8)];
-        Self { failures: 10, window: Duration::from_secs(60), ban: Duration::from_secs(600), allow }
+        let (window, ban) = (Duration::from_secs(60), Duration::from_secs(600));
+        Self { failures: 10, window, ban, allow, strangers: 100 }
     }
 }
 

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::budget::{Budgets, KIND, Limit};
 use super::sources::{Sources, source_of};
+use super::strangers::Strangers;
 use crate::base::{Now, Timestamp};
 use crate::engine::settings::Ban;
 use crate::engine::store::FailureCounter;
@@ -46,6 +47,8 @@ type Proofs<Place> = BTreeMap<(Place, Identity), Timestamp>;
 /// Failures, and who is banned or slowed down for them.
 pub struct Bans {
     sources: Sources,
+    /// How much is sent by who has not shown who it is.
+    strangers: Strangers,
     /// By `account NAME`, `peer ADDRESS NAME` and `place ADDRESS NAME`.
     budgets: Budgets,
     /// When the budget of all strangers is full again.
@@ -77,6 +80,7 @@ impl Bans {
     pub fn new(settings: Ban, rows: &[FailureCounter], now: Now, key: [u8; 32]) -> Self {
         let mut bans = Self {
             sources: Sources::new(settings),
+            strangers: Strangers::default(),
             budgets: Budgets::new(IDENTITY),
             all: Timestamp::ZERO,
             all_changed: false,
@@ -114,6 +118,21 @@ impl Bans {
 
     pub(in crate::engine) fn is_source_banned(&self, now: Timestamp, peer: SocketAddr) -> bool {
         self.sources.is_banned(now, peer.ip())
+    }
+
+    /// Counts a message; false if its source has sent more than a stranger may.
+    pub(in crate::engine) fn has_rate(&mut self, now: Timestamp, peer: SocketAddr) -> bool {
+        self.strangers.take(now, source_of(peer.ip()), self.sources.strangers())
+    }
+
+    /// Whether `peer` has proved to be somebody, or is never banned.
+    pub(in crate::engine) fn is_known(&self, now: Timestamp, peer: SocketAddr) -> bool {
+        self.has_proved_any(now, peer) || self.sources.is_allowed(peer.ip())
+    }
+
+    /// Whether it is long ago that it was told that messages are dropped.
+    pub(in crate::engine) fn is_news(&mut self, now: Timestamp) -> bool {
+        self.strangers.is_news(now, SAY_AGAIN)
     }
 
     fn has_proved_any(&self, now: Timestamp, peer: SocketAddr) -> bool {

@@ -58,7 +58,12 @@ impl Sources {
         }
     }
 
-    fn is_allowed(&self, ip: IpAddr) -> bool {
+    /// How many messages a second a stranger may send; 0: no bound.
+    pub(super) fn strangers(&self) -> u32 {
+        self.settings.strangers
+    }
+
+    pub(super) fn is_allowed(&self, ip: IpAddr) -> bool {
         let source = |(network, prefix): &(IpAddr, u8)| crate::call::settings::Source {
             network: *network,
             prefix: *prefix,
@@ -193,7 +198,7 @@ mod tests {
 
     fn sources(most: usize) -> Sources {
         let (window, ban) = (Duration::from_secs(60), Duration::from_secs(600));
-        let settings = Ban { failures: 3, window, ban, allow: Vec::new() };
+        let settings = Ban { failures: 3, window, ban, allow: Vec::new(), strangers: 0 };
         Sources { most, ..Sources::new(settings) }
     }
 

@@ -11,6 +11,7 @@ mod contract;
 mod dial_plan;
 mod directions;
 mod far_side;
+mod flood;
 mod flows;
 mod follow;
 mod groups;

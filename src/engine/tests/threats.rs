@@ -14,16 +14,16 @@ use crate::sip::digest::{Algorithm, Secret};
 use crate::sip::{Flow, Transport};
 use crate::wire::sip::{HeaderName, Limits, Message, Method};
 
-const SECOND: Duration = Duration::from_secs(1);
-const TRUNK: &str = "203.0.113.7:5060";
-const STRANGER: &str = "203.0.113.99:40000";
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const TRUNK: &str = "203.0.113.7:5060";
+pub(super) const STRANGER: &str = "203.0.113.99:40000";
 
-fn at(text: &str) -> SocketAddr {
+pub(super) fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
 /// A house with a trunk, which Carol's devices are no part of.
-fn house(change: impl FnOnce(&mut Settings)) -> World {
+pub(super) fn house(change: impl FnOnce(&mut Settings)) -> World {
     let mut settings = settings();
     trunk_to(&mut settings, at(TRUNK)).from[0].port = Some(5060);
     settings.registrar.own = Own {
@@ -36,15 +36,15 @@ fn house(change: impl FnOnce(&mut Settings)) -> World {
 }
 
 /// Alice's desk talks with Bob's; Alice's mobile and Carol's desk are there too.
-struct Talk {
-    world: World,
-    alice: usize,
-    mobile: usize,
-    bob: usize,
-    carol: usize,
+pub(super) struct Talk {
+    pub(super) world: World,
+    pub(super) alice: usize,
+    pub(super) mobile: usize,
+    pub(super) bob: usize,
+    pub(super) carol: usize,
 }
 
-fn talk() -> Talk {
+pub(super) fn talk() -> Talk {
     let mut world = house(|_| {});
     let (alice, mobile) = (world.phone("alice", "desk"), world.phone("alice", "mobile"));
     let (bob, carol) = (world.phone("bob", "desk"), world.phone("carol", "desk"));
@@ -55,7 +55,7 @@ fn talk() -> Talk {
 }
 
 /// A request as anyone may write it.
-fn request(method: &str, uri: &str, from: SocketAddr, more: &[(&str, &str)], body: &str) -> Bytes {
+pub(super) fn request(method: &str, uri: &str, from: SocketAddr, more: &[(&str, &str)], body: &str) -> Bytes {
     let mark: u64 = more.iter().flat_map(|(_, value)| value.bytes()).chain(uri.bytes()).map(u64::from).sum();
     let mut lines = vec![
         ("Via", format!("SIP/2.0/UDP {from};branch=z9hG4bK{method}{mark};rport")),
@@ -76,10 +76,10 @@ fn request(method: &str, uri: &str, from: SocketAddr, more: &[(&str, &str)], bod
     format!("{method} {uri} SIP/2.0\r\n{head}Content-Length: {}\r\n\r\n{body}", body.len()).into()
 }
 
-const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 203.0.113.7\r\ns=-\r\nc=IN IP4 203.0.113.7\r\nt=0 0\r\n\
+pub(super) const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 203.0.113.7\r\ns=-\r\nc=IN IP4 203.0.113.7\r\nt=0 0\r\n\
                      m=audio 4000 RTP/AVP 0\r\n";
 
-fn final_status(answers: &[Message]) -> Option<u16> {
+pub(super) fn final_status(answers: &[Message]) -> Option<u16> {
     answers.iter().filter_map(Message::status).map(|status| status.as_u16()).rfind(|status| *status >= 200)
 }
 
@@ -254,50 +254,6 @@ fn hops_run_out_and_the_node_is_no_ones_contact() {
         world.arrive(address, request("REGISTER", "sip:example.org", address, &more, ""));
         assert_eq!(world.engine.core().registrar.lookup("alice", world.now.at).len(), before, "{contact}");
     }
-}
-
-#[test]
-fn floods_meet_their_caps() {
-    let mut world = house(|settings| {
-        settings.transactions.max_servers = 50;
-        settings.call.limits.calls = 5;
-    });
-    let alice = world.phone("alice", "desk");
-    world.phones[alice].answer = Answer::Ring;
-    // A stranger's challenges leave nothing behind.
-    let before = world.engine.core().transactions.len();
-    for number in 0..1000 {
-        let uri = format!("sip:{number}@example.org");
-        let answers = world.exchange(at(STRANGER), request("INVITE", &uri, at(STRANGER), &[], OFFER));
-        assert_eq!(final_status(&answers), Some(401));
-    }
-    assert_eq!(world.engine.core().transactions.len(), before);
-    // A trunk that floods is told when to come again.
-    let (mut refused, mut with_retry_after) = (0, 0);
-    for number in 0..200 {
-        let id = format!("flood-{number}");
-        let via = format!("SIP/2.0/UDP {TRUNK};branch=z9hG4bKflood{number}");
-        let more = [("Call-ID", id.as_str()), ("Via", via.as_str())];
-        let answers =
-            world.exchange(at(TRUNK), request("INVITE", "sip:alice@example.org", at(TRUNK), &more, OFFER));
-        if let Some(answer) =
-            answers.last().filter(|answer| answer.status().is_some_and(|s| s.as_u16() == 503))
-        {
-            refused += 1;
-            // Only where not even a transaction is to be had it is a bare word.
-            let is_full = world.engine.core().transactions.servers() >= 50;
-            assert!(answer.has(HeaderName::RetryAfter) || is_full, "{number}: {answer:?}");
-            with_retry_after += u32::from(answer.has(HeaderName::RetryAfter));
-        }
-        assert!(world.engine.core().calls.len() <= 5);
-        assert!(world.engine.core().transactions.servers() <= 50);
-    }
-    assert!(refused >= 195, "{refused}");
-    // Of the fifty that have a transaction, five are calls.
-    assert_eq!(with_retry_after, 44, "each of those is told when to come again");
-    world.hang_up_all();
-    world.run(100 * SECOND);
-    world.check_idle();
 }
 
 #[test]

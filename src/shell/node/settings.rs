@@ -49,6 +49,7 @@ pub(super) fn engine(resolved: &Resolved, bound: &[SocketAddr], media_threads: u
             window: ban.window,
             ban: ban.length,
             allow: ban.allow.iter().map(|network| (network.address(), network.prefix())).collect(),
+            strangers: ban.strangers,
         },
         trace: resolved.trace,
         capture: engine::capture::Settings {
@@ -238,7 +239,7 @@ max_bindings = 3
 [auth]
 algorithms = ["SHA-256", "MD5"]
 realm = "phones"
-ban = { failures = 4, window_s = 5, ban_s = 6, allow = ["10.0.0.0/8"] }
+ban = { failures = 4, window_s = 5, ban_s = 6, allow = ["10.0.0.0/8"], strangers_per_s = 7 }
 [move]
 re_invite = "when-needed"
 [[user]]
@@ -286,6 +287,7 @@ tone = "*44"
         assert_eq!((times, registrar.max_bindings), ((30, 600), 3));
         let ban = &settings.ban;
         assert_eq!((ban.failures, ban.window.as_secs(), ban.ban.as_secs()), (4, 5, 6));
+        assert_eq!(ban.strangers, 7);
         assert_eq!(ban.allow, [("10.0.0.0".parse().unwrap(), 8)]);
     }
 

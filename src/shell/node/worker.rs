@@ -519,6 +519,7 @@ impl Worker {
             self.counters.auth_failure(AuthFailure::Wrong);
         }
         self.counters.overload_refusals(now.overload_refusals - turn.seen.overload_refusals);
+        self.counters.strangers_dropped(now.strangers_dropped - turn.seen.strangers_dropped);
         turn.seen = now;
     }
 }

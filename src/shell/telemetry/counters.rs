@@ -70,6 +70,7 @@ pub struct WorkerCounters {
     /// Percent.
     overload: AtomicU64,
     overload_refusals: AtomicU64,
+    strangers_dropped: AtomicU64,
 }
 
 impl Default for WorkerCounters {
@@ -83,6 +84,7 @@ impl Default for WorkerCounters {
             parse_errors: AtomicU64::new(0),
             overload: AtomicU64::new(0),
             overload_refusals: AtomicU64::new(0),
+            strangers_dropped: AtomicU64::new(0),
         }
     }
 }
@@ -120,6 +122,11 @@ impl WorkerCounters {
         self.overload_refusals.fetch_add(count, Ordering::Relaxed);
     }
 
+    /// So many more messages of strangers were dropped.
+    pub fn strangers_dropped(&self, count: u64) {
+        self.strangers_dropped.fetch_add(count, Ordering::Relaxed);
+    }
+
     /// Credentials were not accepted.
     pub fn auth_failure(&self, reason: AuthFailure) {
         bump(&self.auth_failures, reason as usize);
@@ -143,6 +150,10 @@ impl WorkerCounters {
 
     pub(super) fn overload(&self) -> (u64, u64) {
         (self.overload.load(Ordering::Relaxed), self.overload_refusals.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn dropped_of_strangers(&self) -> u64 {
+        self.strangers_dropped.load(Ordering::Relaxed)
     }
 
     pub(super) fn parse_errors(&self) -> u64 {

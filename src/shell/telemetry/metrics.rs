@@ -301,7 +301,11 @@ impl Families {
         }
         let errors = out.counter("segue_sip_parse_errors", "Messages that could not be read")?;
         ConstCounter::new(sum(&|worker| worker.parse_errors())).encode(errors)?;
-        let refused = out.counter("segue_overload_refusals", "New requests refused for want of time")?;
+        let help = "Messages dropped of sources that sent too many and had not shown who they are";
+        let dropped = out.counter("segue_sip_strangers_dropped", help)?;
+        ConstCounter::new(sum(&|worker| worker.dropped_of_strangers())).encode(dropped)?;
+        let refused =
+            out.counter("segue_overload_refusals", "New requests refused for want of time or room")?;
         ConstCounter::new(sum(&|worker| worker.overload().1)).encode(refused)?;
         let share = sum(&|worker| worker.overload().0);
         let gauge = out.gauge("segue_overload_percent", "Share of new calls that is refused")?;

@@ -14,6 +14,8 @@ use crate::wire::sip::{HeaderName, Message, MessageWriter, Method, StatusCode, V
 
 /// sent-by without a port (RFC 3261 18.2.2).
 const DEFAULT_PORT: u16 = 5060;
+/// So large a part of the table is for requests in dialogs alone.
+const RESERVE: usize = 8;
 
 /// A server transaction.
 pub(super) struct Entry<O> {
@@ -182,7 +184,9 @@ impl<O: Copy> Transactions<O> {
             self.counters.merged += 1;
             return self.answer_at_once(&flow, reply_port, &message, StatusCode::LOOP_DETECTED, out);
         }
-        if self.servers.len() >= self.settings.max_servers {
+        // What is new does not take the room of what lives.
+        let kept = if message.to_tag().is_some() { 0 } else { self.settings.max_servers / RESERVE };
+        if self.servers.len() >= self.settings.max_servers - kept {
             self.counters.overloaded += 1;
             out.push(Effect::Overloaded { flow, message });
             return;
@@ -363,6 +367,13 @@ impl<O: Copy> Transactions<O> {
             }
         }
         self.settle(now, handle, actions, None, out);
+    }
+
+    /// Our tag in an answer that is given without state: the same each time that the request comes (RFC 3261 8.2.7).
+    #[must_use]
+    pub fn stateless_tag(&self, tx: ServerTx) -> String {
+        let short = self.servers.get(private(tx)).map_or(0, |entry| entry.key.short());
+        format!("{short:016x}")
     }
 
     /// Answers a request and forgets it at once (RFC 3261 8.2.7): for challenges and other refusals that may be
