@@ -15,6 +15,7 @@ use super::pass::presentable;
 use super::places::{Across, names_place};
 use super::record::{Disposition, HangupBy};
 use super::transfer::{TransferKey, TransferNews};
+use crate::media::plan::Rule;
 use crate::sip::Refusal;
 use crate::sip::transaction::ClientTx;
 use crate::wire::sip::{HeaderName, Message, Method, StatusCode};
@@ -424,7 +425,15 @@ impl Core {
                 }
                 let is_explained = best.answer.as_ref().is_some_and(|answer| answer.has(HeaderName::Warning));
                 if let Some(names) = offered.filter(|_| !is_explained).filter(|names| !names.is_empty()) {
-                    let why = format!("no common codec: none of {names} is taken");
+                    // Which of the two it was, a 488 without a Warning does not say.
+                    let why = match self.settings.media.srtp {
+                        Rule::SecureOnly => {
+                            format!("none of {names} is taken, or not with SRTP, which is required here")
+                        }
+                        Rule::Either | Rule::PlainOnly => {
+                            format!("no common codec: none of {names} is taken")
+                        }
+                    };
                     super::core::write_refusal(
                         &mut writer,
                         &Refusal::OfferUnusable(why.into()),

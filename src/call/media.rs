@@ -50,14 +50,23 @@ fn not_permitted(media: &LegMedia, named: &[Codec]) -> Refusal {
     Refusal::OfferUnusable(format!("none of {} is taken: {list} may be offered", names.join(", ")).into())
 }
 
-/// Who asks and who is asked have no codec in common; where one of them has a list, it is said.
+/// Who asks and who is asked have no codec in common: what each offers, or where one has a list, that.
 fn nothing_shared(here: &LegMedia, there: &LegMedia) -> Refusal {
-    if here.permitted().or(there.permitted()).is_none() {
-        return plan::Refusal::NoCommonCodec.into();
-    }
-    let [here, there] =
+    let [names, others] =
         [here, there].map(|leg| leg.permitted().map_or_else(|| leg.audio_names(), ToString::to_string));
-    Refusal::OfferUnusable(format!("no common codec: {here} here, {there} there").into())
+    if names.is_empty() || others.is_empty() {
+        return none_of(here);
+    }
+    Refusal::OfferUnusable(format!("no common codec: {names} here, {others} there").into())
+}
+
+/// Nothing that a peer offers is spoken.
+fn none_of(media: &LegMedia) -> Refusal {
+    let names = media.audio_names();
+    if names.is_empty() {
+        return Refusal::OfferUnusable("no audio line that is spoken here".into());
+    }
+    Refusal::OfferUnusable(format!("no common codec: none of {names} is taken").into())
 }
 
 /// A message's session description, screened; `None` without a body.
@@ -408,10 +417,13 @@ impl Core {
             Service::Tone | Service::Prompt | Service::Transfer => Local::Play,
         };
         self.with_media(leg, |_, media, lender| {
-            Ok(if has_offer {
-                plan::answer_local(media, local, |line| lender.port(line))?
-            } else {
-                plan::offer_local(media, |line| lender.port(line))?
+            let written = match has_offer {
+                true => plan::answer_local(media, local, |line| lender.port(line)),
+                false => plan::offer_local(media, |line| lender.port(line)),
+            };
+            written.map_err(|refusal| match refusal {
+                plan::Refusal::NoCommonCodec if has_offer => none_of(media),
+                other => other.into(),
             })
         })
     }

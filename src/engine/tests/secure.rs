@@ -235,6 +235,16 @@ fn where_srtp_is_required_plain_is_488_and_where_it_is_off_srtp_is() {
         world.run(SECOND);
         assert_eq!(world.phones[alice].lines[line].status, Some(200), "{}", world.tail());
     }
+    // Who refuses it may lack the codec or SRTP: both are said.
+    let mut world = world(6, Rule::SecureOnly);
+    let (alice, bob) = (world.phone("alice", "desk"), world.phone("bob", "desk"));
+    world.phones[alice].kind = Kind::Sdes;
+    world.phones[bob].kind = Kind::Plain;
+    let line = world.phones[alice].dial("bob");
+    world.run(SECOND);
+    let heard = &world.phones[alice].lines[line];
+    assert_eq!(heard.status, Some(488), "{}", world.tail());
+    assert!(heard.warning.contains("or not with SRTP, which is required here"), "{}", heard.warning);
 }
 
 #[test]

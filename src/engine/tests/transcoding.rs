@@ -120,6 +120,20 @@ fn beyond_the_cap_the_codecs_are_named() {
 }
 
 #[test]
+fn a_service_names_the_codecs_that_it_does_not_speak() {
+    let (mut world, [desk, ..]) = house(504, 1, ["18 101", "0 101", "0 101", "0 101"]);
+    let line = world.phones[desk].dial("*44");
+    world.run(SECOND);
+    let heard = &world.phones[desk].lines[line];
+    assert_eq!(
+        (heard.status, &*heard.warning),
+        (Some(488), "305 edge1 \"no common codec: none of G729 is taken\"")
+    );
+    world.run(A_MINUTE);
+    world.check_idle();
+}
+
+#[test]
 fn the_cap_counts_calls_and_frees_them() {
     let (mut world, [desk, mobile, tablet, bob]) = house(503, 1, ["0 101", "0 101", "0 101", "9 101"]);
     world.phones[desk].dial("bob");
