@@ -1,6 +1,7 @@
 //! What every layer stands on: time, handles, timers, randomness, redaction. No I/O, no protocol.
 
 mod chunks;
+mod place;
 mod random;
 mod redact;
 mod slab;
@@ -9,6 +10,7 @@ mod timers;
 mod zone;
 
 pub use chunks::Chunks;
+pub use place::names_place;
 pub use random::Random;
 pub use redact::{RedactAddr, Redacted, Secret};
 pub use slab::{Handle, Slab};

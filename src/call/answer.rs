@@ -12,9 +12,10 @@ use super::model::{
     AnswerDue, Best, Call, CallHandle, CallState, LegHandle, LegState, Party, Role, Side, timer,
 };
 use super::pass::presentable;
-use super::places::{Across, names_place};
+use super::places::Across;
 use super::record::{Disposition, HangupBy};
 use super::transfer::{TransferKey, TransferNews};
+use crate::base::names_place;
 use crate::media::plan::Rule;
 use crate::sip::Refusal;
 use crate::sip::transaction::ClientTx;

@@ -4,9 +4,9 @@
 use super::headers::Trust;
 use super::identity::number;
 use super::model::Call;
-use super::places::names_place;
 use super::ring::Outgoing;
 use super::settings::Trunk;
+use crate::base::names_place;
 use crate::wire::sip::{HeaderName, Message, MessageWriter, NameAddr, Scheme, Uri, escaped_user};
 
 /// Entries that are told on; a call that was diverted more often goes round in a circle.

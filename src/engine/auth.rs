@@ -94,6 +94,7 @@ impl Engine {
                 None
             }
             Verdict::Stale => {
+                self.counters.auth_stale += 1;
                 self.challenge(tx, flow, message, Stale::Yes);
                 None
             }
@@ -103,6 +104,7 @@ impl Engine {
                 None
             }
             Verdict::Malformed => {
+                self.counters.auth_malformed += 1;
                 self.core.refuse(tx, &Refusal::Malformed("bad Authorization"), None);
                 None
             }
@@ -130,6 +132,7 @@ impl Engine {
     /// RFC 3261 21.5.4: the same to whoever it is, whether there is such an identity, and whether the password is right,
     /// which nobody has looked at. Not a challenge, after which a phone whose password is right takes it for wrong.
     fn ask_to_wait(&mut self, tx: ServerTx, wait: Duration) {
+        self.counters.auth_throttled += 1;
         let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
         let refusal = Refusal::Overloaded { what: "guesses", retry_after: seconds.max(1) };
         let tag = self.core.random.tag();

@@ -60,6 +60,12 @@ pub struct Counters {
     pub parse_errors: u64,
     /// Credentials that were wrong.
     pub auth_failures: u64,
+    /// Credentials for a nonce that has run out.
+    pub auth_stale: u64,
+    /// Credentials that could not be read.
+    pub auth_malformed: u64,
+    /// Credentials that nobody looked at, after too many wrong ones.
+    pub auth_throttled: u64,
     /// Requests of held-off devices turned down.
     pub hold_off_rejections: u64,
     /// Calls of which somebody was rung.
@@ -363,6 +369,12 @@ impl Engine {
     #[must_use]
     pub const fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// Messages that were sent again or came again, by the [kind](crate::wire::sip::Method::kind) of their method.
+    #[must_use]
+    pub const fn retransmitted(&self) -> [u64; crate::wire::sip::Method::KINDS] {
+        self.core.transactions.counters().retransmitted
     }
 
     /// Read access for the shell's gauges and the tests' invariants.

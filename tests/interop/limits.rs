@@ -1,7 +1,6 @@
 //! Limits of the machine: few open files, a full disk, a directory and a port that are not ours to use.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -12,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::house::{SOON, device, phone, refusal};
-use crate::node::{FILES, Node, Settings};
+use crate::node::{FILES, Node, Settings, free_port};
 
 /// A node of one media thread that may have so many files open.
 async fn node_with(files: u32) -> Node {
@@ -140,7 +139,7 @@ fn refused(output: &Output, why: &str) {
 
 /// `listen`: a URI; none: at a port that nobody has.
 fn config(data: &Path, listen: Option<&str>) -> String {
-    let http = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let http = free_port();
     let listen = listen.map_or_else(|| format!("udp://{http}"), str::to_owned);
     format!(
         "[node]\ndomain = \"pbx.test\"\ndata_dir = {data:?}\n[[listen]]\nuri = \"{listen}\"\n\

@@ -179,7 +179,10 @@ async fn the_pbx_sees_one_contact_of_a_user_with_two_phones() {
     house.desk.unregister().await.unwrap();
     assert_eq!(pbx.contacts("1001"), first);
     let table = house.node.command(&["registrations"]);
-    assert!(table.lines().any(|line| line.starts_with("alice") && line.contains("  registered  ")), "{table}");
+    assert!(
+        table.lines().any(|line| line.starts_with("alice") && line.contains("  registered  ")),
+        "{table}"
+    );
     let mut house = house;
     house.node.has_stored_binding("alice").await;
     house.node.crash_and_restart().await;

@@ -101,4 +101,5 @@ macro_rules! cases_over_tcp {
 }
 
 cases_over_tcp! { register_over_tcp: "register" call_over_tcp: "call" star_pull_over_tcp: "star_pull" }
-cases_over_tcp! { replaces_over_tcp: "replaces" push_over_tcp: "push" hold_off_over_tcp: "hold_off" }
+// Not `push`: SIPp takes a BYE for unexpected that stands behind the last NOTIFY in what it reads at once.
+cases_over_tcp! { replaces_over_tcp: "replaces" hold_off_over_tcp: "hold_off" }

@@ -153,6 +153,9 @@ fn who_guesses_from_everywhere_is_slowed_down_and_the_owner_is_not() {
     let answers: Vec<_> = (0..60).map(|number| register_from(&mut world, thief, somewhere(number))).collect();
     assert!(answers[..20].iter().all(|answer| *answer == Some(401)), "{answers:?}");
     assert!(answers[20..].iter().all(|answer| *answer == Some(503)), "{answers:?}");
+    let counted = world.engine.counters();
+    let throttled = answers.len() as u64 - 20;
+    assert_eq!((counted.auth_failures, counted.auth_throttled), (20, throttled));
     assert_eq!(slowed(&world), 1);
     world.phones[thief].password = "secret".into();
     assert_eq!(register_from(&mut world, thief, somewhere(100)), Some(503));

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use super::formats::{codec_of, payload_attribute};
 use super::protect::Keying;
+use crate::base::names_place;
 use crate::media::codec::{Codec, Format};
 use crate::wire::sdp::{Attribute, Direction, Line, Media, Sdp, SdpWriter, payload_number};
 
@@ -34,7 +35,8 @@ pub(super) struct Section<'a> {
 pub(super) fn session(writer: &mut SdpWriter, source: &Sdp, address: IpAddr) {
     let lines = source.session_lines();
     let copy = |writer: &mut SdpWriter, letters: &[u8], most: usize| {
-        let chosen = lines.iter().filter(|line| letters.contains(&line.letter()) && passes(line)).take(most);
+        let chosen =
+            lines.iter().filter(|line| letters.contains(&line.letter()) && passes(source, line)).take(most);
         chosen.map(|line| writer.copy(source, line)).count()
     };
     if copy(writer, b"s", 1) == 0 {
@@ -61,8 +63,12 @@ pub(super) fn plain_session(writer: &mut SdpWriter, address: IpAddr) {
     writer.put(b"t=0 0\r\n");
 }
 
-/// Whether a line may go on as it is (direction and payload attributes of media sections are dealt with apart).
-fn passes(line: &Line) -> bool {
+/// Whether a line may go on as it is (direction and payload attributes of media sections are dealt with apart): one that
+/// names an address tells where its author is, and to whom media goes through us that is of no use.
+fn passes(source: &Sdp, line: &Line) -> bool {
+    if names_place(source.line(line)) {
+        return false;
+    }
     match line.letter() {
         b'a' => !line.attribute().is_of_transport() && !matches!(line.attribute(), Attribute::Direction(_)),
         b's' | b'i' | b'u' | b'e' | b'p' | b'b' | b't' | b'r' | b'z' => true,
@@ -93,7 +99,7 @@ pub(super) fn section(writer: &mut SdpWriter, section: &Section<'_>) {
                     mapped |= 1 << (number & 127);
                 }
             }
-            _ if matches!(line.letter(), b'i' | b'b' | b'a') && passes(line) => {
+            _ if matches!(line.letter(), b'i' | b'b' | b'a') && passes(section.sdp, line) => {
                 writer.copy(section.sdp, line)
             }
             _ => {}

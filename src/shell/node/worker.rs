@@ -140,6 +140,7 @@ struct Turn {
     reconfiguring: Option<SyncSender<Reconfigured>>,
     commands: u64,
     seen: Counters,
+    resent: [u64; Method::KINDS],
     ending: Option<Instant>,
     draining: bool,
     faults: u32,
@@ -173,6 +174,7 @@ impl Worker {
             reconfiguring: None,
             commands: 0,
             seen: *self.engine.counters(),
+            resent: self.engine.retransmitted(),
             ending: None,
             draining: false,
             faults: 0,
@@ -515,9 +517,20 @@ impl Worker {
         for _ in turn.seen.parse_errors..now.parse_errors {
             self.counters.parse_error();
         }
-        for _ in turn.seen.auth_failures..now.auth_failures {
-            self.counters.auth_failure(AuthFailure::Wrong);
+        let (seen, counters) = (turn.seen, &self.counters);
+        for (reason, count) in [
+            (AuthFailure::Wrong, now.auth_failures - seen.auth_failures),
+            (AuthFailure::Stale, now.auth_stale - seen.auth_stale),
+            (AuthFailure::Malformed, now.auth_malformed - seen.auth_malformed),
+            (AuthFailure::Throttled, now.auth_throttled - seen.auth_throttled),
+        ] {
+            counters.auth_failures_of(reason, count);
         }
+        let resent = self.engine.retransmitted();
+        for (kind, (now, seen)) in resent.iter().zip(&turn.resent).enumerate() {
+            counters.retransmissions_of(kind, now - seen);
+        }
+        turn.resent = resent;
         self.counters.overload_refusals(now.overload_refusals - turn.seen.overload_refusals);
         self.counters.strangers_dropped(now.strangers_dropped - turn.seen.strangers_dropped);
         turn.seen = now;

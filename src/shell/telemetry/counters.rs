@@ -6,7 +6,7 @@ use crate::sip::Transport;
 use crate::wire::sip::{Method, StatusCode};
 
 /// Names of methods in labels; a method that is none of these is `other`, so that no peer can make new series.
-pub(super) const METHODS: [&str; 15] = [
+pub(super) const METHODS: [&str; Method::KINDS] = [
     "INVITE",
     "ACK",
     "BYE",
@@ -92,19 +92,21 @@ impl Default for WorkerCounters {
 impl WorkerCounters {
     /// A request came or went.
     pub fn request(&self, method: &Method, transport: Transport, direction: Direction) {
-        let row = method_index(method) * TRANSPORTS.len() + transport_index(transport);
+        let row = method.kind() * TRANSPORTS.len() + transport_index(transport);
         bump(&self.requests, row * DIRECTIONS.len() + direction as usize);
     }
 
     /// A response came or went.
     pub fn response(&self, method: &Method, status: StatusCode) {
         let code = usize::from(status.as_u16()).saturating_sub(100).min(CODES - 1);
-        bump(&self.responses, method_index(method) * CODES + code);
+        bump(&self.responses, method.kind() * CODES + code);
     }
 
-    /// A message was sent again, or came again and was absorbed.
-    pub fn retransmission(&self, method: &Method) {
-        bump(&self.retransmissions, method_index(method));
+    /// So many more messages of methods of a [kind](Method::kind) were sent again, or came again and were absorbed.
+    pub fn retransmissions_of(&self, kind: usize, count: u64) {
+        if let Some(counter) = self.retransmissions.get(kind) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     /// Bytes that are no message.
@@ -127,9 +129,11 @@ impl WorkerCounters {
         self.strangers_dropped.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Credentials were not accepted.
-    pub fn auth_failure(&self, reason: AuthFailure) {
-        bump(&self.auth_failures, reason as usize);
+    /// Credentials were not accepted, so many times more.
+    pub fn auth_failures_of(&self, reason: AuthFailure, count: u64) {
+        if let Some(counter) = self.auth_failures.get(reason as usize) {
+            counter.fetch_add(count, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn requests(&self, method: usize, transport: usize, direction: usize) -> u64 {
@@ -171,26 +175,6 @@ fn load(counters: &[AtomicU64], index: usize) -> u64 {
     counters.get(index).map_or(0, |counter| counter.load(Ordering::Relaxed))
 }
 
-fn method_index(method: &Method) -> usize {
-    match method {
-        Method::Invite => 0,
-        Method::Ack => 1,
-        Method::Bye => 2,
-        Method::Cancel => 3,
-        Method::Register => 4,
-        Method::Options => 5,
-        Method::Subscribe => 6,
-        Method::Notify => 7,
-        Method::Refer => 8,
-        Method::Info => 9,
-        Method::Message => 10,
-        Method::Update => 11,
-        Method::Prack => 12,
-        Method::Publish => 13,
-        Method::Other(_) => 14,
-    }
-}
-
 fn transport_index(transport: Transport) -> usize {
     match transport {
         Transport::Udp => 0,
@@ -209,7 +193,7 @@ mod tests {
     fn every_method_has_the_name_that_it_is_counted_under() {
         for (index, name) in METHODS.iter().enumerate() {
             let method = Method::from_bytes(name.as_bytes()).unwrap();
-            assert_eq!(method_index(&method), index, "{name}");
+            assert_eq!(method.kind(), index, "{name}");
         }
     }
 

@@ -536,9 +536,9 @@ mod tests {
         two.request(&Method::Invite, Transport::Udp, Direction::In);
         two.response(&Method::Invite, StatusCode::new(486).unwrap());
         two.response(&Method::Invite, StatusCode::new(477).unwrap());
-        one.retransmission(&Method::Invite);
+        one.retransmissions_of(Method::Invite.kind(), 1);
         one.parse_error();
-        one.auth_failure(AuthFailure::Wrong);
+        one.auth_failures_of(AuthFailure::Wrong, 1);
         metrics.observe(&moved(MoveEvent::Switched, None, Some(19.0)));
         metrics.observe(&moved(MoveEvent::RolledBack, Some("new_silent"), None));
         metrics.observe(&Event::HoldOff {

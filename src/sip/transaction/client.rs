@@ -277,8 +277,14 @@ impl<O: Copy> Transactions<O> {
             Machine::Invite(machine) => machine.handle_timeout(now, &mut actions),
             Machine::Other(machine) => machine.handle_timeout(now, &pace, &mut actions),
         }
-        let sends = actions.iter().filter(|action| matches!(action, Action::Send(_))).count();
-        self.counters.retransmitted += sends as u64;
+        for action in &actions {
+            if let Action::Send(bytes) = action {
+                let token = bytes.split(|byte| *byte == b' ').next().unwrap_or_default();
+                if let Some(method) = Method::from_bytes(token) {
+                    self.counters.resent(&method, 1);
+                }
+            }
+        }
         self.settle_client(now, handle, actions, None, out);
     }
 

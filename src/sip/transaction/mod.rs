@@ -28,7 +28,7 @@ use bytes::Bytes;
 
 use crate::base::Handle;
 use crate::sip::Flow;
-use crate::wire::sip::Message;
+use crate::wire::sip::{Message, Method};
 
 pub use layer::Transactions;
 pub use server::ServerView;
@@ -194,8 +194,8 @@ pub struct Counters {
     pub clients: u64,
     /// Requests and responses that came again.
     pub repeated: u64,
-    /// What we sent again because nothing came back in time.
-    pub retransmitted: u64,
+    /// What was sent again because nothing came back in time, or came again, by the [kind](Method::kind) of its method.
+    pub retransmitted: [u64; Method::KINDS],
     /// Requests answered 482 as merged.
     pub merged: u64,
     /// CANCELs answered 481.
@@ -210,4 +210,12 @@ pub struct Counters {
     pub timeouts: u64,
     /// Final answers to INVITEs that were never acknowledged.
     pub unacknowledged: u64,
+}
+
+impl Counters {
+    fn resent(&mut self, method: &Method, count: usize) {
+        if let Some(counter) = self.retransmitted.get_mut(method.kind()) {
+            *counter += count as u64;
+        }
+    }
 }

@@ -173,6 +173,7 @@ impl<O: Copy> Transactions<O> {
         }
         let key = self.keys.request(&message, &via, flow.peer.ip(), message.method());
         if let Some(handle) = self.server_keys.get(&key).copied() {
+            self.counters.resent(message.method(), 1);
             return self.repeated(now, handle, out);
         }
         let reply_port = reply_port(&flow, &via);
@@ -406,7 +407,8 @@ impl<O: Copy> Transactions<O> {
             Machine::Other(machine) => machine.handle_timeout(now),
         }
         let sends = actions.iter().filter(|action| matches!(action, Action::Send(_))).count();
-        self.counters.retransmitted += sends as u64;
+        // Answers to other requests are sent again when those come again.
+        self.counters.resent(&Method::Invite, sends);
         self.settle(now, handle, actions, None, out);
     }
 

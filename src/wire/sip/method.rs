@@ -38,6 +38,31 @@ pub enum Method {
 }
 
 impl Method {
+    /// How many there are, all others being one.
+    pub const KINDS: usize = 15;
+
+    /// Its place among them.
+    #[must_use]
+    pub const fn kind(&self) -> usize {
+        match self {
+            Self::Invite => 0,
+            Self::Ack => 1,
+            Self::Bye => 2,
+            Self::Cancel => 3,
+            Self::Register => 4,
+            Self::Options => 5,
+            Self::Subscribe => 6,
+            Self::Notify => 7,
+            Self::Refer => 8,
+            Self::Info => 9,
+            Self::Message => 10,
+            Self::Update => 11,
+            Self::Prack => 12,
+            Self::Publish => 13,
+            Self::Other(_) => 14,
+        }
+    }
+
     /// Reads a method; `None` unless it is a token (RFC 3261 25.1).
     #[must_use]
     pub fn from_bytes(text: &[u8]) -> Option<Self> {

@@ -28,7 +28,7 @@ fn a_call_passes_line_for_line_with_our_address_and_ports() {
 
 #[test]
 fn what_belongs_to_the_authors_own_path_does_not_cross_and_all_else_does() {
-    let offer = "i=about\nb=AS:64\nk=clear:x\na=rtcp:4007\na=rtcp-mux\na=ice-ufrag:x\na=candidate:1 1 UDP 1 192.0.2.10 4000 typ host\na=crypto:1 AES x\na=setup:actpass\na=fingerprint:sha-1 x\na=ssrc:1 cname:x\na=mid:0\na=x-vendor:yes\na=pcfg:1 t=1\na=silenceSupp:off - - - -\na=rtpmap:0 PCMU/8000\na=rtpmap:55 stray/8000\na=rtcp-fb:* nack\na=X-nat:0 Unknown";
+    let offer = "i=about\na=label:192.0.2.98\na=X-nat:[fd00::1]\nb=AS:64\nk=clear:x\na=rtcp:4007\na=rtcp-mux\na=ice-ufrag:x\na=candidate:1 1 UDP 1 192.0.2.10 4000 typ host\na=crypto:1 AES x\na=setup:actpass\na=fingerprint:sha-1 x\na=ssrc:1 cname:x\na=mid:0\na=x-vendor:yes\na=pcfg:1 t=1\na=silenceSupp:off - - - -\na=rtpmap:0 PCMU/8000\na=rtpmap:55 stray/8000\na=rtcp-fb:* nack\na=X-nat:0 Unknown";
     let offer = format!("m=audio 4000 RTP/AVP 0\nc=IN IP4 192.0.2.99\n{offer}");
     let (to_b, _) = Call::new().exchange(&offer, "m=audio 5000 RTP/AVP 0");
     assert_eq!(
@@ -36,6 +36,18 @@ fn what_belongs_to_the_authors_own_path_does_not_cross_and_all_else_does() {
         "m=audio 20100 RTP/AVP 0\ni=about\nb=AS:64\na=x-vendor:yes\na=silenceSupp:off - - - -\na=rtpmap:0 PCMU/8000\na=rtcp-fb:* nack\na=X-nat:0 Unknown"
     );
     assert!(!lines(&to_b).join("\n").contains("192.0.2."), "an address of the author crossed");
+}
+
+#[test]
+fn no_line_tells_where_its_author_is() {
+    let raw = "v=0\no=x 1 1 IN IP4 192.0.2.99\ns=at 10.9.8.7\ni=10.9.8.7\nu=http://10.9.8.7/x\ne=alice@10.9.8.7\np=+49 30\nc=IN IP4 192.0.2.99\nt=0 0\na=label:fd00::1\na=tool:x\nm=audio 4000 RTP/AVP 0\n";
+    let (mut a, mut b, mut pairing) = (leg(1, OUR_A), leg(2, OUR_B), Pairing::default());
+    a.receive_offer(screen().admit(raw.into()).unwrap()).unwrap();
+    let to_b = offer_across(&a, &mut b, &mut pairing, ports(20100)).unwrap();
+    let expected = format!(
+        "v=0\no=- 2 1 IN IP4 {OUR_B}\ns=-\np=+49 30\nc=IN IP4 {OUR_B}\nt=0 0\na=tool:x\nm=audio 20100 RTP/AVP 0"
+    );
+    assert_eq!(lines(&to_b).join("\n"), expected);
 }
 
 #[test]

@@ -38,6 +38,9 @@ fn an_invite_is_answered_100_and_delivered_once() {
     assert_eq!(run_down(&mut layer).len(), 0);
     assert!(layer.is_empty());
     assert_eq!(layer.counters().repeated, 3);
+    let again = layer.counters().retransmitted;
+    let kind = Method::Invite.kind();
+    assert_eq!((again[kind], again.iter().sum::<u64>()), (3, 3), "{again:?}");
 }
 
 #[test]
@@ -90,6 +93,7 @@ fn a_2xx_that_nobody_acknowledges_is_reported_to_its_owner() {
     respond(&mut layer, T0, tx, 200, &mut out);
     let all = run_down(&mut layer);
     assert_eq!(all.len(), 11);
+    assert_eq!(layer.counters().retransmitted[Method::Invite.kind()], 10);
     assert!(matches!(
         all.last(),
         Some((32_000, Effect::AckTimeout { owner: Some(42), answered: Answered::Accepted, .. }))
