@@ -208,7 +208,7 @@ impl Engine {
         } else {
             self.think_through(&call, &mut view);
         }
-        if self.is_draining {
+        if self.is_draining && view.by != "emergency" {
             view.goes = false;
             note_refusal(&mut view, &Refusal::Draining);
         }

@@ -18,9 +18,15 @@ use crate::sip::transaction::ServerTx;
 use crate::sip::{Flow, Refusal};
 use crate::wire::sip::{HeaderName, Message, Method, Uri};
 
+/// Whether an INVITE dials an emergency number: it goes through while all else that is new waits for another node.
+fn calls_for_help(message: &Message) -> bool {
+    let uri = Uri::parse(message.uri());
+    uri.is_ok_and(|uri| dialled(&uri).is_ok_and(|number| is_emergency(&number)))
+}
+
 impl Engine {
     pub(super) fn on_invite(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
-        if self.is_draining {
+        if self.is_draining && !calls_for_help(message) {
             self.core.refuse(tx, &Refusal::Draining, None);
             return;
         }

@@ -121,6 +121,19 @@ fn under_the_scope_system_nothing_is_served_but_calls_for_help_and_registers() {
 }
 
 #[test]
+fn an_emergency_call_goes_through_while_the_node_drains() {
+    let (mut world, _, mobile, _, help) = house(1524, Scope::Call);
+    assert_eq!(world.ask(Subject::Admin, Command::Drain), Reply::Done);
+    let line = world.phones[mobile].dial("bob");
+    world.run(SECOND);
+    assert_eq!(world.phones[mobile].lines[line].status, Some(503));
+    let line = world.phones[mobile].dial("112");
+    world.run(2 * SECOND);
+    assert_eq!(world.phones[mobile].lines[line].status, Some(200), "{}", world.tail());
+    assert!(world.phones[help].lines[0].is_up);
+}
+
+#[test]
 fn an_emergency_call_is_moved_by_no_door_and_says_so() {
     let (mut world, desk, mobile, _, help) = house(1522, Scope::Call);
     subscribe(&mut world, mobile, "alice");
