@@ -1,6 +1,6 @@
 //! The other ways into a move: Replaces, tokens, REFER, `*12`, the API, a shared handset with a PIN (contract A, C).
 
-use segue::shell::phone::{Answering, Dial, Replaces};
+use segue::shell::phone::{Answering, Dial, Event, Replaces};
 use serde_json::json;
 
 use crate::house::{BOB_HZ, DESK_HZ, House, MOBILE_HZ, SOON, device, held_off, phone, refusal, seamless};
@@ -215,6 +215,14 @@ async fn the_command_line_moves_a_call() {
     house.settled(&talk, &mobile).await;
 }
 
+/// What was pressed since `asked` has reached neither the far side nor a log.
+fn the_keys_stay_here(house: &House, asked: usize) {
+    let heard = house.bob.log().since(asked);
+    let leaked = heard.iter().any(|entry| matches!(entry.event, Event::Digit(_)));
+    assert!(!leaked, "digits never reach the far side");
+    assert!(!house.node.log().contains(PIN), "nor a log");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_handset_asks_extension_and_pin() {
     let house = House::open().await;
@@ -226,14 +234,7 @@ async fn a_shared_handset_asks_extension_and_pin() {
     talk.bob.hears(800, SOON).await.expect("bob hears the room");
     call.hears(BOB_HZ, SOON).await.unwrap();
     talk.desk.ended(SOON).await.unwrap();
-    let leaked = house
-        .bob
-        .log()
-        .since(asked)
-        .iter()
-        .any(|entry| matches!(entry.event, segue::shell::phone::Event::Digit(_)));
-    assert!(!leaked, "digits never reach the far side");
-    assert!(!house.node.log().contains(PIN), "nor a log");
+    the_keys_stay_here(&house, asked);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,14 +250,7 @@ async fn a_shared_handset_rings_with_the_call_of_who_signs_in_by_its_keys() {
     talk.bob.hears(800, SOON).await.expect("bob hears the room");
     taken.hears(BOB_HZ, SOON).await.unwrap();
     talk.desk.ended(SOON).await.unwrap();
-    let leaked = house
-        .bob
-        .log()
-        .since(asked)
-        .iter()
-        .any(|entry| matches!(entry.event, segue::shell::phone::Event::Digit(_)));
-    assert!(!leaked, "digits never reach the far side");
-    assert!(!house.node.log().contains(PIN), "nor a log");
+    the_keys_stay_here(&house, asked);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,6 +11,8 @@ const MAX_SOURCES: usize = 16_384;
 const SHARED: u32 = 10;
 /// A source that was quiet may send what it may in so long a time at once.
 const BURST: Duration = Duration::from_secs(4);
+/// How often a full table is looked through for those that are quiet: invented sources are new at each message.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// Messages of each source, by the generic cell rate algorithm (ITU-T I.371): one time for each says it all.
 #[derive(Default)]
@@ -18,6 +20,7 @@ pub(super) struct Strangers {
     /// Until when what a source sent is paid for.
     paid_until: BTreeMap<IpAddr, Timestamp>,
     others: Timestamp,
+    swept: Option<Timestamp>,
     /// When it was last told that messages are dropped.
     told: Option<Timestamp>,
 }
@@ -27,7 +30,10 @@ impl Strangers {
     pub(super) fn take(&mut self, now: Timestamp, source: IpAddr, rate: u32) -> bool {
         let Some(each) = Duration::from_secs(1).checked_div(rate) else { return true };
         if self.paid_until.len() >= MAX_SOURCES && !self.paid_until.contains_key(&source) {
-            self.paid_until.retain(|_, until| *until > now);
+            if self.swept.is_none_or(|swept| now.since(swept) >= SWEEP) {
+                self.swept = Some(now);
+                self.paid_until.retain(|_, until| *until > now);
+            }
             if self.paid_until.len() >= MAX_SOURCES {
                 return charge(&mut self.others, now, each / SHARED);
             }
@@ -85,8 +91,11 @@ mod tests {
         let passed = (most..3 * most).filter(|n| strangers.take(now, ip(*n), 100)).count();
         assert_eq!((passed, strangers.paid_until.len()), (4000, MAX_SOURCES));
         assert!(strangers.take(now, ip(7), 100));
-        // Those that are quiet give way.
-        assert!(strangers.take(now + Duration::from_secs(1), ip(4 * most), 100));
+        // Those that are quiet give way, and are looked for once a second.
+        assert!(!strangers.take(now, ip(4 * most), 100));
+        assert!(strangers.take(now + SWEEP / 2, ip(4 * most), 100));
+        assert_eq!(strangers.paid_until.len(), MAX_SOURCES, "it shares what the others have");
+        assert!(strangers.take(now + SWEEP, ip(4 * most), 100));
         assert_eq!(strangers.paid_until.len(), 1);
     }
 }
