@@ -16,7 +16,6 @@ use self::bans::Failed;
 use super::event::Event;
 use super::{Engine, Output};
 use crate::call::Party;
-use crate::call::core::write_refusal;
 use crate::registrar::accounts::{Account, Tenure};
 use crate::sip::digest::{Algorithm, Credentials, Stale, Verdict};
 use crate::sip::transaction::ServerTx;
@@ -105,7 +104,7 @@ impl Engine {
             }
             Verdict::Malformed => {
                 self.counters.auth_malformed += 1;
-                self.core.refuse(tx, &Refusal::Malformed("bad Authorization"), None);
+                self.core.refuse_at_once(tx, &Refusal::Malformed("bad Authorization"));
                 None
             }
         }
@@ -134,13 +133,7 @@ impl Engine {
     fn ask_to_wait(&mut self, tx: ServerTx, wait: Duration) {
         self.counters.auth_throttled += 1;
         let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
-        let refusal = Refusal::Overloaded { what: "guesses", retry_after: seconds.max(1) };
-        let tag = self.core.random.tag();
-        let Some(mut writer) = self.core.reply(tx, refusal.status(), &tag) else { return };
-        write_refusal(&mut writer, &refusal, &self.core.settings);
-        let bytes = writer.finish();
-        let core = &mut self.core;
-        core.transactions.respond_statelessly(tx, bytes, &mut core.effects);
+        self.core.refuse_at_once(tx, &Refusal::Overloaded { what: "guesses", retry_after: seconds.max(1) });
     }
 
     /// The trunk that sends a request: by the Contact that we registered there and a target's address, or by where it
@@ -181,9 +174,7 @@ impl Engine {
         let Some(mut writer) = self.core.reply(tx, StatusCode::UNAUTHORIZED, &tag) else { return };
         self.write_challenge(&mut writer, flow, message, stale);
         let bytes = writer.finish();
-        // Nothing is kept for who has proved nothing: a stranger's request costs its answer and no more.
-        let core = &mut self.core;
-        core.transactions.respond_statelessly(tx, bytes, &mut core.effects);
+        self.core.respond_at_once(tx, bytes);
     }
 
     /// Challenges a request that never gets a transaction.

@@ -27,7 +27,7 @@ fn calls_for_help(message: &Message) -> bool {
 impl Engine {
     pub(super) fn on_invite(&mut self, tx: ServerTx, flow: Flow, message: &Message) {
         if self.is_draining && !calls_for_help(message) {
-            self.core.refuse(tx, &Refusal::Draining, None);
+            self.core.refuse_at_once(tx, &Refusal::Draining);
             return;
         }
         let Some(party) = self.authenticate(tx, flow, message) else { return };

@@ -2,6 +2,7 @@
 
 use super::Answer;
 use super::threats::{OFFER, SECOND, STRANGER, TRUNK, Talk, at, final_status, house, request, talk};
+use crate::engine::command::{Command, Reply, Subject};
 use crate::wire::sip::HeaderName;
 
 #[test]
@@ -51,7 +52,8 @@ fn what_a_stranger_asks_leaves_nothing_and_the_same_question_has_the_same_answer
     let before = world.engine.core().transactions.len();
     let stranger = at(STRANGER);
     type Asked = (&'static str, &'static str, &'static [(&'static str, &'static str)], u16);
-    let asked: [Asked; 7] = [
+    let unreadable = &[("Authorization", "Digest realm=\"example.org\", nonce")];
+    let asked: [Asked; 8] = [
         ("OPTIONS", "sip:example.org", &[], 200),
         ("OPTIONS", "sip:example.org", &[("To", "<sip:a@example.org>;tag=9")], 481),
         ("BYE", "sip:alice@example.org", &[("To", "<sip:a@example.org>;tag=9")], 481),
@@ -59,6 +61,7 @@ fn what_a_stranger_asks_leaves_nothing_and_the_same_question_has_the_same_answer
         ("REFER", "sip:alice@example.org", &[], 405),
         ("OPTIONS", "sip:example.org", &[("Require", "nothing")], 420),
         ("INVITE", "http://example.org", &[], 416),
+        ("MESSAGE", "sip:alice@example.org", unreadable, 400),
     ];
     for (method, uri, more, status) in asked {
         let bytes = request(method, uri, stranger, more, "");
@@ -67,6 +70,9 @@ fn what_a_stranger_asks_leaves_nothing_and_the_same_question_has_the_same_answer
         let [first, second] = [first, second].map(|all| all.last().unwrap().to_tag().map(str::to_owned));
         assert_eq!(first, second, "{method}: RFC 3261 8.2.7");
     }
+    assert_eq!(world.ask(Subject::Admin, Command::Drain), Reply::Done);
+    let bytes = request("INVITE", "sip:alice@example.org", stranger, &[("Call-ID", "draining")], OFFER);
+    assert_eq!(final_status(&world.exchange(stranger, bytes)), Some(503));
     assert_eq!(world.engine.core().transactions.len(), before);
 }
 
